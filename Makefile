@@ -1,0 +1,49 @@
+# Every target makes .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test test-fast faults lint format types contracts bench clean
+
+help:
+	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
+	@echo "make test     the whole suite, on SQLite and on PostgreSQL where there is one"
+	@echo "make lint     style, types and import contracts"
+	@echo "make bench    the contenders side by side, into benchmarks/RESULTS.md"
+	@echo "make faults   the fault tests at their nightly counts"
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python examples/library/demo.py
+
+test: $(STAMP)
+	BIN=$(BIN) sh tests/run.sh
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest tests/unit tests/integration
+
+faults: $(STAMP)
+	FAULTS=night $(BIN)/python -m pytest tests/faults --timeout 3600
+	DATABASE=postgres FAULTS=night $(BIN)/python -m pytest tests/faults --timeout 3600
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

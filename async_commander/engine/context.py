@@ -1,0 +1,50 @@
+"""The run that the current task belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from .limits import Limits, Retry
+from .results import Tally
+
+
+@dataclass(slots=True, kw_only=True)
+class RunContext:
+    """One open run, as anything inside it may see it: read it, do not change it."""
+
+    run_id: int | str | None
+    command: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    limits: Limits
+    retry: Retry
+    dry_run: bool = False
+    testing: bool = False
+    verbosity: int = 1
+    tally: Tally = field(default_factory=Tally)
+    started: float = 0.0
+    """On the event loop's clock, in seconds."""
+    stopping: bool = False
+    """True from the moment the run was asked to stop."""
+
+
+_current: ContextVar[RunContext | None] = ContextVar("async_commander_run", default=None)
+
+
+def current_run() -> RunContext | None:
+    """The run that this code is part of, or None outside of any."""
+    return _current.get()
+
+
+@contextmanager
+def run_entered(context: RunContext) -> Iterator[None]:
+    """Make this the run of the current task, and of the tasks that it starts."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,40 @@
+"""A clock for bots."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_ON_TIME = 0.01
+
+
+def every(seconds: float, *, jitter: float = 0.0, immediately: bool = True) -> AsyncIterator[int]:
+    """Tick at regular times, for `async for`.
+
+    Tick n is due n × `seconds` after the start, by the event loop's clock, however long the ticks before it took; ticks
+    that were missed are skipped. They are numbers: from 0, or from 1 where the first one is not `immediately`. Each
+    comes up to `jitter` seconds late, at random, without moving the others. Raises ValueError for a period that is
+    not positive, or a jitter that is not shorter than it.
+    """
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"every({seconds}): a time above 0 seconds is needed")
+    if not 0 <= jitter < seconds:
+        raise ValueError(f"jitter={jitter}: from 0 to less than the period of {seconds} seconds is allowed")
+    return _ticks(seconds, jitter, 0 if immediately else 1)
+
+
+async def _ticks(seconds: float, jitter: float, number: int) -> AsyncIterator[int]:
+    start = anyio.current_time()
+    while True:
+        late = random.random() * jitter  # noqa: S311 (spreads load, keeps no secret)
+        await anyio.sleep_until(start + number * seconds + late)
+        yield number
+        # A tick that is late by less than a hundredth of the period was not missed: clocks are no better than that.
+        behind = math.ceil((anyio.current_time() - start) / seconds - _ON_TIME)
+        number = max(number + 1, behind)

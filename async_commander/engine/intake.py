@@ -1,0 +1,152 @@
+"""Where tickets come from: the source, by way of `admit`, and the ledger, by way of `due`."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Generic
+
+import anyio
+
+from .ports import ItemT
+from .source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+
+    from .ports import Ports, Ticket
+    from .results import Tally
+
+_SHORTEST_PAUSE = 0.05
+
+
+class Intake(Generic[ItemT]):
+    """Tickets that are ready to be worked on, and how more of them are got, one chunk at a time.
+
+    `wake` is called when there is something new to look at, `wake_at` with the time when there will be.
+    """
+
+    def __init__(
+        self,
+        ports: Ports[ItemT],
+        *,
+        tally: Tally,
+        chunk: int,
+        max_items: int | None,
+        wake: Callable[[], None],
+        wake_at: Callable[[float], None],
+    ) -> None:
+        self._ports = ports
+        self._tally = tally
+        self._chunk = chunk
+        self._taken_at_most = math.inf if max_items is None else tally.taken + max_items
+        self._wake = wake
+        self._wake_at = wake_at
+        self._source: Source[ItemT] = Source((), chunk, wake)
+        self._refilling = False
+        self._due_now = True  # the ledger of a resumed run may have tickets from the start
+        self._due_at = math.inf
+        self.ready: deque[Ticket[ItemT]] = deque()
+        self.alone: deque[Ticket[ItemT]] = deque()
+        """Tickets that must run with nothing else in hand."""
+        self.cut = False
+        """The source was left for the sake of `max_items`; whether it had more was not asked."""
+
+    def open(self, source: AsyncIterable[ItemT] | Iterable[ItemT]) -> None:
+        """Say where the items come from; `feed()` reads them."""
+        self._source = Source(source, self._chunk, self._wake)
+
+    async def feed(self) -> None:
+        """Read the source to its end, which may be an error."""
+        try:
+            await self._source.feed()
+        finally:
+            self.ask_now()  # what is left after the source is in the ledger
+
+    def stop(self) -> None:
+        """Leave the source. What is ready stays."""
+        self._source.stop()
+
+    def enough(self) -> None:
+        """Leave the source for the sake of a bound on what is taken."""
+        self._source.stop()
+        self.cut = not self._source.exhausted
+
+    @property
+    def exhausted(self) -> bool:
+        """The source was read and taken to its end."""
+        return self._source.exhausted and self._source.dry
+
+    @property
+    def dry(self) -> bool:
+        """Nothing more will come, from anywhere, as far as is known."""
+        return self._source.dry and not (self._refilling or self._due_now or self._due_at < math.inf)
+
+    @property
+    def plenty(self) -> bool:
+        """More than one worker would find something."""
+        return bool(self.ready) or len(self._source) > 0
+
+    @property
+    def low(self) -> bool:
+        """True when `refill()` is called for: nothing is ready, or it would bring a whole chunk before nothing is."""
+        if self._refilling or len(self.ready) > self._chunk // 2:
+            return False
+        if self.ready:
+            return len(self._source) >= self._chunk
+        return self._due_now or len(self._source) > 0
+
+    async def refill(self) -> Sequence[Ticket[ItemT]]:
+        """Get the next chunk: of the ledger if some of it is due, else of what the source has. Returns what came."""
+        self._refilling = True
+        with anyio.CancelScope(shield=True):
+            tickets = await (self._ask_ledger() if self._due_now else self._admit())
+        self._refilling = False
+        for ticket in tickets:
+            ticket.handed = ticket.given_up = False
+            self.add(ticket)
+        return tickets
+
+    def add(self, ticket: Ticket[ItemT], *, first: bool = False) -> None:
+        """Put a ticket among those that are ready, or among those that must run alone."""
+        line = self.alone if ticket.alone else self.ready
+        if first:
+            line.appendleft(ticket)
+        else:
+            line.append(ticket)
+
+    def ask_now(self) -> None:
+        """The ledger may have something that is due."""
+        self._due_now = True
+        self._wake()
+
+    def ask_at(self, when: float) -> None:
+        """The ledger will have something by then."""
+        self._due_at = min(self._due_at, when)
+        self._wake_at(when)
+
+    def on_alarm(self, now: float) -> float:
+        """Look at the clock; returns when to do so next."""
+        if self._due_at <= now:
+            self._due_at = math.inf
+            self._due_now = True
+        return self._due_at
+
+    async def _ask_ledger(self) -> Sequence[Ticket[ItemT]]:
+        self._due_now, self._due_at = False, math.inf
+        due = await self._ports.due(self._chunk)
+        if len(due.tickets) >= self._chunk:
+            self._due_now = True
+        elif due.next_in is not None:
+            # A ledger that says "now" and gives nothing must not be asked in a tight loop.
+            pause = due.next_in if due.tickets else max(due.next_in, _SHORTEST_PAUSE)
+            self.ask_at(anyio.current_time() + pause)
+        return due.tickets
+
+    async def _admit(self) -> Sequence[Ticket[ItemT]]:
+        allowed = min(self._chunk, max(0, self._taken_at_most - self._tally.taken))
+        items = self._source.take(int(allowed))
+        tickets = await self._ports.admit(items) if items else ()
+        if self._tally.taken >= self._taken_at_most:
+            self.enough()
+        return tickets

@@ -1,0 +1,177 @@
+"""What crosses the pipe to a pool process and back: calls, results, errors.
+
+Pickle is used between a process and the children it started itself, never for anything that is kept or sent further.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REMEDY: Final = "pass a function defined at the top of an importable module, and plain data"
+MAX_TRACEBACK: Final = 20_000
+"""Characters of a remote traceback that are kept: the end, where the error is."""
+
+
+class UnpicklablePayload(TypeError):
+    """A function, an argument or a result cannot travel between processes; the message names it and the remedy."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of a pool process, as text: the `__cause__` of the error that it belongs to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+class RemoteError(Exception):
+    """A function in a pool process raised an error that cannot be raised here.
+
+    It does not travel, or would be taken for a cancellation of the caller. The message has its type and text, the
+    cause its traceback.
+    """
+
+
+def name_of(function: object) -> str:
+    """How messages call a function."""
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def dump_call(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
+    """The call as bytes. Raises UnpicklablePayload, or TypeError for what is no plain function."""
+    _refuse_unfit(function)
+    try:
+        return pickle.dumps((function, args), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise _blame_call(function, args) from error
+
+
+def _refuse_unfit(function: Callable[..., Any]) -> None:
+    if not callable(function):
+        raise TypeError(f"{function!r} is not callable: {REMEDY}")
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(
+            f"{name_of(function)} is an async def, a pool runs plain functions: await it directly, or pass a def"
+        )
+    if getattr(function, "__module__", None) == "__main__":
+        raise UnpicklablePayload(
+            f"function {name_of(function)} is defined in the script that was started (__main__), "
+            "which pool processes never run: move it to an importable module"
+        )
+
+
+def _blame_call(function: Callable[..., Any], args: tuple[Any, ...]) -> UnpicklablePayload:
+    found = _why_not(function)
+    if found:
+        return UnpicklablePayload(f"function {name_of(function)} cannot be sent to a pool process ({found}): {REMEDY}")
+    for position, value in enumerate(args, start=1):
+        if found := _why_not(value):
+            what = f"argument {position} of {name_of(function)}, a {type(value).__qualname__},"
+            return UnpicklablePayload(f"{what} cannot be sent to a pool process ({found}): pass plain data")
+    return UnpicklablePayload(f"the arguments of {name_of(function)} cannot be sent to a pool process: pass plain data")
+
+
+def _why_not(value: object) -> str:
+    try:
+        pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # noqa: BLE001 - pickling runs the objects' own code
+        return text_of(error)
+    return ""
+
+
+def load_call(body: bytes) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The call that `dump_call` made. Raises UnpicklablePayload, in the child, for what cannot be found there."""
+    try:
+        call: tuple[Callable[..., Any], tuple[Any, ...]] = pickle.loads(body)  # noqa: S301 - between a process and its own child
+    except Exception as error:
+        raise UnpicklablePayload(
+            f"a function or its arguments could not be loaded in the pool process ({text_of(error)}): {REMEDY}"
+        ) from error
+    return call
+
+
+def dump_result(function: Callable[..., Any], result: object) -> bytes:
+    """The result as bytes. Raises UnpicklablePayload."""
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(f"{name_of(function)} returned a coroutine: a pool process runs plain functions")
+    try:
+        return pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise UnpicklablePayload(
+            f"the result of {name_of(function)}, a {type(result).__qualname__}, cannot be sent back "
+            f"({text_of(error)}): return plain data"
+        ) from error
+
+
+def load_result(body: bytes | bytearray, name: str) -> Any:
+    """The result that `dump_result` made. Raises UnpicklablePayload."""
+    try:
+        return pickle.loads(body)  # noqa: S301 - between a process and its own child
+    except Exception as error:
+        raise UnpicklablePayload(
+            f"the result of {name} could not be loaded here ({text_of(error)}): return plain data"
+        ) from error
+
+
+def dump_error(error: BaseException) -> bytes:
+    """The error as bytes; always possible."""
+    trace = "".join(_trace_of(error))[-MAX_TRACEBACK:]
+    return pickle.dumps((text_of(error), trace, _dump_exception(error)), pickle.HIGHEST_PROTOCOL)
+
+
+def _trace_of(error: BaseException) -> list[str]:
+    try:
+        return traceback.format_exception(error)
+    except Exception:  # noqa: BLE001 - an error with a broken __str__ is still an error
+        return [f"{text_of(error)} (its traceback cannot be formatted)\n"]
+
+
+def _dump_exception(error: BaseException) -> bytes | None:
+    if not isinstance(error, (Exception, SystemExit)):
+        return None
+    try:
+        body = pickle.dumps(error.with_traceback(None), pickle.HIGHEST_PROTOCOL)
+        pickle.loads(body)  # noqa: S301 - between a process and its own child
+    except Exception:  # noqa: BLE001 - pickling runs the error's own code
+        return None
+    return body
+
+
+def load_error(body: bytes | bytearray, name: str) -> BaseException:
+    """The error that `dump_error` made, with the remote traceback as its cause; RemoteError where it did not travel."""
+    text, trace, exception = pickle.loads(body)  # noqa: S301 - between a process and its own child
+    error = _load_exception(exception)
+    if error is None:
+        error = RemoteError(f"{name} raised {text}")
+    error.__cause__ = RemoteTraceback(trace)
+    return error
+
+
+def _load_exception(body: bytes | None) -> BaseException | None:
+    if body is None:
+        return None
+    try:
+        error = pickle.loads(body)  # noqa: S301 - between a process and its own child
+    except Exception:  # noqa: BLE001 - pickling runs the error's own code
+        return None
+    return error if isinstance(error, BaseException) else None
+
+
+def text_of(error: BaseException) -> str:
+    """Type and text of an error, whatever its `__str__` does."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the same
+        text = "(its text cannot be formatted)"
+    kind = type(error).__qualname__
+    return f"{kind}: {text}" if text else kind

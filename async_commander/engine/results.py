@@ -1,0 +1,124 @@
+"""What a run comes to: its status, its counts, its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class RunStatus(StrEnum):
+    """The states of a run. All but the first two are ends; `crashed` is set by whoever notices."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    CRASHED = "crashed"
+    SKIPPED = "skipped"
+
+
+class ItemState(StrEnum):
+    """The states of an item. `claimed` is in hand; `retry` waits for its time; the others are ends."""
+
+    CLAIMED = "claimed"
+    DONE = "done"
+    SKIPPED = "skipped"
+    RETRY = "retry"
+    DEAD = "dead"
+
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_PARTIAL = 3
+EXIT_LOCKED = 75
+EXIT_SIGNAL_BASE = 128
+
+_EXIT_CODES = {
+    RunStatus.SUCCEEDED: EXIT_OK,
+    RunStatus.SKIPPED: EXIT_OK,
+    RunStatus.PARTIAL: EXIT_PARTIAL,
+}
+
+
+@dataclass(slots=True)
+class Tally:
+    """The live counts of a run, in items. `taken = done + skipped + dead + retry + claimed`, always."""
+
+    total: int | None = None
+    taken: int = 0
+    done: int = 0
+    skipped: int = 0
+    dead: int = 0
+    retry: int = 0
+    retried: int = 0
+    """Attempts after the first, of any item."""
+    in_flight: int = 0
+    """Items in a worker's hands now."""
+    waiting: int = 0
+    """Items in the timed heap now: throttled, or waiting for their next attempt."""
+    unconfirmed: int = 0
+    """Items whose writes were handed over and are not committed yet."""
+
+    @property
+    def claimed(self) -> int:
+        """Items taken that have no outcome yet."""
+        return self.taken - self.done - self.skipped - self.dead - self.retry
+
+    def as_counts(self) -> dict[str, int]:
+        """The six counts of the accounting invariant."""
+        return {
+            "taken": self.taken,
+            "done": self.done,
+            "skipped": self.skipped,
+            "dead": self.dead,
+            "retry": self.retry,
+            "claimed": self.claimed,
+        }
+
+
+@dataclass(slots=True)
+class ErrorKind:
+    """Errors of one kind, counted, with one example."""
+
+    kind: str
+    count: int = 0
+    example: str = ""
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a run ended.
+
+    `value` is what `handle()` returned; `values` are the hooks' return values where `keep_values` is set;
+    `counts` are items; `errors` are kinds, most frequent first; `duration` is in seconds.
+    """
+
+    run_id: int | str | None
+    command: str
+    status: RunStatus
+    value: Any = None
+    values: list[Any] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    errors: list[ErrorKind] = field(default_factory=list)
+    duration: float = 0.0
+    error: str = ""
+    signal: int | None = None
+    """The signal that interrupted the run, if one did."""
+    locked: bool = False
+    """True where the run was locked or fenced by another owner."""
+    failure: BaseException | None = field(default=None, repr=False, compare=False)
+    """What ended the run, where something did."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 succeeded or skipped, 1 failed, 3 partial, 75 locked or fenced, 128+n interrupted by signal n."""
+        if self.locked:
+            return EXIT_LOCKED
+        if self.signal is not None and self.status is RunStatus.INTERRUPTED:
+            return EXIT_SIGNAL_BASE + self.signal
+        return _EXIT_CODES.get(self.status, EXIT_FAILED)

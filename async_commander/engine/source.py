@@ -1,0 +1,113 @@
+"""The shared source that all workers draw from, read at most one chunk ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Generic
+
+import anyio
+
+from .failures import cancelled_for_real, is_cancellation
+from .ports import ItemT
+
+_CLOSING_TIME = 10.0
+
+
+class Source(Generic[ItemT]):
+    """Items waiting to be taken. `feed()` is the one task that reads; `take()` is what the workers call."""
+
+    def __init__(
+        self, items: AsyncIterable[ItemT] | Iterable[ItemT], chunk: int, on_change: Callable[[], None]
+    ) -> None:
+        self._items = items
+        self._chunk = chunk
+        self._on_change = on_change
+        self._buffer: deque[ItemT] = deque()
+        self._room: anyio.Event | None = None
+        self._reading = anyio.CancelScope()
+        self.ended = False
+        """Nothing more will be read, whether the source is exhausted, stopped or broken."""
+        self.exhausted = False
+        """All of it was read, and nothing of that was forgotten."""
+
+    def __len__(self) -> int:
+        """Items read and not taken yet."""
+        return len(self._buffer)
+
+    @property
+    def dry(self) -> bool:
+        """True when everything that will ever come was taken."""
+        return self.ended and not self._buffer
+
+    def take(self, most: int) -> list[ItemT]:
+        """The next items: what is there, at most so many."""
+        taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        if self._room is not None and len(self._buffer) < self._chunk:
+            self._room.set()
+        return taken
+
+    def stop(self) -> None:
+        """Read no more, and forget what was read and not taken."""
+        self.exhausted = self.exhausted and not self._buffer
+        self._buffer.clear()
+        self._reading.cancel()
+        self.ended = True
+
+    async def feed(self) -> None:
+        """Read to the end, waiting for room. Raises what the source raises; returns quietly after `stop()`."""
+        try:
+            with self._reading:
+                if self.ended:
+                    return
+                if isinstance(self._items, AsyncIterable):
+                    await self._feed_async(aiter(self._items))
+                else:
+                    await self._feed_sync(iter(self._items))
+                self.exhausted = not self.ended
+        except BaseException as error:
+            if not is_cancellation(error) or cancelled_for_real():
+                raise
+            raise RuntimeError("the source of the items raised CancelledError") from error
+        finally:
+            self.ended = True
+            self._on_change()
+
+    async def _feed_async(self, items: AsyncIterator[ItemT]) -> None:
+        try:
+            async for item in items:
+                if self.ended:
+                    return
+                self._buffer.append(item)
+                if len(self._buffer) == 1:
+                    self._on_change()
+                if len(self._buffer) >= self._chunk:
+                    await self._wait_for_room()
+        finally:
+            await _close(items)
+
+    async def _feed_sync(self, items: Iterator[ItemT]) -> None:
+        try:
+            while not self.ended:
+                room = self._chunk - len(self._buffer)
+                self._buffer.extend(islice(items, room))
+                self._on_change()
+                if len(self._buffer) < self._chunk:
+                    return
+                await self._wait_for_room()
+        finally:
+            if callable(close := getattr(items, "close", None)):
+                close()
+
+    async def _wait_for_room(self) -> None:
+        self._room = anyio.Event()
+        await self._room.wait()
+        self._room = None
+
+
+async def _close(items: AsyncIterator[Any]) -> None:
+    """Let an asynchronous generator clean up now, rather than whenever it is collected."""
+    if callable(aclose := getattr(items, "aclose", None)):
+        with anyio.move_on_after(_CLOSING_TIME, shield=True):
+            await aclose()

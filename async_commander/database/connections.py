@@ -1,0 +1,83 @@
+"""The connection of the current thread: known to work before it is used, closed where it was opened."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from django.db import Error, connections
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
+
+REST_SECONDS = 1.0
+"""A connection that was idle for longer is tried before it is used again."""
+
+
+class _Thread(threading.local):
+    used_at = 0.0
+
+
+_thread = _Thread()
+
+
+def is_sqlite(connection: BaseDatabaseWrapper) -> bool:
+    """Whether writers of this database exclude each other for whole transactions."""
+    return connection.vendor == "sqlite"
+
+
+def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the database lives in this connection, so that no other thread can reach it."""
+    return is_sqlite(connection) and bool(cast("SQLiteWrapper", connection).is_in_memory_db())
+
+
+def freshen(alias: str) -> BaseDatabaseWrapper:
+    """Give the current thread's connection to `alias`, closed first where it is broken or too old."""
+    for open_connection in connections.all(initialized_only=True):
+        _close_if_stale(open_connection)
+    connection = connections[alias]
+    if is_sqlite(connection):
+        # An open chunked read would hold an old snapshot, on which the next BEGIN IMMEDIATE fails at once.
+        connection.features.can_use_chunked_reads = False
+    return connection
+
+
+def lay_aside() -> None:
+    """End of a use: connections that belong to a pool go back to it, the others stay open for the next use."""
+    _thread.used_at = time.monotonic()
+    for connection in connections.all(initialized_only=True):
+        if _is_pooled(connection):
+            with suppress(Error):
+                connection.close()
+
+
+def drop(alias: str) -> None:
+    """Close this thread's connection to `alias` in whatever state it is, and forget it with its state."""
+    with suppress(Exception):
+        connections[alias].close()
+    del connections[alias]
+
+
+def close_all() -> None:
+    """Close what this thread has opened."""
+    connections.close_all()
+
+
+def _close_if_stale(connection: BaseDatabaseWrapper) -> None:
+    if connection.settings_dict["CONN_MAX_AGE"] == 0:
+        # "Close after each request" has no request here: the lane's end closes it.
+        connection.close_at = None
+    connection.close_if_unusable_or_obsolete()
+    if connection.connection is not None and _rested_long() and not connection.is_usable():
+        connection.close()
+
+
+def _rested_long() -> bool:
+    return time.monotonic() - _thread.used_at > REST_SECONDS
+
+
+def _is_pooled(connection: BaseDatabaseWrapper) -> bool:
+    return bool(connection.settings_dict["OPTIONS"].get("pool"))

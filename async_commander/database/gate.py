@@ -1,0 +1,147 @@
+"""One writer at a time on an SQLite file: a queue in memory, where the database itself would answer "locked"."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+from django.db import OperationalError
+
+from .connections import is_in_memory, is_sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+class GateHeldTooLong(OperationalError):
+    """An item kept the write gate too long and was rolled back; it may be tried again."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(
+            f"The item kept SQLite's only write lock for more than {limit:g} s, and was rolled back: nobody else "
+            "could write. Await first and write last: fetch and compute before the first save, or queue the rows "
+            "with self.db.add(), which needs no lock until the item is finished."
+        )
+
+
+class GateLeft(Exception):
+    """The transaction that waited at the gate was given up meanwhile."""
+
+
+class Waiter(Protocol):
+    """Who waits at a gate; `given_up` is read when it comes and whenever somebody is let in."""
+
+    given_up: bool
+
+
+class _Place:
+    """A place in the queue. Its bolt opens once: let in, or sent away."""
+
+    __slots__ = ("bolt", "let_in", "thread", "waiter")
+
+    def __init__(self, waiter: Waiter | None) -> None:
+        self.waiter = waiter
+        self.thread = threading.get_ident()
+        self.let_in = False
+        self.bolt = threading.Lock()
+        self.bolt.acquire()
+
+
+class WriteGate:
+    """A lock that lets threads in strictly in the order of their coming, and a thread that is in again at once."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._queue: deque[_Place] = deque()
+        self._holder: int | None = None
+        self._depth = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether any thread is in."""
+        return self._holder is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many threads stand in the queue."""
+        return len(self._queue)
+
+    def enter(self, waiter: Waiter | None = None) -> None:
+        """Wait in this thread until it is let in. Raises GateLeft where `waiter` is or was given up."""
+        place = self._enter_or_queue(waiter)
+        if place is not None:
+            place.bolt.acquire()
+            if not place.let_in:
+                raise GateLeft
+
+    def leave(self) -> None:
+        """Let the next one in; to be called by the thread that entered."""
+        with self._mutex:
+            if self._holder != threading.get_ident():
+                raise RuntimeError("a thread left the write gate without having entered it")
+            self._depth -= 1
+            if self._depth == 0:
+                self._let_next_in()
+
+    def send_away(self, waiter: Waiter) -> None:
+        """Give up `waiter`: if it stands in the queue it leaves at once, if it comes later it is refused."""
+        with self._mutex:
+            waiter.given_up = True
+            for place in self._queue:
+                if place.waiter is waiter:
+                    self._queue.remove(place)
+                    place.bolt.release()
+                    return
+
+    @contextmanager
+    def passed(self) -> Iterator[None]:
+        """Hold the gate for the block."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def _enter_or_queue(self, waiter: Waiter | None) -> _Place | None:
+        with self._mutex:
+            if waiter is not None and waiter.given_up:
+                raise GateLeft
+            if self._holder is None:
+                self._holder = threading.get_ident()
+            if self._holder == threading.get_ident():
+                self._depth += 1
+                return None
+            place = _Place(waiter)
+            self._queue.append(place)
+            return place
+
+    def _let_next_in(self) -> None:
+        self._holder = None
+        if self._queue:
+            place = self._queue.popleft()
+            self._holder, self._depth, place.let_in = place.thread, 1, True
+            place.bolt.release()
+
+
+_gates: dict[str, WriteGate] = {}
+_gates_mutex = threading.Lock()
+
+
+def gate_of(connection: BaseDatabaseWrapper) -> WriteGate | None:
+    """The gate of this connection's database file, one per file and process; None where none is needed."""
+    if not is_sqlite(connection) or is_in_memory(connection):
+        return None
+    path = _real_path(str(connection.settings_dict["NAME"]))
+    with _gates_mutex:
+        return _gates.setdefault(path, WriteGate())
+
+
+@cache
+def _real_path(name: str) -> str:
+    return os.path.realpath(name)

@@ -1,0 +1,256 @@
+"""Lanes: threads with one database connection each, lent to one item at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+
+import anyio
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from .connections import close_all, is_in_memory, lay_aside
+from .lease import Lease, result_of, settle
+from .transaction import LaneTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def must_share(alias: str) -> bool:
+    """Whether other threads could not see what this one sees: ask on the caller's thread.
+
+    True inside an atomic block (a test, or a command called by another one) and for SQLite in memory.
+    """
+    connection = connections[alias]
+    return connection.in_atomic_block or is_in_memory(connection)
+
+
+@asynccontextmanager
+async def open_lanes(alias: str, size: int, *, gate_limit: float | None = None) -> AsyncIterator[LanePool]:
+    """At most `size` lanes to the database `alias`: each a thread that starts when it is needed first.
+
+    `gate_limit`: seconds for which an item may keep SQLite's write gate. At the end all connections are closed, each
+    on its thread.
+    """
+    lanes = LanePool(alias, size, ThreadLane, gate_limit=gate_limit)
+    try:
+        yield lanes
+    finally:
+        await lanes.aclose()
+
+
+@asynccontextmanager
+async def open_shared_lane(alias: str) -> AsyncIterator[LanePool]:
+    """One lane that is the caller's thread, with the connection and the transaction that it has."""
+    lane = CallersLane()
+    async with _beside(lane.work):
+        lanes = LanePool(alias, 1, lambda: lane, shared=True)
+        try:
+            yield lanes
+        finally:
+            await lanes.aclose()
+            lane.close()
+
+
+class Lane(Protocol):
+    """A thread that does what is posted to it, one thing after the other."""
+
+    tenant: Lease | None
+
+    def post(self, call: Callable[[], None]) -> None: ...
+    def close(self) -> Future[None]: ...
+
+
+class ThreadLane:
+    """A lane with a thread of its own. A daemon: a query that never returns does not hold the process."""
+
+    def __init__(self) -> None:
+        self.tenant: Lease | None = None
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closed: Future[None] = Future()
+        threading.Thread(target=self._work, name="async-commander-lane", daemon=True).start()
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have `call` called in the lane's thread. It must not raise."""
+        self._calls.put(call)
+
+    def close(self) -> Future[None]:
+        """End the thread after all that was posted; its connections are closed then."""
+        self._calls.put(None)
+        return self._closed
+
+    def _work(self) -> None:
+        try:
+            while (call := self._next()) is not None:
+                call()
+                del call  # what it holds must not live until the next one comes
+        finally:
+            try:
+                close_all()
+            finally:
+                self._closed.set_result(None)
+
+    def _next(self) -> Callable[[], None] | None:
+        while True:
+            tenant = self.tenant
+            try:
+                return self._calls.get(timeout=None if tenant is None else tenant.seconds_left)
+            except queue.Empty:
+                if tenant is not None:
+                    tenant.time_is_up()
+
+
+class CallersLane:
+    """The caller's thread as a lane: the thread that `async_to_sync` keeps waiting for us, or asgiref's own one."""
+
+    def __init__(self) -> None:
+        self.tenant: Lease | None = None
+        self._calls: deque[Callable[[], None]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._posted = asyncio.Event()
+        self._closing = False
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have `call` called in the caller's thread. It must not raise."""
+        self._calls.append(call)
+        self._loop.call_soon_threadsafe(self._posted.set)
+
+    def close(self) -> Future[None]:
+        """Let `work()` end when nothing is left to do. The connection stays as it is."""
+        self._closing = True
+        self._loop.call_soon_threadsafe(self._posted.set)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    async def work(self) -> None:
+        """Do what is posted until closed; to be run in the context of who called the runner."""
+        with anyio.CancelScope(shield=True):
+            while self._calls or not self._closing:
+                await self._posted.wait()
+                self._posted.clear()
+                await sync_to_async(self._do_all)()
+
+    def _do_all(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
+
+class LanePool:
+    """Lends lanes in the order in which they are asked for."""
+
+    def __init__(
+        self,
+        alias: str,
+        size: int,
+        make_lane: Callable[[], Lane],
+        *,
+        shared: bool = False,
+        gate_limit: float | None = None,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"{size} database lanes: at least 1 is needed")
+        self.alias = alias
+        self.size = size
+        self.shared = shared
+        self.gate_limit = gate_limit
+        self.mutex = threading.Lock()
+        self._make_lane = make_lane
+        self._lanes: list[Lane] = []
+        self._idle: list[Lane] = []
+        self._queue: deque[Lease] = deque()
+        self._closed = False
+
+    @property
+    def taken(self) -> int:
+        """How many lanes are lent now."""
+        return len(self._lanes) - len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """How many leases wait for a lane."""
+        return len(self._queue)
+
+    def lease(self) -> Lease:
+        """For one item. It costs nothing until its first call."""
+        return Lease(self)
+
+    def transaction(self) -> LaneTransaction:
+        """A transaction of the kind that this pool's lanes have; to be opened on one of them."""
+        return LaneTransaction(self.alias, shared=self.shared, gate_limit=self.gate_limit)
+
+    async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a short function on any lane, in autocommit. Cancelled while it runs, it is waited for.
+
+        An item that holds a lane must not use it: it could wait for itself.
+        """
+        return await result_of(self.post(partial(function, *args, **kwargs)))
+
+    def post(self, function: Callable[[], T]) -> Future[T]:
+        """Have a function called on any lane, in autocommit; never blocks."""
+        future = Lease(self, atomic=False).end(commit=True, before=function, take=True)
+        assert future is not None  # noqa: S101  a lane was taken
+        return future
+
+    def alone(self) -> LanePool:
+        """A pool of one lane for who must not wait for items; in shared mode there is but this one."""
+        return self if self.shared else LanePool(self.alias, 1, self._make_lane)
+
+    async def aclose(self) -> None:
+        """Close all lanes, after what they do now. A second time does nothing."""
+        with self.mutex:
+            self._closed = True
+            lanes, self._lanes, self._idle = self._lanes, [], []
+        for closed in [lane.close() for lane in lanes]:
+            await settle(closed)
+
+    def ask(self, lease: Lease) -> None:
+        """For leases, under the mutex: grant a lane, now or later."""
+        if self._closed:
+            raise RuntimeError("the database lanes are closed: the run has ended")
+        if self._idle:
+            lease.granted(self._idle.pop())
+        elif len(self._lanes) < self.size:
+            self._lanes.append(self._make_lane())
+            lease.granted(self._lanes[-1])
+        else:
+            self._queue.append(lease)
+
+    def withdraw(self, lease: Lease) -> None:
+        """For leases, under the mutex: no lane is needed any more."""
+        self._queue.remove(lease)
+
+    def give_back(self, lane: Lane) -> None:
+        """For leases, on the lane: the next one may have it."""
+        if not self.shared:
+            lay_aside()
+        with self.mutex:
+            lane.tenant = None
+            if self._queue:
+                self._queue.popleft().granted(lane)
+            elif not self._closed:
+                self._idle.append(lane)
+
+
+@asynccontextmanager
+async def _beside(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run `work` beside the block, and keep the block's errors out of the exception group that would wrap them."""
+    failure: BaseException | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(work)
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001  raised below
+            failure = error
+    if failure is not None:
+        raise failure

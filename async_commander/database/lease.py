@@ -1,0 +1,254 @@
+"""What one item holds of the database: nothing until its first call, then one lane and one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import anyio
+from asgiref.sync import ThreadSensitiveContext
+
+from .connections import freshen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .lanes import Lane, LanePool
+    from .transaction import LaneTransaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def item(lease: Lease) -> ThreadSensitiveContext:
+    """For `async with`: every thread-sensitive call of the block, and of the tasks it starts, goes to the lease."""
+    return ThreadSensitiveContext(executor=lease)
+
+
+async def settle(future: Future[T]) -> T:
+    """Wait for a started database call to its end, whatever is cancelled meanwhile; then let the cancel through."""
+    waiter = asyncio.wrap_future(future)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not waiter.done():
+            try:
+                await asyncio.wait([waiter])
+            except asyncio.CancelledError as error:  # a native cancel goes through anyio's shields
+                cancelled = error
+    if cancelled is not None:
+        waiter.exception()  # it was told by the future already
+        raise cancelled
+    return waiter.result()
+
+
+async def result_of(future: Future[T]) -> T:
+    """Wait for a call. A cancel withdraws it while it waits for its turn, and waits for its end once it runs."""
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        if not future.cancel():
+            with suppress(Exception):  # the cancel is the answer, whatever came of the call
+                await settle(future)
+        raise
+
+
+class Call:
+    """A function on its way to a lane, and the future of its result."""
+
+    __slots__ = ("_work", "future")
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.future: Future[Any] = Future()
+        self._work = work
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has gone before it was called."""
+        return self.future.cancelled()
+
+    def run(self, refusal: BaseException | None = None) -> None:
+        """Call the function, unless the caller has gone; with `refusal`, only give that to the caller."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            if refusal is not None:
+                raise refusal
+            result = self._work()
+        except BaseException as error:  # noqa: BLE001  it is the caller's
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class Lease(Executor):
+    """An executor that takes a lane of its pool at the first `submit()` and gives it back after `end()`.
+
+    All calls run one at a time, in order, on the lane's thread; all but those of a lease without transaction share
+    one that is opened there before the first of them. Neither `submit` nor `end` ever blocks, from any thread.
+    """
+
+    def __init__(self, pool: LanePool, *, atomic: bool = True) -> None:
+        self._pool = pool
+        self._atomic = atomic
+        self._transaction: LaneTransaction | None = None
+        self._lane: Lane | None = None
+        self._asked = False
+        self._granted = False
+        self._kept: list[Callable[[], None]] = []
+        self._calls: list[Call] = []
+        self._ended: Future[Any] | None = None
+        self._over = False
+        self._failure: BaseException | None = None
+
+    @property
+    def pool(self) -> LanePool:
+        """Where its lane comes from."""
+        return self._pool
+
+    @property
+    def taken(self) -> bool:
+        """Whether the item has asked for a lane, with a call that was not withdrawn before it got one."""
+        return self._granted or any(not call.cancelled for call in self._calls)
+
+    @property
+    def committed(self) -> bool:
+        """Whether its transaction is known to be committed."""
+        return self._transaction is not None and self._transaction.committed
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether its COMMIT ended in an error, so that only the database knows."""
+        return self._transaction is not None and self._transaction.in_doubt
+
+    @property
+    def seconds_left(self) -> float | None:
+        """For the lane: how long it may wait for the next call before `time_is_up()`."""
+        return None if self._transaction is None else self._transaction.gate_seconds_left
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a function on the lane, after all that was submitted before. Raises RuntimeError after `end()`."""
+        call = Call(partial(function, *args, **kwargs))
+        with self._pool.mutex:
+            if self._over:
+                raise RuntimeError(
+                    "This item is finished: its database lane was given back. "
+                    "Await every task that an item starts before its hook returns."
+                )
+            if self._lane is None:
+                self._calls.append(call)
+            self._post(partial(self._run, call))
+        return call.future
+
+    def end(self, *, commit: bool, before: Callable[[], Any] | None = None, take: bool = False) -> Future[Any] | None:
+        """Commit or roll back after the call that runs now, and give the lane back; never blocks.
+
+        `before` runs on the lane as the last part of the transaction; its result is the future's, which is told when
+        the lane is free again. None where no lane was taken, so that there is nothing to wait for; with `take` one is
+        taken even so. A second end changes nothing: it returns what the first one did.
+        """
+        with self._pool.mutex:
+            if self._over:
+                return self._ended
+            self._over = True
+            if self._lane is None and not take and (not commit or not self.taken):
+                self._withdraw()
+                return None
+            self._ended = Future()
+            context = contextvars.copy_context()
+            self._post(partial(context.run, self._commit if commit else self._roll_back, before, self._ended))
+        if not commit and self._transaction is not None:
+            self._transaction.give_up()
+        return self._ended
+
+    def granted(self, lane: Lane) -> None:
+        """For the pool, under its mutex: here is the lane that was asked for."""
+        self._lane, self._granted = lane, True
+        if self._atomic:
+            self._transaction = self._pool.transaction()
+        lane.tenant = self
+        lane.post(self._open)
+        for call in self._kept:
+            lane.post(call)
+        self._kept.clear()
+        self._calls.clear()
+
+    def time_is_up(self) -> None:
+        """For the lane: the write gate was kept too long, and no call is running."""
+        if self._transaction is not None:
+            self._failure = self._transaction.overdue()
+
+    def _post(self, call: Callable[[], None]) -> None:
+        if self._lane is not None:
+            self._lane.post(call)
+            return
+        self._kept.append(call)
+        if not self._asked:
+            self._asked = True
+            self._pool.ask(self)
+
+    def _withdraw(self) -> None:
+        if self._asked:
+            self._pool.withdraw(self)
+        for call in self._calls:
+            call.future.cancel()
+        self._kept.clear()
+
+    def _open(self) -> None:
+        try:
+            if self._transaction is not None:
+                self._transaction.open()
+            elif not self._pool.shared:
+                freshen(self._pool.alias)
+        except BaseException as error:  # noqa: BLE001  each call of the item gets it
+            self._failure = error
+
+    def _run(self, call: Call) -> None:
+        if self._transaction is not None and self._transaction.given_up:
+            call.future.cancel()
+        call.run(self._failure)
+
+    def _commit(self, before: Callable[[], Any] | None, ended: Future[Any]) -> None:
+        if not ended.set_running_or_notify_cancel():
+            self._undo()
+            self._give_back()
+            return
+        try:
+            result = self._last_call(before)
+        except BaseException as error:  # noqa: BLE001  it is told by the future
+            self._give_back()
+            ended.set_exception(error)
+        else:
+            self._give_back()
+            ended.set_result(result)
+
+    def _last_call(self, before: Callable[[], Any] | None) -> Any:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            if self._transaction is not None:
+                self._transaction.check()
+            result = None if before is None else before()
+        except BaseException:
+            self._undo()
+            raise
+        if self._transaction is not None:
+            self._transaction.commit()
+        return result
+
+    def _roll_back(self, _: Callable[[], Any] | None, ended: Future[Any]) -> None:
+        self._undo()
+        self._give_back()
+        ended.set_result(None)
+
+    def _undo(self) -> None:
+        if self._transaction is not None:
+            self._transaction.roll_back()
+
+    def _give_back(self) -> None:
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            self._pool.give_back(lane)

@@ -1,0 +1,202 @@
+"""Rows in waiting, and the checks that make a wrong request fail where it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from django.db import models, router
+
+from .layout import concrete, fields_of, has_key, is_saved, layout_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from django.db.models import Field, ForeignKey, Model
+
+
+class Verb(StrEnum):
+    """What is to be done with a row."""
+
+    ADD = "add"
+    UPSERT = "upsert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(slots=True)
+class Request:
+    """One call of add, upsert, update or delete: its objects are read when they are written, not before."""
+
+    verb: Verb
+    objects: Sequence[Model]
+    unique: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    """For an upsert what is overwritten where the row exists, for an update what is written."""
+
+
+def add(alias: str, objects: Sequence[Model]) -> Request:
+    """New rows."""
+    for obj in objects:
+        _check_object(alias, Verb.ADD, obj)
+        if is_saved(obj):
+            raise ValueError(f"{obj!r} is in the database already: use update() or upsert() for it.")
+    return _queued(Request(Verb.ADD, objects))
+
+
+def upsert(alias: str, objects: Sequence[Model], unique: Iterable[str], update: Iterable[str] | None) -> Request:
+    """Rows that are inserted, or that overwrite the one with the same values in `unique`."""
+    request = Request(Verb.UPSERT, objects)
+    named, overwritten = _names("unique", unique), None if update is None else _names("update", update)
+    for obj in objects:
+        _check_object(alias, Verb.UPSERT, obj)
+        request.unique, request.fields = _conflict(concrete(obj), named, overwritten)
+    _check_one_model(Verb.UPSERT, objects)
+    return _queued(request)
+
+
+def update(alias: str, objects: Sequence[Model], fields: Iterable[str]) -> Request:
+    """Values of rows that exist."""
+    request = Request(Verb.UPDATE, objects)
+    named = _names("fields", fields)
+    for obj in objects:
+        _check_object(alias, Verb.UPDATE, obj)
+        request.fields = _updatable(concrete(obj), named)
+        if not has_key(obj) and not _is_queued(obj):
+            raise ValueError(f"{obj!r} was never saved, so that there is no row to update: use add() or upsert().")
+    _check_one_model(Verb.UPDATE, objects)
+    return _with_parents(request)
+
+
+def delete(alias: str, objects: Sequence[Model]) -> Request:
+    """Rows to remove."""
+    for obj in objects:
+        _check_object(alias, Verb.DELETE, obj)
+        if not has_key(obj):
+            raise ValueError(f"{obj!r} was never saved, so that there is no row to delete.")
+    return Request(Verb.DELETE, objects)
+
+
+def _queued(request: Request) -> Request:
+    for obj in request.objects:
+        obj._state.async_commander_queued = True  # type: ignore[attr-defined]
+    return _with_parents(request)
+
+
+def _with_parents(request: Request) -> Request:
+    for obj in request.objects:
+        for field in layout_of(concrete(obj)).references:
+            if field.is_cached(obj):
+                _check_parent(request.verb, obj, field)
+    return request
+
+
+def _is_queued(obj: Model) -> bool:
+    return getattr(obj._state, "async_commander_queued", False)
+
+
+def _check_object(alias: str, verb: Verb, obj: Any) -> None:
+    if not isinstance(obj, models.Model):
+        raise TypeError(f"{verb}({obj!r}): {_what(obj)} is not a model instance.{_remedy(verb, obj)}")
+    if verb in (Verb.ADD, Verb.UPSERT) and concrete(obj)._meta.parents:
+        raise ValueError(
+            f"{verb}({obj!r}): {obj._meta.label} is stored in several tables (it inherits from another model), "
+            f"which cannot be written in bulk: use `await obj.asave()`."
+        )
+    _check_alias(alias, verb, obj)
+
+
+def _what(obj: object) -> str:
+    return f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
+
+
+def _remedy(verb: Verb, obj: object) -> str:
+    if isinstance(obj, (list, tuple, set, models.QuerySet)):
+        return f" Unpack it: {verb}(*objects)."
+    if isinstance(obj, type) and issubclass(obj, models.Model):
+        return f" Make one: {verb}({obj.__name__}(...))."
+    return ""
+
+
+def _check_alias(alias: str, verb: Verb, obj: Model) -> None:
+    target = router.db_for_write(type(obj), instance=obj) if router.routers else obj._state.db or alias
+    if target != alias:
+        raise ValueError(
+            f"{verb}({obj!r}): {obj._meta.label} is written to the database {target!r}, but this item's transaction "
+            f"is on {alias!r}. Write it with `await obj.asave()` (on its own, at least once), or run with "
+            f"--database {target}."
+        )
+
+
+def _check_one_model(verb: Verb, objects: Sequence[Model]) -> None:
+    labels = {concrete(obj)._meta.label for obj in objects}
+    if len(labels) > 1:
+        raise ValueError(f"{verb}() of several models at once ({', '.join(sorted(labels))}): one call for each.")
+
+
+def _check_parent(verb: Verb, obj: Model, field: ForeignKey[Any, Any]) -> None:
+    parent = field.get_cached_value(obj)
+    if parent is not None and not has_key(parent) and not _is_queued(parent):
+        raise ValueError(
+            f"{verb}({obj!r}): its {field.name} {parent!r} is not saved, and nothing here saves it. "
+            f"Queue it before: self.db.add({field.name}), or in the same call."
+        )
+
+
+def _names(argument: str, value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"{argument}={value!r}: a list of field names is needed: {argument}=[{value!r}].")
+    return tuple(value)
+
+
+@lru_cache(maxsize=1024)
+def _conflict(
+    model: type[Model], unique: tuple[str, ...], update: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Checked names: of the fields that must be unique, and of those that are overwritten."""
+    named = tuple(_field(model, "unique", name).name for name in unique)
+    layout = layout_of(model)
+    if frozenset(named) not in map(frozenset, layout.uniques):
+        allowed = ", ".join(str(list(names)) for names in layout.uniques)
+        raise ValueError(
+            f"unique={list(unique)}: {model._meta.label} has no unique constraint on exactly these fields, so that the "
+            f"database cannot find the row to overwrite. It has: {allowed}. Add a UniqueConstraint, or use one of them."
+        )
+    return named, _overwritten(model, named) if update is None else _updatable(model, update, "update")
+
+
+def _overwritten(model: type[Model], unique: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        field.name
+        for field in model._meta.concrete_fields
+        if field.name not in unique
+        and field not in model._meta.pk_fields
+        and not field.generated
+        and not getattr(field, "auto_now_add", False)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _updatable(model: type[Model], names: tuple[str, ...], argument: str = "fields") -> tuple[str, ...]:
+    if not names and argument == "fields":
+        raise ValueError(f"fields=[]: name the fields of {model._meta.label} to write.")
+    fields = [_field(model, argument, name) for name in names]
+    for field in fields:
+        if field.primary_key or field in model._meta.pk_fields:
+            raise ValueError(f"{argument}: {field.name!r} is the primary key of {model._meta.label}; it never changes.")
+        if field.generated:
+            raise ValueError(f"{argument}: {field.name!r} of {model._meta.label} is computed by the database.")
+    return tuple(sorted({field.name for field in fields}))
+
+
+def _field(model: type[Model], argument: str, name: str) -> Field[Any, Any]:
+    columns = {field.name: field for field in model._meta.concrete_fields}
+    columns |= {field.attname: field for field in model._meta.concrete_fields}
+    if name == "pk":
+        return fields_of(model, [model._meta.pk.name])[0]
+    if name not in columns:
+        known = ", ".join(field.name for field in model._meta.concrete_fields)
+        raise ValueError(f"{argument}: {model._meta.label} has no field {name!r} that is a column. It has: {known}.")
+    return columns[name]

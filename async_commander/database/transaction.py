@@ -1,0 +1,205 @@
+"""One transaction on one thread: opened as late as the database allows, and truthful about its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db.transaction import TransactionManagementError
+
+from .connections import drop, freshen
+from .gate import GateHeldTooLong, gate_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from .gate import WriteGate
+
+logger = logging.getLogger(__name__)
+
+BROKEN = (
+    "A database error was caught without a savepoint, so that this transaction can only be rolled back. "
+    "Put `async with self.db.atomic():` around the call that may fail, or atomic() in a synchronous function."
+)
+
+LEFT_OPEN = (
+    "An atomic block was still open at the end of the item, so that its transaction was rolled back. "
+    "Await every task that an item starts before its hook returns."
+)
+
+
+class LaneTransaction:
+    """A transaction of the current thread's connection; open, commit and roll back on the same thread.
+
+    On SQLite, BEGIN IMMEDIATE is sent before the first statement that is no SELECT, once the write gate is passed:
+    who only reads never takes the write lock. With `shared` the connection is somebody else's: it is used as it is,
+    and inside an open transaction this one is a savepoint.
+    """
+
+    given_up = False
+    """Set where nobody waits for this transaction any more: it does not wait at the gate either."""
+
+    def __init__(self, alias: str, *, shared: bool = False, gate_limit: float | None = None) -> None:
+        self.alias = alias
+        self.shared = shared
+        self.gate_limit = gate_limit
+        self.committed = False
+        self._committing = False
+        self._began_at: float | None = None
+        self._begin: str | None = None
+        self._gate: WriteGate | None = None
+        self._inner_from: tuple[int, int] | None = None
+        self._stack = ExitStack()
+
+    @property
+    def in_doubt(self) -> bool:
+        """True after a COMMIT that ended in an error: the database may have done it."""
+        return self._committing and not self.committed
+
+    @property
+    def gate_seconds_left(self) -> float | None:
+        """How long the gate may still be kept; None where it is not held, or there is no limit."""
+        if self._began_at is None or self.gate_limit is None or self._gate is None:
+            return None
+        return max(0.0, self._began_at + self.gate_limit - time.monotonic())
+
+    def open(self) -> None:
+        """Begin. Raises what connecting raises; then nothing is left open."""
+        try:
+            self._open(connections[self.alias] if self.shared else freshen(self.alias))
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def check(self) -> None:
+        """Raise TransactionManagementError, with the remedy, where this transaction can only be rolled back."""
+        if connections[self.alias].needs_rollback:
+            self.roll_back()
+            raise TransactionManagementError(BROKEN)
+        if self._leave_inner_blocks():
+            self.roll_back()
+            raise TransactionManagementError(LEFT_OPEN)
+
+    def commit(self) -> None:
+        """Commit. Raises what COMMIT raises (see `in_doubt`); a failing on_commit hook is logged only."""
+        self.check()
+        self._committing = True
+        try:
+            self._stack.close()
+        except Exception as error:
+            if not self.committed:
+                self._commit_failed(error)
+                raise
+            logger.exception("An on_commit hook failed after its transaction was committed.")
+        self.committed = True
+
+    def roll_back(self) -> None:
+        """Undo everything. Never raises: a connection that cannot roll back is dropped, and the database does it."""
+        self._leave_inner_blocks()
+        try:
+            self._stack.__exit__(DatabaseError, DatabaseError("rolled back"), None)
+        except Exception:
+            logger.debug("A rollback failed; its connection is dropped.", exc_info=True)
+            self._drop()
+        self._began_at = None
+
+    def give_up(self) -> None:
+        """From any thread: nobody waits for it any more. It leaves the queue at the gate at once."""
+        self.given_up = True
+        gate = self._gate
+        if gate is not None:
+            gate.send_away(self)
+
+    def overdue(self) -> GateHeldTooLong:
+        """Roll back because the gate was held too long; the error to give to whom it may concern."""
+        self.roll_back()
+        return GateHeldTooLong(self.gate_limit or 0.0)
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.commit()
+        else:
+            self.roll_back()
+
+    def _open(self, connection: BaseDatabaseWrapper) -> None:
+        outermost = not connection.in_atomic_block
+        if outermost and not self.shared:
+            self._gate = gate_of(connection)
+        if self._gate is not None:
+            self._stack.enter_context(connection.execute_wrapper(self._begin_late))
+        self._stack.enter_context(transaction.atomic(using=self.alias))
+        if self._gate is not None and self._begin is None:
+            self._open_eagerly(self._gate)
+        self._inner_from = len(connection.savepoint_ids), len(connection.atomic_blocks)
+        if outermost:
+            transaction.on_commit(self._mark_committed, using=self.alias)
+
+    def _open_eagerly(self, gate: WriteGate) -> None:
+        """Begin again, behind the gate: this backend begins past the wrappers."""
+        self._stack.close()
+        self._pass(gate)
+        self._stack.enter_context(transaction.atomic(using=self.alias))
+
+    def _begin_late(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        """Swallow BEGIN, and send it before the first statement that may write."""
+        if self._begin is None:
+            # Before it, connection_created receivers may have statements of their own.
+            return execute(sql, *rest) if not sql.startswith("BEGIN") else self._swallow(sql)
+        if self._began_at is None and not sql.startswith("SELECT"):
+            self._begin_now()
+        return execute(sql, *rest)
+
+    def _swallow(self, begin: str) -> None:
+        self._begin = begin
+
+    def _begin_now(self) -> None:
+        if self._gate is not None:
+            self._pass(self._gate)
+        mode = "EXCLUSIVE" if "EXCLUSIVE" in (self._begin or "") else "IMMEDIATE"
+        connection = connections[self.alias]
+        with connection.wrap_database_errors:
+            connection.connection.execute(f"BEGIN {mode}")
+
+    def _pass(self, gate: WriteGate) -> None:
+        gate.enter(self)
+        # Under everything else in the stack: left after COMMIT or ROLLBACK, whatever these raise.
+        rest = self._stack.pop_all()
+        self._stack.callback(gate.leave)
+        self._stack.push(rest)
+        self._began_at = time.monotonic()
+
+    def _commit_failed(self, error: Exception) -> None:
+        if isinstance(error, IntegrityError):
+            self._committing = False  # a constraint that is checked at COMMIT: there is no doubt about that
+        else:
+            self._drop()  # else what was not committed could be seen on this connection, and be taken for committed
+
+    def _drop(self) -> None:
+        if not self.shared:
+            drop(self.alias)
+
+    def _leave_inner_blocks(self) -> bool:
+        """Forget blocks whose end was cancelled: else Django takes our end for theirs, and ours never comes."""
+        if self._inner_from is None:
+            return False
+        connection, (savepoints, blocks) = connections[self.alias], self._inner_from
+        left = len(connection.atomic_blocks) > blocks
+        del connection.savepoint_ids[savepoints:], connection.atomic_blocks[blocks:]
+        self._inner_from = None
+        return left
+
+    def _mark_committed(self) -> None:
+        self.committed = True

@@ -1,0 +1,220 @@
+"""The unit of work: all that one item writes, committed together or not at all."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from . import bulk, rows
+from .lease import settle
+from .snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from types import TracebackType
+
+    from django.db.models import Model
+
+    from .lease import Lease
+    from .rows import Request
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+current_unit: ContextVar[Unit | None] = ContextVar("async_commander_unit", default=None)
+"""The unit of the item that this code is part of."""
+
+
+class Unit:
+    """`self.db`: queues rows, which are written in bulk, and runs ORM functions in the same transaction.
+
+    Rows are bulk: `save()` and its signals are not called. They are read when they are written, at the item's end or
+    at `flush()`: inserts and upserts with parents first, then updates, then deletes with children first.
+    """
+
+    def __init__(
+        self,
+        alias: str,
+        *,
+        lease: Lease | None = None,
+        commit: Callable[[Unit], Awaitable[None]] | None = None,
+        outcome: Any = None,
+    ) -> None:
+        self.alias = alias
+        self.lease = lease
+        self.outcome = outcome
+        """The owner's, for its `finish`: the ledger row."""
+        self.in_doubt = False
+        """Whether a COMMIT with this unit ended in an error, so that only the database knows."""
+        self.settled = False
+        """Whether its end was told to the owner."""
+        self._commit = commit
+        self.requests: list[Request] = []
+        """What is queued, in order."""
+        self._written: list[Request] = []
+        self._committed: Counter[tuple[str, str]] = Counter()
+        self._snapshots: dict[int, Snapshot] = {}
+
+    def add(self, *objects: Model) -> None:
+        """Insert new rows. Parents are queued before their children, or in the same call."""
+        self.requests.append(rows.add(self.alias, objects))
+
+    def upsert(self, *objects: Model, unique: Iterable[str], update: Iterable[str] | None = None) -> None:
+        """Insert rows, or overwrite those that have the same values in the fields of the unique constraint `unique`.
+
+        `update`: the fields to overwrite; all but `unique` and those with `auto_now_add` if not given, none if empty.
+        """
+        self.requests.append(rows.upsert(self.alias, objects, unique, update))
+
+    def update(self, *objects: Model, fields: Iterable[str]) -> None:
+        """Write these fields of rows that exist."""
+        self.requests.append(rows.update(self.alias, objects, fields))
+
+    def delete(self, *objects: Model) -> None:
+        """Delete rows, and what cascades from them, as `QuerySet.delete()` does."""
+        self.requests.append(rows.delete(self.alias, objects))
+
+    async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a synchronous function on the item's lane, in its transaction."""
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(f"self.db({function.__name__}): this one is asynchronous: await it directly.")
+        return await sync_to_async(function)(*args, **kwargs)
+
+    def atomic(self) -> Savepoint:
+        """`async with self.db.atomic():` a savepoint, to be put around a call whose database error is caught."""
+        if self.lease is None:
+            raise RuntimeError(
+                "self.db.atomic() needs an item's transaction, which there is in parse_and_save() only. Elsewhere put "
+                "`with transaction.atomic():` into a synchronous function, and `await self.db(function)`."
+            )
+        return Savepoint(self, self.lease)
+
+    async def flush(self) -> None:
+        """Write the queued rows now: in an item into its transaction, elsewhere (with a commit) for good.
+
+        If this raises, the rows that were queued are dropped.
+        """
+        if not self.requests:
+            return
+        if self._commit is None:
+            await self(self._flush)
+        else:
+            part = Unit(self.alias, outcome=self.outcome)
+            part.requests = self._take()
+            await self._commit(part)
+            self._committed += part.counts
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether anything is queued."""
+        return bool(self.requests)
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many rows, by verb and model label; those flushed before are included."""
+        return self._committed + _counted((*self._written, *self.requests))
+
+    def write(self) -> None:
+        """On the lane: write the queued rows into the open transaction; `restore()` if it does not commit."""
+        write_units([self])
+
+    def take_snapshots(self) -> None:
+        """Remember the objects as they are before anything is written."""
+        for request in self.requests:
+            for obj in request.objects:
+                if id(obj) not in self._snapshots:
+                    self._snapshots[id(obj)] = Snapshot(obj)
+
+    def restore(self) -> None:
+        """The transaction was rolled back: put all objects back into the state they were in before it."""
+        for snapshot in self._snapshots.values():
+            snapshot.restore()
+        self._snapshots.clear()
+
+    def forget(self) -> None:
+        """The transaction is committed: nothing will be restored or written again."""
+        self._written += self._take()
+        self._snapshots.clear()
+
+    async def discard(self) -> None:
+        """Roll back what the item did, give its lane back, and restore its objects."""
+        ended = None if self.lease is None else self.lease.end(commit=False)
+        if ended is not None:
+            await settle(ended)
+        self.restore()
+
+    def _take(self) -> list[Request]:
+        requests, self.requests = self.requests, []
+        return requests
+
+    def _flush(self) -> None:
+        requests = self._take()
+        before = [Snapshot(obj) for request in requests for obj in request.objects]
+        for snapshot in before:
+            self._snapshots.setdefault(snapshot.identity, snapshot)
+        try:
+            bulk.write(self.alias, requests)
+        except BaseException:
+            for snapshot in before:
+                snapshot.restore()
+            raise
+        self._written += requests
+
+
+def _counted(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
+    return Counter((str(request.verb), obj._meta.label) for request in requests for obj in request.objects)
+
+
+def write_units(units: Iterable[Unit]) -> None:
+    """On the lane: write the queued rows of all units into the open transaction, as one."""
+    units = list(units)
+    for unit in units:
+        unit.take_snapshots()
+    requests = [request for unit in units for request in unit.requests]
+    if requests:
+        bulk.write(units[0].alias, requests)
+
+
+class Savepoint:
+    """A savepoint in an item's transaction. Rows queued in a block that fails are dropped with it."""
+
+    def __init__(self, unit: Unit, lease: Lease) -> None:
+        self._unit = unit
+        self._lease = lease
+        self._atomic = transaction.atomic(using=unit.alias)
+        self._open = False
+        self._queued = 0
+
+    async def __aenter__(self) -> None:
+        self._queued = len(self._unit.requests)
+        try:
+            await self._unit(self._enter)
+        except BaseException as error:
+            # A cancelled call may be running still; what is submitted now comes after it.
+            with suppress(RuntimeError):
+                self._lease.submit(self._leave, type(error), error, None)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            del self._unit.requests[self._queued :]
+        await settle(self._lease.submit(self._leave, kind, error, trace))
+
+    def _enter(self) -> None:
+        self._atomic.__enter__()
+        self._open = True
+
+    def _leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._open:
+            self._open = False
+            self._atomic.__exit__(kind, error, trace)

@@ -1,0 +1,329 @@
+"""The writer: units of work in, transactions out.
+
+Most items only queue rows. Their units meet here, and as many as are there are written in one transaction, together
+with what the owner adds at its end (`finish`: the ledger rows and the fence). Nobody waits for a batch to fill: while
+one is written, the next one gathers.
+
+What can go wrong, and what is done about it:
+
+* the database refuses a row: the batch is halved until the guilty unit is alone; only that one fails
+* the database is away, or others were in the way: the batch is done again, for at most `outage_budget`
+* COMMIT ends in an error: only the database knows; it is asked (`recorded`) before anything is done again
+* the run belongs to somebody else by now (`fatal`): nothing more is written, and the owner is told
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from .lease import Call, result_of, settle
+from .outage import Outage, OutageTooLong, is_transient
+from .unit import write_units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .lanes import LanePool
+    from .unit import Unit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SECOND_LOOK = 0.25
+"""Seconds after which a COMMIT in doubt is looked for again: it may have been under way at the first look."""
+
+
+class Writer:
+    """Writes units in the order of their coming, on a lane of its own, and tells of each how it ended.
+
+    `finish(units)` is the last part of each transaction; `recorded(units)` returns the positions of those that are
+    committed already. Both run on the lane. `on_settled(unit, error)` and `on_fatal(error)` are called on the event
+    loop: the one once for each unit, the other at most once, and no unit is settled after it.
+    """
+
+    def __init__(
+        self,
+        lanes: LanePool,
+        *,
+        batch_size: int,
+        finish: Callable[[Sequence[Unit]], None],
+        recorded: Callable[[Sequence[Unit]], set[int]],
+        on_settled: Callable[[Unit, BaseException | None], None],
+        on_fatal: Callable[[BaseException], None],
+        fatal: tuple[type[BaseException], ...] = (),
+        outage_budget: float = 60.0,
+    ) -> None:
+        self._lanes = lanes.alone()
+        self._owns_lanes = self._lanes is not lanes
+        self._batch_size = batch_size
+        self._finish = finish
+        self._recorded = recorded
+        self._on_settled = on_settled
+        self._on_fatal = on_fatal
+        self._fatal: tuple[type[BaseException], ...] = (*fatal, MemoryError, OutageTooLong)
+        self._outage_budget = outage_budget
+        self._hurry = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._mutex = threading.Lock()
+        self._waiting: deque[Unit | Call] = deque()
+        self._busy = False
+        self._turn: Future[None] = _done()
+        """The latest use of the lane; done when the lane is given back."""
+        self._dead = False
+        self._fatal_told = False
+        self._closed = False
+        self._unsettled = 0
+        self._all_settled: Future[None] = _done()
+
+    # --- the way in, on the event loop
+
+    def put(self, unit: Unit) -> None:
+        """Take over a finished unit; never blocks. `on_settled` tells how it ended.
+
+        A unit whose item has a lane is committed there, alone; all the others are the writer's.
+        """
+        if self._dead:
+            return
+        self._count(unit)
+        ended = None if unit.lease is None else unit.lease.end(commit=True, before=partial(self._write_rows, [unit]))
+        if ended is None:
+            self._enqueue(unit)
+        else:
+            ended.add_done_callback(partial(self._lane_ended, unit))
+
+    async def commit(self, unit: Unit) -> None:
+        """Write a unit now, and raise what it fails with. `on_settled` is not called for it."""
+        try:
+            await self.call(self._rewrite_rows, [unit])
+        except Exception:
+            unit.restore()
+            raise
+        unit.forget()
+
+    async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function on the writer's lane, in a transaction of its own, after all that was put before.
+
+        After an outage it is done again; where its COMMIT was in doubt it may have run twice then. It works after a
+        fatal error too. A cancel withdraws it while it waits, and waits for its end once it runs.
+        """
+        call = Call(partial(self._patiently, partial(self._transact, partial(function, *args, **kwargs))))
+        self._enqueue(call)
+        return await result_of(call.future)
+
+    async def drain(self) -> None:
+        """Wait until all that was put is settled, or never will be."""
+        await asyncio.shield(asyncio.wrap_future(self._all_settled))
+
+    def hurry(self) -> None:
+        """Wait out no outage any more: from now on, what fails has failed."""
+        self._hurry.set()
+
+    async def aclose(self) -> None:
+        """Drain, and close the writer's connection, whatever is cancelled meanwhile."""
+        try:
+            await settle(self._all_settled)
+            await self._idle()
+        finally:
+            self._closed = True
+            if self._owns_lanes:
+                await self._lanes.aclose()
+
+    async def _idle(self) -> None:
+        """Wait until the lane is given back."""
+        turn = None
+        while turn is not self._turn:
+            turn = self._turn
+            await settle(turn)
+
+    # --- batches, on the lane
+
+    def _work(self) -> None:
+        """Do what is next; then ask for the lane again, behind those who wait for it, if more is there."""
+        try:
+            work = self._next()
+            if isinstance(work, Call):
+                work.run()
+            else:
+                self._write(work)
+        except BaseException as error:  # noqa: BLE001  the owner is told
+            self._die(error)
+        finally:
+            self._go_on()
+
+    def _next(self) -> Call | list[Unit]:
+        """A call, or as many units as are there before the next call, at most `batch_size`."""
+        units: list[Unit] = []
+        with self._mutex:
+            while self._waiting and len(units) < self._batch_size:
+                first = self._waiting[0]
+                if isinstance(first, Call) and units:
+                    break
+                self._waiting.popleft()
+                if isinstance(first, Call):
+                    return first
+                units.append(first)
+        return units
+
+    def _write(self, units: list[Unit]) -> None:
+        """Write a batch; if that fails, halve it until the guilty unit is alone."""
+        try:
+            self._patiently(partial(self._attempt, units))
+        except self._fatal:
+            raise
+        except Exception as error:  # noqa: BLE001  the guilty unit's owner is told
+            undone = self._patiently(partial(self._undone, units))
+            _restore(undone)
+            if len(undone) < 2:
+                self._settle(undone, error)
+                return
+            half = len(undone) // 2
+            self._write(undone[:half])
+            self._write(undone[half:])
+
+    def _attempt(self, units: list[Unit]) -> None:
+        """One transaction for all these units, less those that are found to be committed already."""
+        units = self._undone(units)
+        _restore(units)
+        transaction = self._lanes.transaction()
+        try:
+            with transaction:
+                self._write_rows(units)
+        except BaseException:
+            for unit in units:
+                unit.in_doubt |= transaction.in_doubt
+            raise
+        self._settle(units, None)
+
+    def _undone(self, units: list[Unit]) -> list[Unit]:
+        """The units that are not settled. Where a COMMIT was in doubt the database is asked first."""
+        in_doubt = [unit for unit in units if unit.in_doubt and not unit.settled]
+        if in_doubt:
+            self._settle([in_doubt[position] for position in self._recorded(in_doubt)], None)
+        return [unit for unit in units if not unit.settled]
+
+    def _write_rows(self, units: Sequence[Unit]) -> None:
+        write_units(units)
+        self._finish(units)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do the work; do it again while the database is away. Raises OutageTooLong when the budget is spent."""
+        outage = Outage(self._outage_budget, self._hurry)
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                outage.wait_out(error)
+
+    def _transact(self, function: Callable[[], T]) -> T:
+        with self._lanes.transaction():
+            return function()
+
+    def _rewrite_rows(self, units: Sequence[Unit]) -> None:
+        _restore(units)
+        self._write_rows(units)
+
+    # --- units that have a lane of their own, on that lane
+
+    def _lane_ended(self, unit: Unit, ended: Future[None]) -> None:
+        error = ended.exception()
+        if error is None:
+            self._settle([unit], None)
+        elif isinstance(error, self._fatal):
+            self._die(error)
+        elif unit.lease is not None and unit.lease.in_doubt:
+            unit.in_doubt = True
+            self._enqueue(Call(partial(self._look_for, unit, error)))
+        else:
+            unit.restore()
+            self._settle([unit], error)
+
+    def _look_for(self, unit: Unit, error: BaseException) -> None:
+        """Settle a unit whose COMMIT ended in an error, by what the database says."""
+        try:
+            if self._patiently(partial(self._undone, [unit])):
+                self._hurry.wait(SECOND_LOOK)
+                self._patiently(partial(self._undone, [unit]))
+        except BaseException as failure:  # noqa: BLE001  the owner is told
+            self._die(failure)
+            return
+        if not unit.settled:
+            unit.restore()
+            self._settle([unit], error)
+
+    # --- in and out, from any thread
+
+    def _enqueue(self, work: Unit | Call) -> None:
+        if self._closed:
+            raise RuntimeError("the writer is closed: the run has ended")
+        with self._mutex:
+            if self._dead and not isinstance(work, Call):
+                return
+            self._waiting.append(work)
+            if not self._busy:
+                self._busy = True
+                self._turn = self._lanes.post(self._work)
+
+    def _go_on(self) -> None:
+        with self._mutex:
+            self._busy = bool(self._waiting)
+            if self._busy:
+                self._turn = self._lanes.post(self._work)
+
+    def _count(self, unit: Unit) -> None:
+        if self._unsettled == 0:
+            self._all_settled = Future()
+        self._unsettled += 1
+        unit.settled = False
+
+    def _settle(self, units: list[Unit], error: BaseException | None) -> None:
+        for unit in units:
+            unit.settled = True
+            if error is None:
+                unit.forget()
+        if units:
+            self._loop.call_soon_threadsafe(self._tell, units, error)
+
+    def _tell(self, units: list[Unit], error: BaseException | None) -> None:
+        try:
+            for unit in units:
+                if self._fatal_told:
+                    return
+                self._on_settled(unit, error)
+        except Exception as failure:  # noqa: BLE001  the owner's own; its accounts are not true any more
+            self._die(failure)
+            return
+        self._unsettled -= len(units)
+        if self._unsettled == 0:
+            self._all_settled.set_result(None)
+
+    def _die(self, error: BaseException) -> None:
+        with self._mutex:
+            self._dead = True
+            self._waiting = deque(work for work in self._waiting if isinstance(work, Call))
+        self._loop.call_soon_threadsafe(self._tell_fatal, error)
+
+    def _tell_fatal(self, error: BaseException) -> None:
+        if self._fatal_told:
+            return
+        self._fatal_told = True
+        if not self._all_settled.done():
+            self._all_settled.set_result(None)
+        self._on_fatal(error)
+
+
+def _restore(units: Sequence[Unit]) -> None:
+    for unit in units:
+        unit.restore()
+
+
+def _done() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future

@@ -1,0 +1,140 @@
+"""What the annotations of a class mean: read as a dataclass reads them, wherever their names were defined."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
+
+from async_commander.exceptions import InvalidCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+_CLASS_VAR = re.compile(r"[\s'\"]*(\w+\s*\.\s*)*ClassVar\b")
+_local_names: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One annotated attribute: its type, what `Annotated` adds to it, and the class that says so."""
+
+    name: str
+    type: Any
+    extras: tuple[Any, ...]
+    owner: type
+
+
+def annotations_of(cls: type) -> dict[str, Annotation]:
+    """The public annotated attributes of a class and its bases, base first; no `ClassVar`s, and none of this package.
+
+    The type variables of a generic base are filled in. A `ClassVar` in a subclass takes an attribute of a base away.
+    InvalidCommand where a name in an annotation is unknown at run time.
+    """
+    found: dict[str, Annotation] = {}
+    for owner in reversed(cls.__mro__):
+        for name, hint in _own_hints(owner):
+            if hint is ClassVar or get_origin(hint) is ClassVar:
+                found.pop(name, None)
+            else:
+                found[name] = _annotation(cls, owner, name, hint)
+    return found
+
+
+def is_ours(cls: type) -> bool:
+    """Whether a class belongs to this package: its attributes are no arguments."""
+    return cls is object or cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+def remember_locals(cls: type, frame: FrameType | None) -> None:
+    """Keep the local names that the string annotations of a class inside a function use, while they can be seen."""
+    wanted = set(_names_in_strings(cls)) if "<locals>" in cls.__qualname__ else set()
+    function = cls.__qualname__.rpartition(".<locals>.")[0]
+    while wanted and frame is not None and frame.f_code.co_qualname != function:
+        frame = frame.f_back
+    if wanted and frame is not None:
+        _local_names[cls] = {name: frame.f_locals[name] for name in wanted.intersection(frame.f_locals)}
+
+
+def _own_hints(owner: type) -> Iterator[tuple[str, Any]]:
+    for name, annotation in _own_annotations(owner).items():
+        if isinstance(annotation, str) and _CLASS_VAR.match(annotation):
+            yield name, ClassVar
+        else:
+            yield name, _evaluated(owner, name, annotation)
+
+
+def _own_annotations(owner: type) -> dict[str, Any]:
+    if is_ours(owner):
+        return {}
+    try:
+        found = inspect.get_annotations(owner)
+    except NameError as error:
+        raise _unknown(owner, "an annotation", error) from error
+    return {name: annotation for name, annotation in found.items() if not name.startswith("_")}
+
+
+def _evaluated(owner: type, name: str, annotation: Any) -> Any:
+    """One annotation as an object; a class made for it keeps one bad annotation from hiding the others."""
+    holder = type("holder", (), {"__annotations__": {name: annotation}})
+    module = sys.modules.get(owner.__module__)
+    try:
+        return get_type_hints(holder, vars(module) if module else {}, _namespace(owner), include_extras=True)[name]
+    except NameError as error:
+        raise _unknown(owner, f"`{name}: {annotation}`", error) from error
+    except (TypeError, SyntaxError, AttributeError) as error:
+        raise InvalidCommand(f"{_label(owner)}: `{name}: {annotation}` is no type: {error}") from error
+
+
+def _namespace(owner: type) -> dict[str, Any]:
+    """Names that an annotation sees before those of its module: type parameters, locals, classes inside the class."""
+    parameters = {parameter.__name__: parameter for parameter in getattr(owner, "__type_params__", ())}
+    inner = {name: value for name, value in vars(owner).items() if isinstance(value, type)}
+    return {**parameters, **_local_names.get(owner, {}), **inner}
+
+
+def _unknown(owner: type, what: str, error: NameError) -> InvalidCommand:
+    return InvalidCommand(
+        f"{_label(owner)}: {what} uses a name that is unknown at run time ({error}); import it outside of "
+        f"`if TYPE_CHECKING:`, or write ClassVar[…] if this is no argument"
+    )
+
+
+def _annotation(cls: type, owner: type, name: str, hint: Any) -> Annotation:
+    extras: tuple[Any, ...] = ()
+    if get_origin(hint) is Annotated:
+        hint, *rest = get_args(hint)
+        extras = tuple(rest)
+    return Annotation(name, _filled(hint, owner, cls), extras, owner)
+
+
+def _filled(hint: Any, owner: type, cls: type) -> Any:
+    """The hint with the type variables of `owner` replaced by what `cls` fills in for them."""
+    if isinstance(hint, TypeVar):
+        return _value_of(hint, owner, cls)
+    variables = getattr(hint, "__parameters__", ()) if get_origin(hint) else ()
+    return hint[tuple(_value_of(each, owner, cls) for each in variables)] if variables else hint
+
+
+def _value_of(variable: Any, owner: type, cls: type) -> Any:
+    for heir in cls.__mro__:
+        for base in vars(heir).get("__orig_bases__", ()):
+            if get_origin(base) is owner:
+                filled = dict(zip(owner.__parameters__, get_args(base), strict=False))
+                return _filled(filled.get(variable, variable), heir, cls)
+    return variable
+
+
+def _names_in_strings(cls: type) -> Iterator[str]:
+    for annotation in vars(cls).get("__annotations__", {}).values():
+        if isinstance(annotation, str):
+            yield from (node.id for node in ast.walk(ast.parse(annotation, mode="eval")) if isinstance(node, ast.Name))
+
+
+def _label(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

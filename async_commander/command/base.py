@@ -1,0 +1,335 @@
+"""What every command is: its arguments, its bounds, and what hangs on `self` while its run is open."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+from inspect import currentframe
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, TypeVarTuple, dataclass_transform
+
+from async_commander.engine.limits import Limits, Retry
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand
+
+from .annotations import remember_locals
+from .arguments import arguments_of, complete
+from .checking import check_class
+from .hooks import A_CONTEXT, PLAIN_ONLY, hook
+from .parser import complete_extra, extra_options
+from .redaction import HIDDEN
+
+if TYPE_CHECKING:
+    import logging
+    from argparse import ArgumentParser
+    from collections.abc import Callable, Mapping, Sequence
+
+    import httpx
+    from django.core.management.base import OutputWrapper
+    from django.core.management.color import Style
+
+    from async_commander.database.unit import Unit
+    from async_commander.models import Run
+
+    from .session import Session
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=False, field_specifiers=())
+class AsyncCommand:
+    """A command: annotated attributes are its arguments, hooks are its verbs.
+
+        class Command(ac.AsyncCommand):
+            '''Count the words of a file.'''
+
+            file: Path                      # no default: positional, `arun count_words notes.txt`
+            minimum: int = 3                # a default makes an option, `--minimum 5`
+
+            async def handle(self) -> int:
+                words = self.file.read_text().split()
+                return sum(len(word) >= self.minimum for word in words)
+
+    `Command(file=…, minimum=5)` converts and checks its values: TypeError for a missing or unknown name, as a function
+    raises it, InvalidCommand for a value of a wrong type and for a class that cannot be used as it is written.
+    Arguments cannot be set afterwards; any other attribute may be, `lifespan()` being the place for it. One instance
+    serves one run and is shared by all of its workers.
+
+    To share arguments between commands derive a base from `AsyncCommand`, or from a shape, and inherit from it.
+    `ClassVar`s and `_names` are never arguments.
+    """
+
+    limits: ClassVar[Limits] = Limits()
+    """Bounds of a run; the command line, the call and the settings may give others."""
+    retry: ClassVar[Retry] = Retry()
+    """How often and when an item is tried again."""
+    help: ClassVar[str] = ""
+    """What `--help` says; else the class's docstring."""
+    run_once: ClassVar[bool] = False
+    """Skip the run where one of this identity has succeeded."""
+    dependencies: ClassVar[Sequence[Any]] = ()
+    """Runs that must have succeeded before."""
+    test_parameters: ClassVar[Mapping[str, Any]] = {}
+    """Arguments that `--test` puts in the place of those of the identity."""
+    test_options: ClassVar[Mapping[str, Any]] = {}
+    """Options that `--test` puts in the place of the given ones."""
+    option_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Other defaults for shared options: `{"threads": 50, "yes": True}`. `progress` acts in the terminal only."""
+    always_on: ClassVar[bool] = False
+    """A bot: keeps no rows of done items; items are at-least-once, acknowledged in `committed()`."""
+    single_instance: ClassVar[bool] = False
+    """One open run of this command at a time, whatever its arguments."""
+    deletes: ClassVar[bool] = False
+    """Offers `--delete`, without which `self.db.delete` deletes nothing."""
+    provenance: ClassVar[bool] = False
+    """Keep which objects a run wrote."""
+    keep_values: ClassVar[bool] = False
+    """Collect what `parse_and_save` returns in the result's `values`, in memory, for this process's items."""
+    keep_history: ClassVar[bool] = True
+    """False: no ledger, no resume, items are at-least-once."""
+    requires_system_checks: ClassVar[str | Sequence[str]] = "__all__"
+    """As on Django's commands."""
+    requires_migrations_checks: ClassVar[bool] = False
+    """As on Django's commands."""
+
+    _session: Session | None
+    _reserved: bool
+    _served: bool
+    _extra_options: Mapping[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        remember_locals(cls, currentframe())
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        check_class(cls)
+        return super().__new__(cls)
+
+    def __init__(self, /, **arguments: Any) -> None:
+        extra = complete_extra(type(self), arguments)
+        values = complete(type(self), arguments, also=extra)
+        vars(self).update(values, _session=None, _reserved=False, _served=False, _extra_options=extra)
+
+    # -- hooks that any command may define ----------------------------------------------------------------------------
+
+    @hook(required=True)
+    def handle(self) -> Any:
+        """Do the whole job of a plain command. `async def`, or a plain `def` that runs on a database thread.
+
+        What it returns is the run's `value`. ORM calls autocommit; `self.db` commits at the end or at `flush()`.
+        """
+        raise NotImplementedError
+
+    @hook(kinds=PLAIN_ONLY, returned=A_CONTEXT)
+    def lifespan(self) -> AbstractAsyncContextManager[Any]:
+        """Open what the run needs and close it afterwards: an async context manager around all other hooks.
+
+            @asynccontextmanager
+            async def lifespan(self):
+                async with open_broker() as self.broker:
+                    yield
+
+        Its end runs after `cleanup()`, whatever happened.
+        """
+        return nullcontext()
+
+    @hook(may_take=("result",))
+    def cleanup(self, *args: Any, **kwargs: Any) -> Any:
+        """Tidy up after success and after failure.
+
+        Written `async def cleanup(self)` or `async def cleanup(self, result)`; `result` is the `RunResult` so far. An
+        error in here makes a run that succeeded a failed one.
+        """
+
+    @hook
+    def on_timeout(self) -> Any:
+        """Called once where the run passes `Limits(timeout=…)`, before it is stopped in order."""
+
+    @hook(kinds=PLAIN_ONLY, returned=A_CONTEXT)
+    def http_client(self) -> AbstractAsyncContextManager[Any]:
+        """The client behind `self.http`, unopened; the one place to change it, or to bring another.
+
+            def http_client(self):
+                client = super().http_client()
+                client.headers["User-Agent"] = "example.org crawler"
+                return client
+
+        A client of your own has no pacing, no guard against private addresses and no bound on bodies.
+        """
+        return self._in_run("http_client()").http_client()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add to `parser` whatever annotations cannot say; the values are in `self.options`, outside the identity."""
+
+    # -- what is given -------------------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The arguments that make this run what it is, by name: its identity."""
+        return {name: getattr(self, name) for name, each in arguments_of(type(self)).items() if each.in_identity}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All other values by name: options outside the identity, those of `add_arguments()`, the run's shared ones."""
+        own = {name: getattr(self, name) for name, each in arguments_of(type(self)).items() if not each.in_identity}
+        shared = self._session.context.options if self._session else {}
+        return {**shared, **self._extra_options, **own}
+
+    # -- what a run brings ---------------------------------------------------------------------------------------------
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """An `httpx.AsyncClient`: bounded, paced per host, public addresses only. See `http_client()`.
+
+        Redirects are followed; a status is an error only through `raise_for_status()`.
+        """
+        return self._in_run("http").http
+
+    @property
+    def db(self) -> Unit:
+        """The unit of work: rows queued here commit together with the item's outcome, or not at all.
+
+        `.add(*objs)`, `.upsert(*objs, unique=…)`, `.update(*objs, fields=…)`, `.delete(*objs)` queue rows, written
+        in bulk without `save()` and signals. `await self.db(function, *args)` runs a synchronous ORM function.
+        """
+        return self._in_run("db").db
+
+    async def cpu(self, function: Callable[[*Ts], T], /, *args: *Ts) -> T:
+        """Run a module-level function on plain data in the process pool and return its result.
+
+        Its exceptions are raised here. A child that dies costs this call only, which is tried again. TypeError where
+        the function, an argument or the result cannot be pickled.
+        """
+        return await self._in_run("cpu()").cpu(function, *args)
+
+    @property
+    def log(self) -> logging.Logger:
+        """A standard logger whose records are also kept in the run."""
+        return self._in_run("log").log
+
+    @property
+    def stdout(self) -> OutputWrapper:
+        """The command's output, as on Django's commands: `self.stdout.write("…")`. Captured into the run."""
+        return self._in_run("stdout").stdout
+
+    @property
+    def stderr(self) -> OutputWrapper:
+        """The command's error output, as on Django's commands. Captured into the run."""
+        return self._in_run("stderr").stderr
+
+    @property
+    def style(self) -> Style:
+        """Terminal colours, as on Django's commands: `self.style.SUCCESS("…")`."""
+        return self._in_run("style").style
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether this run keeps nothing: every transaction is rolled back."""
+        return self._in_run("dry_run").context.dry_run
+
+    @property
+    def testing(self) -> bool:
+        """Whether this run was started with `--test`."""
+        return self._in_run("testing").context.testing
+
+    @property
+    def force(self) -> bool:
+        """Whether this run was started with `--force`."""
+        return self._in_run("force").force
+
+    @property
+    def verbosity(self) -> int:
+        """0 silent, 1 summary, 2 item errors as they come, 3 debug."""
+        return self._in_run("verbosity").context.verbosity
+
+    @property
+    def stopping(self) -> bool:
+        """True from the moment the run was asked to stop; a long `handle()` looks at it now and then, and returns."""
+        return self._in_run("stopping").context.stopping
+
+    @property
+    def idempotency_key(self) -> str:
+        """A text for other systems that is the same in every attempt at the item in hand."""
+        return self._in_run("idempotency_key").idempotency_key
+
+    @property
+    def previous(self) -> Run | None:
+        """The last succeeded run of this identity, for an incremental `since`."""
+        return self._in_run("previous").previous
+
+    @property
+    def record(self) -> Run:
+        """The row of this run."""
+        return self._in_run("record").record
+
+    async def confirm(self, text: str) -> bool:
+        """Ask the person at the terminal. `--yes` answers True; without a terminal it is an error."""
+        return await self._in_run("confirm()").confirm(text)
+
+    def progress(self, done: int, total: int | None = None) -> None:
+        """Show how far `handle()` is: `done` of `total`, in units of its own."""
+        self._in_run("progress()").progress(done, total)
+
+    def _in_run(self, name: str) -> Session:
+        if self._session is None:
+            raise AsyncCommanderError(
+                f"self.{name} exists only while a run is open: use it in a hook, and start the run by "
+                f"`await ac.arun(command)` or `manage.py arun`"
+            )
+        return self._session
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in arguments_of(type(self)):
+            raise AttributeError(
+                f"{name!r} is an argument of {type(self).__qualname__} and frozen, for all workers share it; "
+                f"set another name, in lifespan()"
+            )
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        given = arguments_of(type(self)).items()
+        shown = (f"{name}={HIDDEN if each.secret else repr(getattr(self, name))}" for name, each in given)
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
+def reserve(command: AsyncCommand) -> None:
+    """Before there is a run: nobody else may use the command. InvalidCommand at a second use."""
+    if command._reserved or command._served:  # noqa: SLF001  # the ends of one door
+        raise _used(command)
+    command._reserved = True  # noqa: SLF001
+
+
+def let_go(command: AsyncCommand) -> None:
+    """There was no run after all: the command is as new."""
+    command._reserved = False  # noqa: SLF001
+
+
+def bind(command: AsyncCommand, session: Session) -> None:
+    """Open the command's one run: from here on its resources are there. InvalidCommand at a second use."""
+    if command._served:  # noqa: SLF001
+        raise _used(command)
+    command._served, command._session = True, session  # noqa: SLF001
+
+
+def _used(command: AsyncCommand) -> InvalidCommand:
+    return InvalidCommand(f"{command!r} was used already: a command serves one run; make a new one")
+
+
+def restore_options(command: AsyncCommand, stored: Mapping[str, Any]) -> list[str]:
+    """Put the options of an earlier time, as JSON kept them, in the place of the command's own; not those hidden.
+
+    Returns the names of those that were others.
+    """
+    cls, before = type(command), command.options
+    stored = {name: value for name, value in stored.items() if HIDDEN not in str(value)}
+    extra = {name: each.restored(stored[name]) for name, each in extra_options(cls).items() if name in stored}
+    own = {
+        name: each.accept(stored[name])
+        for name, each in arguments_of(cls).items()
+        if not each.in_identity and name in stored
+    }
+    vars(command).update(own, _extra_options={**command._extra_options, **extra})  # noqa: SLF001
+    return [name for name, value in {**extra, **own}.items() if before.get(name) != value]
+
+
+def unbind(command: AsyncCommand) -> None:
+    """Close the command's run: its resources are gone."""
+    command._session = None  # noqa: SLF001

@@ -1,0 +1,228 @@
+"""The hooks of a command: what a shape declares, what an author wrote, and whether the two fit."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar, overload
+
+from asgiref.sync import iscoroutinefunction
+
+from async_commander.exceptions import InvalidCommand
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class HookKind(StrEnum):
+    """How a hook is written, and so where it runs: `async def` on the loop, the rest on a thread."""
+
+    ASYNC = "async def"
+    PLAIN = "def"
+    ASYNC_GENERATOR = "async def with yield"
+    GENERATOR = "def with yield"
+
+
+ANY_KIND = frozenset(HookKind)
+A_FUNCTION = frozenset({HookKind.ASYNC, HookKind.PLAIN})
+PLAIN_ONLY = frozenset({HookKind.PLAIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a hook may return: `allowed` for people, `fits` for the check."""
+
+    allowed: str
+    fits: Callable[[object], bool]
+
+
+def _is_value(value: object) -> bool:
+    return not (inspect.isawaitable(value) or inspect.isasyncgen(value) or inspect.isgenerator(value))
+
+
+def _is_source(value: object) -> bool:
+    return isinstance(value, Iterable | AsyncIterable) and not isinstance(value, str | bytes | bytearray)
+
+
+def _is_total(value: object) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+
+
+A_VALUE = Returned("one finished value (write `async def` and `await` inside)", _is_value)
+A_SOURCE = Returned("a queryset, or another iterable or async iterable of items", _is_source)
+A_TOTAL = Returned("the number of items, or None where it is unknown", _is_total)
+A_KEY = Returned("a text that is not empty", lambda value: isinstance(value, str) and value != "")
+A_THROTTLE = Returned("a text, or None for no pacing", lambda value: value is None or isinstance(value, str))
+A_YES_OR_NO = Returned("True or False", lambda value: isinstance(value, bool))
+A_CONTEXT = Returned(
+    "an async context manager (decorate it with @contextlib.asynccontextmanager)",
+    lambda value: isinstance(value, AbstractAsyncContextManager),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HookSpec:
+    """One hook as its shape declares it. `takes` and `may_take` are arguments after `self`, given by position."""
+
+    name: str
+    declared: Callable[..., Any]
+    takes: tuple[str, ...] = ()
+    may_take: tuple[str, ...] = ()
+    required: bool = False
+    kinds: frozenset[HookKind] = A_FUNCTION
+    returned: Returned = A_VALUE
+
+    @property
+    def signature(self) -> str:
+        """As an author would write it: `async def download(self, item)`."""
+        kind = "async def" if HookKind.ASYNC in self.kinds else "def"
+        return f"{kind} {self.name}({', '.join(('self', *self.takes))})"
+
+    def check_returned(self, command: object, value: object) -> None:
+        """Raise InvalidCommand where the hook returned a wrong kind of thing."""
+        if not self.returned.fits(value):
+            place, found = _place(type(command), self.name), _found(value)
+            raise InvalidCommand(f"{place} returned {found}; allowed: {self.returned.allowed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One hook as an author wrote it. `arguments` is how many of `takes + may_take` it wants."""
+
+    spec: HookSpec
+    kind: HookKind
+    arguments: int
+
+
+@overload
+def hook(function: Function, /) -> Function: ...
+@overload
+def hook(
+    *,
+    required: bool = False,
+    kinds: frozenset[HookKind] = A_FUNCTION,
+    may_take: tuple[str, ...] = (),
+    returned: Returned = A_VALUE,
+) -> Callable[[Function], Function]: ...
+def hook(
+    function: Function | None = None,
+    /,
+    *,
+    required: bool = False,
+    kinds: frozenset[HookKind] = A_FUNCTION,
+    may_take: tuple[str, ...] = (),
+    returned: Returned = A_VALUE,
+) -> Function | Callable[[Function], Function]:
+    """Declare a method of a shape as a hook; its positional arguments are what the runner passes."""
+
+    def declare(function: Function) -> Function:
+        takes = tuple(_positional(inspect.signature(function)))[1:]
+        must = required or getattr(function, "__isabstractmethod__", False)
+        spec = HookSpec(function.__name__, function, takes, may_take, must, kinds, returned)
+        function.__hook__ = spec  # type: ignore[attr-defined]  # functions carry any attribute
+        return function
+
+    return declare if function is None else declare(function)
+
+
+def specs_of(cls: type) -> dict[str, HookSpec]:
+    """Every hook that the shape of this class knows, by name, in the order of declaration."""
+    found = {
+        name: spec
+        for base in reversed(cls.__mro__)
+        for name, value in vars(base).items()
+        if isinstance(spec := getattr(value, "__hook__", None), HookSpec) and spec.declared is value
+    }
+    return {name: spec for name, spec in found.items() if name not in _uncalled(cls)}
+
+
+def hooks_of(cls: type) -> dict[str, Hook]:
+    """The hooks that the author of this class wrote, by name; those left at their default are absent.
+
+    Raises InvalidCommand as `check_hooks` does, except for missing ones.
+    """
+    return {name: _written(cls, spec) for name, spec in specs_of(cls).items() if _is_written(cls, spec)}
+
+
+def check_hooks(cls: type) -> None:
+    """Raise InvalidCommand for a missing hook, a wrong signature or kind, or a hook that is never called."""
+    written = hooks_of(cls)
+    missing = [spec for name, spec in specs_of(cls).items() if spec.required and name not in written]
+    if missing:
+        wanted = " and ".join(f"`{spec.signature}`" for spec in missing)
+        raise InvalidCommand(f"{_label(cls)} has no {' and no '.join(s.name + '()' for s in missing)}: add {wanted}")
+    for name, shape in _uncalled(cls).items():
+        if getattr(cls, name) is not getattr(shape, name):
+            known = ", ".join(f"{spec.name}()" for spec in specs_of(cls).values() if spec.required)
+            raise InvalidCommand(f"{_place(cls, name)} is never called: the hooks of this shape are {known}")
+
+
+def _uncalled(cls: type) -> dict[str, type]:
+    """Names of hooks that a shape inherits and does not call, with that shape."""
+    return {name: base for base in cls.__mro__ for name in vars(base).get("_uncalled_hooks", ())}
+
+
+def _is_written(cls: type, spec: HookSpec) -> bool:
+    raw = inspect.getattr_static(cls, spec.name)
+    return raw is not spec.declared and not getattr(raw, "__isabstractmethod__", False)
+
+
+def _written(cls: type, spec: HookSpec) -> Hook:
+    raw = inspect.getattr_static(cls, spec.name)
+    function = raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
+    if not callable(function):
+        raise InvalidCommand(f"{_label(cls)}.{spec.name} is {raw!r:.80}; allowed: `{spec.signature}`")
+    kind = _kind(function)
+    if kind not in spec.kinds or _is_sync_context(function, spec):
+        allowed = " or ".join(f"`{each}`" for each in HookKind if each in spec.kinds)
+        raise InvalidCommand(
+            f"{_place(cls, spec.name)} is `{kind}`; allowed: {allowed}, returning {spec.returned.allowed}"
+        )
+    return Hook(spec, kind, _count_arguments(cls, spec, function, bound=not isinstance(raw, staticmethod)))
+
+
+def _kind(function: Callable[..., Any]) -> HookKind:
+    if inspect.isasyncgenfunction(function):
+        return HookKind.ASYNC_GENERATOR
+    if inspect.isgeneratorfunction(function):
+        return HookKind.GENERATOR
+    return HookKind.ASYNC if iscoroutinefunction(function) else HookKind.PLAIN
+
+
+def _is_sync_context(function: Callable[..., Any], spec: HookSpec) -> bool:
+    """`@contextmanager` where `@asynccontextmanager` is wanted: it looks like a plain function."""
+    return spec.returned is A_CONTEXT and inspect.isgeneratorfunction(getattr(function, "__wrapped__", None))
+
+
+def _count_arguments(cls: type, spec: HookSpec, function: Callable[..., Any], *, bound: bool) -> int:
+    signature = inspect.signature(function)
+    for count in range(len(spec.takes) + len(spec.may_take), len(spec.takes) - 1, -1):
+        try:
+            signature.bind(*range(count + bound))
+        except TypeError:
+            continue
+        return count
+    found = f"{_kind(function)} {spec.name}{signature}"
+    also = f" or `{spec.name}({', '.join(('self', *spec.takes, *spec.may_take))})`" if spec.may_take else ""
+    raise InvalidCommand(f"{_place(cls, spec.name)} is `{found}`; allowed: `{spec.signature}`{also}")
+
+
+def _positional(signature: inspect.Signature) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [name for name, parameter in signature.parameters.items() if parameter.kind in kinds]
+
+
+def _found(value: object) -> str:
+    """Plain values as they are, others by their type: the text of a queryset would be a query."""
+    name = type(value).__name__
+    return f"{name} {value!r:.80}" if isinstance(value, str | int | float | None) else name
+
+
+def _label(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _place(cls: type, name: str) -> str:
+    return f"{_label(cls)}.{name}()"

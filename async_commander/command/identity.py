@@ -1,0 +1,182 @@
+"""What makes a run this run and an item this item: exact, stable texts and their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Model
+
+from .redaction import redacted_text
+
+LABEL_LENGTH = 200
+_HOST = re.compile(r"\s*[a-z][a-z0-9+.\-]*://(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:\[\]]*)", re.IGNORECASE)
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted, exact, the same in every process and version.
+
+    Dates are ISO texts, `Decimal` and `UUID` and paths their text, an `Enum` its value, a dataclass its fields, a model
+    instance its label and primary key, a set its sorted members. TypeError for anything else, ValueError for NaN and
+    infinity and for a model instance that is not saved; both say what to do.
+    """
+    return _dump(_plain(value))
+
+
+def identity(name: str, parameters: Mapping[str, Any]) -> str:
+    """The SHA-256 of a command's name and its parameters, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json([name, parameters]).encode()).hexdigest()
+
+
+def item_key(item: Any, given: Any = None) -> str:
+    """The stable text of an item: `given` (what a command's own `item_key()` returned) or one made from the item.
+
+    A model instance has its label and primary key, anything else its canonical JSON. TypeError or ValueError, with the
+    remedy, where an item has neither.
+    """
+    if given is not None:
+        return given if isinstance(given, str) and given else canonical_json(given)
+    try:
+        return _instance_key(item) if isinstance(item, Model) else canonical_json(item)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"the item {item_label(item)!r} has no stable key: {error}. Define item_key(self, item) and return a text "
+            f"that is the same for this item in every run"
+        ) from None
+
+
+def key_uuid(key: str) -> UUID:
+    """The key's SHA-256 as a name-based UUID, 122 bits of it: what the ledger stores.
+
+    It bears the variant and the version that RFC 9562 asks for: MariaDB's UUID column takes no other.
+    """
+    return UUID(bytes=hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:16], version=5)
+
+
+def item_label(item: Any) -> str:
+    """A readable line about an item, of at most 200 characters, without control characters and secrets of URLs.
+
+    It never touches the database, so a model instance is not asked for its text.
+    """
+    text = _readable(item)[: 10 * LABEL_LENGTH]
+    if not text.isprintable():
+        text = "".join(map(_visible, text))
+    text = redacted_text(" ".join(text.split()))
+    return text if len(text) <= LABEL_LENGTH else text[: LABEL_LENGTH - 1] + "…"
+
+
+def host_of(item: Any) -> str | None:
+    """The host of an item that is a URL, or of its `url`, in lower case; None where there is none."""
+    url = item if isinstance(item, str) else _own(item, "url")
+    if not isinstance(url, str) or "://" not in url:
+        return None
+    found = _HOST.match(url)
+    return found[1].strip("[]").lower() or None if found else None
+
+
+def model_label(instance: Model) -> str:
+    """`app.Model` of the row's table: the same for a proxy and its model."""
+    return (instance._meta.concrete_model or type(instance))._meta.label
+
+
+def saved_pk(instance: Model) -> Any:
+    """The primary key of a saved instance; ValueError where there is none yet."""
+    if instance.pk is None or instance._state.adding:
+        raise ValueError(f"a {model_label(instance)} that is not saved has no primary key to go by: save it first")
+    return instance.pk
+
+
+_TEXTS: dict[type, Callable[[Any], str]] = {
+    **dict.fromkeys((date, time), lambda value: value.isoformat()),
+    **dict.fromkeys((Decimal, UUID, PurePath, timedelta), str),
+    **dict.fromkeys((bytes, bytearray), lambda value: value.hex()),
+}
+
+
+_dump = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return _finite(value)
+    return _plain_object(value)
+
+
+def _plain_object(value: Any) -> Any:
+    if isinstance(value, Model):
+        return [model_label(value), _plain(saved_pk(value))]
+    if isinstance(value, tuple(_TEXTS)):
+        return next(text(value) for cls, text in _TEXTS.items() if isinstance(value, cls))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return _plain_collection(value)
+
+
+def _plain_collection(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _plain_mapping(value)
+    if isinstance(value, AbstractSet):
+        return sorted((_plain(member) for member in value), key=_dump)
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    raise TypeError(
+        f"a {type(value).__module__}.{type(value).__qualname__} has no canonical text; allowed: text, numbers, dates, "
+        f"Decimal, UUID, Path, Enum, dataclasses, saved model instances, and lists, sets and dicts of them"
+    )
+
+
+def _plain_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
+    plain = {key if isinstance(key, str) else canonical_json(key): _plain(each) for key, each in value.items()}
+    if len(plain) != len(value):
+        raise ValueError(f"two keys of the dict {sorted(map(str, value))} have one canonical text; use texts as keys")
+    return plain
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} has no canonical text; use a finite number or None")
+    return value
+
+
+def _instance_key(instance: Model) -> str:
+    pk = _plain(saved_pk(instance))
+    return f"{model_label(instance)}:{pk if isinstance(pk, str) else _dump(pk)}"
+
+
+def _readable(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, Model):
+        return " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _own(item, "url")))))
+    try:
+        return canonical_json(item)
+    except (TypeError, ValueError):
+        return f"{type(item).__qualname__} {_own(item, 'url') or ''}"
+
+
+def _own(item: Any, name: str) -> Any:
+    """An attribute that needs no query: a deferred field of a model instance is not loaded for it."""
+    if isinstance(item, Mapping):
+        return item.get(name)
+    return vars(item).get(name) if isinstance(item, Model) else getattr(item, name, None)
+
+
+def _visible(character: str) -> str:
+    """Control and format characters become spaces: they could repaint a terminal."""
+    return " " if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else character

@@ -1,0 +1,190 @@
+"""The arguments of a command on the command line: argparse in, values out."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentError, ArgumentParser, ArgumentTypeError, Namespace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from async_commander.exceptions import InvalidCommand
+
+from .annotations import is_ours
+from .arguments import DJANGO_OPTIONS, SHARED_OPTIONS, Argument, arguments_of, check_missing, label_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .base import AsyncCommand
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraOption:
+    """A value that `add_arguments()` brings."""
+
+    name: str
+    default: Any
+    required: bool
+    type: Callable[[str], Any] | None = None
+
+    def restored(self, stored: Any) -> Any:
+        """A value as it was before it was kept as JSON."""
+        if isinstance(stored, list):
+            return [self.restored(member) for member in stored]
+        return self.type(stored) if isinstance(stored, str) and self.type is not None else stored
+
+
+def add_arguments_to(parser: ArgumentParser, cls: type[AsyncCommand]) -> None:
+    """Add a command's arguments, and what its `add_arguments()` adds, to a parser, in both spellings.
+
+    Values that are not given do not appear in the namespace. InvalidCommand where two options have one spelling.
+    """
+    try:
+        for argument in arguments_of(cls).values():
+            _add(parser, argument)
+        cls.__new__(cls).add_arguments(parser)
+    except ArgumentError as error:
+        raise InvalidCommand(f"{label_of(cls)}: two options have one spelling: {error}") from error
+    accept_both_spellings(parser)
+
+
+def arguments_from(cls: type[AsyncCommand], namespace: Namespace | Mapping[str, Any]) -> dict[str, Any]:
+    """What a command is made with, out of everything that was parsed: `cls(**arguments_from(cls, namespace))`."""
+    values = vars(namespace) if isinstance(namespace, Namespace) else namespace
+    names = arguments_of(cls).keys() | extra_options(cls).keys()
+    return {name: value for name, value in values.items() if name in names}
+
+
+def extra_options(cls: type[AsyncCommand]) -> dict[str, ExtraOption]:
+    """What `add_arguments()` of a class adds, by the names of the values. InvalidCommand where a name is taken."""
+    if is_ours(_owner(cls, "add_arguments")):
+        return {}
+    parser = ArgumentParser(add_help=False)
+    cls.__new__(cls).add_arguments(parser)
+    found = {each.name: each for each in map(_extra, parser._actions) if each.name != SUPPRESS}  # noqa: SLF001  # as Django
+    taken = found.keys() & (arguments_of(cls).keys() | SHARED_OPTIONS | DJANGO_OPTIONS)
+    if taken:
+        raise InvalidCommand(
+            f"{label_of(cls)}.add_arguments() adds {min(taken)!r}, which is an argument of the class or a shared "
+            f"option already; choose another name"
+        )
+    return found
+
+
+def complete_extra(cls: type[AsyncCommand], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that `add_arguments()` of a class stands for: given, else its defaults. TypeError for missing ones."""
+    extra = extra_options(cls)
+    check_missing(cls, [name for name, each in extra.items() if each.required and name not in given])
+    return {name: given.get(name, each.default) for name, each in extra.items()}
+
+
+def accept_both_spellings(parser: ArgumentParser) -> None:
+    """Let every option of a parser be written with dashes and with underscores; help shows the one it was added with.
+
+    argparse has no public way to give an option a spelling that its help does not show.
+    """
+    known = parser._option_string_actions  # noqa: SLF001
+    for text, action in list(known.items()):
+        if text.startswith("--"):
+            known.setdefault("--" + text[2:].replace("-", "_"), action)
+            known.setdefault("--" + text[2:].replace("_", "-"), action)
+
+
+def _owner(cls: type, name: str) -> type:
+    return next(base for base in cls.__mro__ if name in vars(base))
+
+
+def _extra(action: Any) -> ExtraOption:
+    default = action.default
+    if isinstance(default, str) and callable(action.type) and default != SUPPRESS:
+        default = action.type(default)
+    read = action.type if callable(action.type) else None
+    return ExtraOption(action.dest, None if default == SUPPRESS else default, action.required, read)
+
+
+def _add(parser: ArgumentParser, argument: Argument) -> None:
+    if argument.positional:
+        _add_positional(parser, argument)
+    elif argument.kind.name == "bool" and not argument.kind.members:
+        _add_flags(parser, argument)
+    else:
+        _add_option(parser, argument)
+
+
+def _add_positional(parser: ArgumentParser, argument: Argument) -> None:
+    nargs = "+" if argument.kind.members else None
+    if not _must_be_given(argument):
+        nargs = "*" if argument.kind.members else "?"
+    parser.add_argument(
+        argument.name,
+        nargs=nargs,
+        type=_converter(argument),
+        metavar=_metavar(argument, argument.name),
+        default=SUPPRESS,
+        help=_help(argument),
+    )
+
+
+def _add_option(parser: ArgumentParser, argument: Argument) -> None:
+    parser.add_argument(
+        *_spellings(argument),
+        dest=argument.name,
+        nargs="*" if argument.kind.members else None,
+        type=_converter(argument),
+        metavar=_metavar(argument, argument.name.upper()),
+        required=_must_be_given(argument),
+        default=SUPPRESS,
+        help=_help(argument),
+    )
+
+
+def _add_flags(parser: ArgumentParser, argument: Argument) -> None:
+    """`--name` and `--no-name`; help shows those that change something."""
+    group = parser.add_mutually_exclusive_group(required=_must_be_given(argument))
+    positive, negative = _spellings(argument), [f"--no-{_dashed(argument)}"]
+    if argument.default is True:
+        positive, negative = positive[-1:], [*positive[:-1], *negative]
+    for value, spellings in ((True, positive), (False, negative)):
+        group.add_argument(
+            *spellings,
+            dest=argument.name,
+            action="store_const",
+            const=value,
+            default=SUPPRESS,
+            help=SUPPRESS if argument.default is value else _help(argument),
+        )
+
+
+def _spellings(argument: Argument) -> list[str]:
+    """The short one first, if there is one."""
+    short = [argument.option.short] if argument.option.short else []
+    return [*short, f"--{_dashed(argument)}"]
+
+
+def _dashed(argument: Argument) -> str:
+    return argument.name.replace("_", "-")
+
+
+def _must_be_given(argument: Argument) -> bool:
+    return argument.required and not isinstance(argument.from_env(), str | list)
+
+
+def _metavar(argument: Argument, name: str) -> str:
+    return "{" + ",".join(argument.choices) + "}" if argument.choices else name
+
+
+def _converter(argument: Argument) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            return argument.accept_member(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _help(argument: Argument) -> str:
+    shown = argument.to_json(None if argument.required else argument.default)
+    silent = argument.secret or isinstance(shown, bool) or shown in (None, "", [])
+    default = "" if silent else f"(default: {shown})"
+    env = f"(environment: {argument.option.env})" if argument.option.env else ""
+    return " ".join(filter(None, (argument.option.help, default, env))).replace("%", "%%")

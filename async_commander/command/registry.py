@@ -1,0 +1,208 @@
+"""Where commands are found: by path, in every installed app, imported when they are used and not before."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+
+from async_commander.conf import get_settings
+from async_commander.exceptions import CommandNotFound, InvalidCommand
+
+from .base import AsyncCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import ModuleType
+
+FOLDER = "commands"
+"""The folder in an app whose modules are commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFile:
+    """One command, found and not imported. `module` is the dotted name that it is imported under."""
+
+    name: str
+    app_label: str
+    path: Path
+    module: str
+
+    @property
+    def full_name(self) -> str:
+        """`app_label.name`, which always works."""
+        return f"{self.app_label}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A folder with commands, and the package that it is."""
+
+    app_label: str
+    package: str
+    folder: Path
+
+
+def get_commands() -> dict[str, CommandFile]:
+    """Every command by name, in the order of INSTALLED_APPS. Of two files with one name the first is listed."""
+    return {name: files[0] for name, files in _by_name(_files()).items()}
+
+
+def get_command(name: str) -> type[AsyncCommand]:
+    """The command class of that name, or of `app_label.name`; its module is imported now.
+
+    CommandNotFound, with up to three names that were meant, where there is none. InvalidCommand where two files share
+    the name, or where the file is broken: the import error is its `__cause__`.
+    """
+    return load_command(find_command(name))
+
+
+def find_command(name: str) -> CommandFile:
+    """The file of a command, not imported. CommandNotFound and InvalidCommand as `get_command`."""
+    found = _matching(name, _files())
+    if not found:
+        _scan.cache_clear()  # a file may be new
+        found = _matching(name, _files())
+    if not found:
+        raise CommandNotFound(_not_found(name))
+    if len(found) > 1:
+        raise InvalidCommand(_clash(name, found))
+    return found[0]
+
+
+def load_command(file: CommandFile) -> type[AsyncCommand]:
+    """Import a command's module and return its class. InvalidCommand names the file and what is wrong with it."""
+    command = getattr(_import(file), "Command", None)
+    if command is None:
+        raise InvalidCommand(
+            f"{file.path} has no class named Command; add one, or begin the file's name with _ if it is no command"
+        )
+    if not (isinstance(command, type) and issubclass(command, AsyncCommand)):
+        raise InvalidCommand(
+            f"{file.path}: Command is {command!r:.80}; allowed: a class that inherits from ac.AsyncCommand or a shape"
+        )
+    return command
+
+
+def find_clashes() -> dict[str, tuple[CommandFile, ...]]:
+    """Names that more than one file gives, with those files."""
+    return {name: files for name, files in _by_name(_files()).items() if len(files) > 1}
+
+
+def name_of(cls: type[AsyncCommand]) -> str:
+    """The name that a class is run under; module and class where it is in no commands folder."""
+    for file in _files():
+        if file.module == cls.__module__ and cls.__qualname__ == "Command":
+            return file.name
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _files() -> tuple[CommandFile, ...]:
+    return _scan((*_app_places(), *_package_places()))
+
+
+def _app_places() -> Iterator[_Place]:
+    for app in apps.get_app_configs():
+        yield _Place(app.label, f"{app.name}.{FOLDER}", Path(app.path) / FOLDER)
+
+
+def _package_places() -> Iterator[_Place]:
+    for package in get_settings().command_packages:
+        label = package.removesuffix(f".{FOLDER}").rpartition(".")[2]
+        for folder in _folders_of(package):
+            yield _Place(label, package, Path(folder))
+
+
+@lru_cache(maxsize=1024)
+def _folders_of(package: str) -> tuple[str, ...]:
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.submodule_search_locations is None:
+        raise InvalidCommand(
+            f"ASYNC_COMMANDER['COMMAND_PACKAGES'] names {package!r}, which is no package; write the dotted name of one "
+            f"that can be imported"
+        )
+    return tuple(spec.submodule_search_locations)
+
+
+@lru_cache(maxsize=8)
+def _scan(places: tuple[_Place, ...]) -> tuple[CommandFile, ...]:
+    files = (_file(place, path) for place in places for path in sorted(place.folder.rglob("*.py")))
+    return tuple(dict.fromkeys(file for file in files if file is not None))
+
+
+def _file(place: _Place, path: Path) -> CommandFile | None:
+    parts = path.relative_to(place.folder).with_suffix("").parts
+    if any(part.startswith(("_", ".")) or "." in part for part in parts):
+        return None
+    return CommandFile("_".join(parts), place.app_label, path, ".".join((place.package, *parts)))
+
+
+def _by_name(files: Iterable[CommandFile]) -> dict[str, tuple[CommandFile, ...]]:
+    found: dict[str, tuple[CommandFile, ...]] = {}
+    for file in files:
+        found[file.name] = (*found.get(file.name, ()), file)
+    return found
+
+
+def _matching(name: str, files: Iterable[CommandFile]) -> list[CommandFile]:
+    return [file for file in files if name in {file.name, file.full_name}]
+
+
+def _not_found(name: str) -> str:
+    files = _files()
+    known = [file.full_name for file in files] if "." in name else [file.name for file in files]
+    close = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
+    if close:
+        return f"there is no command {name!r}. Did you mean {', '.join(close)}?"
+    return f"there is no command {name!r}. `manage.py arun` lists all of them; they live in <app>/{FOLDER}/."
+
+
+def _clash(name: str, files: list[CommandFile]) -> str:
+    places = ", ".join(f"{file.full_name} ({file.path})" for file in files)
+    if len({file.app_label for file in files}) == len(files):
+        return f"{len(files)} files give the name {name!r}: {places}; say which by app_label.name"
+    return f"{len(files)} files give the name {name!r}: {places}; rename all but one"
+
+
+def _import(file: CommandFile) -> ModuleType:
+    try:
+        return _imported(file)
+    except (Exception, SystemExit) as error:
+        raise InvalidCommand(f"{file.path} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _imported(file: CommandFile) -> ModuleType:
+    """By dotted name where that leads to the file, else from the file: an app's folder may lie outside its package."""
+    try:
+        module = importlib.import_module(file.module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{file.module}.".startswith(f"{error.name}."):
+            raise
+    else:
+        if module.__file__ is not None and Path(module.__file__).samefile(file.path):
+            return module
+    return _imported_from_path(file)
+
+
+def _imported_from_path(file: CommandFile) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.module, file.path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file.path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.module] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[file.module]
+        raise
+    return module

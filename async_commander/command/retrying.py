@@ -1,0 +1,19 @@
+"""Which errors pass by themselves, so that another attempt may help."""
+
+from __future__ import annotations
+
+from django.db import InterfaceError, OperationalError
+
+from async_commander.exceptions import ItemError
+
+_DATABASE = (OperationalError, InterfaceError)
+"""Deadlocks, serialisation failures, locks and lost connections arrive as these two on every backend."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """True for time-outs, connection errors, the statuses 408, 425, 429 and 5xx, and database errors that pass."""
+    from async_commander.downloads.errors import is_transient  # a command without downloads needs no client
+
+    if isinstance(error, ItemError):
+        return False
+    return isinstance(error, _DATABASE) or is_transient(error)

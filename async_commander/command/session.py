@@ -1,0 +1,87 @@
+"""What a command can reach while its run is open: the port that the runner fills."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    import httpx
+    from django.core.management.base import OutputWrapper
+    from django.core.management.color import Style
+
+    from async_commander.database.unit import Unit
+    from async_commander.engine.context import RunContext
+    from async_commander.models import Run
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Session(Protocol):
+    """One open run, as its command sees it. `AsyncCommand`'s properties and methods delegate to it by name.
+
+    Everything is used on the event loop's thread, and in a plain `def` hook on that hook's thread.
+    """
+
+    @property
+    def context(self) -> RunContext:
+        """The run's bounds, counts and flags."""
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """The client that `http_client()` brought, opened."""
+
+    @property
+    def db(self) -> Unit:
+        """The unit of work of the item, or of the hook, that the current task is in."""
+
+    @property
+    def log(self) -> logging.Logger:
+        """A logger whose records are kept in the run."""
+
+    @property
+    def stdout(self) -> OutputWrapper:
+        """The command's own output, captured into the run."""
+
+    @property
+    def stderr(self) -> OutputWrapper:
+        """The command's error output, captured into the run."""
+
+    @property
+    def style(self) -> Style:
+        """Django's terminal colours."""
+
+    @property
+    def force(self) -> bool:
+        """Whether `--force` was given."""
+
+    @property
+    def previous(self) -> Run | None:
+        """The last succeeded run of this identity."""
+
+    @property
+    def record(self) -> Run:
+        """The row of this run."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text in every attempt at the item in hand, in every run of this identity."""
+
+    def http_client(self) -> AbstractAsyncContextManager[Any]:
+        """A new, unopened client with this run's bounds, pacing and guards."""
+
+    async def cpu(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run a module-level function in the process pool."""
+
+    async def confirm(self, text: str) -> bool:
+        """Ask the person at the terminal; `--yes` answers; without a terminal an error."""
+
+    def progress(self, done: int, total: int | None = None) -> None:
+        """Show how far a plain command is."""
+
+    def follow(self, *items: Any) -> None:
+        """Add items to this run, stored in the current item's transaction."""

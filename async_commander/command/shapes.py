@@ -1,0 +1,152 @@
+"""The shapes of a job over many items: which hooks there are, in which order, and what travels between them.
+
+    IterateDownloadCommand      iterate() ──items──▶ download(item) ──payload──▶ parse_and_save(item, payload)
+    DownloadIterateCommand      download() ──payload──▶ iterate(payload) ──items──▶ parse_and_save(item)
+
+A hook is `async def`, or a plain `def`: then `download` runs on a worker thread and the others on a database thread, so
+that an old synchronous command gains its concurrency before it is rewritten. Values travel as they are: an item that is
+a list is one argument.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, Awaitable, Iterable
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+from .base import AsyncCommand
+from .hooks import A_KEY, A_SOURCE, A_THROTTLE, A_TOTAL, A_YES_OR_NO, ANY_KIND, PLAIN_ONLY, hook
+from .identity import host_of, item_key
+from .retrying import is_passing
+
+Item = TypeVar("Item")
+Payload = TypeVar("Payload")
+
+SyncOrAsync: TypeAlias = Payload | Awaitable[Payload]
+Source: TypeAlias = Iterable[Item] | AsyncIterable[Item]
+
+
+class ItemCommand(AsyncCommand, ABC, Generic[Item]):
+    """What all shapes over items share: hooks about one item, each with a default that serves most commands.
+
+    One worker carries an item through its hooks, `Limits(threads=…)` items at once. What fails is tried again as
+    `retry` says, holding no worker meanwhile, and is kept as dead when it is given up; the run goes on. Raise
+    `ac.SkipItem` to leave an item out.
+    """
+
+    _uncalled_hooks: ClassVar[tuple[str, ...]] = ("handle",)
+
+    @hook(returned=A_TOTAL)
+    def total(self) -> SyncOrAsync[int | None]:
+        """How many items there will be, for the progress bar. None: querysets and sized iterables are counted."""
+        return None
+
+    @hook(kinds=PLAIN_ONLY, returned=A_KEY)
+    def item_key(self, item: Item, /) -> str:
+        """What makes an item this item, in every run: a resume knows the done ones by it.
+
+        The default is a model instance's label and primary key, and canonical JSON of anything else; TypeError, with
+        the remedy, where an item has neither. Called on the event loop, once per item: no I/O.
+        """
+        return item_key(item)
+
+    @hook(kinds=PLAIN_ONLY, returned=A_THROTTLE)
+    def throttle_key(self, item: Item, /) -> str | None:
+        """What `per_host` and `per_second` count: items of one key are paced together; None is not paced.
+
+        The default is the host of an item that is a URL, or of its `url`. Called on the event loop: no I/O.
+        """
+        return host_of(item)
+
+    @hook(kinds=PLAIN_ONLY, returned=A_YES_OR_NO)
+    def should_retry(self, error: Exception, /) -> bool:
+        """Whether another attempt may help. What it refuses is dead at once.
+
+        The default: time-outs, connection errors, the statuses 408, 425, 429 and 5xx, and database errors that pass.
+        """
+        return is_passing(error)
+
+    @hook
+    def committed(self, item: Item, /) -> Any:
+        """Called after the item's commit: acknowledge and reply here, never before."""
+
+    def follow(self, *items: Item) -> None:
+        """Add items to this run. They are stored with what the item in hand writes, and taken once, by their keys."""
+        self._in_run("follow()").follow(*items)
+
+
+class IterateDownloadCommand(ItemCommand[Item], Generic[Item, Payload]):
+    """A job that knows its items first: for each of them download something, then parse it and save the result.
+
+    class Command(ac.IterateDownloadCommand[Site, str]):
+        '''Fetch the front page of every site.'''
+
+        limits = ac.Limits(threads=50)
+
+        async def iterate(self):
+            return Site.objects.all()
+
+        async def download(self, site: Site) -> str:
+            response = await self.http.get(site.url)
+            return response.raise_for_status().text
+
+        async def parse_and_save(self, site: Site, html: str) -> None:
+            title = await self.cpu(title_of, html)
+            self.db.upsert(Page(site=site, title=title), unique=["site"])
+    """
+
+    @hook(kinds=ANY_KIND, returned=A_SOURCE)
+    @abstractmethod
+    def iterate(self) -> SyncOrAsync[Source[Item]]:
+        """Yield the items one by one, or return a queryset or any other iterable of them.
+
+        A queryset is read in pages by primary key. Items are taken as workers come free, never all at once. After a
+        connection error, and on resume, it is called again, and what is done already is passed over.
+        """
+
+    @hook
+    @abstractmethod
+    def download(self, item: Item, /) -> SyncOrAsync[Payload]:
+        """Fetch what belongs to the item and return it. Holds no database connection."""
+
+    @hook
+    @abstractmethod
+    def parse_and_save(self, item: Item, payload: Payload, /) -> Any:
+        """Make rows of the payload and queue them with `self.db`. Send heavy parsing to `await self.cpu(function, …)`.
+
+        Queued rows and ORM calls commit together with the item's outcome, or not at all. The first ORM call takes one
+        of `Limits(db_lanes=…)` connections and keeps it until the item is finished: await first, write last.
+        """
+
+
+class DownloadIterateCommand(ItemCommand[Item], Generic[Payload, Item]):
+    """A job whose items are inside one download: fetch a file or a feed once, then take it apart and save its items.
+
+    class Command(ac.DownloadIterateCommand[str, dict[str, str]]):
+        '''Load the list of airports.'''
+
+        async def download(self) -> str:
+            response = await self.http.get("https://example.org/airports.csv")
+            return response.raise_for_status().text
+
+        def iterate(self, text: str):
+            yield from csv.DictReader(io.StringIO(text))
+
+        async def parse_and_save(self, row: dict[str, str]) -> None:
+            self.db.upsert(Airport(code=row["code"], name=row["name"]), unique=["code"])
+    """
+
+    @hook
+    @abstractmethod
+    def download(self) -> SyncOrAsync[Payload]:
+        """Fetch the one thing that holds all items, and return it. Called once per run, and again on resume."""
+
+    @hook(kinds=ANY_KIND, returned=A_SOURCE)
+    @abstractmethod
+    def iterate(self, payload: Payload, /) -> SyncOrAsync[Source[Item]]:
+        """Take the payload apart: yield its items one by one, or return a queryset or any other iterable of them."""
+
+    @hook
+    @abstractmethod
+    def parse_and_save(self, item: Item, /) -> Any:
+        """Make rows of the item and queue them with `self.db`, as in `IterateDownloadCommand`."""

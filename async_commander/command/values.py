@@ -1,0 +1,245 @@
+"""The types that an argument may have: how each is read from a text, checked, and kept as JSON."""
+
+from __future__ import annotations
+
+import math
+import types
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+SUPPORTED = (
+    "str, int, float, bool, date, datetime, Path, Decimal, UUID, an Enum, Literal[…], any of these `| None`, "
+    "and list[…] of them"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One type of value.
+
+    `check` returns a value of Python code, of the command line or of JSON as it is kept, or raises ValueError; `dump`
+    makes JSON of it. `members` is the kind of a list's members.
+    """
+
+    name: str
+    allowed: str
+    check: Callable[[Any], Any]
+    dump: Callable[[Any], Any] = lambda value: value
+    optional: bool = False
+    choices: tuple[str, ...] = ()
+    members: Kind | None = None
+
+    def accept(self, value: Any) -> Any:
+        """The value as it is kept. ValueError says what was found and what is allowed."""
+        if value is None and self.optional:
+            return None
+        try:
+            return self.check(value)
+        except (TypeError, ValueError, ArithmeticError):
+            found = f"{value!r:.80}" + ("" if isinstance(value, str) else f" ({type(value).__name__})")
+            raise ValueError(f"found {found}, allowed: {self.allowed}{' or None' if self.optional else ''}") from None
+
+    def to_json(self, value: Any) -> Any:
+        """What JSON keeps; `accept` takes it back."""
+        return None if value is None else self.dump(value)
+
+
+def kind_of(annotation: Any) -> Kind:
+    """The kind of an annotation. TypeError says what was found and what is supported."""
+    annotation = _unwrapped(annotation)
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return _enum(annotation)
+    return _generic(annotation)
+
+
+def _generic(annotation: Any) -> Kind:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return _literal(arguments)
+    if origin in {Union, types.UnionType}:
+        return _optional(annotation, arguments)
+    if origin is list:
+        return _list(kind_of(arguments[0]))
+    raise TypeError(f"found {_shown(annotation)}, allowed: {SUPPORTED}")
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """A NewType, and a name made by `type`, stand for what they name."""
+    while True:
+        if isinstance(annotation, NewType):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        else:
+            return annotation
+
+
+def _shown(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+
+
+# -- plain types -------------------------------------------------------------------------------------------------------
+
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def _read_bool(text: str) -> bool:
+    try:
+        return _WORDS[text.strip().lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+def _finite_float(value: float) -> float:
+    return _require(float(value), math.isfinite(value))
+
+
+def _finite_decimal(value: str | int | Decimal) -> Decimal:
+    number = Decimal(value)
+    return _require(number, number.is_finite())
+
+
+def _filled_path(text: str | Path) -> Path:
+    return _require(Path(text), text != "")
+
+
+def _require(value: T, condition: object) -> T:
+    if not condition:
+        raise ValueError
+    return value
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _iso(value: date) -> str:
+    return value.isoformat()
+
+
+def _kind(
+    cls: type,
+    allowed: str,
+    read: Callable[[str], Any],
+    *,
+    types: tuple[type, ...] = (),
+    never: tuple[type, ...] = (),
+    make: Callable[[Any], Any] = _same,
+    dump: Callable[[Any], Any] = _same,
+) -> Kind:
+    """A kind that takes instances of `types` (else of `cls`) but not of `never`, and texts for any type but `str`."""
+
+    def check(value: Any) -> Any:
+        if _is_text(value):
+            return read(value)
+        return make(_require(value, isinstance(value, types or cls) and not isinstance(value, never)))
+
+    return Kind(name=cls.__name__, allowed=allowed, check=check, dump=dump)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not isinstance(value, Enum)
+
+
+_PLAIN: dict[Any, Kind] = {
+    str: _kind(str, "a text", _same, never=(Enum,)),
+    int: _kind(int, "a whole number", int, never=(bool, Enum)),
+    float: _kind(
+        float,
+        "a finite number",
+        lambda text: _finite_float(float(text)),
+        types=(int, float),
+        never=(bool,),
+        make=_finite_float,
+    ),
+    bool: _kind(bool, "true or false", _read_bool),
+    date: _kind(date, "a date like 2026-01-31", date.fromisoformat, never=(datetime,), dump=_iso),
+    datetime: _kind(datetime, "a time like 2026-01-31T12:30:00+01:00", datetime.fromisoformat, dump=_iso),
+    Path: _kind(Path, "a path", _filled_path, dump=str),
+    Decimal: _kind(
+        Decimal,
+        "an exact number like 12.50",
+        _finite_decimal,
+        types=(int, Decimal),
+        never=(bool,),
+        make=_finite_decimal,
+        dump=str,
+    ),
+    UUID: _kind(UUID, "a UUID like 12345678-1234-5678-1234-567812345678", UUID, dump=str),
+}
+
+
+# -- made of others ----------------------------------------------------------------------------------------------------
+
+
+def _enum(cls: type[Enum]) -> Kind:
+    names = tuple(cls.__members__)
+
+    def check(value: Any) -> Enum:
+        if isinstance(value, cls):
+            return value
+        matches = _members(cls, value) if _is_text(value) else [each for each in cls if _is_exactly(each.value, value)]
+        return _require(matches, matches)[0]
+
+    return Kind(name=cls.__name__, allowed=", ".join(names), check=check, dump=lambda value: value.name, choices=names)
+
+
+def _members(cls: type[Enum], text: str) -> list[Enum]:
+    """Members by name, then by the text of the value, then by name in any case."""
+    by_name = [each for name, each in cls.__members__.items() if name == text]
+    by_value = [each for each in cls if str(each.value) == text]
+    return by_name + by_value + [each for name, each in cls.__members__.items() if name.lower() == text.lower()]
+
+
+def _literal(values: Sequence[Any]) -> Kind:
+    texts = [str(_name_of(value)) for value in values]
+
+    def check(value: Any) -> Any:
+        exact = [each for each in values if _is_exactly(each, value)]
+        return exact[0] if exact else values[texts.index(value)]
+
+    return Kind(name="Literal", allowed=", ".join(texts), check=check, dump=_name_of, choices=tuple(texts))
+
+
+def _is_exactly(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
+
+
+def _name_of(value: Any) -> Any:
+    return value.name if isinstance(value, Enum) else value
+
+
+def _optional(annotation: Any, arguments: Sequence[Any]) -> Kind:
+    present = [each for each in arguments if each is not type(None)]
+    if len(present) != 1 or len(present) == len(arguments):
+        raise TypeError(f"found {_shown(annotation)}, allowed: {SUPPORTED}")
+    return replace(kind_of(present[0]), optional=True)
+
+
+def _list(members: Kind) -> Kind:
+    if members.members is not None:
+        raise TypeError(f"found a list of lists, allowed: {SUPPORTED}")
+
+    def check(value: Any) -> list[Any]:
+        return [members.accept(each) for each in _require(value, isinstance(value, list | tuple))]
+
+    return Kind(
+        name=f"list of {members.name}",
+        allowed=f"a list, each member {members.allowed}",
+        check=check,
+        dump=lambda value: [members.to_json(each) for each in value],
+        choices=members.choices,
+        members=members,
+    )

@@ -1,0 +1,309 @@
+"""Records a run in the database: the run row, its lease and heartbeat, the ledger and the notes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+from django.db import InterfaceError, OperationalError, connections
+
+from async_commander.database.outage import is_locked
+from async_commander.database.writer import Writer
+from async_commander.engine.results import ItemState
+from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked
+from async_commander.models import Run
+
+from . import runs
+from .heartbeat import Heartbeat
+from .lease import LEASE_SECONDS, Renewal, Tenure, holds, renew
+from .ledger import CRASHES_ALONE, Ledger
+from .notes import earlier_errors, write_notes
+from .recorder import Admission, Candidate, Ending, ItemOutcome, Notes, Opened, Opening, Rows, Stored
+
+if TYPE_CHECKING:
+    from async_commander.database.lanes import LanePool
+    from async_commander.database.unit import Unit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LOST = (RunFenced,)
+LONGEST_NAP = 1.0
+TAKE_OVER_ATTEMPTS = 5
+
+
+class DatabaseRecorder:
+    """The recorder of a run whose ledger is in the database of `lanes`. See `Recorder` for the methods.
+
+    `lease_seconds` is how long a silent owner keeps the run. With shared lanes (inside a caller's transaction) nobody
+    else can see the run, and no heartbeat thread is started.
+    """
+
+    def __init__(self, *, batch_size: int, lease_seconds: float = LEASE_SECONDS) -> None:
+        self.on_settled: Callable[[Unit, BaseException | None], None] = _nobody_listens
+        self.on_lost: Callable[[BaseException], None] = _raise
+        self.on_cancel: Callable[[], None] = _nothing
+        self.tick_seconds = lease_seconds / 8
+        self._batch_size = batch_size
+        self._lease_seconds = lease_seconds
+        self._heartbeat: Heartbeat | None = None
+        self._resumed = False
+        self._cancel_told = False
+        self._earlier: dict[str, int] = {}
+        self._tenure: Tenure
+        self._ledger: Ledger
+
+    def attach(self, lanes: LanePool) -> None:
+        """See Recorder."""
+        self._lanes = lanes
+        self._loop = asyncio.get_running_loop()
+        self._writer = Writer(
+            lanes,
+            batch_size=self._batch_size,
+            finish=self._finish,
+            recorded=self._recorded,
+            on_settled=self._settled,
+            on_fatal=self._fatal,
+            fatal=LOST,
+        )
+
+    # -- the run -----------------------------------------------------------------------------------------------
+
+    async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
+        """See Recorder."""
+        alias = self._lanes.alias
+        await self._reach()
+        await self._writer.call(lambda: runs.sweep(alias))
+        if opening.resume or opening.resume_run is not None:
+            resumed = await self._resume(opening, say)
+            if resumed is not None:
+                return resumed
+            say("There is no unfinished run to resume; a new one begins.")
+        self._tenure, _ = await self._once(lambda: (runs.begin(alias, opening, self._lease_seconds), None))
+        self._ledger = Ledger(self._tenure)
+        self._start_heart()
+        return Opened(run_id=self._tenure.run_id)
+
+    async def _reach(self) -> None:
+        """The first connection. As long as there is no run there is nothing to wait an outage out for."""
+        alias = self._lanes.alias
+        try:
+            await self._lanes.call(_connect, alias)
+        except (OperationalError, InterfaceError) as error:
+            if not is_locked(error):
+                raise AsyncCommanderError(
+                    f"The database {alias!r} cannot be reached ({str(error).strip()}). No run was begun. "
+                    f"See that it is up, and that DATABASES[{alias!r}] names the right address and user."
+                ) from error
+
+    async def _resume(self, opening: Opening, say: Callable[[str], None]) -> Opened | None:
+        """Take over what there is to resume. Who was faster may only have marked it as crashed: then once more."""
+        for attempt in range(TAKE_OVER_ATTEMPTS):
+            run = await self._wait_for_resumable(opening, say)
+            if run is None:
+                return None
+            try:
+                return await self._reopen(run, opening)
+            except RunLocked:
+                if attempt + 1 == TAKE_OVER_ATTEMPTS:
+                    raise
+        return None
+
+    async def _wait_for_resumable(self, opening: Opening, say: Callable[[str], None]) -> Run | None:
+        """The run to resume, once its lease is free; a lease of another host can only be waited out."""
+        alias, first_expiry, told = self._lanes.alias, None, False
+        while (run := await self._writer.call(lambda: runs.resumable(alias, opening))) is not None:
+            left = await self._writer.call(lambda found=run: runs.seconds_until_free(alias, found))  # type: ignore[misc]
+            if left <= 0:
+                return run
+            if first_expiry is not None and run.expires != first_expiry:
+                raise RunLocked(f"Run {run.pk} is being worked on by process {run.pid} on {run.host}: it is alive.")
+            if not told:
+                say(f"Run {run.pk} belongs to process {run.pid} on {run.host}: waiting {left:.0f} s for its lease.")
+            first_expiry, told = run.expires, True
+            await anyio.sleep(min(left + 0.01, LONGEST_NAP))
+        return None
+
+    async def _reopen(self, run: Run, opening: Opening) -> Opened:
+        def take() -> tuple[Tenure, tuple[int, dict[str, int], dict[str, int]]]:
+            tenure = runs.reopen(self._lanes.alias, run, opening, self._lease_seconds)
+            self._ledger = Ledger(tenure)
+            recovered = self._ledger.recover()
+            counts = Run.objects.using(tenure.alias).values(*runs.COUNTS).get(pk=run.pk)
+            return tenure, (recovered, counts, earlier_errors(tenure))
+
+        self._tenure, (recovered, counts, self._earlier) = await self._once(take)
+        self._resumed = True
+        self._start_heart()
+        return Opened(
+            run_id=run.pk,
+            epoch=self._tenure.epoch,
+            resumed=True,
+            counts=counts,
+            recovered=recovered,
+            total=run.total,
+            options=run.options,
+        )
+
+    async def _once(self, function: Callable[[], tuple[Tenure, T]]) -> tuple[Tenure, T]:
+        """Begin or take over. Where the COMMIT was in doubt, the lease tells whether it was done already.
+
+        Once begun it is not left: a cancel comes through later, when there is somebody to close what was opened.
+        The heartbeat is compared as well: what was rolled back leaves its run's number to others.
+        """
+        made: list[tuple[tuple[Tenure, T], datetime | None]] = []
+
+        def guarded() -> tuple[Tenure, T]:
+            if made and holds(made[0][0][0]) and runs.last_heartbeat(made[0][0][0]) == made[0][1]:
+                return made[0][0]
+            opened = function()
+            made[:] = [(opened, runs.last_heartbeat(opened[0]))]
+            return opened
+
+        with anyio.CancelScope(shield=True):
+            opened = await self._writer.call(guarded)
+        return opened  # noqa: RET504 - a return inside of the scope is none to mypy: a scope may swallow
+
+    async def rows(self) -> Rows:
+        """See Recorder."""
+        tenure = self._tenure
+        return await self._writer.call(lambda: Rows(*runs.this_and_previous(tenure)))
+
+    async def close(self, ending: Ending) -> None:
+        """See Recorder."""
+        await self._stop_heart()
+        tenure = self._tenure
+        await self._writer.call(lambda: runs.close(tenure, ending, add_output=self._resumed))
+
+    async def aclose(self) -> None:
+        """See Recorder."""
+        await self._stop_heart()
+        await self._writer.aclose()
+
+    def hurry(self) -> None:
+        """See Recorder."""
+        self._writer.hurry()
+
+    # -- being alive -------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """See Recorder."""
+        if self._heartbeat is not None:
+            self._heartbeat.tick()
+
+    def _start_heart(self) -> None:
+        if not self._lanes.shared:
+            self._heartbeat = Heartbeat(self._tenure, self._lease_seconds, self._beat_from_thread)
+            self._heartbeat.start()
+
+    async def _stop_heart(self) -> None:
+        if self._heartbeat is not None:
+            heart, self._heartbeat = self._heartbeat, None
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(heart.stop)
+
+    def _beat_from_thread(self, renewal: Renewal) -> None:
+        self._loop.call_soon_threadsafe(self._beat, renewal)
+
+    def _beat(self, renewal: Renewal) -> None:
+        if not renewal.held:
+            self.on_lost(RunFenced(f"Run {self._tenure.run_id} was taken over by another process."))
+        elif renewal.cancel_requested and not self._cancel_told:
+            self._cancel_told = True
+            self.on_cancel()
+
+    # -- the items ---------------------------------------------------------------------------------------------
+
+    async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
+        """See Recorder."""
+        answer = await self._writer.call(lambda: self._ledger.admit(candidates, room))
+        self._ledger.claimed(key for key, item in answer.again.items() if item.crashes >= CRASHES_ALONE)
+        return answer
+
+    def source_restarted(self) -> None:
+        """See Recorder."""
+        self._ledger.source_restarted()
+
+    async def claim(self, keys: Sequence[UUID]) -> None:
+        """See Recorder."""
+        await self._writer.call(lambda: self._ledger.claim(keys))
+        self._ledger.claimed()
+
+    async def stored(self, room: int, *, source_ended: bool) -> Stored:
+        """See Recorder."""
+        asked = object()
+        found = await self._writer.call(lambda: self._ledger.stored(room, source_ended=source_ended, asked=asked))
+        self._ledger.claimed(item.key for item in found.items if item.crashes >= CRASHES_ALONE)
+        return found
+
+    async def adopt(self, key: UUID) -> None:
+        """See Recorder."""
+        await self._writer.call(lambda: self._ledger.adopt(key))
+
+    async def state_of(self, key: UUID) -> ItemState | None:
+        """See Recorder."""
+        state = await self._writer.call(lambda: self._ledger.state_of(key))
+        if state is ItemState.DONE:
+            self._ledger.settled([key])
+        return state
+
+    async def release(self, fresh: Sequence[UUID], known: Sequence[ItemOutcome]) -> None:
+        """See Recorder."""
+        await self._writer.call(lambda: self._ledger.release(fresh, known))
+        self._ledger.settled([*fresh, *(outcome.key for outcome in known)])
+
+    def put(self, unit: Unit) -> None:
+        """See Recorder."""
+        self._writer.put(unit)
+
+    async def commit(self, unit: Unit) -> None:
+        """See Recorder."""
+        await self._writer.commit(unit)
+
+    async def drain(self) -> None:
+        """See Recorder."""
+        await self._writer.drain()
+
+    def _finish(self, units: Sequence[Unit]) -> None:
+        self._ledger.finish(units)
+
+    def _recorded(self, units: Sequence[Unit]) -> set[int]:
+        return self._ledger.recorded(units)
+
+    def _fatal(self, error: BaseException) -> None:
+        self.on_lost(error)
+
+    def _settled(self, unit: Unit, error: BaseException | None) -> None:
+        if error is None:
+            self._ledger.settled([unit.outcome.key])
+        self.on_settled(unit, error)
+
+    # -- beside them -------------------------------------------------------------------------------------------
+
+    async def note(self, notes: Notes) -> None:
+        """See Recorder."""
+        if notes:
+            await self._writer.call(lambda: write_notes(self._tenure, notes, self._earlier))
+        if self._lanes.shared:
+            self._beat(await self._writer.call(lambda: renew(self._tenure, self._lease_seconds)))
+
+
+def _connect(alias: str) -> None:
+    connections[alias].ensure_connection()
+
+
+def _nobody_listens(unit: Unit, error: BaseException | None) -> None:
+    raise RuntimeError(f"{unit} was settled ({error}) before anybody listened")
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _nothing() -> None:
+    """No one to tell."""

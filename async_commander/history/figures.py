@@ -1,0 +1,78 @@
+"""Counts, latencies and kinds of errors, rolled up as they happen, so that no page ever scans the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from async_commander.engine.results import ErrorKind
+
+from .recorder import Slice
+
+SLICE_SECONDS = 10
+HISTOGRAM_BINS = 20
+"""The last one takes everything from 2**18 ms, four and a half minutes, on."""
+KINDS_KEPT = 200
+"""Kinds of errors told apart in one run; what comes later is counted under one name."""
+OTHER_KINDS = "(other kinds)"
+
+
+@dataclass(slots=True)
+class _Sums:
+    count: int = 0
+    errors: int = 0
+    total_ms: int = 0
+    histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BINS)
+
+
+class Figures:
+    """The running figures of one run in this process. Not thread-safe: used on the event loop only."""
+
+    def __init__(self, began: datetime, clock: Callable[[], float]) -> None:
+        self._began = began
+        self._clock = clock
+        self._zero = clock()
+        self._slices: dict[tuple[int, str], _Sums] = {}
+        self._kinds: dict[str, ErrorKind] = {}
+        self._changed_kinds: set[str] = set()
+
+    def took(self, stage: str, seconds: float, *, failed: bool = False) -> None:
+        """One passage through a stage."""
+        number = int((self._clock() - self._zero) // SLICE_SECONDS)
+        sums = self._slices.get((number, stage))
+        if sums is None:
+            sums = self._slices[number, stage] = _Sums()
+        milliseconds = int(seconds * 1000)
+        sums.count += 1
+        sums.errors += failed
+        sums.total_ms += milliseconds
+        sums.histogram[min(milliseconds.bit_length(), HISTOGRAM_BINS - 1)] += 1
+
+    def failed(self, kind: str, text: str, label: str) -> None:
+        """One error, retried later or not."""
+        if kind not in self._kinds and len(self._kinds) >= KINDS_KEPT:
+            kind = OTHER_KINDS
+        entry = self._kinds.setdefault(kind, ErrorKind(kind, example=text, item=label))
+        entry.count += 1
+        self._changed_kinds.add(kind)
+
+    def kinds(self) -> list[ErrorKind]:
+        """All kinds of errors of this process, most frequent first."""
+        return sorted(self._kinds.values(), key=lambda kind: (-kind.count, kind.kind))
+
+    def changed_kinds(self) -> list[ErrorKind]:
+        """The kinds that grew since the last call, with their counts until now."""
+        changed, self._changed_kinds = self._changed_kinds, set()
+        return [self._kinds[name] for name in sorted(changed)]
+
+    def slices(self) -> list[Slice]:
+        """The slices that grew since the last call, with their sums until now; ended ones are forgotten."""
+        current = int((self._clock() - self._zero) // SLICE_SECONDS)
+        slices = [self._slice(number, stage, sums) for (number, stage), sums in self._slices.items()]
+        self._slices = {place: sums for place, sums in self._slices.items() if place[0] >= current}
+        return slices
+
+    def _slice(self, number: int, stage: str, sums: _Sums) -> Slice:
+        at = self._began + timedelta(seconds=number * SLICE_SECONDS)
+        return Slice(at, SLICE_SECONDS, stage, sums.count, sums.errors, sums.total_ms, list(sums.histogram))

@@ -1,0 +1,66 @@
+"""The sign of life: renews a run's lease from a thread of its own, as long as the event loop turns."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from django.db import connections
+from django.db.utils import Error as DatabaseError
+
+from async_commander.database.connections import close_all
+from async_commander.database.transaction import LaneTransaction
+
+from .lease import Renewal, Tenure, renew
+
+logger = logging.getLogger("async_commander.heartbeat")
+
+BEATS_PER_LEASE = 4
+
+
+class Heartbeat:
+    """Renews `tenure` every quarter of `seconds`, unless the loop has not ticked for half of them.
+
+    `on_beat(renewal)` is called on the heartbeat's own thread.
+    """
+
+    def __init__(self, tenure: Tenure, seconds: float, on_beat: Callable[[Renewal], None]) -> None:
+        self._tenure = tenure
+        self._seconds = seconds
+        self._on_beat = on_beat
+        self._ended = threading.Event()
+        self._ticked = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-run-{tenure.run_id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def tick(self) -> None:
+        """The event loop is alive. To be called at least every eighth of the lease."""
+        self._ticked = time.monotonic()
+
+    def stop(self) -> None:
+        """Stop beating and wait for the beat under way. Blocks: call it on a worker thread."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._ended.wait(self._seconds / BEATS_PER_LEASE):
+                if time.monotonic() - self._ticked < self._seconds / 2:
+                    self._beat()
+        finally:
+            close_all()
+
+    def _beat(self) -> None:
+        try:
+            with LaneTransaction(self._tenure.alias):
+                renewal = renew(self._tenure, self._seconds)
+        except DatabaseError as error:
+            logger.warning("The lease of run %s could not be renewed: %s", self._tenure.run_id, error)
+            connections[self._tenure.alias].close()
+            return
+        self._on_beat(renewal)

@@ -1,0 +1,152 @@
+"""Who may write into a run: the lease with its epoch, the fence before each commit, and the take-over.
+
+Every function here is synchronous, runs on whichever thread calls it, and uses that thread's connection of `alias`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connections
+from django.db.models import F
+from django.utils import timezone
+
+from async_commander.engine.results import RunStatus
+from async_commander.exceptions import RunFenced, RunLocked
+from async_commander.models import Lease, Run
+
+from .ownership import NOBODY, Owner, this_process
+
+LEASE_SECONDS = 30.0
+
+_SHARE_LOCK = {"postgresql": " FOR SHARE", "mysql": " LOCK IN SHARE MODE"}
+"""SQLite needs none: inside BEGIN IMMEDIATE nobody else writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """The right to write into one run, as long as the lease's epoch is this one."""
+
+    alias: str
+    run_id: int
+    epoch: int
+
+    @property
+    def name(self) -> str:
+        """The lease's name."""
+        return lease_name(self.run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What a heartbeat found."""
+
+    held: bool
+    cancel_requested: bool = False
+
+
+def lease_name(run_id: int) -> str:
+    """The name under which a run is owned."""
+    return f"run:{run_id}"
+
+
+def database_now(alias: str) -> datetime:
+    """The time by the database's own clock where it has one, so that a host with a wrong clock expires nothing."""
+    connection = connections[alias]
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
+
+
+def establish(alias: str, run_id: int) -> Tenure:
+    """The first lease of a new run."""
+    Lease.objects.using(alias).create(name=lease_name(run_id), epoch=1, **_columns(this_process()))
+    return Tenure(alias, run_id, epoch=1)
+
+
+def take_over(alias: str, run_id: int, *, seen: int | None = None) -> Tenure:
+    """Make this process the owner under a new epoch; the caller has made sure that the old owner may be deposed.
+
+    `seen` is the epoch that was read before that; None where nobody else can be about to do the same. Raises
+    RunLocked where somebody else was faster.
+    """
+    lease, _ = Lease.objects.using(alias).get_or_create(name=lease_name(run_id))
+    epoch = lease.epoch if seen is None else seen
+    taken = (
+        Lease.objects.using(alias)
+        .filter(pk=lease.pk, epoch=epoch)
+        .update(epoch=F("epoch") + 1, **_columns(this_process()))
+    )
+    if not taken:
+        raise RunLocked(f"Run {run_id} was taken over by another process just now. Look with `aruns show {run_id}`.")
+    return Tenure(alias, run_id, epoch + 1)
+
+
+def holds(tenure: Tenure) -> bool:
+    """Whether this process has the lease, in just this epoch."""
+    mine = _columns(this_process())
+    return Lease.objects.using(tenure.alias).filter(name=tenure.name, epoch=tenure.epoch, **mine).exists()
+
+
+def owner_of(alias: str, run_id: int) -> Owner:
+    """The process that owns a run; NOBODY where it was released or never had a lease."""
+    lease = Lease.objects.using(alias).filter(name=lease_name(run_id)).first()
+    if lease is None:
+        return NOBODY
+    return Owner(lease.host, lease.boot_id, lease.pid, lease.process_start)
+
+
+def fence(tenure: Tenure) -> None:
+    """Make sure that the epoch is still ours until this transaction ends. The last statement before COMMIT.
+
+    Raises RunFenced, and then nothing of the transaction may be committed.
+    """
+    connection = connections[tenure.alias]
+    table = connection.ops.quote_name(Lease._meta.db_table)
+    lock = _SHARE_LOCK.get(connection.vendor, "")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT 1 FROM {table} WHERE name = %s AND epoch = %s{lock}",  # noqa: S608 - quoted by Django
+            [tenure.name, tenure.epoch],
+        )
+        if cursor.fetchone() is None:
+            raise RunFenced(
+                f"Run {tenure.run_id} was taken over while this process (epoch {tenure.epoch}) was working on it; "
+                "nothing more is written here."
+            )
+
+
+def renew(tenure: Tenure, seconds: float) -> Renewal:
+    """One heartbeat: alive now, and expired `seconds` later by the database's clock."""
+    if epoch_of(tenure.alias, tenure.run_id) != tenure.epoch:
+        return Renewal(held=False)
+    now = database_now(tenure.alias)
+    runs = Run.objects.using(tenure.alias).filter(pk=tenure.run_id, status=RunStatus.RUNNING.value)
+    if not runs.update(heartbeat=now, expires=now + timedelta(seconds=seconds)):
+        return Renewal(held=False)
+    return Renewal(held=True, cancel_requested=runs.filter(cancel_requested_at__isnull=False).exists())
+
+
+def epoch_of(alias: str, run_id: int) -> int | None:
+    """The epoch that a run's lease is in now; None where it never had one."""
+    return Lease.objects.using(alias).filter(name=lease_name(run_id)).values_list("epoch", flat=True).first()
+
+
+def release(tenure: Tenure) -> None:
+    """Leave the run to nobody. Raises RunFenced where it is not ours any more."""
+    released = Lease.objects.using(tenure.alias).filter(name=tenure.name, epoch=tenure.epoch).update(**_columns(NOBODY))
+    if not released:
+        raise RunFenced(f"Run {tenure.run_id} was taken over before it could be closed here.")
+
+
+def _columns(owner: Owner) -> dict[str, object]:
+    return {
+        "host": owner.host,
+        "boot_id": owner.boot_id,
+        "pid": owner.pid,
+        "process_start": owner.process_start,
+    }

@@ -1,0 +1,347 @@
+"""The ledger of one run: which items were handed out, and what became of each.
+
+Every method is synchronous, is called inside a transaction on whichever lane's thread that transaction is open, and
+ends with the fence. What is kept in memory is bounded by the items in hand; it is changed after the commit only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+
+from async_commander.database.unit import Unit
+from async_commander.engine.results import ItemState
+from async_commander.models import Run, RunClaim, RunItem
+
+from .lease import Tenure, database_now, fence
+from .ledger_rows import COLUMNS, insert_outcomes
+from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
+
+CRASHES_ALONE = 2
+"""From so many crashes on an item runs alone."""
+CRASHES_DEAD = 3
+"""So many, and it is given up."""
+
+
+class Ledger:
+    """The items of one run, as long as this process owns it."""
+
+    def __init__(self, tenure: Tenure) -> None:
+        self.tenure = tenure
+        self._first_row_of_this_epoch = 0
+        self._claim_of: dict[UUID, int] = {}
+        self._open_claims: Counter[int] = Counter()
+        self._closed_claims: deque[int] = deque()
+        self._alone: set[UUID] = set()
+        self._pending: tuple[int, Sequence[UUID]] | None = None
+        self._asked: Sequence[Candidate] | None = None
+        self._answer = Admission()
+        self._asked_for_stored: object = None
+        self._stored = Stored()
+        self._moved: dict[int, str] = {}
+        self._restarted = False
+
+    # -- taking over -------------------------------------------------------------------------------------------
+
+    def recover(self) -> int:
+        """Count one crash for every item that an earlier epoch claimed and left without an outcome."""
+        old = self._claims().filter(epoch__lt=self.tenure.epoch)
+        keys = {UUID(key) for claim in old for key in claim.keys}
+        recovered = sum(self._recover(set(chunk)) for chunk in _chunks(list(keys)))
+        old.delete()
+        self._first_row_of_this_epoch = (self._items().order_by("-id").values_list("id", flat=True).first() or 0) + 1
+        fence(self.tenure)
+        return recovered
+
+    def _recover(self, keys: set[UUID]) -> int:
+        known = dict(self._items().filter(key__in=keys).values_list("key", "state"))
+        unfinished = [key for key, state in known.items() if state == ItemState.CLAIMED.value]
+        self._items().filter(key__in=unfinished).update(crashes=F("crashes") + 1)
+        unseen = keys - known.keys()
+        self._insert([ItemOutcome(key=key, state=ItemState.CLAIMED, attempts=0, crashes=1) for key in unseen])
+        return len(unfinished) + len(unseen)
+
+    def source_restarted(self) -> None:
+        """From now on a known key is no duplicate: the source was begun anew."""
+        self._restarted = True
+
+    # -- handing out -------------------------------------------------------------------------------------------
+
+    def admit(self, candidates: Sequence[Candidate], room: int | None = None) -> Admission:
+        """Decide about a chunk, and claim what is to run now: of new items at most `room`, the others are left out.
+
+        Called again with the same sequence after a lost connection: where the first commit landed, its answer stands.
+        """
+        if self._asked is candidates and self._claim_landed():
+            return self._answer
+        answer = Admission()
+        known = {row.key: row for row in self._items().filter(key__in=[one.key for one in candidates])}
+        for candidate in candidates:
+            self._judge(candidate, known.get(candidate.key), answer, math.inf if room is None else room)
+        back = [known[key] for key in answer.again if known[key].state == ItemState.RETRY.value]
+        self._move(back, ItemState.CLAIMED, next_at=None)
+        answer.from_retry = len(back)
+        self._claim([*answer.fresh, *(key for key, item in answer.again.items() if item.crashes < CRASHES_ALONE)])
+        self._count(
+            taken=len(answer.fresh) + answer.duplicates,
+            claimed=len(answer.fresh) + len(back),
+            retry=-len(back),
+            skipped=answer.duplicates,
+        )
+        fence(self.tenure)
+        self._asked, self._answer = candidates, answer
+        return answer
+
+    def _claim_landed(self) -> bool:
+        newest = self._claims().filter(epoch=self.tenure.epoch).order_by("-id").first()
+        if newest is None or self._pending is None or newest.keys != [key.hex for key in self._pending[1]]:
+            return False
+        self._pending = newest.pk, self._pending[1]
+        return True
+
+    def _judge(self, candidate: Candidate, row: RunItem | None, answer: Admission, room: float) -> None:
+        key = candidate.key
+        if key in answer.fresh or key in answer.again:
+            answer.duplicates += not self._restarted
+        elif key in self._claim_of or key in self._alone:
+            answer.duplicates += not (self._restarted or self._is_of_earlier_epoch(row))
+        elif row is None:
+            if len(answer.fresh) < room:
+                answer.fresh.add(key)
+        elif row.state == ItemState.CLAIMED.value or _waits_for_the_source(row):
+            known = Known(key, attempts=row.attempts, crashes=row.crashes)
+            (answer.crashed if row.crashes >= CRASHES_DEAD else answer.again)[key] = known
+        elif not self._is_of_earlier_epoch(row):
+            answer.duplicates += not self._restarted
+
+    def _is_of_earlier_epoch(self, row: RunItem | None) -> bool:
+        """Such an item may be in hand from the ledger already; that the source yields it, too, was to be expected."""
+        return row is not None and row.pk < self._first_row_of_this_epoch
+
+    def claim(self, keys: Sequence[UUID]) -> None:
+        """Claim items that have a row already, right before they run."""
+        self._claim(keys)
+        fence(self.tenure)
+
+    def stored(self, room: int, *, source_ended: bool, asked: object) -> Stored:
+        """Claim at most `room` items that were kept for later and whose time has come.
+
+        Called again with the same `asked` after a lost connection: where the first commit landed, its answer stands.
+        """
+        if self._asked_for_stored is asked and self._moves_landed():
+            return self._stored
+        self._pending = None
+        self._moved.clear()
+        now = database_now(self.tenure.alias)
+        due = list(self._waiting_items().filter(next_at__lte=now).order_by("next_at")[:room])
+        self._move(due, ItemState.CLAIMED, next_at=None)
+        self._count(retry=-len(due), claimed=len(due))
+        rows, gone, dead = due, 0, 0
+        if source_ended and len(due) < room:
+            left, gone, dead = self._left_over(room - len(due), [row.key for row in due])
+            rows = due + left
+        self._claim([row.key for row in rows if row.crashes < CRASHES_ALONE])
+        next_in = 0.0 if len(rows) + gone + dead >= room else self._seconds_until_next(now)
+        fence(self.tenure)
+        items = [Known(row.key, row.attempts, row.crashes, row.label, row.item) for row in rows]
+        self._asked_for_stored, self._stored = asked, Stored(items, len(due), next_in, gone, dead)
+        return self._stored
+
+    def _move(self, rows: Sequence[RunItem], state: ItemState, **columns: Any) -> None:
+        self._items().filter(pk__in=[row.pk for row in rows]).update(state=state.value, **columns)
+        self._moved.update((row.pk, state.value) for row in rows)
+
+    def _moves_landed(self) -> bool:
+        """Whether the last `stored` was committed: by one of the rows that it moved, else by its claim."""
+        if self._moved:
+            pk, state = next(iter(self._moved.items()))
+            return bool(self._items().filter(pk=pk, state=state).exists())
+        return self._claim_landed()
+
+    def _seconds_until_next(self, now: datetime) -> float | None:
+        moment = self._waiting_items().order_by("next_at").values_list("next_at", flat=True).first()
+        return max(0.0, (moment - now).total_seconds()) if moment else None
+
+    def _waiting_items(self) -> Any:
+        """Those that can be handed out: an item that JSON could not keep waits until the source yields it again."""
+        return self._items().filter(state=ItemState.RETRY.value, item__isnull=False)
+
+    def _left_over(self, room: int, due: Sequence[UUID]) -> tuple[list[RunItem], int, int]:
+        """What a crashed owner had in hand and the source did not yield again."""
+        in_hand = [*self._claim_of, *self._alone, *due]
+        rows = list(self._items().filter(state=ItemState.CLAIMED.value).exclude(key__in=in_hand).order_by("id")[:room])
+        runnable = [row for row in rows if row.item is not None and row.crashes < CRASHES_DEAD]
+        dead = [row for row in rows if row.crashes >= CRASHES_DEAD]
+        gone = [row for row in rows if row.item is None and row.crashes < CRASHES_DEAD]
+        self._move(dead, ItemState.DEAD, reason="crashed")
+        self._move(gone, ItemState.SKIPPED, reason="gone")
+        self._count(claimed=-len(dead) - len(gone), dead=len(dead), skipped=len(gone))
+        return runnable, len(gone), len(dead)
+
+    def _claim(self, keys: Sequence[UUID]) -> None:
+        if not keys:
+            return
+        claim = RunClaim.objects.using(self.tenure.alias).create(
+            run_id=self.tenure.run_id, epoch=self.tenure.epoch, keys=[key.hex for key in keys]
+        )
+        self._pending = claim.pk, keys
+
+    # -- outcomes ----------------------------------------------------------------------------------------------
+
+    def finish(self, units: Sequence[Unit]) -> None:
+        """The ledger rows, the counts and the fence of a batch: the last statements of its transaction.
+
+        A unit without an outcome belongs to a hook of the run as a whole: only the fence is its.
+        """
+        outcomes: list[ItemOutcome] = [unit.outcome for unit in units if unit.outcome is not None]
+        self._set_times(outcomes)
+        self._insert([outcome for outcome in outcomes if not outcome.known])
+        self._update([outcome for outcome in outcomes if outcome.known])
+        followed = sum(self._follow(outcome) for outcome in outcomes if outcome.followed)
+        states = Counter(outcome.state.value for outcome in outcomes)
+        states[ItemState.RETRY.value] += followed
+        self._count(taken=followed, claimed=-len(outcomes), **states)
+        self._drop_closed_claims()
+        fence(self.tenure)
+
+    def recorded(self, units: Sequence[Unit]) -> set[int]:
+        """Which of these units (by position) are in the ledger already: their commit's answer was lost on the way.
+
+        Of a unit without an outcome nothing is known: it is written again.
+        """
+        wanted = {unit.outcome.key: unit.outcome for unit in units if unit.outcome is not None}
+        rows = self._items().filter(key__in=wanted).values_list("key", "state", "attempts")
+        there = {key for key, state, attempts in rows if _says(wanted[key], state, attempts)}
+        return {place for place, unit in enumerate(units) if unit.outcome is not None and unit.outcome.key in there}
+
+    def state_of(self, key: UUID) -> ItemState | None:
+        """What the ledger says of one item; None where it has no row."""
+        state = self._items().filter(key=key).values_list("state", flat=True).first()
+        return None if state is None else ItemState(state)
+
+    def adopt(self, key: UUID) -> None:
+        """Make a claimed item and its own waiting row one: it was followed while the source yielded it."""
+        waiting = self._items().filter(key=key, state=ItemState.RETRY.value)
+        moved = waiting.update(state=ItemState.CLAIMED.value, next_at=None)
+        self._count(taken=-moved, retry=-moved)
+        fence(self.tenure)
+
+    def _set_times(self, outcomes: Sequence[ItemOutcome]) -> None:
+        if any(outcome.delay is not None for outcome in outcomes):
+            now = database_now(self.tenure.alias)
+            for outcome in outcomes:
+                outcome.next_at = None if outcome.delay is None else now + timedelta(seconds=outcome.delay)
+
+    def _follow(self, outcome: ItemOutcome) -> int:
+        wanted = {item.key: item for item in outcome.followed}
+        for key in self._items().filter(key__in=wanted).values_list("key", flat=True):
+            del wanted[key]
+        pending = () if self._pending is None else self._pending[1]
+        for key in [key for key in wanted if key in self._claim_of or key in pending]:
+            del wanted[key]
+        now = database_now(self.tenure.alias)
+        self._insert([_waiting(item, now) for item in wanted.values()])
+        outcome.followed_new = len(wanted)
+        return len(wanted)
+
+    def _insert(self, outcomes: Sequence[ItemOutcome]) -> None:
+        if outcomes:
+            insert_outcomes(self.tenure.alias, self.tenure.run_id, outcomes)
+
+    def _update(self, outcomes: Sequence[ItemOutcome]) -> None:
+        for outcome in outcomes:
+            self._items().filter(key=outcome.key).update(**_columns(outcome))
+
+    def _count(self, **changes: int) -> None:
+        moved = {name: F(name) + change for name, change in changes.items() if change}
+        if moved:
+            Run.objects.using(self.tenure.alias).filter(pk=self.tenure.run_id).update(**moved)
+
+    def _drop_closed_claims(self) -> None:
+        closed = [self._closed_claims.popleft() for _ in range(len(self._closed_claims))]
+        if closed:
+            self._claims().filter(pk__in=closed).delete()
+
+    # -- giving back -------------------------------------------------------------------------------------------
+
+    def release(self, fresh: Sequence[UUID], known: Sequence[ItemOutcome]) -> None:
+        """Give claims back: fresh items as if never taken, known ones to be run later from their stored item.
+
+        Counts what it finds still claimed, so that doing it twice is doing it once.
+        """
+        now = database_now(self.tenure.alias)
+        later = sum(self._keep_for_later(outcome, now) for outcome in known)
+        gone = len(self._withdraw({*fresh, *(outcome.key for outcome in known)}) & set(fresh))
+        self._count(taken=-gone, claimed=-gone - later, retry=later)
+        fence(self.tenure)
+
+    def _keep_for_later(self, outcome: ItemOutcome, now: datetime) -> int:
+        outcome.state, outcome.next_at = ItemState.RETRY, now
+        claimed = self._items().filter(key=outcome.key, state=ItemState.CLAIMED.value)
+        kept: int = claimed.update(**_columns(outcome))
+        return kept
+
+    def _withdraw(self, keys: set[UUID]) -> set[UUID]:
+        withdrawn: set[UUID] = set()
+        for claim in self._claims().filter(pk__in={self._claim_of[key] for key in keys if key in self._claim_of}):
+            mine = {UUID(key) for key in claim.keys} & keys
+            claim.keys = [key for key in claim.keys if UUID(key) not in mine]
+            claim.save(update_fields=["keys"])
+            withdrawn |= mine
+        return withdrawn
+
+    # -- what is in hand, in memory ----------------------------------------------------------------------------
+
+    def claimed(self, held_back: Iterable[UUID] = ()) -> None:
+        """The last claim is committed: remember its keys, and those that were held back to run alone."""
+        self._alone.update(held_back)
+        if self._pending is not None:
+            claim, keys = self._pending
+            self._claim_of.update(dict.fromkeys(keys, claim))
+            self._open_claims[claim] += len(keys)
+            self._pending = None
+
+    def settled(self, keys: Iterable[UUID]) -> None:
+        """These items have an outcome, or were given back: forget them, and drop claims that are worked off."""
+        for key in keys:
+            self._alone.discard(key)
+            claim = self._claim_of.pop(key, None)
+            if claim is not None:
+                self._open_claims[claim] -= 1
+                if not self._open_claims[claim]:
+                    del self._open_claims[claim]
+                    self._closed_claims.append(claim)
+
+    def _items(self) -> Any:
+        return RunItem.objects.using(self.tenure.alias).filter(run_id=self.tenure.run_id)
+
+    def _claims(self) -> Any:
+        return RunClaim.objects.using(self.tenure.alias).filter(run_id=self.tenure.run_id)
+
+
+def _columns(outcome: ItemOutcome) -> dict[str, Any]:
+    columns = {name: getattr(outcome, name) for name in COLUMNS if name != "save_ms"}
+    return {**columns, "save_ms": int((time.monotonic() - outcome.handed_over) * 1000)}
+
+
+def _waiting(item: Followed, now: datetime) -> ItemOutcome:
+    return ItemOutcome(key=item.key, label=item.label, state=ItemState.RETRY, attempts=0, next_at=now, item=item.item)
+
+
+def _waits_for_the_source(row: RunItem) -> bool:
+    return row.state == ItemState.RETRY.value and row.item is None
+
+
+def _says(outcome: ItemOutcome, state: str, attempts: int) -> bool:
+    return state == outcome.state.value and attempts == outcome.attempts
+
+
+def _chunks(keys: Sequence[UUID], size: int = 500) -> Iterator[Sequence[UUID]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))

@@ -1,0 +1,99 @@
+"""Who a process is, and whether a process that owned something is still there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_STAT_FIELDS_AFTER_NAME = 19
+"""Field 22 of /proc/PID/stat is the start time; the name, field 2, may hold blanks, so counting begins behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One process, told apart from any later one that is given the same number."""
+
+    host: str
+    boot_id: str
+    pid: int | None
+    process_start: int | None
+
+    @property
+    def nobody(self) -> bool:
+        """True for the mark that a released lease bears."""
+        return self.pid is None
+
+    def is_gone(self) -> bool:
+        """Whether this process has surely ended. Of another host's process nothing is sure."""
+        if self.nobody:
+            return True
+        if self.host != this_host() or self.pid is None:
+            return False
+        if self.boot_id != this_boot():
+            return True
+        return not _is_alive(self.pid) or self._number_was_given_again()
+
+    def _number_was_given_again(self) -> bool:
+        start = process_start(self.pid) if self.pid is not None else None
+        return start is not None and self.process_start is not None and start != self.process_start
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+NOBODY = Owner(host="", boot_id="", pid=None, process_start=None)
+
+
+def this_process() -> Owner:
+    """The process that asks. Not cached: a forked child is somebody else."""
+    return Owner(this_host(), this_boot(), os.getpid(), process_start(os.getpid()))
+
+
+@lru_cache(maxsize=1)
+def this_host() -> str:
+    """This machine's name."""
+    return socket.gethostname()
+
+
+@lru_cache(maxsize=1)
+def this_boot() -> str:
+    """What tells this boot of the machine from the one before; empty where the system does not say."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def process_start(pid: int) -> int | None:
+    """When a process of this machine began, in the kernel's ticks since boot; None where that is not to be had."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[_STAT_FIELDS_AFTER_NAME])
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """A killed process whose parent has not asked for it yet writes nothing any more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False

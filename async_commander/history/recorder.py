@@ -1,0 +1,258 @@
+"""The port through which a run is recorded, and the values that pass it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from async_commander.database.lanes import LanePool
+from async_commander.database.unit import Unit
+from async_commander.engine.results import ErrorKind, ItemState, RunStatus
+from async_commander.models import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What is known of a run before it begins. All values are JSON-able and free of secrets."""
+
+    command: str
+    identity: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
+    trigger: str = "call"
+    user: str = ""
+    resume: bool = False
+    resume_run: int | None = None
+    testing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A run that is ours now. `counts` are those of the ledger: all zero unless it was resumed."""
+
+    run_id: int | str | None
+    epoch: int = 1
+    resumed: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    recovered: int = 0
+    """Items that a crashed owner had in hand."""
+    total: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of a resumed run: what was asked of it the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One item that the source yielded, before the ledger was asked about it."""
+
+    key: UUID
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An item that the ledger had already, and that is to be run (again)."""
+
+    key: UUID
+    attempts: int = 0
+    crashes: int = 0
+    label: str = ""
+    item: Any = None
+
+
+@dataclass(slots=True)
+class Admission:
+    """The ledger's answer to a chunk of candidates, by key. What is in none of these is settled: leave it out."""
+
+    fresh: set[UUID] = field(default_factory=set)
+    again: dict[UUID, Known] = field(default_factory=dict)
+    crashed: dict[UUID, Known] = field(default_factory=dict)
+    duplicates: int = 0
+    from_retry: int = 0
+    """How many of `again` waited in state `retry`, without the item itself: the source had to yield it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Items that were kept in the ledger and whose time has come."""
+
+    items: Sequence[Known] = ()
+    from_retry: int = 0
+    """How many of the items were waiting in state `retry`; the others are left over from a crash."""
+    next_in: float | None = None
+    """Seconds until the next one; None where none waits."""
+    gone: int = 0
+    """Items of a crashed owner that the source did not yield again."""
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """An item that another item's work brought up."""
+
+    key: UUID
+    label: str
+    item: Any
+
+
+@dataclass(slots=True, kw_only=True)
+class ItemOutcome:
+    """What became of one item: the ledger row that commits with its effects."""
+
+    key: UUID
+    label: str = ""
+    state: ItemState = ItemState.DONE
+    known: bool = False
+    """True where the ledger has a row of this item already."""
+    attempts: int = 1
+    crashes: int = 0
+    reason: str = ""
+    error_kind: str = ""
+    error: str = ""
+    started: datetime | None = None
+    wait_ms: int | None = None
+    download_ms: int | None = None
+    parse_ms: int | None = None
+    handed_over: float = field(default_factory=time.monotonic)
+    """On the monotonic clock: `save_ms` is the time from here until the row is written."""
+    worker: int | None = None
+    delay: float | None = None
+    """Of an item in state `retry`: seconds from the commit to the next attempt."""
+    next_at: datetime | None = None
+    item: Any = None
+    followed: list[Followed] = field(default_factory=list)
+    followed_new: int = 0
+    """How many of `followed` the run did not know yet; set when the outcome is written."""
+    ticket: Any = None
+    """The owner's bag: it comes back with `on_settled`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One log record of a run, already rendered, redacted and capped."""
+
+    at: datetime
+    level: int
+    logger: str
+    message: str
+    item_key: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One stage in one slice of time; `histogram[n]` counts latencies below 2**n milliseconds."""
+
+    at: datetime
+    seconds: int
+    stage: str
+    count: int
+    errors: int
+    total_ms: int
+    histogram: list[int]
+
+
+@dataclass(slots=True)
+class Notes:
+    """What is written beside the ledger from time to time."""
+
+    logs: Sequence[LogLine] = ()
+    slices: Sequence[Slice] = ()
+    errors: Sequence[ErrorKind] = ()
+    total: int | None = None
+    done: int | None = None
+    """How far a plain command says it is; items count themselves."""
+
+    def __bool__(self) -> bool:
+        written = self.logs or self.slices or self.errors
+        return bool(written) or self.total is not None or self.done is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ended, ready to be stored."""
+
+    status: RunStatus
+    value: Any = None
+    output: str = ""
+    error: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The row of this run, and that of the last succeeded run of the same identity."""
+
+    record: Run | None = None
+    previous: Run | None = None
+
+
+class Recorder(Protocol):
+    """Where a run is recorded. All coroutines are called on the run's event loop.
+
+    `on_settled(unit, error)` is called on that loop once for every unit handed over: None when it is committed, the
+    error when it alone could not be. `on_lost(error)` is called when nothing more can be recorded.
+    """
+
+    on_settled: Callable[[Unit, BaseException | None], None]
+    on_lost: Callable[[BaseException], None]
+    on_cancel: Callable[[], None]
+    tick_seconds: float
+
+    def attach(self, lanes: LanePool) -> None:
+        """These are the run's lanes. Called once, before anything else, on the run's event loop."""
+
+    async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
+        """Begin a run, or take one over. Raises RunLocked where somebody else has it."""
+
+    async def rows(self) -> Rows:
+        """This run's row and the one before."""
+
+    async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
+        """Claim a chunk of items, before any of them begins; of those that are new at most `room`, and no others."""
+
+    def source_restarted(self) -> None:
+        """The source begins anew: what it yields again is no duplicate."""
+
+    async def claim(self, keys: Sequence[UUID]) -> None:
+        """Claim items that the ledger has and that were held back to run alone."""
+
+    async def stored(self, room: int, *, source_ended: bool) -> Stored:
+        """Claim and return at most `room` items whose time has come."""
+
+    async def adopt(self, key: UUID) -> None:
+        """An item in hand turned out to wait in the ledger as well: the two are one, and it is in hand."""
+
+    async def state_of(self, key: UUID) -> ItemState | None:
+        """What the ledger says of an item in hand; one that it says is done needs no settling any more."""
+
+    async def release(self, fresh: Sequence[UUID], known: Sequence[ItemOutcome]) -> None:
+        """Give items back that were claimed and not done: `fresh` as if never taken, `known` to be run later."""
+
+    def put(self, unit: Unit) -> None:
+        """Hand over a unit with its `outcome`: it commits in a batch with others, or alone where it has a lane."""
+
+    async def commit(self, unit: Unit) -> None:
+        """Write the rows of a unit that belongs to no item, and wait for their commit. Raises its error."""
+
+    async def drain(self) -> None:
+        """Wait until all units that were put are settled, or never will be."""
+
+    async def note(self, notes: Notes) -> None:
+        """Write log lines and figures."""
+
+    def hurry(self) -> None:
+        """Wait for no outage any more: the run is to end."""
+
+    def tick(self) -> None:
+        """The event loop turns; to be called every `tick_seconds`."""
+
+    async def close(self, ending: Ending) -> None:
+        """Write the truth about the end and let go of the run. Raises RunFenced where it is not ours."""
+
+    async def aclose(self) -> None:
+        """Give back threads and connections, whatever happened."""

@@ -1,0 +1,197 @@
+"""What is kept of every run: the run itself, its ledger of items, its log, its figures and who owns it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib.contenttypes.models import ContentType
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.utils import timezone
+
+from async_commander.engine.results import ItemState, RunStatus
+
+FORMAT_VERSION = 1
+"""Of the ledger's rows: a release that finds a newer one refuses to resume it."""
+
+LABEL_LENGTH = 200
+
+RUN_STATUSES = [(status.value, status.value) for status in RunStatus]
+ITEM_STATES = [(state.value, state.value) for state in ItemState]
+
+
+class Run(models.Model):
+    """One execution of one command. Written at the start, alive by `heartbeat`, truthful at the end."""
+
+    command = models.CharField(max_length=200)
+    parameters = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    identity = models.CharField(max_length=64, help_text="SHA-256 of the command's name and its parameters")
+    once_key = models.CharField(max_length=64, null=True, blank=True, unique=True)
+    options = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    limits = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    status = models.CharField(max_length=12, choices=RUN_STATUSES, default=RunStatus.QUEUED.value)
+    dry_run = models.BooleanField(default=False)
+    testing = models.BooleanField(default=False)
+    trigger = models.CharField(max_length=20, default="call", help_text="terminal, call, view, task …")
+    user = models.CharField(max_length=150, blank=True, default="")
+    host = models.CharField(max_length=255, blank=True, default="")
+    pid = models.PositiveIntegerField(null=True, blank=True)
+    started = models.DateTimeField(default=timezone.now)
+    finished = models.DateTimeField(null=True, blank=True)
+    heartbeat = models.DateTimeField(null=True, blank=True)
+    expires = models.DateTimeField(null=True, blank=True)
+    total = models.BigIntegerField(null=True, blank=True)
+    taken = models.BigIntegerField(default=0)
+    done = models.BigIntegerField(default=0)
+    skipped = models.BigIntegerField(default=0)
+    dead = models.BigIntegerField(default=0)
+    retry = models.BigIntegerField(default=0)
+    claimed = models.BigIntegerField(default=0)
+    value = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    output = models.TextField(blank=True, default="")
+    error = models.TextField(blank=True, default="")
+    traceback = models.TextField(blank=True, default="")
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="shards")
+    format_version = models.PositiveSmallIntegerField(default=FORMAT_VERSION)
+
+    class Meta:
+        ordering = ["-id"]
+        get_latest_by = "id"
+        indexes = [
+            models.Index(fields=["identity", "status", "id"], name="ac_run_identity"),
+            models.Index(fields=["command", "id"], name="ac_run_command"),
+            models.Index(fields=["status", "id"], name="ac_run_status"),
+            models.Index(fields=["started"], name="ac_run_started"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.command} #{self.pk} ({self.status})"
+
+    @property
+    def duration(self) -> timedelta | None:
+        """From start to end, or until now while it runs; None where it crashed unseen."""
+        end = self.finished or (timezone.now() if self.status == RunStatus.RUNNING.value else self.heartbeat)
+        return end - self.started if end else None
+
+    @property
+    def rate(self) -> float | None:
+        """Items with an outcome per second over the whole duration."""
+        duration = self.duration
+        settled = self.done + self.skipped + self.dead
+        return settled / duration.total_seconds() if duration and duration.total_seconds() else None
+
+    @property
+    def accounts(self) -> bool:
+        """Whether every item that was taken is accounted for."""
+        return self.taken == self.done + self.skipped + self.dead + self.retry + self.claimed
+
+
+class RunItem(models.Model):
+    """The ledger: one row per item of a run, written with the item's outcome."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="items")
+    key = models.UUIDField(help_text="Of the SHA-256 digest of the item's key")
+    label = models.CharField(max_length=LABEL_LENGTH, blank=True, default="")
+    item = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    state = models.CharField(max_length=8, choices=ITEM_STATES)
+    attempts = models.PositiveIntegerField(default=0)
+    crashes = models.PositiveIntegerField(default=0)
+    reason = models.CharField(max_length=20, blank=True, default="")
+    error_kind = models.CharField(max_length=200, blank=True, default="")
+    error = models.TextField(blank=True, default="")
+    started = models.DateTimeField(null=True, blank=True)
+    wait_ms = models.PositiveIntegerField(null=True, blank=True)
+    download_ms = models.PositiveIntegerField(null=True, blank=True)
+    parse_ms = models.PositiveIntegerField(null=True, blank=True)
+    save_ms = models.PositiveIntegerField(null=True, blank=True)
+    worker = models.PositiveIntegerField(null=True, blank=True)
+    next_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "key"], name="ac_item_once_per_run")]
+        indexes = [models.Index(fields=["run", "state", "next_at"], name="ac_item_state")]
+
+    def __str__(self) -> str:
+        return f"{self.label or self.key} ({self.state})"
+
+
+class RunClaim(models.Model):
+    """Keys handed out in one go, written before any of their items begins."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="claims")
+    epoch = models.BigIntegerField()
+    keys = models.JSONField(default=list)
+    claimed_at = models.DateTimeField(default=timezone.now)
+
+
+class RunBucket(models.Model):
+    """What one stage did in one slice of time, rolled up as it happened."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="buckets")
+    at = models.DateTimeField(help_text="Start of the slice")
+    seconds = models.PositiveIntegerField(default=10)
+    stage = models.CharField(max_length=20)
+    count = models.BigIntegerField(default=0)
+    errors = models.BigIntegerField(default=0)
+    total_ms = models.BigIntegerField(default=0)
+    histogram = models.JSONField(default=list, help_text="Counts of latencies below 1, 2, 4, 8 … milliseconds")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "at", "stage"], name="ac_bucket_once")]
+
+
+class RunErrorKind(models.Model):
+    """Errors of one kind in one run, counted, with one example."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="error_kinds")
+    kind = models.CharField(max_length=200)
+    count = models.BigIntegerField(default=0)
+    example = models.TextField(blank=True, default="")
+    item = models.CharField(max_length=LABEL_LENGTH, blank=True, default="")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "kind"], name="ac_error_kind_once")]
+
+
+class RunLog(models.Model):
+    """One log line of a run."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="logs")
+    at = models.DateTimeField()
+    level = models.PositiveSmallIntegerField()
+    logger = models.CharField(max_length=200)
+    message = models.TextField()
+    item_key = models.UUIDField(null=True, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["run", "level"], name="ac_log_level")]
+
+
+class ObjectLog(models.Model):
+    """Which run created, updated, deleted or linked which object."""
+
+    ACTIONS = [(action, action) for action in ("created", "updated", "deleted", "linked")]
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="object_logs")
+    content_type = models.ForeignKey(ContentType, on_delete=models.CASCADE, related_name="+")
+    object_id = models.CharField(max_length=64)
+    action = models.CharField(max_length=8, choices=ACTIONS)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index(fields=["content_type", "object_id"], name="ac_object_log_object")]
+
+
+class Lease(models.Model):
+    """Who owns a name. The row changes at take-over and release only, so that a fence may share-lock it."""
+
+    name = models.CharField(max_length=200, unique=True)
+    host = models.CharField(max_length=255, blank=True, default="")
+    boot_id = models.CharField(max_length=64, blank=True, default="")
+    pid = models.PositiveIntegerField(null=True, blank=True)
+    process_start = models.BigIntegerField(null=True, blank=True, help_text="In the kernel's ticks since boot")
+    epoch = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.name} epoch {self.epoch}"

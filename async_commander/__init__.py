@@ -1,0 +1,66 @@
+"""An async-native command runtime for Django: `import async_commander as ac`.
+
+This is the front door: it lists names and imports none of them before they are used, so that it is safe to import
+anywhere, models and settings included.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from async_commander.command.arguments import Option as Option
+    from async_commander.command.base import AsyncCommand as AsyncCommand
+    from async_commander.command.registry import get_command as get_command
+    from async_commander.command.registry import get_commands as get_commands
+    from async_commander.command.shapes import DownloadIterateCommand as DownloadIterateCommand
+    from async_commander.command.shapes import IterateDownloadCommand as IterateDownloadCommand
+    from async_commander.engine.context import RunContext as RunContext
+    from async_commander.engine.context import current_run as current_run
+    from async_commander.engine.every import every as every
+    from async_commander.engine.limits import Limits as Limits
+    from async_commander.engine.limits import Retry as Retry
+    from async_commander.engine.results import RunResult as RunResult
+    from async_commander.engine.results import RunStatus as RunStatus
+    from async_commander.exceptions import AsyncCommanderError as AsyncCommanderError
+    from async_commander.exceptions import CommandNotFound as CommandNotFound
+    from async_commander.exceptions import InvalidCommand as InvalidCommand
+    from async_commander.exceptions import RunFailed as RunFailed
+    from async_commander.exceptions import RunLocked as RunLocked
+    from async_commander.exceptions import SkipItem as SkipItem
+    from async_commander.management.wrapping import as_management_command as as_management_command
+    from async_commander.runner.doors import arun as arun
+    from async_commander.runner.doors import run as run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "command.arguments": ("Option",),
+    "command.base": ("AsyncCommand",),
+    "command.registry": ("get_command", "get_commands"),
+    "command.shapes": ("DownloadIterateCommand", "IterateDownloadCommand"),
+    "engine.context": ("RunContext", "current_run"),
+    "engine.every": ("every",),
+    "engine.limits": ("Limits", "Retry"),
+    "engine.results": ("RunResult", "RunStatus"),
+    "exceptions": ("AsyncCommanderError", "CommandNotFound", "InvalidCommand", "RunFailed", "RunLocked", "SkipItem"),
+    "management.wrapping": ("as_management_command",),
+    "runner.doors": ("arun", "run"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - a list, made from the table above
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,118 @@
+"""System checks, numbered: what would go wrong later is said before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as Caution
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
+
+from async_commander.command.checking import check_class
+from async_commander.command.registry import find_clashes, get_commands, load_command
+from async_commander.conf import get_settings
+from async_commander.downloads.guard import AddressGuard
+from async_commander.engine.limits import Limits
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand
+from async_commander.models import Run
+
+TAG = "async_commander"
+PATIENCE_SECONDS = 20
+SPARE_CONNECTIONS = 3
+"""Beside the lanes: the writer, the heartbeat, and the hooks that belong to no item."""
+
+
+@register(TAG)
+def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """E001: ASYNC_COMMANDER cannot be used as it is written. The other checks wait until it can."""
+    del app_configs
+    try:
+        settings = get_settings()
+        Limits(**settings.limits)
+        AddressGuard.of(settings.internal_hosts)
+        get_commands()
+    except (ImproperlyConfigured, InvalidCommand, TypeError, ValueError) as error:
+        return [Error(f"ASYNC_COMMANDER: {error}", id="async_commander.E001")]
+    return []
+
+
+@register(TAG)
+def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """E002: two files give one command name."""
+    if check_settings(app_configs):
+        return []
+    return [
+        Error(
+            f"The command name {name!r} is given by {len(files)} files: {', '.join(str(file.path) for file in files)}.",
+            hint="Rename one of the files, or run them by app_label.name.",
+            id="async_commander.E002",
+        )
+        for name, files in find_clashes().items()
+    ]
+
+
+@register(TAG)
+def check_sqlite(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """W001: SQLite would answer "database is locked" where several lanes or processes write."""
+    del app_configs
+    alias = router.db_for_write(Run)
+    options = connections[alias].settings_dict["OPTIONS"]
+    if connections[alias].vendor != "sqlite":
+        return []
+    missing = [line for line, there in _sqlite_wishes(options) if not there]
+    if not missing:
+        return []
+    return [
+        Caution(
+            f"The SQLite database {alias!r} is not set up for concurrent writers.",
+            hint=f"Add to DATABASES[{alias!r}]['OPTIONS']: {', '.join(missing)}.",
+            id="async_commander.W001",
+        )
+    ]
+
+
+def _sqlite_wishes(options: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    yield '"transaction_mode": "IMMEDIATE"', str(options.get("transaction_mode", "")).upper() == "IMMEDIATE"
+    yield f'"timeout": {PATIENCE_SECONDS}', float(options.get("timeout", 5)) >= PATIENCE_SECONDS
+    wal = "journal_mode=wal" in str(options.get("init_command", "")).lower().replace(" ", "")
+    yield '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"', wal
+
+
+@register(TAG)
+def check_pool(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """W002: the connection pool is smaller than what one run may hold."""
+    if check_settings(app_configs):
+        return []
+    alias = router.db_for_write(Run)
+    pool = connections[alias].settings_dict["OPTIONS"].get("pool")
+    if not pool:
+        return []
+    largest = (pool if isinstance(pool, dict) else {}).get("max_size", 4)
+    needed = Limits.layered(Limits(**get_settings().limits)).db_lanes + SPARE_CONNECTIONS
+    if largest is None or largest >= needed:
+        return []
+    return [
+        Caution(
+            f"The connection pool of {alias!r} has max_size={largest}; one run may hold {needed} connections.",
+            hint=f'Set "max_size" to {needed} or more, or fewer `db_lanes` in ASYNC_COMMANDER["LIMITS"].',
+            id="async_commander.W002",
+        )
+    ]
+
+
+@register(TAG, Tags.compatibility, deploy=True)
+def check_commands(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """E003: a command's file cannot be imported, or its class cannot be used. Imports every command."""
+    return [] if check_settings(app_configs) else list(broken_commands())
+
+
+def broken_commands() -> Iterator[CheckMessage]:
+    """One message for each command that cannot be used."""
+    for file in get_commands().values():
+        try:
+            check_class(load_command(file))
+        except AsyncCommanderError as error:
+            yield Error(str(error), obj=file.name, id="async_commander.E003")

@@ -1,0 +1,127 @@
+"""The settings of this package: one dict, `ASYNC_COMMANDER`, read when first needed and checked as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+NAME = "ASYNC_COMMANDER"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepDays:
+    """How many days rows are kept; None keeps them for ever."""
+
+    logs: int | None = 30
+    items: int | None = 30
+    """Rows of done items."""
+    runs: int | None = 365
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `ASYNC_COMMANDER` says; a key of the dict is a name of this class in capitals."""
+
+    limits: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Bounds for every run that gives no others: the keywords of `Limits`."""
+    command_packages: tuple[str, ...] = ()
+    """Packages with commands that belong to no app."""
+    cache: str | None = None
+    """The alias in `STORAGES` that keeps downloads."""
+    internal_hosts: tuple[str, ...] = ()
+    """Names, addresses and networks that `self.http` may reach although they are not public."""
+    keep_days: KeepDays = field(default_factory=KeepDays)
+    engine: str | None = None
+    """Where `--detach` and `--distribute` send their work."""
+
+
+def get_settings() -> Settings:
+    """The settings as they stand, `override_settings` included. ImproperlyConfigured names the key and the remedy."""
+    return _read()
+
+
+@cache
+def _read() -> Settings:
+    given = getattr(settings, NAME, {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(f"{NAME} is {given!r:.80}; allowed: a dict")
+    return Settings(**{str(key).lower(): _value(key, value) for key, value in given.items()})
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting in {NAME, "STORAGES"}:
+        _read.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="async_commander.conf")
+
+
+def _value(key: Any, value: Any) -> Any:
+    if key not in _READERS:
+        raise ImproperlyConfigured(f"{NAME} has no key {key!r}; {_meant(key, _READERS)}")
+    try:
+        return _READERS[key](value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{NAME}[{key!r}] is {value!r:.80}; {error}") from None
+
+
+def _meant(key: Any, known: Mapping[str, Any]) -> str:
+    close = get_close_matches(str(key).upper(), known, n=1) or get_close_matches(str(key), known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(known)}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError("allowed: a dict like {'threads': 50}")
+    return MappingProxyType(dict(value))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple | set | frozenset) or not all(
+        isinstance(each, str) and each for each in value
+    ):
+        raise ValueError("allowed: a list of texts")
+    return tuple(value)
+
+
+def _text_or_none(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ValueError("allowed: a text, or None")
+    return value
+
+
+def _storage(value: Any) -> str | None:
+    alias = _text_or_none(value)
+    if alias is not None and alias not in settings.STORAGES:
+        raise ValueError(f"STORAGES has no such alias; {_meant(alias, settings.STORAGES)}")
+    return alias
+
+
+def _keep_days(value: Any) -> KeepDays:
+    if not isinstance(value, Mapping):
+        raise ValueError("allowed: a dict like {'logs': 30, 'items': 30, 'runs': 365}")  # noqa: TRY004  # a bad setting
+    known = dict.fromkeys(KeepDays.__slots__)
+    for name, days in value.items():
+        if name not in known:
+            raise ValueError(f"it has no key {name!r}; {_meant(name, known)}")
+        if days is not None and (not isinstance(days, int) or isinstance(days, bool) or days < 1):
+            raise ValueError(f"{name!r} is {days!r}; allowed: days, at least 1, or None to keep for ever")
+    return KeepDays(**value)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "LIMITS": _mapping,
+    "COMMAND_PACKAGES": _texts,
+    "CACHE": _storage,
+    "INTERNAL_HOSTS": _texts,
+    "KEEP_DAYS": _keep_days,
+    "ENGINE": _text_or_none,
+}

@@ -1,0 +1,91 @@
+"""`manage.py arun`: run an async command, or list them all."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+
+from async_commander.command.registry import find_clashes, get_command, get_commands
+from async_commander.engine.results import EXIT_FAILED, EXIT_USAGE
+from async_commander.exceptions import CommandNotFound, InvalidCommand
+from async_commander.management.dispatch import RunCommand
+from async_commander.management.listing import Line, list_commands, render
+from async_commander.management.parsers import CommandLineParser, front_parser
+from async_commander.management.pipes import write_lines
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+
+
+class Command(RunCommand):
+    """Resolves the name without importing any other command, and lets that command's own parser read the line."""
+
+    help = "Run an async command, or list them all."
+    requires_system_checks: Any = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandLineParser:
+        """A parser that waits for the command's name."""
+        del kwargs
+        prog = f"{PurePath(prog_name).name} {subcommand}".strip()
+
+        def hand_over(name: str, tokens: Sequence[str]) -> Namespace:
+            return self._read(prog, name, tokens)
+
+        return front_parser(prog, self.help, hand_over, shell=self._called_from_command_line)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the command that was named; else list them all."""
+        if self.command_class is not None:
+            super().handle(*args, **options)
+        else:
+            self._list(options)
+
+    def _read(self, prog: str, name: str, tokens: Sequence[str]) -> Namespace:
+        try:
+            self.use(get_command(name))
+            parser = self.own_parser(f"{prog} {name}")
+        except CommandNotFound as error:
+            self._refuse(prog, error, EXIT_USAGE, tokens)
+        except (InvalidCommand, ImproperlyConfigured) as error:
+            self._refuse(prog, error, EXIT_FAILED, tokens)
+        options: Namespace = parser.parse_args(tokens)
+        # `call_command` asks for these right after parsing: what it was given by keyword must be among them.
+        self.stealth_options = parser.names
+        return options
+
+    def _refuse(self, prog: str, error: Exception, code: int, tokens: Sequence[str]) -> NoReturn:
+        """End before Django's own handling of errors begins, which is once the line was read."""
+        if not self._called_from_command_line:
+            raise CommandError(str(error), returncode=code) from error
+        if "--traceback" in tokens:
+            raise error
+        self.stderr.write(f"{prog}: {error}")
+        sys.exit(code)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        lines = self._lines()
+        if options["json"]:
+            from async_commander.management.summary import to_json
+
+            listed = [
+                {"name": one.name, "app": one.app_label, "help": one.summary, "broken": one.broken} for one in lines
+            ]
+            self.stdout.write(to_json(listed))
+            return
+        width = shutil.get_terminal_size().columns if self.stdout.isatty() else sys.maxsize
+        shown = render(lines, prog="manage.py arun", width=width)
+        write_lines(self.stdout, (self.style.NOTICE(line) if line.startswith("[") else line for line in shown))
+
+    def _lines(self) -> list[Line]:
+        try:
+            clashes = find_clashes()
+            single = [file for name, file in get_commands().items() if name not in clashes]
+        except (InvalidCommand, ImproperlyConfigured) as error:
+            raise CommandError(str(error)) from error
+        return list_commands(single, [file for files in clashes.values() for file in files])

@@ -1,0 +1,208 @@
+"""From a line in the terminal to a run: reads the line, builds the command, hands over to the runner, tells the end."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.core.management.color import no_style
+
+from async_commander.command.checking import check_class
+from async_commander.command.parser import add_arguments_to, arguments_from, extra_options
+from async_commander.engine.limits import Limits
+from async_commander.engine.results import EXIT_FAILED, EXIT_LOCKED, EXIT_SIGNAL_BASE, EXIT_USAGE
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunLocked
+
+from .options import NAMES, acting, bounds_in, requests_in
+from .parsers import CommandLineParser, command_parser
+from .steps import Invocation, next_steps
+from .text import colours_refused, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from async_commander.command.base import AsyncCommand
+    from async_commander.engine.results import RunResult
+    from async_commander.runner.request import RunRequest
+    from async_commander.runner.signals import StopRequests
+
+    from .reporter import TerminalReporter
+
+EXIT_INTERRUPTED = EXIT_SIGNAL_BASE + 2
+
+
+class RunCommand(BaseCommand):
+    """A management command of Django's that runs one async command.
+
+    Exit codes: 0 succeeded or skipped, 1 failed, 2 usage, 3 partial, 75 locked, 128+n stopped by signal n. Called by
+    `call_command`, it raises CommandError (with that `returncode`) for a failed run and returns nothing for any other.
+    """
+
+    command_class: type[AsyncCommand] | None = None
+    _called_from_command_line = False
+    _stops: StopRequests | None = None
+    invocation = Invocation("manage.py arun", ())
+
+    def use(self, command_class: type[AsyncCommand]) -> None:
+        """Run this command, with the checks that it asks for. InvalidCommand where its hooks do not fit."""
+        check_class(command_class)
+        self.command_class = command_class
+        self.requires_system_checks = command_class.requires_system_checks  # type: ignore[assignment]
+        self.requires_migrations_checks = command_class.requires_migrations_checks
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandLineParser:
+        """The parser of the one command."""
+        del kwargs
+        self.use(self._chosen())
+        return self.own_parser(f"{PurePath(prog_name).name} {subcommand}".strip())
+
+    def own_parser(self, prog: str) -> CommandLineParser:
+        """The parser of the command in use."""
+        command_class = self._chosen()
+
+        def declare(parser: ArgumentParser) -> None:
+            add_arguments_to(parser, command_class)
+
+        shared = acting(has_items=has_items(command_class))
+        parser = command_parser(prog, describe(command_class), declare, shared, shell=self._called_from_command_line)
+        parser.set_defaults(**{name: value for name, value in command_class.option_defaults.items() if name in NAMES})
+        return parser
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """As Django's; Ctrl-C before the run has begun ends without a traceback."""
+        self.invocation = Invocation(f"{PurePath(argv[0]).name} {argv[1]}", argv[2:])
+        try:
+            super().run_from_argv(argv)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """As Django's; NO_COLOR is honoured, and signals stop the run in order from here on, checks included."""
+        if self._called_from_command_line and self.command_class is not None:
+            from async_commander.runner.signals import install
+
+            self._stops = install()
+        return super().execute(*args, **without_colours(self, options))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the command and end with its exit code."""
+        del args
+        try:
+            command, request = self._prepared(options)
+        except (InvalidCommand, TypeError, ValueError) as error:
+            raise CommandError(str(error), returncode=EXIT_USAGE) from error
+        self._run(command, request, options)
+
+    def _prepared(self, options: Mapping[str, Any]) -> tuple[AsyncCommand, RunRequest]:
+        from async_commander.runner.request import RunRequest
+
+        command_class = self._chosen()
+        command = command_class(**arguments_from(command_class, Namespace(**options)))
+        request = RunRequest(
+            **requests_in(options),
+            limits=Limits(**bounds_in(options)),
+            options={name: command.options[name] for name in extra_options(command_class)},
+            verbosity=options["verbosity"],
+            no_color=options["no_color"],
+            force_color=options["force_color"],
+            trigger="terminal" if self._called_from_command_line else "call",
+        )
+        return command, request
+
+    def _run(self, command: AsyncCommand, request: RunRequest, options: Mapping[str, Any]) -> None:
+        from async_commander.history.redaction import redactor
+        from async_commander.runner.plan import secrets_of
+
+        from .terminal import open_terminal
+
+        secrets = list(secrets_of(command))
+        redact = redactor(secrets)
+        terminal = open_terminal(
+            self.stdout,
+            self.stderr,
+            options,
+            self._steps_after(command, secrets),
+            redact=redact,
+            counts_items=has_items(type(command)),
+            shell=self._called_from_command_line,
+        )
+        request = replace(request, stdout=terminal.out.file, stderr=terminal.err.file)
+        try:
+            result = self._drive(command, request, terminal.reporter)
+        finally:
+            terminal.close()
+        self._end(result, options, redact, told=terminal.reporter.result is not None and options["verbosity"] > 0)
+
+    def _drive(self, command: AsyncCommand, request: RunRequest, reporter: TerminalReporter) -> RunResult:
+        from async_commander.runner.driver import drive_from_call, drive_from_shell
+
+        try:
+            if self._called_from_command_line:
+                return drive_from_shell(command, request, reporter, stops=self._stops)
+            return drive_from_call(command, request, reporter)
+        except AsyncCommanderError as error:
+            raise CommandError(str(error), returncode=refusal_code(error)) from error
+
+    def _end(self, result: RunResult, options: Mapping[str, Any], redact: Callable[[str], str], *, told: bool) -> None:
+        """Tell programs what the summary told people, then leave with the exit code."""
+        if options["json"]:
+            from .summary import json_document
+
+            self.stdout.write(json_document(result, redact))
+        if not self._called_from_command_line:
+            return self._raise_failure(result)
+        if result.failure is not None and options["traceback"]:
+            self.stderr.write(redact("".join(traceback.format_exception(result.failure))), str)
+        if result.exit_code and not told:
+            self.stderr.write(f"{result.command}: {result.status}. {plain(result.error)}".rstrip())
+        if result.exit_code:
+            sys.exit(result.exit_code)
+        return None
+
+    def _raise_failure(self, result: RunResult) -> None:
+        if result.exit_code in {EXIT_FAILED, EXIT_LOCKED}:
+            raise CommandError(result.error, returncode=result.exit_code) from result.failure
+
+    def _steps_after(
+        self, command: AsyncCommand, secrets: Iterable[object]
+    ) -> Callable[[RunResult], list[tuple[str, str]]]:
+        invocation = replace(self.invocation, secrets=[str(secret) for secret in secrets if secret])
+        resumable = has_items(type(command)) and command.keep_history
+        return lambda result: next_steps(result, invocation, resumable=resumable)
+
+    def _chosen(self) -> type[AsyncCommand]:
+        if self.command_class is None:
+            raise CommandError("No command was named.", returncode=EXIT_USAGE)
+        return self.command_class
+
+
+def has_items(command_class: type[AsyncCommand]) -> bool:
+    """Whether the command hands out items, or does one job in `handle()`."""
+    return hasattr(command_class, "iterate")
+
+
+def describe(command_class: type[AsyncCommand]) -> str:
+    """What `--help` says of a command: its `help`, else its docstring."""
+    return command_class.help or inspect.cleandoc(command_class.__doc__ or "")
+
+
+def without_colours(command: BaseCommand, options: dict[str, Any]) -> dict[str, Any]:
+    """`options` with `no_color` set where the NO_COLOR variable asks for it."""
+    if not colours_refused(options):
+        return options
+    command.style = no_style()
+    return {**options, "no_color": True}
+
+
+def refusal_code(error: AsyncCommanderError) -> int:
+    """The exit code where no run was begun: 2 for what was asked, 1 where something else (a table) is the cause."""
+    if isinstance(error, RunLocked):
+        return EXIT_LOCKED
+    by_itself = error.__cause__ is None or error.__cause__ is error
+    return EXIT_USAGE if isinstance(error, InvalidCommand) and by_itself else EXIT_FAILED

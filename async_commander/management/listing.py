@@ -1,0 +1,120 @@
+"""Every command in one line, told from its file without running it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .text import plain, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NAME_WIDTH = 40
+EMPTY = (
+    "There are no commands yet. Put a class named Command into <app>/commands/<name>.py of an installed app; "
+    "it then runs as {prog} <name>."
+)
+
+
+class CommandFile(Protocol):
+    """Where a command is."""
+
+    @property
+    def name(self) -> str:
+        """What it is run by."""
+
+    @property
+    def app_label(self) -> str:
+        """Its app."""
+
+    @property
+    def full_name(self) -> str:
+        """Its app and name."""
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Line:
+    """One command of the list; `broken` says why its file cannot be used."""
+
+    app_label: str
+    name: str
+    summary: str = ""
+    broken: str = ""
+
+
+def list_commands(files: Iterable[CommandFile], clashing: Iterable[CommandFile] = ()) -> list[Line]:
+    """A line for each file, by app and name. A file that cannot be read breaks its own line only.
+
+    Files that share their name with another one are listed by what they can be called by, `app_label.name`.
+    """
+    return sorted(
+        [*(describe(file, file.name) for file in files), *(describe(file, file.full_name) for file in clashing)]
+    )
+
+
+def describe(file: CommandFile, name: str) -> Line:
+    """The line of one command."""
+    try:
+        tree = ast.parse(Path(file.path).read_bytes(), filename=str(file.path))
+    except SyntaxError as error:
+        return Line(
+            file.app_label, file.name, broken=f"{error.msg}, line {error.lineno}" if error.lineno else error.msg
+        )
+    except (OSError, ValueError) as error:
+        return Line(file.app_label, name, broken=str(error))
+    return Line(file.app_label, name, summary=first_sentence(help_in(tree)))
+
+
+def help_in(tree: ast.Module) -> str:
+    """`help` of the class named Command, else its docstring, else the module's."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == "Command":
+            return _help_attribute(node) or ast.get_docstring(node) or ast.get_docstring(tree) or ""
+    return ast.get_docstring(tree) or ""
+
+
+def first_sentence(text: str) -> str:
+    """The first line of a docstring, without its full stop."""
+    lines = text.strip().splitlines()
+    return plain(lines[0]).removesuffix(".") if lines else ""
+
+
+def render(lines: Sequence[Line], *, prog: str, width: int) -> list[str]:
+    """The list as it is shown: a block per app, names and summaries in columns, nothing wider than `width`."""
+    if not lines:
+        return [EMPTY.format(prog=prog)]
+    column = min(max(len(line.name) for line in lines), NAME_WIDTH)
+    shown: list[str] = []
+    for app_label, group in groupby(lines, key=lambda line: line.app_label):
+        shown += [f"[{app_label}]", *(shorten(_entry(line, column), width) for line in group), ""]
+    return [*shown, f"{prog} NAME --help shows what a command takes."]
+
+
+def _entry(line: Line, column: int) -> str:
+    text = f"broken file: {plain(line.broken)}" if line.broken else line.summary
+    return f"  {line.name.ljust(column)}  {text}".rstrip()
+
+
+def _help_attribute(node: ast.ClassDef) -> str:
+    for statement in node.body:
+        if isinstance(statement, ast.Assign) and any(_is_help(target) for target in statement.targets):
+            return _text(statement.value)
+        if isinstance(statement, ast.AnnAssign) and _is_help(statement.target) and statement.value is not None:
+            return _text(statement.value)
+    return ""
+
+
+def _is_help(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id == "help"
+
+
+def _text(value: ast.expr) -> str:
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""

@@ -1,0 +1,218 @@
+"""The command line: finding the command's name in it, and reading the rest by that command's own parser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+
+from async_commander.command.parser import accept_both_spellings
+
+from .options import NAMES, SHARED, SharedOption, add_shared
+
+DJANGO = "Django's options"
+RARE_OF_DJANGO = {"--version", "--settings", "--pythonpath", "--force-color", "--skip-checks"}
+
+Declare = Callable[[argparse.ArgumentParser], None]
+
+
+class DjangoOptions(BaseCommand):
+    """Makes a parser of nothing but Django's own options, whatever they are in this version, under their own title."""
+
+    requires_system_checks: Any = ()
+
+    def __init__(self, *, rare: bool) -> None:
+        super().__init__()
+        self.suppressed_base_arguments = set() if rare else RARE_OF_DJANGO
+
+    def add_base_argument(self, parser: Any, *flags: str, **words: Any) -> None:
+        """Put an option of Django's under the title."""
+        titled = [group for group in parser._action_groups if group.title == DJANGO]  # noqa: SLF001 - argparse keeps them nowhere else
+        super().add_base_argument(titled[0] if titled else parser.add_argument_group(DJANGO), *flags, **words)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Offer `--skip-checks` always: whether there are checks is known once the command is."""
+        self.add_base_argument(parser, "--skip-checks", action="store_true", help="Skip system checks.")
+
+
+def django_options(prog: str, *, rare: bool) -> CommandParser:
+    """A parser to be used as a parent of others; the rare options are shown in the help only where `rare` is true."""
+    return DjangoOptions(rare=rare).create_parser(prog, "", add_help=False, allow_abbrev=False)
+
+
+class CommandLineParser(CommandParser):
+    """Django's parser that suggests what an unknown option may have meant.
+
+    Options are not abbreviated: what works today must not become ambiguous by an option added tomorrow.
+    """
+
+    def __init__(self, **words: Any) -> None:
+        words.setdefault("formatter_class", DjangoHelpFormatter)
+        super().__init__(**words | {"allow_abbrev": False})
+
+    def parse_args(  # type: ignore[override]  # argparse's overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Read the command line; anything left over is an error."""
+        options, rest = self.parse_known_args(sys.argv[1:] if args is None else args, namespace)
+        if rest:
+            self.error(self.unknown(rest[0]))
+        return options
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its values are called."""
+        return tuple(action.dest for action in self._actions)
+
+    def require_nothing(self) -> None:
+        """Leave it to the command to miss what is not given: `call_command` gives some of it by keyword."""
+        for action in self._actions:
+            action.required = False
+        for group in self._mutually_exclusive_groups:
+            group.required = False
+
+    def unknown(self, token: str) -> str:
+        """What to say about a token that nobody takes."""
+        flag = token.partition("=")[0]
+        if not token.startswith("-"):
+            return f"one argument too many: {token!r}"
+        if flag.removeprefix("--").replace("-", "_") in NAMES:
+            return f"{flag} has no effect here: this command has no items"
+        return f"unknown option {flag}.{did_you_mean(flag, self._flags())}"
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2 on the command line; raise CommandError where the command was called by code."""
+        if not self.called_from_command_line:
+            super().error(message)
+        self.exit(2, f"{self.prog}: {message}\nSee {self.prog} --help\n")
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+
+
+class HelpAll(argparse.Action):
+    """`--help-all`: the help with the rare options in it."""
+
+    def __init__(self, *, full: Callable[[], argparse.ArgumentParser], **words: Any) -> None:
+        super().__init__(nargs=0, default=argparse.SUPPRESS, **words)
+        self.full = full
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        self.full().print_help()
+        parser.exit()
+
+
+def command_parser(
+    prog: str, description: str, declare: Declare, shared: Iterable[SharedOption], *, shell: bool, rare: bool = False
+) -> CommandLineParser:
+    """The parser of one command: its own arguments as `declare` adds them, the shared options that act, Django's.
+
+    `shell` says that a person typed the line: errors then end the process with exit code 2 instead of raising.
+    """
+    shared = list(shared)
+    own = CommandParser(prog=prog, add_help=False, allow_abbrev=False, called_from_command_line=shell)
+    declare(own)
+    add_shared(own, shared, rare=rare)
+    parser = CommandLineParser(
+        prog=prog,
+        description=description or None,
+        usage=_usage(own),
+        parents=[own, django_options(prog, rare=rare)],
+        called_from_command_line=shell,
+    )
+    parser.add_argument(
+        "--help-all",
+        action=HelpAll,
+        full=lambda: command_parser(prog, description, declare, shared, shell=shell, rare=True),
+        help="show this message with the rare run options in it",
+    )
+    accept_both_spellings(parser)
+    if not shell:
+        parser.require_nothing()
+    return parser
+
+
+def front_parser(prog: str, description: str, hand_over: HandOver, *, shell: bool) -> FrontParser:
+    """The parser of `arun` itself, which hands over as soon as it has met a command's name."""
+    shared = CommandParser(prog=prog, add_help=False, allow_abbrev=False)
+    shared.add_argument("name", nargs="?", metavar="NAME", help="the command to run; none: list them all")
+    add_shared(shared, SHARED, rare=False)
+    parser = FrontParser(
+        prog=prog,
+        description=description,
+        usage="%(prog)s [NAME] [options]",
+        epilog=f"{prog} NAME --help shows what a command takes itself, and --help-all the rare options as well.",
+        parents=[shared, django_options(prog, rare=False)],
+        called_from_command_line=shell,
+    )
+    parser.hand_over = hand_over
+    accept_both_spellings(parser)
+    return parser
+
+
+HandOver = Callable[[str, list[str]], argparse.Namespace]
+
+
+class FrontParser(CommandLineParser):
+    """Knows no command's arguments: it looks for the name, and lets that command's own parser read the rest."""
+
+    hand_over: HandOver
+
+    def parse_args(  # type: ignore[override]  # argparse's overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Read the line as the named command wants it read."""
+        tokens = sys.argv[1:] if args is None else args
+        name, rest = split_name(tokens, self._valued())
+        if name is not None:
+            return self.hand_over(name, rest)
+        options = super().parse_args(tokens, namespace)
+        lost = [
+            option.flags[-1] for option in SHARED if option.name != "json" and getattr(options, option.name) is not None
+        ]
+        if lost:
+            self.error(f"{lost[0]} is for a run: name the command, as in {self.prog} NAME {lost[0]}")
+        return options
+
+    def _valued(self) -> set[str]:
+        return {flag for flag, action in self._option_string_actions.items() if action.nargs != 0}
+
+
+def split_name(tokens: Sequence[str], valued: Collection[str]) -> tuple[str | None, list[str]]:
+    """The command's name and the other tokens: the name is the first one that is neither an option nor its value.
+
+    `valued` are the options that take the next token as their value.
+    """
+    skip = False
+    for index, word in enumerate(tokens):
+        if skip:
+            skip = False
+        elif word == "--":
+            break
+        elif word.startswith("-"):
+            skip = word in valued
+        else:
+            return word, [*tokens[:index], *tokens[index + 1 :]]
+    return None, list(tokens)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """` Did you mean …?` with up to three of `words`, or nothing."""
+    bare = {known.lstrip("-"): known for known in words}
+    close = [bare[match] for match in get_close_matches(word.lstrip("-"), bare, n=3)]
+    return f" Did you mean {' or '.join(filter(None, [', '.join(close[:-1]), *close[-1:]]))}?" if close else ""
+
+
+def _usage(parser: argparse.ArgumentParser) -> str:
+    positionals = [action for action in parser._actions if not action.option_strings]  # noqa: SLF001 - as Django does
+    return " ".join(["%(prog)s", *map(_placeholder, positionals), "[options]"])
+
+
+def _placeholder(action: argparse.Action) -> str:
+    name = action.metavar if isinstance(action.metavar, str) else action.dest
+    many = f"{name} ..." if action.nargs in {"*", "+", argparse.REMAINDER} else name
+    return many if action.required else f"[{many}]"

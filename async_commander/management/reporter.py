@@ -1,0 +1,125 @@
+"""Tells a person at a terminal how a run goes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+from rich.text import Text
+
+from async_commander.engine.results import RunResult
+
+from .pace import Meter
+from .progress import BarDisplay, Display, NoDisplay, PlainDisplay
+from .screen import Verbatim, moves
+from .text import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from async_commander.engine.context import RunContext
+
+MESSAGE_WIDTH = 1000
+ERROR_WIDTH = 300
+
+_LEAST = {0: logging.ERROR, 1: logging.INFO, 2: logging.INFO, 3: logging.DEBUG}
+_STYLES = {
+    logging.DEBUG: "dim",
+    logging.INFO: "",
+    logging.WARNING: "yellow",
+    logging.ERROR: "red",
+    logging.CRITICAL: "red",
+}
+
+Summarise = Callable[[RunResult, Meter | None], list[Text]]
+
+
+class TerminalReporter:
+    """A Reporter on one console: progress while the run goes on, notes above it, a summary at the end.
+
+    Verbosity 0 shows errors of the run only, 1 notes, progress and summary, 2 failing items as well, 3 everything.
+    A console that goes away (a closed pipe) ends the telling, never the run.
+    """
+
+    def __init__(
+        self, console: Console, display: Display, summarise: Summarise, *, verbosity: int = 1, counts_items: bool = True
+    ) -> None:
+        self.console = console
+        self.display = display
+        self.verbosity = verbosity
+        self.summarise = summarise
+        self.counts_items = counts_items
+        self.result: RunResult | None = None
+        self._name = ""
+        self._stage = ""
+        self._meter: Meter | None = None
+        self._gone = False
+
+    def started(self, context: RunContext) -> None:
+        """See Reporter."""
+        self._name = plain(context.command)
+        self._meter = Meter(context.tally, counts_items=self.counts_items)
+
+    def message(self, text: str, level: int = logging.INFO) -> None:
+        """See Reporter."""
+        if level >= _LEAST[self.verbosity]:
+            self._say(Text(plain(text, MESSAGE_WIDTH), _STYLES.get(level, "")))
+
+    def item_failed(self, label: str, kind: str, text: str, final: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+        """See Reporter."""
+        if self.verbosity >= 2:
+            line = Text.assemble(
+                ("failed  ", "red") if final else ("again   ", "yellow"), plain(label), "  ", (plain(kind), "bold")
+            )
+            self._say(line.append(f"  {plain(text, ERROR_WIDTH)}"))
+
+    def stage(self, text: str) -> None:
+        """See Reporter."""
+        self._stage = plain(text)
+        if self._stage:
+            self._safely(lambda: self.display.stage(self._stage))
+
+    def finished(self, result: RunResult) -> None:
+        """See Reporter."""
+        self.result = result
+        self.close()
+        if self.verbosity >= 1:
+            for line in self.summarise(result, self._meter):
+                self._say(line)
+
+    async def watch(self) -> None:
+        """See Reporter."""
+        while self._meter is not None and not self._gone:
+            await anyio.sleep(self.display.refresh)
+            self._look(self._meter)
+
+    def close(self) -> None:
+        """Give the terminal back; may be called at any time and more than once."""
+        meter, display = self._meter, self.display
+        if meter is not None:
+            self._safely(lambda: display.end(self._name, meter.read()))
+        self.display = NoDisplay()
+
+    def _look(self, meter: Meter) -> None:
+        self._safely(lambda: self.display.show(self._name, meter.read(), self._stage))
+
+    def _say(self, line: Text) -> None:
+        self._safely(lambda: self.console.print(line, soft_wrap=True))
+
+    def _safely(self, tell: Callable[[], None]) -> None:
+        if not self._gone:
+            try:
+                tell()
+            except (OSError, ValueError):  # ValueError: the stream was closed
+                self._gone = True
+
+
+def choose_display(how: str, console: Console, err: Verbatim, out: Verbatim, *, quiet: bool) -> Display:
+    """What `--progress` asks for: `auto` is a bar, lines where no bar can move, and nothing where it is `quiet`."""
+    if how == "none" or (how == "auto" and quiet):
+        return NoDisplay()
+    if how == "plain" or not moves(console, err):
+        return PlainDisplay(console)
+    return BarDisplay(console, [out, err])

@@ -1,0 +1,176 @@
+"""One run in full: what it was asked, what it did, what failed and why."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from async_commander.engine.results import ItemState, RunStatus
+
+from .runs import SILENT, as_json, moment, state_of, style_of, took
+from .text import columns, count, items, plain, plain_block, rate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from django.core.management.color import Style
+
+    from async_commander.models import Run, RunItem, RunLog
+
+ITEMS_SHOWN = 10
+LOG_SHOWN = 10
+MORE_SHOWN = 100
+ERROR_WIDTH = 300
+MARGIN = "  "
+
+_NAMES = {"dead": "failed", "retry": "to be tried again", "claimed": "in hand"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """What `aruns show` tells of a run. `more`: longer lists, the output and the traceback as well."""
+
+    run: Run
+    style: Style
+    more: bool = False
+
+    def lines(self) -> Iterator[str]:
+        """The page, line by line."""
+        yield self._title()
+        yield ""
+        yield from self._facts()
+        for title, lines in self._sections():
+            if lines:
+                yield ""
+                yield self.style.MIGRATE_LABEL(title)
+                yield from (f"{MARGIN}{line}".rstrip() for line in lines)
+
+    def _title(self) -> str:
+        state = state_of(self.run)
+        command = self.style.MIGRATE_LABEL(plain(self.run.command))
+        return f"Run {self.run.pk}  {command}  {style_of(state, self.style)(state)}"
+
+    def _facts(self) -> Iterator[str]:
+        rows = [[name, value] for name, value in self._named_facts() if value]
+        for line in columns(rows):
+            yield f"{MARGIN}{line}"
+
+    def _named_facts(self) -> Iterator[tuple[str, str]]:
+        run = self.run
+        yield "started", f"{moment(run.started)}{origin(run)}"
+        yield "finished", f"{moment(run.finished)}, after {took(run)}" if run.finished else self._still()
+        yield "items", figures(run)
+        yield "rate", rate(run.rate) if run.taken else ""
+        yield "arguments", pairs(run.parameters)
+        yield "options", pairs(run.options)
+        yield "limits", pairs(run.limits)
+        yield "value", shown(run.value) if run.value is not None else ""
+        yield "error", plain(run.error)
+
+    def _still(self) -> str:
+        if state_of(self.run) == SILENT:
+            return f"no sign of life since {moment(self.run.heartbeat)}; --resume takes the run over"
+        return f"not yet, after {took(self.run)}" if self.run.status == RunStatus.RUNNING.value else ""
+
+    def _sections(self) -> Iterator[tuple[str, list[str]]]:
+        yield "Errors", self._kinds()
+        yield self._failed_title(), self._failed()
+        yield "Log", self._log()
+        if self.more:
+            yield "Output", plain_block(self.run.output)
+            yield "Traceback", plain_block(self.run.traceback)
+
+    def _kinds(self) -> list[str]:
+        kinds = self.run.error_kinds.order_by("-count", "kind")
+        rows = [[count(one.count), plain(one.kind), plain(one.example, ERROR_WIDTH)] for one in kinds]
+        return columns(rows, right=frozenset({0})) if rows else []
+
+    def _failed_title(self) -> str:
+        limit = self._limit(ITEMS_SHOWN)
+        return f"Failed items, the first {limit} of {count(self.run.dead)}" if self.run.dead > limit else "Failed items"
+
+    def _failed(self) -> list[str]:
+        found = dead_items(self.run, self._limit(ITEMS_SHOWN))
+        return columns([[plain(one.label), plain(one.reason), told(one)] for one in found]) if found else []
+
+    def _log(self) -> list[str]:
+        return [
+            f"{moment(one.at)}  {logging.getLevelName(one.level):<8}{plain(one.message, ERROR_WIDTH)}"
+            for one in last_log(self.run, self._limit(LOG_SHOWN))
+        ]
+
+    def _limit(self, few: int) -> int:
+        return MORE_SHOWN if self.more else few
+
+
+def page_json(run: Run, *, more: bool = False) -> dict[str, Any]:
+    """The page for programs."""
+    limit = MORE_SHOWN if more else ITEMS_SHOWN
+    page = as_json(run) | {
+        "options": run.options,
+        "limits": run.limits,
+        "value": run.value,
+        "errors": list(run.error_kinds.order_by("-count", "kind").values("kind", "count", "example", "item")),
+        "failed": [
+            {
+                "label": one.label,
+                "reason": one.reason,
+                "kind": one.error_kind,
+                "error": one.error,
+                "attempts": one.attempts,
+            }
+            for one in dead_items(run, limit)
+        ],
+        "log": [{"at": one.at, "level": one.level, "message": one.message} for one in last_log(run, limit)],
+    }
+    return page | {"output": run.output, "traceback": run.traceback} if more else page
+
+
+def dead_items(run: Run, limit: int) -> list[RunItem]:
+    """The items that were given up, oldest first."""
+    return list(run.items.filter(state=ItemState.DEAD.value).order_by("pk")[:limit])
+
+
+def last_log(run: Run, limit: int) -> list[RunLog]:
+    """The last log lines, oldest first."""
+    return list(run.logs.order_by("-pk")[:limit])[::-1]
+
+
+def figures(run: Run) -> str:
+    """The counts of a run in words; nothing where it took no items."""
+    if not run.taken:
+        return ""
+    known = {name: getattr(run, name) for name in ("done", "skipped", "dead", "retry", "claimed")}
+    parts = [f"{count(number)} {_NAMES.get(name, name)}" for name, number in known.items() if number or name == "done"]
+    of = f" of {count(run.total)}" if run.total is not None and run.total != run.taken else ""
+    return f"{items(run.taken)}{of}: {', '.join(parts)}"
+
+
+def origin(run: Run) -> str:
+    """Who started the run, and where."""
+    parts = [
+        f"by {plain(run.user)}" if run.user else "",
+        f"on {plain(run.host)}" if run.host else "",
+        f"({run.trigger})",
+    ]
+    return "  " + " ".join(filter(None, parts))
+
+
+def told(item: RunItem) -> str:
+    """Why an item was given up, and after how many attempts."""
+    tries = f" ({item.attempts} attempts)" if item.attempts > 1 else ""
+    return f"{plain(item.error_kind)} {plain(item.error, ERROR_WIDTH)}".strip() + tries
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Names and values as they are written on a command line."""
+    return "  ".join(
+        f"{plain(name)}={shown(value)}" for name, value in values.items() if value not in (None, "", [], {})
+    )
+
+
+def shown(value: Any) -> str:
+    """A stored value, short."""
+    return plain(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), ERROR_WIDTH)

@@ -1,0 +1,207 @@
+"""The end of a run, told to a person or to a program."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from rich.text import Text
+
+from async_commander.engine.results import ErrorKind, RunResult, RunStatus
+from async_commander.history.redaction import redactor
+
+from .text import count, duration, items, plain, rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .pace import Meter
+
+KINDS_SHOWN = 8
+KIND_WIDTH = 32
+EXAMPLE_WIDTH = 160
+VALUE_WIDTH = 200
+MARGIN = "  "
+
+no_credentials = redactor()
+"""Hides what looks like a credential, where no secrets are known."""
+
+_LOOKS = {
+    RunStatus.SUCCEEDED: ("✓", "bold green"),
+    RunStatus.SKIPPED: ("–", "bold"),
+    RunStatus.PARTIAL: ("!", "bold yellow"),
+    RunStatus.INTERRUPTED: ("!", "bold yellow"),
+}
+_FAILED = ("✗", "bold red")
+_WORDS = (("done", ""), ("skipped", ""), ("dead", "bold red"), ("retry", "yellow"), ("claimed", "yellow"))
+_NAMES = {"dead": "failed", "retry": "to be tried again", "claimed": "left in hand"}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is told of the end of a run.
+
+    `before` are items that an earlier part of the run had settled, `retried` attempts after the first (None: unknown),
+    `steps` pairs of a word and the command line that it stands for.
+    """
+
+    result: RunResult
+    before: int = 0
+    retried: int | None = None
+    steps: Sequence[tuple[str, str]] = field(default=())
+    counts_items: bool = True
+
+    @property
+    def settled(self) -> int:
+        """Items with an outcome, of this part and of earlier ones."""
+        return sum(self.result.counts.get(name, 0) for name in ("done", "skipped", "dead"))
+
+    @property
+    def per_second(self) -> float | None:
+        """Items settled per second of this part of the run."""
+        return (self.settled - self.before) / self.result.duration if self.result.duration > 0 else None
+
+    def lines(self, *, unicode: bool = True, width: int | None = None) -> list[Text]:
+        """The summary, line by line; `width` is the terminal's, None where nobody cuts lines."""
+        blocks = [self._head(unicode=unicode), self._counts(), self._errors(width), self._next_steps()]
+        lines = [line for block in blocks for line in ([Text(), *block] if block else [])]
+        return [*lines, Text()]
+
+    def _head(self, *, unicode: bool) -> list[Text]:
+        sign, style = _LOOKS.get(self.result.status, _FAILED)
+        head = Text().append(f"{sign} " if unicode else "", style).append(str(self.result.status), style)
+        head.append("  ").append(plain(self.result.command), "bold")
+        if self.result.run_id is not None:
+            head.append(f"  run {self.result.run_id}", "dim")
+        if not self._has_items and self.result.status is not RunStatus.SKIPPED:
+            head.append(f"  in {duration(self.result.duration)}", "dim")
+        return [head, *(Text(f"{MARGIN}{line}") for line in (plain(self.result.error), self._value()) if line)]
+
+    def _value(self) -> str:
+        value = self.result.value
+        return "" if value is None else f"value {plain(to_json(value), VALUE_WIDTH)}"
+
+    @property
+    def _has_items(self) -> bool:
+        return self.counts_items and bool(self.result.counts.get("taken"))
+
+    def _counts(self) -> list[Text]:
+        if not self._has_items:
+            return []
+        now = items(self.settled - self.before)
+        head = Text.assemble(MARGIN, (now, "bold"), f" in {duration(self.result.duration)}")
+        if speed := rate(self.per_second):
+            head.append("   ").append(speed, "cyan")
+        if self.before:
+            head.append(f"   {count(self.settled)} in all", "dim")
+        return [head, self._outcomes()]
+
+    def _outcomes(self) -> Text:
+        line = Text(MARGIN)
+        for name, style in _WORDS:
+            number = self.result.counts.get(name, 0)
+            if number or name in {"done", "dead"}:
+                line.append(f"{_NAMES.get(name, name)} ", "dim").append(count(number), style if number else "").append(
+                    "   "
+                )
+        if self.retried:
+            line.append("retried ", "dim").append(count(self.retried))
+        line.rstrip()
+        return line
+
+    def _errors(self, width: int | None) -> list[Text]:
+        kinds = self.result.errors[:KINDS_SHOWN]
+        if not kinds:
+            return []
+        figures = [count(kind.count) for kind in kinds]
+        names = [plain(kind.kind, KIND_WIDTH) for kind in kinds]
+        first, second = max(map(len, figures)), max(map(len, names))
+        room = EXAMPLE_WIDTH if width is None else max(width - first - second - 8, 20)
+        lines = [Text.assemble(MARGIN, ("Errors", "bold"))]
+        for kind, figure, name in zip(kinds, figures, names, strict=True):
+            lines += _kind(kind, f"{MARGIN}{MARGIN}{figure.rjust(first)}  ", name.ljust(second), room)
+        hidden = len(self.result.errors) - len(kinds)
+        return [*lines, Text.assemble(MARGIN, MARGIN, (f"and {hidden} more kinds", "dim"))] if hidden > 0 else lines
+
+    def _next_steps(self) -> list[Text]:
+        if not self.steps:
+            return []
+        longest = max(len(label) for label, _ in self.steps)
+        return [
+            Text.assemble(MARGIN, (label.ljust(longest), "dim"), "  ", (line, "cyan")) for label, line in self.steps
+        ]
+
+
+def _kind(kind: ErrorKind, lead: str, name: str, room: int) -> list[Text]:
+    lines = [Text.assemble(lead, (name, "red"), "  ", plain(kind.example, room))]
+    if kind.item:
+        lines.append(Text.assemble(" " * (len(lead) + len(name) + 2), (plain(f"item {kind.item}", room), "dim")))
+    return lines
+
+
+def summariser(
+    steps: Callable[[RunResult], Sequence[tuple[str, str]]],
+    *,
+    redact: Callable[[str], str] = no_credentials,
+    unicode: bool,
+    width: int | None,
+    counts_items: bool,
+) -> Callable[[RunResult, Meter | None], list[Text]]:
+    """A function that tells a result with its next steps, and no secrets in its value."""
+
+    def summarise(result: RunResult, meter: Meter | None) -> list[Text]:
+        before, retried = (meter.before, meter.tally.retried) if meter else (0, None)
+        result = replace(result, value=showable(result.value, redact))
+        return Summary(result, before, retried, steps(result), counts_items).lines(unicode=unicode, width=width)
+
+    return summarise
+
+
+def json_document(result: RunResult, redact: Callable[[str], str] = no_credentials) -> str:
+    """The result as one JSON document in plain ASCII, without the secrets that `redact` finds in its values."""
+    document = {
+        "run": result.run_id,
+        "command": result.command,
+        "status": str(result.status),
+        "exit_code": result.exit_code,
+        "counts": result.counts,
+        "errors": [
+            {"kind": kind.kind, "count": kind.count, "example": kind.example, "item": kind.item}
+            for kind in result.errors
+        ],
+        "duration": round(result.duration, 3),
+        "error": result.error,
+        "value": showable(result.value, redact),
+    }
+    if result.values:
+        document["values"] = showable(result.values, redact)
+    return to_json(document)
+
+
+def to_json(document: Any) -> str:
+    """`document` as strict JSON: NaN and the infinities, which JSON lacks, become null."""
+    return json.dumps(showable(document, str), indent=2, allow_nan=False)
+
+
+def showable(value: Any, redact: Callable[[str], str]) -> Any:
+    """What JSON can say of a value, without its secrets; what JSON has no form for becomes text."""
+    if isinstance(value, dict):
+        return {redact(str(key)): showable(one, redact) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [showable(one, redact) for one in value]
+    if value is None or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        return value if isinstance(value, bool) else None
+    if isinstance(value, str | int | float):
+        told = redact(str(value))
+        return value if told == str(value) else told
+    return redact(_text(value))
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(DjangoJSONEncoder().default(value))
+    except TypeError:
+        return str(value)

@@ -1,0 +1,106 @@
+"""Figures and outside text, made fit for a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and cursor movement
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # titles, links, device strings
+    r"|\x1b[ -/]*[0-~]"  # the two-character kind
+)
+_BLANKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+ *")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
+def plain(text: object, limit: int | None = None) -> str:
+    """One line of `text` without escape sequences, control characters or bidirectional overrides.
+
+    Everything that came from outside the project (URLs, server messages, item labels) goes through here before it
+    is shown. With `limit`, longer text is cut to that many characters, the last of which is then an ellipsis.
+    """
+    line = _ESCAPES.sub("", str(text))
+    line = _UNSEEN.sub("", _BLANKS.sub(" ", line))
+    return shorten(_SURROGATES.sub("\ufffd", line).strip(), limit)
+
+
+def plain_block(text: object) -> list[str]:
+    """The lines of `text`, each of them plain; indentation is kept."""
+    lines = _ESCAPES.sub("", str(text)).expandtabs(4).splitlines()
+    return [_SURROGATES.sub("\ufffd", _UNSEEN.sub("", line)).rstrip() for line in lines]
+
+
+def shorten(line: str, limit: int | None) -> str:
+    """`line` in at most `limit` characters."""
+    if limit is None or len(line) <= limit:
+        return line
+    return line[: max(limit - 1, 0)].rstrip() + "…"
+
+
+def count(number: int) -> str:
+    """A count with thousands set apart: 12,345."""
+    return f"{number:,}"
+
+
+def items(number: int) -> str:
+    """A count of items, with the word in its right number."""
+    return f"{number:,} item" if number == 1 else f"{number:,} items"
+
+
+def rate(per_second: float | None) -> str:
+    """Items per second in three figures, per minute where a second is too short to show one; empty where unknown."""
+    if per_second is None or per_second <= 0:
+        return ""
+    if per_second < 0.1:
+        return f"{per_second * 60:.2g}/min"
+    if per_second < 10:
+        return f"{per_second:.1f}/s"
+    return f"{per_second:,.0f}/s"
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time, as short as it can be read: 0.84 s, 12 s, 3:07 min, 2:05:09 h, 3 d 2:05 h."""
+    if seconds < 1:
+        return f"{max(seconds, 0):.2f} s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, second = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{second:02} min"
+    hours, minute = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}:{minute:02}:{second:02} h"
+    return f"{hours // 24} d {hours % 24}:{minute:02} h"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as a clock shows them: 0:03:07."""
+    minutes, second = divmod(max(int(seconds), 0), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}"
+
+
+def columns(rows: list[list[str]], *, right: frozenset[int] = frozenset(), gap: str = "  ") -> list[str]:
+    """Lines in which the cells of `rows` stand under each other; the columns named in `right` are flush right."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        gap.join(
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def colours_refused(options: Mapping[str, Any]) -> bool:
+    """Whether `--no-color` or the NO_COLOR variable asks for none; `--force-color` beats the variable."""
+    return bool(options.get("no_color")) or bool(os.environ.get("NO_COLOR") and not options.get("force_color"))

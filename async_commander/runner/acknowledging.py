@@ -1,0 +1,110 @@
+"""`committed()`: called beside the work, once for each item, after its commit."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from asgiref.sync import ThreadSensitiveContext
+
+from async_commander.engine.failures import calm, cancelled_for_real, ends_the_run, is_cancellation, native_task
+
+from .calling import PerCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from anyio.abc import TaskGroup
+
+    from async_commander.database.lanes import LanePool
+    from async_commander.engine.pipeline import Ticket
+
+    from .calling import HookCaller
+
+AT_ONCE = 8
+"""Items whose `committed()` may be under way at once."""
+
+
+class Acknowledger:
+    """Calls `settled(ticket)` for each ticket that is put: after its `committed()`, or at once where there is none.
+
+    So an item counts as done, and makes room for another one, when it is acknowledged.
+    """
+
+    def __init__(
+        self,
+        hooks: HookCaller,
+        lanes: LanePool,
+        *,
+        rows: Callable[[], AbstractAsyncContextManager[None]],
+        settled: Callable[[Ticket[Any]], None],
+        failed: Callable[[str, BaseException], None],
+    ) -> None:
+        self._hooks = hooks
+        self._lanes = lanes
+        self._rows = rows
+        self._settled = settled
+        self._failed = failed
+        self._wanted = hooks.has("committed")
+        self._hurried = False
+        self._unsettled = 0
+        self._all_settled = anyio.Event()
+        self._under_way: set[anyio.CancelScope] = set()
+        self._put, self._tickets = anyio.create_memory_object_stream[Any](float("inf"))
+
+    @contextmanager
+    def beside(self, tasks: TaskGroup) -> Iterator[None]:
+        """Acknowledge in tasks of this group, which is cancelled at the block's end."""
+        with self._put, self._tickets:
+            for _ in range(AT_ONCE if self._wanted else 0):
+                tasks.start_soon(self._acknowledge_all)
+            yield
+
+    def put(self, ticket: Ticket[Any]) -> None:
+        """This one is committed."""
+        if self._wanted:
+            self._unsettled += 1
+            self._put.send_nowait(ticket)
+        else:
+            self._settled(ticket)
+
+    def hurry(self) -> None:
+        """Cancel what is under way, and what comes: the items are committed all the same."""
+        self._hurried = True
+        for scope in self._under_way:
+            scope.cancel()
+
+    async def drain(self) -> None:
+        """See all that was put settled, without waiting for what their `committed()` waits for."""
+        self.hurry()
+        if self._unsettled:
+            self._all_settled = anyio.Event()
+            await self._all_settled.wait()
+
+    async def _acknowledge_all(self) -> None:
+        async with ThreadSensitiveContext(executor=PerCall(self._lanes)):
+            async for ticket in self._tickets:
+                await self._acknowledge(ticket)
+                self._settled(ticket)
+                self._unsettled -= 1
+                if not self._unsettled:
+                    self._all_settled.set()
+
+    async def _acknowledge(self, ticket: Ticket[Any]) -> None:
+        scope = anyio.CancelScope()
+        if self._hurried:
+            scope.cancel()
+        self._under_way.add(scope)
+        try:
+            with scope:
+                async with self._rows():
+                    await self._hooks.call("committed", ticket.item)
+        except BaseException as error:  # the item is committed, whatever comes of this
+            if ends_the_run(error) or (is_cancellation(error) and cancelled_for_real()):
+                raise
+            self._failed(f"committed() failed for {ticket.tag.label}, which is done all the same", error)
+            await calm(native_task())
+        finally:
+            self._under_way.discard(scope)

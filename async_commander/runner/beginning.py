@@ -1,0 +1,116 @@
+"""Before there is a run: its lanes and its recorder, and the wait for a record that is ours."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from async_commander.command.base import let_go, reserve
+from async_commander.database.lanes import open_lanes, open_shared_lane
+from async_commander.engine.context import RunContext
+from async_commander.engine.results import RunResult, RunStatus
+from async_commander.exceptions import RunLocked
+from async_commander.history.database_recorder import DatabaseRecorder
+
+from .plan import missing_tables
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from async_commander.database.lanes import LanePool
+    from async_commander.history.recorder import Opened, Recorder
+
+    from .plan import Plan
+    from .reporting import Reporter
+    from .signals import StopRequests
+
+
+@asynccontextmanager
+async def recorder_of(plan: Plan) -> AsyncIterator[tuple[LanePool, Recorder]]:
+    """The lanes of a run, and its recorder, which is attached to them."""
+    async with AsyncExitStack() as stack:
+        lanes = await stack.enter_async_context(_lanes(plan))
+        recorder: Recorder = plan.recorder or DatabaseRecorder(
+            batch_size=plan.limits.batch_size, lease_seconds=plan.request.lease_seconds
+        )
+        recorder.attach(lanes)
+        stack.push_async_callback(recorder.aclose)
+        yield lanes, recorder
+
+
+def _lanes(plan: Plan) -> Any:
+    if plan.shared:
+        return open_shared_lane(plan.alias)
+    return open_lanes(plan.alias, plan.limits.db_lanes, gate_limit=plan.request.lease_seconds / 4)
+
+
+async def open_record(plan: Plan, recorder: Recorder, reporter: Reporter, stops: StopRequests) -> Opened | RunResult:
+    """Open the record of a run; where there is none, how that ended: it is somebody else's, or we were to stop.
+
+    Raises InvalidCommand, and the database's errors.
+    """
+    reserve(plan.command)
+    opened = None
+    try:
+        opened = await _open_unless_stopped(plan, recorder, reporter, stops)
+    except RunLocked as error:
+        return RunResult(run_id=None, command=plan.name, status=RunStatus.FAILED, error=str(error), locked=True)
+    except Exception as error:
+        if remedy := missing_tables(error, plan.alias):
+            raise remedy from error
+        raise
+    finally:
+        if opened is None:
+            let_go(plan.command)
+    return opened or RunResult(run_id=None, command=plan.name, status=RunStatus.INTERRUPTED, signal=stops.signal)
+
+
+async def _open_unless_stopped(
+    plan: Plan, recorder: Recorder, reporter: Reporter, stops: StopRequests
+) -> Opened | None:
+    """None where it was left: at once on a request to stop, after `grace` for one that came before all this."""
+    loop, came_before = asyncio.get_running_loop(), stops.count
+
+    def leave() -> None:
+        if listening:
+            recorder.hurry()
+            waiting.cancel()
+
+    def requested(count: int) -> None:
+        patient = count <= min(came_before, 1)
+        loop.call_later(plan.request.grace if patient else 0, leave)
+
+    def requested_anywhere(count: int) -> None:
+        loop.call_soon_threadsafe(requested, count)
+
+    listening = True
+    with anyio.CancelScope() as waiting:
+        stops.listen(requested_anywhere)
+        try:
+            return await recorder.open(plan.opening, reporter.message)
+        finally:
+            listening = False
+            stops.listen(None)
+    return None
+
+
+def context_of(plan: Plan, opened: Opened) -> RunContext:
+    """What is told of an open run, with the counts of its ledger."""
+    context = RunContext(
+        run_id=opened.run_id,
+        command=plan.name,
+        parameters=plan.opening.parameters,
+        options=plan.opening.options,
+        limits=plan.limits,
+        retry=plan.command.retry,
+        testing=plan.opening.testing,
+        verbosity=plan.request.verbosity,
+        started=anyio.current_time(),
+    )
+    for name in ("taken", "done", "skipped", "dead", "retry"):
+        setattr(context.tally, name, opened.counts.get(name, 0))
+    context.tally.total = opened.total
+    return context

@@ -1,0 +1,98 @@
+"""Calls a command's hooks where they belong: coroutines on the loop, plain functions on a thread."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from async_commander.command.hooks import Hook, HookKind, hooks_of, specs_of
+
+from .threads import AbandonableThreads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from async_commander.command.base import AsyncCommand
+    from async_commander.database.lanes import LanePool
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class HookCaller:
+    """The hooks of one command instance, ready to be awaited."""
+
+    def __init__(self, command: AsyncCommand, *, threads: int, shared: bool) -> None:
+        self._command = command
+        self._specs = specs_of(type(command))
+        self._hooks = hooks_of(type(command))
+        self._shared = shared
+        self._downloads = AbandonableThreads(threads)
+
+    def has(self, name: str) -> bool:
+        """Whether the author wrote this hook."""
+        return name in self._hooks
+
+    def kind(self, name: str) -> HookKind:
+        """How the author wrote this hook."""
+        return self._hooks[name].kind
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """The hook itself, bound to the command."""
+        function: Callable[..., Any] = getattr(self._command, name)
+        return function
+
+    def abandon_downloads(self) -> None:
+        """From now on a plain `download` that is cancelled is not waited for: nobody can interrupt its thread."""
+        self._downloads.abandon()
+
+    def decide(self, name: str, *arguments: Any) -> Any:
+        """Call a hook that decides on the event loop, the author's or the shape's own, and check what it returns."""
+        value = self.function(name)(*arguments)
+        if name in self._hooks:
+            self._specs[name].check_returned(self._command, value)
+        return value
+
+    async def call(self, name: str, *arguments: Any) -> Any:
+        """Call a hook with as many of the arguments as it takes, and check what it returns.
+
+        Raises InvalidCommand where that is a wrong kind of thing.
+        """
+        hook = self._hooks[name]
+        value = await self._call(hook, *arguments[: hook.arguments])
+        self._specs[name].check_returned(self._command, value)
+        return value
+
+    async def _call(self, hook: Hook, *arguments: Any) -> Any:
+        function = self.function(hook.spec.name)
+        if hook.kind is HookKind.ASYNC:
+            return await function(*arguments)
+        if hook.spec.name == "download" and not self._shared:
+            return await self._downloads.call(partial(_closing_connections, function, *arguments))
+        return await sync_to_async(function)(*arguments)
+
+
+def _closing_connections(function: Callable[..., T], *arguments: Any) -> T:
+    """A worker thread may outlive the run: it must not keep a connection."""
+    try:
+        return function(*arguments)
+    finally:
+        connections.close_all()
+
+
+class PerCall(Executor):
+    """Runs each call on a lane of its own, in autocommit, and gives the lane back at once.
+
+    For the hooks that belong to no item: between two calls they hold nothing.
+    """
+
+    def __init__(self, lanes: LanePool) -> None:
+        self._lanes = lanes
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """See concurrent.futures.Executor."""
+        return self._lanes.post(partial(function, *args, **kwargs))

@@ -1,0 +1,149 @@
+"""The ways into a run from code: awaited on the running loop, or synchronously."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+from asgiref.sync import async_to_sync, sync_to_async
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from async_commander.command.base import AsyncCommand
+from async_commander.command.registry import get_command
+from async_commander.database.lanes import must_share
+from async_commander.engine.results import RunResult, RunStatus
+from async_commander.exceptions import AsyncCommanderError, RunFailed, RunLocked
+from async_commander.history.recorder import Recorder
+
+from .plan import Plan, database_of, make_plan
+from .reporting import Reporter, Silent
+from .request import LIMIT_NAMES, SHARED_NAMES, RunRequest, split_call
+from .run import execute
+from .signals import StopRequests
+
+
+async def arun(
+    command: AsyncCommand | str,
+    /,
+    *,
+    reporter: Reporter | None = None,
+    recorder: Recorder | None = None,
+    **arguments: Any,
+) -> RunResult:
+    """Run a command on the running event loop and return how it ended.
+
+    `command` is an instance, or a name with the command's arguments beside it; shared options go by their names:
+    `await ac.arun("scrapers_fetch", domain="example.org", threads=50, resume=True)`.
+
+    Returns for runs that succeeded, partly succeeded, were interrupted or skipped. Raises RunFailed (with `.result`)
+    for a failed one, RunLocked where another process owns the run, CommandNotFound, InvalidCommand and TypeError before
+    anything is begun. Cancelling the caller stops the run in order, then raises CancelledError.
+    """
+    _check_settings()
+    made, request = _prepared(command, arguments)
+    shared = await sync_to_async(must_share)(database_of(request))
+    plan = make_plan(made, request, shared=shared, recorder=recorder, processes=1)
+    return told(await _in_a_task_of_its_own(plan, reporter or Silent()))
+
+
+def run(
+    command: AsyncCommand | str,
+    /,
+    *,
+    reporter: Reporter | None = None,
+    recorder: Recorder | None = None,
+    **arguments: Any,
+) -> RunResult:
+    """Run a command from synchronous code, as `arun` does. Inside a test's transaction the run is part of it."""
+    _check_settings()
+    made, request = _prepared(command, arguments)
+    return told(drive_from_call(made, request, reporter or Silent(), recorder=recorder))
+
+
+def drive_from_call(
+    command: AsyncCommand, request: RunRequest, reporter: Reporter, *, recorder: Recorder | None = None
+) -> RunResult:
+    """Run a command by `async_to_sync`, on the caller's connection where that is inside a transaction.
+
+    Raises AsyncCommanderError inside a running event loop.
+    """
+    if _loop_is_running():
+        raise AsyncCommanderError("ac.run() cannot be used inside a running event loop: `await ac.arun(...)` there.")
+    shared = must_share(database_of(request))
+    plan = make_plan(command, request, shared=shared, recorder=recorder)
+    result: RunResult = async_to_sync(execute)(plan, reporter, StopRequests())
+    return result
+
+
+def told(result: RunResult) -> RunResult:
+    """The result of a run that did not fail; raises for one that did."""
+    if result.locked:
+        raise RunLocked(result.error)
+    if result.status is RunStatus.FAILED:
+        raise RunFailed(f"{result.command} failed: {result.error}", result) from result.failure
+    return result
+
+
+def _prepared(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
+    if isinstance(command, str):
+        cls = get_command(command)
+        request, own = split_call({**_defaults(cls), **arguments})
+        return cls(**own), request
+    if not isinstance(command, AsyncCommand):
+        raise TypeError(
+            f"a command to run is a name or an instance of AsyncCommand, not {command!r}"
+            + (": make an instance of it" if isinstance(command, type) else "")
+        )
+    request, own = split_call({**_defaults(type(command)), **arguments})
+    if own:
+        raise TypeError(f"{command!r} has its arguments already; {', '.join(own)} cannot be given again")
+    return command, request
+
+
+def _defaults(cls: type[AsyncCommand]) -> dict[str, Any]:
+    """The class's defaults for shared options, less those that mean something in the terminal only."""
+    return {name: value for name, value in cls.option_defaults.items() if name in LIMIT_NAMES or name in SHARED_NAMES}
+
+
+async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter) -> RunResult:
+    """Turn a cancel of the caller, which would tear through every shield, into requests to stop."""
+    stops = StopRequests()
+    # The one task of this package that no task group gives birth to: a group would pass the cancel on to it.
+    task = asyncio.get_running_loop().create_task(execute(plan, reporter, stops), name=f"run of {plan.name}")
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError as error:
+        cancelled = error
+        stops.ask()
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                stops.ask()
+    if cancelled is not None:
+        task.exception()
+        raise cancelled
+    return task.result()
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _check_settings() -> None:
+    if not settings.configured:
+        try:
+            settings.INSTALLED_APPS  # noqa: B018 - the first touch reads DJANGO_SETTINGS_MODULE
+        except ImproperlyConfigured as error:
+            raise AsyncCommanderError(
+                "Django's settings are not configured. Set DJANGO_SETTINGS_MODULE and call django.setup() first, "
+                "or run the command by `manage.py arun`."
+            ) from error

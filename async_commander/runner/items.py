@@ -1,0 +1,390 @@
+"""One item's way between the pipeline, the command's hooks and the recorder."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.db import IntegrityError
+
+from async_commander.command.identity import LABEL_LENGTH, item_label, key_uuid
+from async_commander.command.items import ItemGone, item_from_json, item_to_json
+from async_commander.database.lease import Lease
+from async_commander.database.lease import item as on_lease
+from async_commander.database.unit import Unit, current_unit
+from async_commander.engine.pace import pace_key_held
+from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
+from async_commander.engine.results import ItemState
+from async_commander.history.ledger import CRASHES_ALONE
+from async_commander.history.log_capture import item_in_hand
+from async_commander.history.recorder import Candidate, Followed, ItemOutcome, Known, Stored
+
+from .verdicts import REASON_LENGTH, judge, kind_of, text_of, traceback_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .session import RunSession
+
+logger = logging.getLogger("async_commander.run")
+
+
+@dataclass(slots=True)
+class InHand:
+    """What the runner knows of one item beside the item itself."""
+
+    key: UUID
+    text: str
+    """The key as text, before its digest was taken."""
+    label: str
+    throttle: str | None = None
+    known: bool = False
+    admitted: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    started: datetime | None = None
+    download_ms: int | None = None
+    parse_ms: int | None = None
+    worker: int | None = None
+    followed: list[Followed] = field(default_factory=list)
+    return_value: Any = None
+    told: dict[str, str] = field(default_factory=dict)
+    """What the last attempt failed with, as the ledger tells it."""
+
+
+in_hand: ContextVar[InHand | None] = ContextVar("async_commander_in_hand", default=None)
+
+
+class ItemPorts:
+    """The pipeline's ports for the two shapes with items; with `download`, each item has one of its own."""
+
+    def __init__(
+        self, session: RunSession, *, download: bool, max_items: int | None = None, recovered: int = 0
+    ) -> None:
+        self._session = session
+        self._download = download
+        self._hooks = session.hooks
+        self._recorder = session.recorder
+        self._tally = session.context.tally
+        self._figures = session.figures
+        self._read_ahead = 0
+        """Items that the source yielded and that were not admitted yet."""
+        self._recovered = recovered
+        self._taken_at_most = None if max_items is None else self._tally.taken + max_items
+        self._source_ended = False
+        self._left_over = True
+        self._warned_of_duplicates = False
+        self._warned_of_the_unkeepable = False
+        self._workers: dict[object, int] = {}
+        self.pipeline: Pipeline[Any]
+        session.recorder.on_settled = self.unit_settled
+
+    # -- coming in ---------------------------------------------------------------------------------------------
+
+    def source_yielded(self) -> None:
+        """The source gave one more item: `admit` will get it."""
+        self._read_ahead += 1
+
+    def source_ended(self) -> None:
+        """The source was read to its end. What a crash left over is run once all of that is admitted."""
+        self._source_ended = True
+
+    async def admit(self, items: Sequence[Any]) -> Sequence[Ticket[Any]]:
+        """Give each item its key, and claim those that are to run."""
+        named: dict[UUID, tuple[Any, InHand]] = {}
+        candidates = []
+        for item in items:
+            mark = self._mark(item)
+            named.setdefault(mark.key, (item, mark))
+            candidates.append(Candidate(mark.key, mark.label))
+        answer = await self._recorder.admit(candidates, room=self._room())
+        self._read_ahead -= len(items)
+        if self._source_ended and not self._read_ahead:
+            self.pipeline.nudge()
+        self._tally.taken += len(answer.fresh) + answer.duplicates
+        self._tally.skipped += answer.duplicates
+        self._tally.retry -= answer.from_retry
+        self._recovered -= len(answer.again) + len(answer.crashed)
+        if self._room() == 0 and self._recovered <= 0:
+            self.pipeline.enough()
+        if answer.duplicates:
+            self._warn_of_duplicates(answer.duplicates)
+        for key, known in answer.crashed.items():
+            self._bury(*named[key], known)
+        return [
+            self._ticket(item, mark, answer.again.get(key))
+            for key, (item, mark) in named.items()
+            if key in answer.fresh or key in answer.again
+        ]
+
+    def _room(self) -> int | None:
+        """How many new items may still be taken; None: any number."""
+        return None if self._taken_at_most is None else max(0, self._taken_at_most - self._tally.taken)
+
+    def _mark(self, item: Any) -> InHand:
+        text = self._hooks.decide("item_key", item)
+        throttle = self._hooks.decide("throttle_key", item)
+        return InHand(key_uuid(text), text, self._label(item), throttle=throttle)
+
+    def _label(self, item: Any) -> str:
+        return self._session.redact(item_label(item))[:LABEL_LENGTH]
+
+    def _ticket(self, item: Any, mark: InHand, known: Known | None) -> Ticket[Any]:
+        ticket: Ticket[Any] = Ticket(item, key=mark.text, tag=mark, throttle=mark.throttle)
+        if known is not None:
+            mark.known = True
+            ticket.attempts, ticket.crashes = known.attempts, known.crashes
+            ticket.alone = known.crashes >= CRASHES_ALONE
+        return ticket
+
+    def _warn_of_duplicates(self, count: int) -> None:
+        if not self._warned_of_duplicates:
+            self._warned_of_duplicates = True
+            self._session.reporter.message(
+                f"The source yielded {count} item(s) whose key it had yielded before; they are skipped as duplicates. "
+                "Define item_key() if they are different items.",
+                logging.WARNING,
+            )
+
+    def _bury(self, item: Any, mark: InHand, known: Known) -> None:
+        """Three crashes: given up without another try."""
+        mark.known = True
+        ticket: Ticket[Any] = Ticket(item, key=mark.text, tag=mark, attempts=known.attempts, crashes=known.crashes)
+        self.pipeline.handed_over(ticket)
+        text = f"The process ended {known.crashes} times while it had this item in hand."
+        self._figures.failed("Crashed", text, mark.label)
+        self._hand_over(ticket, ItemState.DEAD, reason="crashed", error_kind="Crashed", error=text)
+
+    # -- the work ----------------------------------------------------------------------------------------------
+
+    async def work(self, ticket: Ticket[Any]) -> None:
+        """Both hooks of one item; on return its writes are handed over or committed."""
+        mark: InHand = ticket.tag
+        mark.began, mark.started = time.monotonic(), datetime.now(UTC)
+        mark.worker = self._number_of_this_worker()
+        mark.followed.clear()
+        if ticket.alone:
+            await self._recorder.claim([mark.key])
+        lease = self._session.lanes.lease()
+        unit = self._session.new_unit(lease)
+        try:
+            with _holding(mark, unit):
+                await self._run_hooks(ticket.item, mark, lease)
+            self._pass_on(ticket, unit)
+        except BaseException:
+            await unit.discard()
+            raise
+
+    def _number_of_this_worker(self) -> int:
+        return self._workers.setdefault(asyncio.current_task(), len(self._workers) + 1)
+
+    async def _run_hooks(self, item: Any, mark: InHand, lease: Lease) -> None:
+        arguments: tuple[Any, ...] = (item,)
+        if self._download:
+            began = time.monotonic()
+            with self._session.timed("download"):
+                arguments = (item, await self._hooks.call("download", item))
+            mark.download_ms = _milliseconds(began)
+        began = time.monotonic()
+        with self._session.timed("parse"):
+            async with on_lease(lease):
+                mark.return_value = await self._hooks.call("parse_and_save", *arguments)
+        mark.parse_ms = _milliseconds(began)
+
+    def _pass_on(self, ticket: Ticket[Any], unit: Unit) -> None:
+        unit.outcome = self._outcome(ticket, ItemState.DONE, followed=list(ticket.tag.followed))
+        ticket.state = ItemState.DONE
+        self._recorder.put(unit)
+
+    # -- what became of it -------------------------------------------------------------------------------------
+
+    def verdict(self, ticket: Ticket[Any], error: BaseException) -> Verdict:
+        """What an error means for its item."""
+        verdict = judge(error, lambda: self._hooks.decide("should_retry", error))
+        if verdict.kind in ("dead", "retry"):
+            again = verdict.kind == "retry" and self._session.context.retry.again(ticket.attempts)
+            text = text_of(error, self._session.redact)
+            ticket.tag.told = {"error_kind": kind_of(error), "error": text}
+            self._figures.failed(kind_of(error), text, ticket.tag.label)
+            self._session.reporter.item_failed(ticket.tag.label, kind_of(error), text, not again)
+            logger.log(
+                logging.INFO if again else logging.ERROR,
+                "%s failed in attempt %d%s: %s: %s%s",
+                ticket.tag.label, ticket.attempts, "" if again else ", for good", kind_of(error), text,
+                f"\n{traceback_of(error, self._session.redact)}" if self._session.context.verbosity >= 3 else "",
+            )  # fmt: skip
+        return verdict
+
+    async def give_up(self, ticket: Ticket[Any], error: BaseException, verdict: Verdict) -> None:
+        """Dead or skipped: only the ledger row is written."""
+        if verdict.kind == "skip":
+            reason = text_of(error, self._session.redact)[:REASON_LENGTH] if error.args else "skipped"
+            self._hand_over(ticket, ItemState.SKIPPED, reason=reason)
+            return
+        if isinstance(error, IntegrityError) and await self._was_its_own_row(ticket):
+            return
+        reason = "exhausted" if verdict.kind == "retry" else verdict.reason
+        self._hand_over(
+            ticket,
+            ItemState.DEAD,
+            reason=reason,
+            error_kind=kind_of(error),
+            error=text_of(error, self._session.redact),
+        )
+
+    async def _was_its_own_row(self, ticket: Ticket[Any]) -> bool:
+        """Whether the row that was in the way is the item's own, and what is to be done then is done.
+
+        It is where an earlier COMMIT got no answer in time, or where another item followed this one meanwhile.
+        """
+        mark: InHand = ticket.tag
+        state = None if mark.known else await self._recorder.state_of(mark.key)
+        if state is ItemState.DONE:
+            ticket.state = state
+            asyncio.get_running_loop().call_soon(self.pipeline.settled, ticket)
+        elif state is ItemState.RETRY:
+            await self._recorder.adopt(mark.key)
+            self._tally.taken -= 1
+            self._tally.retry -= 1
+            mark.known = True
+            self._hand_over(ticket, ItemState.RETRY, delay=0.0)
+        return state in (ItemState.DONE, ItemState.RETRY)
+
+    async def postpone(self, ticket: Ticket[Any], delay: float, error: BaseException | None) -> None:
+        """Kept in the ledger until its time has come."""
+        del error  # verdict() has told it
+        self._left_over = True
+        self._hand_over(ticket, ItemState.RETRY, delay=delay, **ticket.tag.told)
+
+    def _hand_over(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> None:
+        unit = self._session.new_unit()
+        stored = self._stored_item(ticket) if state in (ItemState.DEAD, ItemState.RETRY) else None
+        unit.outcome = self._outcome(ticket, state, item=stored, **columns)
+        ticket.state = state
+        self._recorder.put(unit)
+
+    def _outcome(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> ItemOutcome:
+        mark: InHand = ticket.tag
+        return ItemOutcome(
+            key=mark.key,
+            label=mark.label,
+            state=state,
+            known=mark.known,
+            attempts=ticket.attempts,
+            crashes=ticket.crashes,
+            started=mark.started,
+            wait_ms=_milliseconds(mark.admitted, mark.began) if mark.began else None,
+            download_ms=mark.download_ms,
+            parse_ms=mark.parse_ms,
+            worker=mark.worker,
+            ticket=ticket,
+            **columns,
+        )
+
+    def _stored_item(self, ticket: Ticket[Any]) -> Any:
+        try:
+            return item_to_json(ticket.item)
+        except (TypeError, ValueError) as error:
+            self._warn_of_the_unkeepable(error)
+            return None
+
+    def _warn_of_the_unkeepable(self, error: Exception) -> None:
+        if not self._warned_of_the_unkeepable:
+            self._warned_of_the_unkeepable = True
+            text = f"Items that wait for another attempt cannot be kept; they wait for a resume: {text_of(error, str)}"
+            self._session.reporter.message(text, logging.WARNING)
+
+    async def release(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """Stopped before they were done: given back."""
+        fresh = [ticket for ticket in tickets if not ticket.tag.known]
+        known = [ticket for ticket in tickets if ticket.tag.known]
+        outcomes = [self._outcome(one, ItemState.RETRY, item=self._stored_item(one), **one.tag.told) for one in known]
+        await self._recorder.release([one.tag.key for one in fresh], outcomes)
+        self._tally.taken -= len(fresh)
+        self._tally.retry += len(known)
+
+    async def due(self, room: int) -> Due[Any]:
+        """What the ledger kept and whose time has come; at the end also what a crash left over."""
+        source_ended = self._source_ended and not self._read_ahead
+        if not self._tally.retry and not (source_ended and self._left_over):
+            return Due([], None)
+        found = await self._recorder.stored(room, source_ended=source_ended)
+        self._tally.retry -= found.from_retry
+        self._tally.skipped += found.gone
+        self._tally.dead += found.dead
+        if source_ended and not found.items and found.next_in is None and not (found.gone or found.dead):
+            self._left_over = False
+        tickets = [await self._restored(known) for known in found.items]
+        return Due([ticket for ticket in tickets if ticket is not None], _again_in(found))
+
+    async def _restored(self, known: Known) -> Ticket[Any] | None:
+        mark = InHand(known.key, "", known.label, known=True)
+        try:
+            item = await sync_to_async(item_from_json)(known.item, self._session.lanes.alias)
+        except ItemGone as error:
+            ticket: Ticket[Any] = Ticket(known.item, tag=mark)
+            self.pipeline.handed_over(ticket)
+            self._hand_over(ticket, ItemState.SKIPPED, reason="gone", error=text_of(error, self._session.redact))
+            return None
+        mark.text, mark.throttle = self._hooks.decide("item_key", item), self._hooks.decide("throttle_key", item)
+        return self._ticket(item, mark, known)
+
+    def unit_settled(self, unit: Unit, error: BaseException | None) -> None:
+        """The recorder's answer to a unit, on the event loop."""
+        outcome: ItemOutcome = unit.outcome
+        ticket: Ticket[Any] = outcome.ticket
+        if error is not None:
+            self._refused(ticket, outcome, error)
+            return
+        if outcome.followed_new:
+            self._tally.taken += outcome.followed_new
+            self._tally.retry += outcome.followed_new
+            self.pipeline.nudge()
+        if outcome.state is ItemState.DONE:
+            self._figures.took("item", time.monotonic() - ticket.tag.began)
+            self._session.item_done(ticket)
+        else:
+            self.pipeline.settled(ticket)
+
+    def _refused(self, ticket: Ticket[Any], outcome: ItemOutcome, error: BaseException) -> None:
+        if outcome.state is ItemState.DONE:
+            self.pipeline.rejected(ticket, error)
+        else:
+            self.pipeline.abort(error)
+
+
+@contextmanager
+def _holding(mark: InHand, unit: Unit) -> Iterator[None]:
+    """`self.db`, `self.follow()` and the log find the item that this task has in hand."""
+    tokens = in_hand.set(mark), item_in_hand.set(mark.key), current_unit.set(unit)
+    try:
+        yield
+    finally:
+        in_hand.reset(tokens[0])
+        item_in_hand.reset(tokens[1])
+        current_unit.reset(tokens[2])
+
+
+@contextmanager
+def holding_nothing() -> Iterator[None]:
+    """For a run that an item of another run begins: it has no item in hand yet."""
+    with ExitStack() as stack:
+        for variable in (in_hand, item_in_hand, current_unit, pace_key_held):
+            stack.callback(variable.reset, variable.set(None))  # type: ignore[arg-type]
+        yield
+
+
+def _again_in(found: Stored) -> float | None:
+    return 0.0 if found.gone or found.dead else found.next_in
+
+
+def _milliseconds(began: float, ended: float | None = None) -> int:
+    return int(((time.monotonic() if ended is None else ended) - began) * 1000)

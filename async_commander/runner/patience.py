@@ -1,0 +1,67 @@
+"""Tries again what the whole run hangs on: as often, and after such waits, as an item would be tried."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from async_commander.command.retrying import is_passing
+from async_commander.downloads.pacing import retry_after
+
+from .sources import closed_at_the_end, stream
+from .verdicts import kind_of, text_of
+
+if TYPE_CHECKING:
+    from .session import RunSession
+
+
+class Patience:
+    """What a source is asked with. Not for items: the pipeline has its own."""
+
+    def __init__(self, session: RunSession) -> None:
+        self._session = session
+
+    async def insist(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Await a call, again after errors that pass. Raises the last one, and any other at once."""
+        for attempt in count(1):
+            try:
+                return await call()
+            except Exception as error:  # noqa: BLE001 - judged there, and raised where it does not pass
+                await self._rest(attempt, error)
+        return None
+
+    async def items(self, source: Any, opened: Callable[[], Awaitable[Any]]) -> AsyncIterator[Any]:
+        """The items of a source. After an error that passes it is begun anew; what is known already is passed over.
+
+        Only a pass that gets further than all before it has its failures forgiven.
+        """
+        failures = furthest = 0
+        while True:
+            try:
+                position = 0
+                async with closed_at_the_end(stream(source)) as items:
+                    async for item in items:
+                        position += 1
+                        if position > furthest:
+                            furthest, failures = position, 0
+                        yield item
+            except Exception as error:  # noqa: BLE001 - judged there, and raised where it does not pass
+                failures += 1
+                await self._rest(failures, error)
+            else:
+                return
+            self._session.recorder.source_restarted()
+            source = await self.insist(opened)
+
+    async def _rest(self, attempt: int, error: Exception) -> None:
+        session, retry = self._session, self._session.context.retry
+        if session.context.stopping or not is_passing(error) or not retry.again(attempt):
+            raise error
+        delay = retry.delay(attempt, retry_after=retry_after(error))
+        told = f"{kind_of(error)}: {text_of(error, session.redact)}"
+        session.reporter.message(f"The source failed ({told}); it is asked again in {delay:.1f} s.", logging.WARNING)
+        await anyio.sleep(delay)

@@ -1,0 +1,56 @@
+"""Who is told how a run goes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from async_commander.engine.context import RunContext
+from async_commander.engine.results import RunResult
+
+
+class Reporter(Protocol):
+    """Told of a run's way, on its event loop. Nothing here may block or raise."""
+
+    def started(self, context: RunContext) -> None:
+        """The run is open; `context.tally` is live from now on: poll it."""
+
+    def message(self, text: str, level: int = logging.INFO) -> None:
+        """A note about the run as a whole."""
+
+    def item_failed(self, label: str, kind: str, text: str, final: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+        """An item failed: for good where `final`, else it will be tried again."""
+
+    def stage(self, text: str) -> None:
+        """What the run is doing now: downloading, stopping …"""
+
+    def finished(self, result: RunResult) -> None:
+        """The run is over and its status is stored."""
+
+    async def watch(self) -> None:
+        """Runs beside the run and is cancelled at its end."""
+
+
+class Silent:
+    """Tells nobody but the log."""
+
+    logger = logging.getLogger("async_commander.run")
+
+    def started(self, context: RunContext) -> None:
+        """See Reporter."""
+
+    def message(self, text: str, level: int = logging.INFO) -> None:
+        """See Reporter."""
+        self.logger.log(level, text)
+
+    def item_failed(self, label: str, kind: str, text: str, final: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+        """See Reporter."""
+
+    def stage(self, text: str) -> None:
+        """See Reporter."""
+
+    def finished(self, result: RunResult) -> None:
+        """See Reporter."""
+
+    async def watch(self) -> None:
+        """See Reporter."""

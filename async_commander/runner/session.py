@@ -1,0 +1,262 @@
+"""What hangs on a command while its run is open."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import select
+import sys
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+
+import django
+
+from async_commander.command.identity import item_label, key_uuid
+from async_commander.command.items import item_to_json
+from async_commander.conf import get_settings
+from async_commander.database.unit import Unit, current_unit
+from async_commander.engine.pace import Pace
+from async_commander.engine.processes import ProcessPool, shared_pool
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand
+from async_commander.history.log_capture import OWN_LOGGER
+from async_commander.history.recorder import Followed
+
+from .items import in_hand
+from .output import Output
+from .threads import AbandonableThreads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    import httpx
+    from django.core.management.base import OutputWrapper
+    from django.core.management.color import Style
+
+    from async_commander.command.base import AsyncCommand
+    from async_commander.database.lanes import LanePool
+    from async_commander.database.lease import Lease
+    from async_commander.engine.context import RunContext
+    from async_commander.engine.pipeline import Ticket
+    from async_commander.history.figures import Figures
+    from async_commander.history.recorder import Recorder, Rows
+    from async_commander.models import Run
+
+    from .calling import HookCaller
+    from .reporting import Reporter
+    from .request import RunRequest
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+YES = frozenset({"y", "yes"})
+
+
+class RunSession:
+    """One open run: the resources of `command.session.Session`, and what the runner's own parts share."""
+
+    def __init__(
+        self,
+        command: AsyncCommand,
+        request: RunRequest,
+        context: RunContext,
+        *,
+        identity: str,
+        lanes: LanePool,
+        recorder: Recorder,
+        hooks: HookCaller,
+        figures: Figures,
+        reporter: Reporter,
+        redact: Callable[[str], str],
+    ) -> None:
+        self.command = command
+        self.request = request
+        self.context = context
+        self.identity = identity
+        self.lanes = lanes
+        self.recorder = recorder
+        self.hooks = hooks
+        self.figures = figures
+        self.reporter = reporter
+        self.redact = redact
+        self.log = logging.getLogger(f"{OWN_LOGGER}.{context.command}")
+        self.output = Output(request)
+        self.values: list[Any] = []
+        self.item_done: Callable[[Ticket[Any]], None]
+        limits = context.limits
+        self.pace = Pace(limits.per_host, limits.per_second)
+        self._run_unit = Unit(lanes.alias, commit=recorder.commit)
+        self._client: Any = None
+        self._pool: ProcessPool | None = None
+        self._rows: Rows
+
+    # -- for the author ----------------------------------------------------------------------------------------
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """See Session."""
+        if self._client is None:
+            raise AsyncCommanderError(
+                "self.http is not open yet: use it in lifespan() after its first await, or later."
+            )
+        client: httpx.AsyncClient = self._client
+        return client
+
+    def http_client(self) -> AbstractAsyncContextManager[Any]:
+        """See Session."""
+        from async_commander.downloads.client import open_client
+
+        limits = self.context.limits
+        return open_client(
+            threads=limits.threads,
+            max_body=limits.max_body_bytes,
+            pace=self.pace,
+            internal_hosts=get_settings().internal_hosts,
+            retry_after_cap=self.context.retry.retry_after_cap,
+        )
+
+    @property
+    def db(self) -> Unit:
+        """See Session."""
+        return current_unit.get() or self._run_unit
+
+    async def cpu(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """See Session."""
+        self._pool = shared_pool(self.context.limits.processes, django.setup)
+        with self.timed("cpu"):
+            return await self._pool.run(function, *args)
+
+    @property
+    def stdout(self) -> OutputWrapper:
+        """See Session."""
+        return self.output.stdout
+
+    @property
+    def stderr(self) -> OutputWrapper:
+        """See Session."""
+        return self.output.stderr
+
+    @property
+    def style(self) -> Style:
+        """See Session."""
+        return self.output.style
+
+    @property
+    def force(self) -> bool:
+        """See Session."""
+        return self.request.force
+
+    @property
+    def previous(self) -> Run | None:
+        """See Session."""
+        return self._rows.previous
+
+    @property
+    def record(self) -> Run:
+        """See Session."""
+        if self._rows.record is None:
+            raise AsyncCommanderError("This run is not recorded in a database: it has no row.")
+        return self._rows.record
+
+    @property
+    def idempotency_key(self) -> str:
+        """See Session."""
+        mark = in_hand.get()
+        text = f"{self.identity}:{mark.text}" if mark is not None else f"{self.identity}:run:{self.context.run_id}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    async def confirm(self, text: str) -> bool:
+        """See Session."""
+        if self.request.yes:
+            return True
+        if not sys.stdin.isatty():
+            raise AsyncCommanderError(f"“{text}” cannot be asked without a terminal. Give --yes to agree.")
+        self.stderr.write(f"{text} [y/N] ", ending="")
+        self.stderr.flush()
+        threads = AbandonableThreads(1)
+        threads.abandon()  # the line may never come
+        answer = await threads.call(_line)
+        return answer.strip().lower() in YES
+
+    def progress(self, done: int, total: int | None = None) -> None:
+        """See Session."""
+        if in_hand.get() is not None:
+            raise InvalidCommand("self.progress() is for handle(): the items of this command count themselves.")
+        tally = self.context.tally
+        tally.taken = tally.done = done
+        tally.total = tally.total if total is None else total
+
+    def follow(self, *items: Any) -> None:
+        """See Session."""
+        mark = in_hand.get()
+        if mark is None:
+            raise InvalidCommand("self.follow() belongs to an item: call it in download() or parse_and_save().")
+        for item in items:
+            text = self.hooks.decide("item_key", item)
+            mark.followed.append(Followed(key_uuid(text), self.redact(item_label(item)), item_to_json(item)))
+
+    def end_abandoned_work(self) -> None:
+        """End the processes that still run a call whose item was cancelled."""
+        if self._pool is not None:
+            self._pool.kill_abandoned()
+
+    # -- for the runner ----------------------------------------------------------------------------------------
+
+    async def fetch_rows(self) -> None:
+        """Read the rows behind `record` and `previous`."""
+        self._rows = await self.recorder.rows()
+
+    def open_http(self, client: Any) -> None:
+        """From now on `self.http` is this client; None closes the door."""
+        self._client = client
+
+    def new_unit(self, lease: Lease | None = None) -> Unit:
+        """The unit of work of one item, or of an outcome without rows."""
+        return Unit(self.lanes.alias, lease=lease)
+
+    async def commit_hook(self) -> None:
+        """Write what a hook of the run as a whole has queued."""
+        await self._run_unit.flush()
+
+    def drop_hook(self) -> None:
+        """Forget what a hook of the run as a whole has queued: it failed."""
+        self._run_unit.requests.clear()
+
+    @asynccontextmanager
+    async def rows_of_its_own(self) -> AsyncIterator[None]:
+        """For a hook beside others: what it queues is written at the end of the block, and dropped where that fails."""
+        unit = Unit(self.lanes.alias, commit=self.recorder.commit)
+        token = current_unit.set(unit)
+        try:
+            yield
+        finally:
+            current_unit.reset(token)
+        await unit.flush()
+
+    def timed(self, stage: str) -> Timed:
+        """`with session.timed("parse"):` counts one passage through a stage."""
+        return Timed(self.figures, stage)
+
+
+def _line() -> str:
+    """Waits outside of the stream: a thread in its readline() holds a lock that the interpreter's end waits for."""
+    with suppress(OSError):
+        select.select([sys.stdin], [], [])
+    return sys.stdin.readline()
+
+
+class Timed:
+    """One passage through a stage, as a context manager."""
+
+    __slots__ = ("_began", "_figures", "_stage")
+
+    def __init__(self, figures: Figures, stage: str) -> None:
+        self._figures = figures
+        self._stage = stage
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._figures.took(self._stage, time.monotonic() - self._began, failed=kind is not None)

@@ -1,0 +1,72 @@
+"""Ctrl-C and SIGTERM, told to the run in three stages: stop, cancel, leave at once."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from async_commander.engine.results import EXIT_SIGNAL_BASE
+
+HANDLED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+SIGNALS_HEARD = 2
+"""Signals that the run may answer; requests from elsewhere do not count among them."""
+
+
+class StopRequests:
+    """Counts requests to stop, from signals or from code, and passes them on.
+
+    The first asks for an orderly stop, the second for a quick one; a third *signal* ends the process on the spot.
+    Requests that come before anybody listens are kept.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.signal: int | None = None
+        self._signals = 0
+        self._listener: Callable[[int], None] | None = None
+
+    def listen(self, listener: Callable[[int], None] | None) -> None:
+        """Call `listener(count)` for each request from now on, and at once for those that came before."""
+        self._listener = listener
+        if listener is not None and self.count:
+            listener(self.count)
+
+    def ask(self) -> None:
+        """One more request."""
+        self.count += 1
+        if self._listener is not None:
+            self._listener(self.count)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.signal = self.signal or number
+        self._signals += 1
+        if self._signals > SIGNALS_HEARD:
+            os._exit(EXIT_SIGNAL_BASE + number)
+        self.ask()
+
+
+def install() -> StopRequests:
+    """Take over the stop signals for the rest of this process's life. Must precede everything else.
+
+    They are never given back: a handler that ended with the run would leave a gap in which Ctrl-C tears the clean-up
+    apart. Outside the main thread, where Python allows no handlers, the requests come from code only.
+    """
+    requests = StopRequests()
+    if threading.current_thread() is threading.main_thread():
+        for number in HANDLED:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, requests._receive)  # noqa: SLF001 - the other half of this module
+        atexit.register(_ignore_from_now_on)
+    return requests
+
+
+def _ignore_from_now_on() -> None:
+    """The run has ended. Python is about to take its handlers away: a late signal would change the exit code."""
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)

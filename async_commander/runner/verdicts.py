@@ -1,0 +1,60 @@
+"""What an error means for the item that met it."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+import httpx
+
+from async_commander.downloads.pacing import retry_after as asked_delay
+from async_commander.engine.pipeline import Verdict
+from async_commander.engine.processes import PoolStartFailed
+from async_commander.exceptions import InvalidCommand, ItemError, RunLocked, SkipItem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FATAL = (RunLocked, InvalidCommand, PoolStartFailed)
+REASON_LENGTH = 20
+READ_CAP = 100_000
+TEXT_CAP = 2_000
+"""Characters of an error's text that are looked at, and that are kept."""
+
+
+def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
+    """Retry, give up, skip, or end the run. `should_retry` asks the command, whose default asks the error."""
+    if isinstance(error, SkipItem):
+        return Verdict("skip")
+    if isinstance(error, FATAL):
+        return Verdict("fatal")
+    if isinstance(error, ItemError):
+        return Verdict("dead", reason=error.reason)
+    if should_retry():
+        return Verdict("retry", retry_after=asked_delay(error))
+    return Verdict("dead", reason="timeout" if isinstance(error, TimeoutError) else "permanent")
+
+
+def kind_of(error: BaseException) -> str:
+    """The name under which errors of this kind are counted together."""
+    name = type(error).__name__
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"{name} {error.response.status_code}"
+    return name
+
+
+def text_of(error: BaseException, redact: Callable[[str], str]) -> str:
+    """The error's own words, redacted, then cut: a secret that is cut first is not found."""
+    return redact(_words_of(error)[:READ_CAP])[:TEXT_CAP]
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return str(error) or repr(error)
+    except Exception:  # noqa: BLE001 - an error that cannot even be shown is an error all the same
+        return f"{type(error).__name__}, whose text cannot be shown"
+
+
+def traceback_of(error: BaseException, redact: Callable[[str], str]) -> str:
+    """The whole traceback of an error, redacted: the logging module's own would tell secrets."""
+    return redact("".join(traceback.format_exception(error)).rstrip())

@@ -1,0 +1,248 @@
+"""For the tests of commands: run one synchronously, and record it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from async_commander.database.lease import settle
+from async_commander.engine.results import ErrorKind, ItemState, RunResult, RunStatus
+from async_commander.history.ledger import CRASHES_ALONE
+from async_commander.history.recorder import (
+    Admission,
+    Candidate,
+    Ending,
+    ItemOutcome,
+    Known,
+    LogLine,
+    Notes,
+    Opened,
+    Opening,
+    Rows,
+    Slice,
+    Stored,
+)
+from async_commander.runner.doors import run
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from async_commander.command.base import AsyncCommand
+    from async_commander.database.lanes import LanePool
+    from async_commander.database.unit import Unit
+    from async_commander.history.recorder import Recorder
+
+__all__ = ["InMemoryRecorder", "run_command"]
+
+
+def run_command(command: AsyncCommand | str, /, *, recorder: Recorder | None = None, **arguments: Any) -> RunResult:
+    """Run a command inside the test's own transaction, which rolls everything back at the test's end.
+
+    Synchronous on purpose: a coroutine test with plain `django_db` works on another connection than its transaction,
+    and leaks its rows into the next test. Raises what `ac.run` raises.
+    """
+    return run(command, recorder=recorder, **arguments)
+
+
+class InMemoryRecorder:
+    """A recorder for tests without a ledger: `run_command(Command(), recorder=InMemoryRecorder())`.
+
+    A command that writes no rows needs no database at all. `items` holds the outcomes by the ledger's key, `logs`,
+    `slices` and `errors` what was noted, `ending` the end. The same recorder given to a second run with `resume=True`
+    goes on where the first one ended.
+    """
+
+    def __init__(self) -> None:
+        self.on_settled: Callable[[Unit, BaseException | None], None] = _ignore
+        self.on_lost: Callable[[BaseException], None] = _ignore
+        self.on_cancel: Callable[[], None] = _ignore
+        self.tick_seconds = 1.0
+        self.items: dict[UUID, ItemOutcome] = {}
+        self.logs: list[LogLine] = []
+        self.slices: list[Slice] = []
+        self.errors: dict[str, ErrorKind] = {}
+        self.opening: Opening | None = None
+        self.ending: Ending | None = None
+        self.epoch = 0
+        self._due: dict[UUID, float] = {}
+        self._in_hand: set[UUID] = set()
+        self._unsettled = 0
+        self._all_settled = asyncio.Event()
+        self._old: set[UUID] = set()
+        self._restarted = False
+        self._numbers = itertools.count(1)
+        self._number = 0
+        self._duplicates = 0
+        self._lanes: LanePool
+
+    # -- the run -----------------------------------------------------------------------------------------------
+
+    def attach(self, lanes: LanePool) -> None:
+        """See Recorder."""
+        self._lanes = lanes
+        self._loop = asyncio.get_running_loop()
+
+    async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
+        """See Recorder."""
+        resumed = opening.resume and self.ending is not None and self.ending.status is not RunStatus.SUCCEEDED
+        if not resumed:
+            self._forget()
+        self.opening, self.ending, self._restarted = opening, None, False
+        self.epoch += 1
+        self._old = set(self.items)
+        counts = self._counts()
+        return Opened(run_id=self._number, epoch=self.epoch, resumed=resumed, counts=counts)
+
+    def _forget(self) -> None:
+        self.items.clear()
+        self._due.clear()
+        self.logs.clear()
+        self.slices.clear()
+        self.errors.clear()
+        self._duplicates = 0
+        self._number = next(self._numbers)
+
+    def _counts(self) -> dict[str, int]:
+        counts = {state.value: 0 for state in ItemState}
+        for outcome in self.items.values():
+            counts[outcome.state.value] += 1
+        counts["taken"] = len(self.items) + self._duplicates
+        counts["skipped"] += self._duplicates
+        return counts
+
+    async def rows(self) -> Rows:
+        """See Recorder."""
+        return Rows()
+
+    async def close(self, ending: Ending) -> None:
+        """See Recorder."""
+        self.ending = ending
+
+    async def aclose(self) -> None:
+        """See Recorder."""
+
+    def hurry(self) -> None:
+        """See Recorder."""
+
+    def tick(self) -> None:
+        """See Recorder."""
+
+    async def note(self, notes: Notes) -> None:
+        """See Recorder."""
+        self.logs.extend(notes.logs)
+        self.slices.extend(notes.slices)
+        self.errors.update({kind.kind: replace(kind) for kind in notes.errors})
+
+    # -- the items ---------------------------------------------------------------------------------------------
+
+    async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
+        """See Recorder."""
+        answer = Admission()
+        for key in [candidate.key for candidate in candidates]:
+            if key in answer.fresh or key in self._in_hand or (key in self.items and key not in self._old):
+                answer.duplicates += not self._restarted
+            elif key not in self.items:
+                if room is None or len(answer.fresh) < room:
+                    answer.fresh.add(key)
+            elif self.items[key].state is ItemState.RETRY and self.items[key].item is None:
+                answer.again[key] = self._take_out(key)
+        answer.from_retry = len(answer.again)
+        self._in_hand |= answer.fresh
+        self._duplicates += answer.duplicates
+        return answer
+
+    def source_restarted(self) -> None:
+        """See Recorder."""
+        self._restarted = True
+
+    async def claim(self, keys: Sequence[UUID]) -> None:
+        """See Recorder."""
+        self._in_hand.update(keys)
+
+    async def stored(self, room: int, *, source_ended: bool) -> Stored:
+        """See Recorder."""
+        now = time.monotonic()
+        kept = {key: at for key, at in self._due.items() if self.items[key].item is not None}
+        due = sorted((at, key) for key, at in kept.items() if at <= now)[:room]
+        found = [self._take_out(key) for _, key in due]
+        waiting = min((at for key, at in kept.items() if key in self._due), default=None)
+        next_in = None if waiting is None else max(0.0, waiting - now)
+        return Stored(found, len(found), next_in)
+
+    def _take_out(self, key: UUID) -> Known:
+        del self._due[key]
+        outcome = self.items[key]
+        self._in_hand.add(key)
+        return Known(key, outcome.attempts, min(outcome.crashes, CRASHES_ALONE - 1), outcome.label, outcome.item)
+
+    async def adopt(self, key: UUID) -> None:
+        """See Recorder."""
+        self._take_out(key)
+
+    async def state_of(self, key: UUID) -> ItemState | None:
+        """See Recorder."""
+        return self.items[key].state if key in self.items else None
+
+    async def release(self, fresh: Sequence[UUID], known: Sequence[ItemOutcome]) -> None:
+        """See Recorder."""
+        for outcome in known:
+            outcome.delay = 0.0
+            self._keep(outcome)
+        self._in_hand.difference_update(fresh)
+
+    def put(self, unit: Unit) -> None:
+        """See Recorder."""
+        self._unsettled += 1
+        self._all_settled.clear()
+        ended = None if unit.lease is None else unit.lease.end(commit=True, before=unit.write, take=unit.has_rows)
+        if ended is None:
+            self._loop.call_soon(self._settled, unit, None)
+        else:
+            ended.add_done_callback(partial(self._ended, unit))
+
+    async def commit(self, unit: Unit) -> None:
+        """See Recorder."""
+        ended = self._lanes.lease().end(commit=True, before=unit.write, take=True)
+        if ended is not None:
+            await settle(ended)
+        unit.forget()
+
+    def _ended(self, unit: Unit, future: Future[Any]) -> None:
+        self._loop.call_soon_threadsafe(self._settled, unit, future.exception())
+
+    def _settled(self, unit: Unit, error: BaseException | None) -> None:
+        if error is None:
+            unit.forget()
+            self._keep(unit.outcome)
+        else:
+            unit.restore()
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._all_settled.set()
+        self.on_settled(unit, error)
+
+    async def drain(self) -> None:
+        """See Recorder."""
+        if self._unsettled:
+            await self._all_settled.wait()
+
+    def _keep(self, outcome: ItemOutcome) -> None:
+        self.items[outcome.key] = outcome
+        self._in_hand.discard(outcome.key)
+        if outcome.state is ItemState.RETRY:
+            self._due[outcome.key] = time.monotonic() + (outcome.delay or 0.0)
+        new = [item for item in outcome.followed if item.key not in self.items and item.key not in self._in_hand]
+        outcome.followed_new = len({item.key for item in new})
+        for item in new:
+            waiting = ItemOutcome(key=item.key, label=item.label, state=ItemState.RETRY, attempts=0, item=item.item)
+            self.items[item.key], self._due[item.key] = waiting, time.monotonic()
+
+
+def _ignore(*told: object) -> None:
+    """Nobody listens yet."""

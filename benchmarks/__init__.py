@@ -1,0 +1,1 @@
+"""Contenders side by side, on a loopback server: `python -m benchmarks` writes RESULTS.md."""

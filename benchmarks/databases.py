@@ -1,0 +1,60 @@
+"""Which databases can be measured on here, and what a contender's process needs to know to use one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .settings import POSTGRES
+
+if TYPE_CHECKING:
+    import psycopg
+
+DATABASES = ("sqlite", "postgres")
+
+
+class NoDatabaseError(Exception):
+    """There is no such database server; the message says where it was looked for."""
+
+
+def environment(database: str, folder: Path) -> dict[str, str]:
+    """Environment variables that choose the database. Creates the PostgreSQL database; NoDatabaseError if it cannot."""
+    if database == "postgres":
+        _create_postgres_database()
+    return {"BENCHMARK_DATABASE": database, "BENCHMARK_SQLITE": str(folder / "benchmarks.sqlite3")}
+
+
+def postgres_version() -> str:
+    """The server's version. NoDatabaseError if there is none."""
+    with _maintenance_connection() as connection:
+        number = connection.info.server_version
+        return f"PostgreSQL {number // 10000}"
+
+
+def _create_postgres_database() -> None:
+    with _maintenance_connection() as connection:
+        from psycopg import sql
+
+        name = POSTGRES["NAME"]
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def _maintenance_connection() -> psycopg.Connection:
+    """A connection to the server's own database, from where another one can be created."""
+    try:
+        import psycopg
+    except ImportError as error:
+        raise NoDatabaseError("psycopg is not installed, so there is no PostgreSQL") from error
+    try:
+        return psycopg.connect(
+            host=POSTGRES["HOST"],
+            port=POSTGRES["PORT"],
+            user=POSTGRES["USER"],
+            password=POSTGRES["PASSWORD"],
+            dbname="postgres",
+            autocommit=True,
+            connect_timeout=5,
+        )
+    except psycopg.OperationalError as error:
+        raise NoDatabaseError(f"no PostgreSQL at {POSTGRES['HOST']}:{POSTGRES['PORT']}") from error

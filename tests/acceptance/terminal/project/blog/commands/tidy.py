@@ -1,0 +1,1 @@
+raise SystemExit("a command was imported that nobody asked for")

@@ -1,0 +1,32 @@
+"""A plain command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import async_commander as ac
+
+
+class Command(ac.AsyncCommand):
+    """Greet somebody.
+
+    As often as wanted.
+    """
+
+    name: str
+    times: int = 1
+    api_token: Annotated[str, ac.Option(help="Shown to nobody.")] = ""
+
+    def add_arguments(self, parser) -> None:
+        parser.add_argument("--loud_voice", action="store_true")
+        parser.add_argument("--parser-key", default="")
+        parser.add_argument("--tell", action="store_true")
+
+    async def handle(self) -> dict[str, object]:
+        for _ in range(self.times):
+            self.stdout.write(f"Hello {self.name}{'!' if self.options['loud_voice'] else ''}")
+        if self.name == "nobody":
+            raise LookupError("there is nobody\x1b[31m here")
+        if self.options["tell"]:
+            return {"token": self.api_token, "inner": [f"key {self.options['parser_key']}"]}
+        return {"greeted": self.name, "threads": self._session.context.limits.threads}

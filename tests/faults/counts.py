@@ -1,0 +1,33 @@
+"""How often each fault is injected: `FAULTS=pr|night|rel`, or one count by its own name (`P1_KILLS=5`)."""
+
+from __future__ import annotations
+
+import os
+import random
+
+LEVELS = ("pr", "night", "rel")
+LEVEL = os.environ.get("FAULTS", "pr")
+if LEVEL not in LEVELS:
+    raise ValueError(f"FAULTS={LEVEL!r}: one of {', '.join(LEVELS)}")
+
+_COUNTS = {
+    "P1_KILLS": (100, 1_000, 10_000),
+    "P1_SHELL_KILLS": (10, 10, 10),
+    "P3_KILLERS": (5, 5, 5),
+    "P3_ITEMS": (1_000, 1_000, 1_000),
+    "P4_PAUSES": (10, 200, 1_000),
+    "P10_BURSTS": (30, 490, 990),
+    "P10_SHELL_BURSTS": (10, 10, 10),
+}
+
+
+def count(name: str) -> int:
+    """The count of this level, unless the environment says otherwise."""
+    return int(os.environ.get(name, _COUNTS[name][LEVELS.index(LEVEL)]))
+
+
+def chance() -> random.Random:
+    """A random generator whose seed is printed, and taken back by FAULT_SEED."""
+    seed = int(os.environ.get("FAULT_SEED", random.randrange(2**32)))
+    print(f"FAULT_SEED={seed}")
+    return random.Random(seed)

@@ -1,0 +1,188 @@
+"""The test's side of the processes that are to be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.behaviour import Behaviour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.003)
+
+
+def environment(database: str) -> dict[str, str]:
+    dropped = {"NO_COLOR", "FORCE_COLOR", "PYTHONWARNINGS"}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    ours = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings", "FAULTS_DATABASE": database, "PYTHONPATH": str(ROOT)}
+    return {**kept, **ours}
+
+
+class Template:
+    """The process that victims are forked from."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.template"],
+            cwd=ROOT,
+            env=environment(database),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, **request: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the template process has ended; its traceback is on stderr"
+        return json.loads(answer)
+
+    def close(self) -> None:
+        with self._process:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+
+
+class Victim:
+    """One running process: forked from the template."""
+
+    def __init__(self, template: Template, job: dict[str, Any]) -> None:
+        self.output = Path(job["output"])
+        self._template = template
+        self.code: int | None = None
+        self.pid: int = template.ask(fork=job)
+
+    def poll(self) -> int | None:
+        if self.code is None:
+            self.code = self._template.ask(reap=self.pid)
+        return self.code
+
+    def signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 60) -> int:
+        wait_until(lambda: self.poll() is not None, seconds, f"the end of the process; it said: {self.said()}")
+        assert self.code is not None
+        return self.code
+
+    def kill(self) -> bool:
+        """Kill it; True where it had not ended by itself."""
+        self.signal(signal.SIGKILL)
+        return self.wait() == -signal.SIGKILL
+
+    def said(self) -> str:
+        return self.output.read_text()[-4000:] if self.output.exists() else ""
+
+
+class ShellVictim(Victim):
+    """The same through the real command line."""
+
+    def __init__(self, template: Template, job: dict[str, Any]) -> None:
+        self.output = Path(job["output"])
+        self.code = None
+        with self.output.open("ab") as output:
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                [sys.executable, "-m", "django", "arun", *command_line(job)],
+                cwd=ROOT,
+                env=environment(template.database),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        self.code = self._process.poll()
+        return self.code
+
+
+def command_line(job: dict[str, Any]) -> list[str]:
+    arguments = {name: value for name, value in job["arguments"].items() if name != "label"}
+    options = {**arguments, **job.get("limits", {}), **job.get("request", {})}
+    words = [job["command"], job["arguments"]["label"]]
+    for name, value in options.items():
+        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return words
+
+
+@dataclass
+class Trial:
+    """One run that is begun again and again until it is complete."""
+
+    template: Template
+    folder: Path
+    label: str
+    command: str = "effects"
+    count: int = 200
+    arguments: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, kind: type[Victim] = Victim, **more: Any) -> Victim:
+        return kind(self.template, {**self.job, **more})
+
+    @property
+    def job(self) -> dict[str, Any]:
+        return {
+            "command": self.command,
+            "arguments": {"label": self.label, "count": self.count, "journal": str(self.journal), **self.arguments},
+            "limits": self.limits,
+            "request": {"resume": True, **self.request},
+            "output": str(self.folder / f"{self.label}.output"),
+        }
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / f"{self.label}.journal"
+
+    def calm_down(self) -> None:
+        """From the next start on nothing is slow any more."""
+        Path(f"{self.journal}.calm").touch()
+
+    @property
+    def behaviour(self) -> Behaviour:
+        shares = ("seed", "permanent", "transient", "following")
+        return Behaviour(**{"seed": 0, **{name: self.arguments[name] for name in shares if name in self.arguments}})
+
+    def lines(self) -> list[list[str]]:
+        return [line.split() for line in self.journal.read_text().splitlines()] if self.journal.exists() else []
+
+    def wait_for(self, victim: Victim, word: str, seconds: float = 60) -> bool:
+        """Wait for a word of this process; False where it ended without saying it."""
+
+        def said() -> bool:
+            return any(line[:2] == [str(victim.pid), word] for line in self.lines())
+
+        wait_until(lambda: said() or victim.poll() is not None, seconds, f"{word!r}; it said: {victim.said()}")
+        return said()
+
+    def repeated(self) -> int:
+        """How many items were begun again by another process than the first."""
+        begun = {(pid, number[0]) for pid, word, *number in self.lines() if word == "run"}
+        return len(begun) - len({number for _, number in begun})
+
+    def tries(self) -> Counter[str]:
+        return Counter(number[0] for _, word, *number in self.lines() if word == "run")

@@ -1,0 +1,106 @@
+"""Lanes and writers on the suite's database, and what the owner of a writer brings along."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+from asgiref.sync import sync_to_async
+from django.db import connection, connections
+
+from async_commander.database.lanes import open_lanes
+from async_commander.database.writer import Writer
+from tests.testapp.models import Tag
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from async_commander.database.lanes import LanePool
+    from async_commander.database.unit import Unit
+
+
+@dataclass
+class Owner:
+    """Keeps a ledger of one Tag per outcome, in the transaction of the unit's rows."""
+
+    settled: list[tuple[Any, BaseException | None]] = field(default_factory=list)
+    batches: list[list[Any]] = field(default_factory=list)
+    asked: list[list[Any]] = field(default_factory=list)
+    fatal: list[BaseException] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
+    """Raised by the next calls of `finish`, one each."""
+
+    def finish(self, units: Sequence[Unit]) -> None:
+        self.batches.append([unit.outcome for unit in units])
+        Tag.objects.bulk_create([Tag(name=unit.outcome) for unit in units if unit.outcome])
+        if self.failures:
+            raise self.failures.pop(0)
+
+    def recorded(self, units: Sequence[Unit]) -> set[int]:
+        self.asked.append([unit.outcome for unit in units])
+        names = set(Tag.objects.filter(name__in=[unit.outcome for unit in units]).values_list("name", flat=True))
+        return {position for position, unit in enumerate(units) if unit.outcome in names}
+
+    def on_settled(self, unit: Unit, error: BaseException | None) -> None:
+        self.settled.append((unit.outcome, error))
+
+    def on_fatal(self, error: BaseException) -> None:
+        self.fatal.append(error)
+
+    @property
+    def done(self) -> list[Any]:
+        return [outcome for outcome, error in self.settled if error is None]
+
+    @property
+    def failed(self) -> dict[Any, BaseException]:
+        return {outcome: error for outcome, error in self.settled if error is not None}
+
+    @asynccontextmanager
+    async def writer(self, lanes: LanePool, **options: Any) -> AsyncIterator[Writer]:
+        options = {"finish": self.finish, "recorded": self.recorded, "batch_size": 100, **options}
+        writer = Writer(lanes, on_settled=self.on_settled, on_fatal=self.on_fatal, **options)
+        try:
+            yield writer
+        finally:
+            await writer.aclose()
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return Owner()
+
+
+@pytest_asyncio.fixture
+async def lanes(transactional_db: None) -> AsyncIterator[LanePool]:
+    """Four lanes; afterwards no connection is left, not even that of asgiref's thread."""
+    async with open_lanes("default", 4) as lanes:
+        yield lanes
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def options(transactional_db: None) -> Iterator[dict[str, Any]]:
+    """The OPTIONS of the database, for the connections that are opened from here on."""
+    options = connections.settings["default"]["OPTIONS"]
+    before = dict(options)
+    connection.close()
+    yield options
+    if "pool" in options:
+        connection.close_pool()
+    options.clear()
+    options.update(before)
+
+
+@pytest.fixture
+def sqlite() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("the write gate is for SQLite")
+
+
+@pytest.fixture
+def postgres() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("needs a server whose connections can be counted and cut")

@@ -1,0 +1,505 @@
+"""Lanes: taken when needed, one transaction per item, given back whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection, connections, transaction
+from django.db.transaction import TransactionManagementError
+from django.db.utils import Error, IntegrityError
+
+from async_commander.database import connections as rested
+from async_commander.database.lanes import LanePool, must_share, open_lanes
+from async_commander.database.lease import item, settle
+from async_commander.database.unit import Unit
+from tests.testapp.models import Author, Tag
+
+if TYPE_CHECKING:
+    from async_commander.database.lease import Lease
+
+pytestmark = pytest.mark.asyncio
+
+
+def backend() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def end_backend(pid: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+
+def sessions() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        return int(cursor.fetchone()[0])
+
+
+async def end(lease: Lease, *, commit: bool = True) -> None:
+    ended = lease.end(commit=commit)
+    assert ended is not None
+    await settle(ended)
+
+
+async def test_an_item_without_orm_calls_takes_no_lane(lanes: LanePool) -> None:
+    lease = lanes.lease()
+    async with item(lease):
+        await anyio.sleep(0)
+    assert not lease.taken
+    assert lanes.taken == 0
+    assert lease.end(commit=True) is None
+
+
+async def test_a_lane_is_taken_at_the_first_orm_call_and_given_back_at_the_end(lanes: LanePool) -> None:
+    lease = lanes.lease()
+    async with item(lease):
+        await Author.objects.acount()
+        assert lease.taken
+        assert lanes.taken == 1
+    await end(lease)
+    assert lanes.taken == 0
+
+
+async def test_items_share_the_lanes_and_all_get_one(lanes: LanePool) -> None:
+    threads: set[int] = set()
+    most = 0
+
+    async def one(number: int) -> None:
+        nonlocal most
+        lease = lanes.lease()
+        async with item(lease):
+            await Author.objects.acreate(name=f"author {number}")
+            most = max(most, lanes.taken)
+            threads.add(await sync_to_async(threading.get_ident)())
+        await end(lease)
+
+    async with anyio.create_task_group() as group:
+        for number in range(30):
+            group.start_soon(one, number)
+    assert await lanes.call(Author.objects.count) == 30
+    assert most == 4
+    assert len(threads) <= 4
+    assert threading.get_ident() not in threads
+
+
+async def test_all_calls_of_an_item_run_on_one_thread(lanes: LanePool) -> None:
+    lease = lanes.lease()
+    thread = sync_to_async(threading.get_ident)
+
+    def nested() -> int:
+        return async_to_sync(thread)()
+
+    async with item(lease):
+        seen = {await thread(), *await asyncio.gather(thread(), thread()), await sync_to_async(nested)()}
+    await end(lease)
+    assert len(seen) == 1
+
+
+async def test_rows_are_seen_by_others_after_the_commit_and_not_before(lanes: LanePool) -> None:
+    lease = lanes.lease()
+    async with item(lease):
+        await Author.objects.acreate(name="hidden")
+        assert await Author.objects.acount() == 1
+    assert await lanes.call(Author.objects.count) == 0
+    await end(lease)
+    assert lease.committed
+    assert await lanes.call(Author.objects.count) == 1
+
+
+async def test_a_rollback_leaves_nothing(lanes: LanePool) -> None:
+    lease = lanes.lease()
+    async with item(lease):
+        await Author.objects.acreate(name="gone")
+    await end(lease, commit=False)
+    assert not lease.committed
+    assert await lanes.call(Author.objects.count) == 0
+
+
+async def test_what_runs_before_the_commit_belongs_to_the_transaction(lanes: LanePool) -> None:
+    def fail() -> None:
+        Author.objects.create(name="b")
+        raise LookupError
+
+    lease = lanes.lease()
+    async with item(lease):
+        await Author.objects.acreate(name="a")
+    ended = lease.end(commit=True, before=fail)
+    assert ended is not None
+    with pytest.raises(LookupError):
+        await settle(ended)
+    assert not lease.committed
+    assert await lanes.call(Author.objects.count) == 0
+    assert lanes.taken == 0
+
+
+async def test_a_second_end_changes_nothing(lanes: LanePool) -> None:
+    lease = lanes.lease()
+    async with item(lease):
+        await Author.objects.acreate(name="kept")
+    first = lease.end(commit=True)
+    assert lease.end(commit=False) is first
+    assert first is not None
+    await settle(first)
+    assert await lanes.call(Author.objects.count) == 1
+
+
+async def test_a_timeout_waits_for_the_running_call_and_rolls_it_back(lanes: LanePool) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        Author.objects.create(name="slow")
+        entered.set()
+        leave.wait(10)
+
+    lease = lanes.lease()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                await anyio.to_thread.run_sync(entered.wait)
+                scope.cancel()
+
+            group.start_soon(cancel)
+            async with item(lease):
+                await sync_to_async(slow)()
+    assert scope.cancelled_caught
+    ended = lease.end(commit=False)
+    assert ended is not None
+    assert lanes.taken == 1
+    assert not ended.done()
+    leave.set()
+    await settle(ended)
+    assert lanes.taken == 0
+    assert await lanes.call(Author.objects.count) == 0
+
+
+async def test_settling_outlasts_native_cancels_and_then_lets_them_through(lanes: LanePool) -> None:
+    leave, reached = threading.Event(), asyncio.Event()
+    lease = lanes.lease()
+    ended = lease.end(commit=True, before=lambda: leave.wait(10), take=True)
+
+    async def wait() -> None:
+        reached.set()
+        assert ended is not None
+        await settle(ended)
+
+    task = asyncio.ensure_future(wait())
+    await reached.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert not task.done()
+    leave.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended is not None
+    assert ended.done()
+    assert lease.committed
+
+
+async def test_a_cancelled_item_that_waits_for_a_lane_leaves_at_once(transactional_db: None) -> None:
+    async with open_lanes("default", 1) as lanes:
+        holder, waiting = lanes.lease(), lanes.lease()
+        async with item(holder):
+            await Author.objects.acount()
+            with anyio.move_on_after(0.05) as scope:
+                async with item(waiting):
+                    await Author.objects.acreate(name="never")
+            assert scope.cancelled_caught
+            assert lanes.waiting == 1
+            assert waiting.end(commit=False) is None
+            assert lanes.waiting == 0
+        await end(holder)
+        assert await lanes.call(Author.objects.count) == 0
+
+
+async def test_a_withdrawn_call_is_no_use_of_a_lane(transactional_db: None) -> None:
+    async with open_lanes("default", 1) as lanes:
+        holder, waiting = lanes.lease(), lanes.lease()
+        async with item(holder):
+            await Author.objects.acount()
+            async with item(waiting):
+                with anyio.move_on_after(0.02):
+                    await Author.objects.acount()
+                await anyio.sleep(0)
+            assert not waiting.taken
+            assert waiting.end(commit=True) is None
+        await end(holder)
+
+
+async def test_a_task_that_outlives_its_item_cannot_write(lanes: LanePool) -> None:
+    finished = asyncio.Event()
+
+    async def late() -> None:
+        await finished.wait()
+        await Author.objects.acreate(name="late")
+
+    lease = lanes.lease()
+    async with item(lease):
+        await Author.objects.acount()
+        task = asyncio.ensure_future(late())
+    await end(lease)
+    finished.set()
+    with pytest.raises(RuntimeError):
+        await task
+    with pytest.raises(RuntimeError, match="lane was given back"):
+        lease.submit(Author.objects.count)
+
+
+async def test_on_commit_hooks_run_after_the_commit_and_see_the_context(lanes: LanePool) -> None:
+    seen: list[int] = []
+
+    def save() -> None:
+        Author.objects.create(name="a")
+        transaction.on_commit(lambda: seen.append(Author.objects.count()))
+
+    lease = lanes.lease()
+    async with item(lease):
+        await sync_to_async(save)()
+        assert seen == []
+    await end(lease)
+    assert seen == [1]
+
+
+async def test_a_failing_on_commit_hook_is_logged_and_the_item_stays_done(
+    lanes: LanePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def save() -> None:
+        Author.objects.create(name="a")
+        transaction.on_commit(lambda: 1 / 0)
+
+    lease = lanes.lease()
+    async with item(lease):
+        await sync_to_async(save)()
+    await end(lease)
+    assert lease.committed
+    assert "on_commit hook failed" in caplog.text
+    assert await lanes.call(Author.objects.count) == 1
+    assert lanes.taken == 0
+
+
+async def test_a_database_error_that_is_caught_without_a_savepoint_fails_the_item(lanes: LanePool) -> None:
+    def swallow() -> None:
+        Author.objects.create(name="a")
+        try:
+            with transaction.atomic(savepoint=False):
+                Author.objects.create(name="a")
+        except IntegrityError:
+            pass
+
+    lease = lanes.lease()
+    async with item(lease):
+        await sync_to_async(swallow)()
+    ended = lease.end(commit=True)
+    assert ended is not None
+    with pytest.raises(TransactionManagementError, match=r"async with self\.db\.atomic"):
+        await settle(ended)
+    assert await lanes.call(Author.objects.count) == 0
+    assert lanes.taken == 0
+
+
+async def test_a_savepoint_undoes_its_block_only(lanes: LanePool) -> None:
+    lease = lanes.lease()
+    unit = Unit("default", lease=lease)
+    async with item(lease):
+        await Author.objects.acreate(name="kept")
+        with pytest.raises(IntegrityError):
+            async with unit.atomic():
+                unit.add(Tag(name="queued in the block"))
+                await Tag.objects.acreate(name="undone")
+                await Author.objects.acreate(name="kept")
+        await Tag.objects.acreate(name="after")
+    await settle(lease.end(commit=True, before=unit.write))  # type: ignore[arg-type]
+    assert await lanes.call(lambda: [*Tag.objects.values_list("name", flat=True)]) == ["after"]
+    assert await lanes.call(Author.objects.count) == 1
+
+
+async def test_a_savepoint_is_closed_though_its_block_is_cancelled(lanes: LanePool) -> None:
+    lease = lanes.lease()
+    unit = Unit("default", lease=lease)
+    async with item(lease):
+        with anyio.move_on_after(0.05):
+            async with unit.atomic():
+                await Tag.objects.acreate(name="undone")
+                await anyio.sleep_forever()
+        await Tag.objects.acreate(name="after")
+    await end(lease)
+    assert await lanes.call(lambda: [*Tag.objects.values_list("name", flat=True)]) == ["after"]
+
+
+async def test_an_item_that_is_cancelled_while_it_makes_a_savepoint_is_rolled_back(lanes: LanePool) -> None:
+    """The savepoint is made after its maker has gone; its end is never called."""
+    entered, leave = threading.Event(), threading.Event()
+    lease = lanes.lease()
+    unit = Unit("default", lease=lease)
+
+    def hold() -> None:
+        Author.objects.create(name="gone")
+        entered.set()
+        leave.wait(10)
+
+    async with item(lease):
+        held = lease.submit(hold)
+        await anyio.to_thread.run_sync(entered.wait)
+        with anyio.move_on_after(0.01):
+            async with unit.atomic():
+                pytest.fail("it cannot be entered yet")
+    savepoint = lease.submit(transaction.atomic().__enter__)
+    ended = lease.end(commit=False)
+    leave.set()
+    assert ended is not None
+    await settle(ended)
+    assert held.done()
+    assert savepoint.done()
+    for number in range(4):
+        lease = lanes.lease()
+        async with item(lease):
+            await Author.objects.acreate(name=f"after {number}")
+        await end(lease)
+    assert await lanes.call(Author.objects.count) == 4
+
+
+@pytest.mark.parametrize("commit", [True, False])
+async def test_a_block_that_is_left_open_takes_its_item_along_and_no_other(lanes: LanePool, commit: bool) -> None:
+    lease = lanes.lease()
+    async with item(lease):
+        await Author.objects.acreate(name="gone")
+        await sync_to_async(transaction.atomic().__enter__)()
+        await Author.objects.acreate(name="gone too")
+    ended = lease.end(commit=commit)
+    assert ended is not None
+    if commit:
+        with pytest.raises(TransactionManagementError, match="still open"):
+            await settle(ended)
+    else:
+        await settle(ended)
+    lease = lanes.lease()
+    async with item(lease):
+        await Author.objects.acreate(name="after")
+    await end(lease)
+    assert await lanes.call(lambda: [*Author.objects.values_list("name", flat=True)]) == ["after"]
+
+
+async def test_a_durable_block_is_refused_in_an_item(lanes: LanePool) -> None:
+    def durable() -> None:
+        with transaction.atomic(durable=True):
+            pass
+
+    lease = lanes.lease()
+    async with item(lease):
+        with pytest.raises(RuntimeError, match="durable"):
+            await sync_to_async(durable)()
+    await end(lease, commit=False)
+
+
+async def test_a_plain_call_commits_by_itself(lanes: LanePool) -> None:
+    await lanes.call(Author.objects.create, name="a")
+    assert await lanes.call(Author.objects.count) == 1
+    with pytest.raises(LookupError):
+        await lanes.call({}.__getitem__, "missing")
+    assert lanes.taken == 0
+
+
+async def test_closed_lanes_say_so(transactional_db: None) -> None:
+    async with open_lanes("default", 1) as lanes:
+        await lanes.call(Author.objects.count)
+    with pytest.raises(RuntimeError, match="closed"):
+        await lanes.call(Author.objects.count)
+
+
+async def test_no_lanes_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        LanePool("default", 0, lambda: pytest.fail("no lane is needed"))
+
+
+async def test_no_thread_is_left_after_the_end(transactional_db: None) -> None:
+    async with open_lanes("default", 3) as lanes:
+        await asyncio.gather(*(lanes.call(Author.objects.count) for _ in range(9)))
+        named = [thread for thread in threading.enumerate() if thread.name == "async-commander-lane"]
+        assert len(named) == 3
+    for thread in named:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+async def test_sharing_is_not_needed_outside_of_a_transaction(lanes: LanePool) -> None:
+    assert await lanes.call(must_share, "default") is False
+    lease = lanes.lease()
+    async with item(lease):
+        assert await sync_to_async(must_share)("default") is True
+    await end(lease)
+
+
+async def test_no_connection_is_left_after_the_end(postgres: None, transactional_db: None) -> None:
+    before = await sync_to_async(sessions)()
+    async with open_lanes("default", 3) as lanes:
+        await asyncio.gather(*(lanes.call(Author.objects.count) for _ in range(9)))
+        assert await sync_to_async(sessions)() == before + 3
+    with anyio.fail_after(10):
+        while await sync_to_async(sessions)() > before:  # the server ends them in its own time
+            await anyio.sleep(0.01)
+    await sync_to_async(connections.close_all)()
+
+
+async def test_a_lane_keeps_its_connection_between_items(postgres: None, transactional_db: None) -> None:
+    async with open_lanes("default", 1) as lanes:
+        assert len({await lanes.call(backend) for _ in range(10)}) == 1
+
+
+async def test_a_connection_lost_in_an_item_fails_that_item_only(postgres: None, lanes: LanePool) -> None:
+    lease = lanes.lease()
+    async with item(lease):
+        pid = await sync_to_async(backend)()
+        await lanes.call(end_backend, pid)
+        with pytest.raises(Error):
+            await Author.objects.acount()
+    await end(lease, commit=False)
+    for _ in range(4):
+        lease = lanes.lease()
+        async with item(lease):
+            await Author.objects.acount()
+        await end(lease)
+
+
+async def test_a_connection_lost_while_it_rested_harms_nobody(
+    postgres: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rested, "REST_SECONDS", 0.0)
+    async with open_lanes("default", 1) as lanes:
+        await sync_to_async(end_backend)(await lanes.call(backend))
+        await sync_to_async(connections.close_all)()
+        lease = lanes.lease()
+        async with item(lease):
+            await Author.objects.acreate(name="a")
+        await end(lease)
+        assert lease.committed
+
+
+@pytest.mark.parametrize("lane_count", [2, 8])
+async def test_idle_lanes_leave_djangos_pool_to_others(
+    postgres: None, options: dict[str, Any], lane_count: int
+) -> None:
+    options["pool"] = {"min_size": 1, "max_size": 3, "timeout": 20}
+
+    async def one(number: int) -> None:
+        lease = lanes.lease()
+        async with item(lease):
+            await Author.objects.acreate(name=f"author {number}")
+        await end(lease)
+
+    async with open_lanes("default", lane_count) as lanes:
+        async with anyio.create_task_group() as group:
+            for number in range(40):
+                group.start_soon(one, number)
+        pool = connection.pool
+        assert pool.get_stats()["pool_available"] == pool.get_stats()["pool_size"]
+        assert await lanes.call(Author.objects.count) == 40
+        assert pool.get_stats()["pool_size"] <= 3

@@ -1,0 +1,298 @@
+"""Queued rows: parents first, equal keys merged, sorted, keys handed down, and put back after a rollback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import IntegrityError, connection, models, transaction
+from django.test.utils import CaptureQueriesContext, isolate_apps
+
+from async_commander.database.unit import Unit, write_units
+from tests.testapp.models import Author, Book, Node, Page, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.django_db
+
+
+def write(*units: Unit) -> None:
+    with transaction.atomic():
+        write_units(units)
+    for unit in units:
+        unit.forget()
+
+
+@pytest.fixture
+def unit() -> Unit:
+    return Unit("default")
+
+
+def test_parents_are_inserted_first_and_hand_down_their_keys(unit: Unit) -> None:
+    author = Author(name="a")
+    books = [Book(author=author, title=f"t{number}", isbn=str(number)) for number in range(3)]
+    unit.add(*books, author)
+    write(unit)
+    assert [book.author_id for book in books] == [author.pk] * 3
+    assert Book.objects.filter(author__name="a").count() == 3
+
+
+def test_keys_are_handed_down_between_units() -> None:
+    author = Author(name="a")
+    first, second = Unit("default"), Unit("default")
+    first.add(author)
+    second.add(Book(author=author, title="t", isbn="1"))
+    write(first, second)
+    assert Book.objects.get().author_id == author.pk
+
+
+def test_rows_of_one_table_that_refer_to_each_other_are_inserted_in_generations(unit: Unit) -> None:
+    root = Node(name="c")
+    child = Node(name="b", parent=root)
+    grandchild = Node(name="a", parent=child)
+    unit.add(grandchild, child, root)
+    write(unit)
+    assert Node.objects.get(name="a").parent.parent.name == "c"
+
+
+def test_a_circle_is_named(unit: Unit) -> None:
+    first, second = Node(name="a"), Node(name="b")
+    first.parent, second.parent = second, first
+    unit.add(first, second)
+    with pytest.raises(ValueError, match="circle"):
+        write(unit)
+
+
+def test_all_rows_of_a_kind_are_one_statement() -> None:
+    units = [Unit("default") for _ in range(20)]
+    for number, unit in enumerate(units):
+        unit.add(Page(url=str(number)))
+    with CaptureQueriesContext(connection) as queries:
+        write(*units)
+    assert len([query for query in queries if "INSERT" in query["sql"]]) == 1
+
+
+def test_rows_are_sorted_by_their_unique_key(unit: Unit) -> None:
+    pages = [Page(url=url) for url in "cab"]
+    unit.add(*pages)
+    write(unit)
+    assert list(Page.objects.order_by("pk").values_list("url", flat=True)) == ["a", "b", "c"]
+    assert [Page.objects.get(url=page.url).pk for page in pages] == [page.pk for page in pages]
+
+
+def test_an_object_that_many_units_add_is_inserted_once() -> None:
+    author = Author(name="shared")
+    units = [Unit("default") for _ in range(3)]
+    for number, unit in enumerate(units):
+        unit.add(author, Book(author=author, title="t", isbn=str(number)))
+    write(*units[:2])
+    write(units[2])
+    assert Author.objects.count() == 1
+    assert Book.objects.filter(author=author).count() == 3
+
+
+def test_upsert_inserts_or_overwrites_and_learns_the_key(unit: Unit) -> None:
+    old = Page.objects.create(url="old", title="before", body="before")
+    pages = [Page(url="old", title="after"), Page(url="new", title="fresh")]
+    unit.upsert(*pages, unique=["url"])
+    write(unit)
+    assert pages[0].pk == old.pk
+    assert pages[1].pk == Page.objects.get(url="new").pk
+    old.refresh_from_db()
+    assert (old.title, old.body) == ("after", "")
+
+
+def test_upsert_overwrites_only_what_is_named(unit: Unit) -> None:
+    Page.objects.create(url="a", title="before", body="before")
+    unit.upsert(Page(url="a", title="after", body="after"), unique=["url"], update=["title"])
+    write(unit)
+    assert Page.objects.values_list("title", "body").get() == ("after", "before")
+
+
+def test_upsert_that_overwrites_nothing_keeps_the_row_and_learns_its_key(unit: Unit) -> None:
+    old = Page.objects.create(url="a", title="before")
+    page, child = Page(url="a", title="after"), Page(url="b")
+    unit.upsert(page, child, unique=["url"], update=[])
+    write(unit)
+    assert page.pk == old.pk
+    old.refresh_from_db()
+    assert old.title == "before"
+
+
+def test_upsert_leaves_the_time_of_creation(unit: Unit) -> None:
+    author = Author.objects.create(name="a")
+    old = Book.objects.create(author=author, title="t", isbn="1")
+    unit.upsert(Book(author=author, title="new", isbn="1"), unique=["isbn"])
+    write(unit)
+    book = Book.objects.get()
+    assert (book.title, book.created) == ("new", old.created)
+
+
+def test_equal_keys_are_merged_the_last_wins_and_all_get_the_key() -> None:
+    units = [Unit("default") for _ in range(3)]
+    authors = [Author(name="same") for _ in units]
+    for number, unit in enumerate(units):
+        unit.upsert(authors[number], unique=["name"])
+        unit.upsert(Book(author=authors[number], title=str(number), isbn="same"), unique=["isbn"])
+    write(*units)
+    assert {author.pk for author in authors} == {Author.objects.get().pk}
+    assert all(not author._state.adding for author in authors)
+    assert Book.objects.get().title == "2"
+
+
+def test_upserts_of_one_key_with_different_fields_both_count() -> None:
+    first, second = Unit("default"), Unit("default")
+    first.upsert(Page(url="a", title="title"), unique=["url"], update=["title"])
+    second.upsert(Page(url="a", body="body"), unique=["url"], update=["body"])
+    write(first, second)
+    assert Page.objects.values_list("title", "body").get() == ("title", "body")
+
+
+def test_updates_come_after_inserts_and_the_last_of_a_row_wins(unit: Unit) -> None:
+    author = Author.objects.create(name="a")
+    book = Book.objects.create(author=author, title="t", isbn="1")
+    again, other = Book.objects.get(), Book.objects.get()
+    book.stock, again.stock, other.stock, other.title = 1, 2, 3, "other"
+    unit.update(book, fields=["stock"])
+    unit.update(other, fields=["stock", "title"])
+    unit.update(again, fields=["stock"])
+    write(unit)
+    book.refresh_from_db()
+    assert (book.stock, book.title) == (2, "other")
+
+
+def test_an_update_can_point_to_a_row_of_the_same_unit(unit: Unit) -> None:
+    book = Book.objects.create(author=Author.objects.create(name="a"), title="t", isbn="1")
+    book.author = Author(name="b")
+    unit.add(book.author)
+    unit.update(book, fields=["author"])
+    write(unit)
+    assert Book.objects.get().author.name == "b"
+
+
+def test_deletes_come_last_and_children_first(unit: Unit) -> None:
+    author = Author.objects.create(name="a")
+    book = Book.objects.create(author=author, title="t", isbn="1")
+    unit.delete(author)
+    unit.delete(book)
+    unit.add(Tag(name="x"))
+    with CaptureQueriesContext(connection) as queries:
+        write(unit)
+    deletes = [query["sql"] for query in queries if query["sql"].startswith("DELETE")]
+    assert "WHERE testapp_book.id IN" in deletes[0].translate({34: None, 96: None})
+    assert not Author.objects.exists()
+    assert not Book.objects.exists()
+
+
+def test_flushing_is_for_any_other_order(unit: Unit) -> None:
+    old = Page.objects.create(url="a", title="old")
+    with transaction.atomic():
+        unit.delete(old)
+        unit._flush()
+        unit.add(Page(url="a", title="new"))
+        unit.write()
+    assert Page.objects.get().title == "new"
+
+
+def test_counts_tell_what_was_queued(unit: Unit) -> None:
+    unit.add(Page(url="a"), Page(url="b"))
+    unit.upsert(Tag(name="t"), unique=["name"])
+    counts = {("add", "testapp.Page"): 2, ("upsert", "testapp.Tag"): 1}
+    assert unit.counts == counts
+    assert unit.has_rows
+    write(unit)
+    assert unit.counts == counts
+    assert not unit.has_rows
+
+
+def test_a_rollback_puts_the_objects_back() -> None:
+    author = Author(name="a")
+    book = Book(author=author, title="t", isbn="1")
+    before = [(obj.pk, obj._state.adding, obj._state.db) for obj in (author, book)]
+    unit = Unit("default")
+    unit.add(author, book)
+    with pytest.raises(LookupError), transaction.atomic():
+        unit.write()
+        assert book.author_id is not None
+        raise LookupError
+    unit.restore()
+    assert [(obj.pk, obj._state.adding, obj._state.db) for obj in (author, book)] == before
+    assert (book.author_id, book.author) == (None, author)
+    Author.objects.create(name="in between")  # takes the key on SQLite
+    write(unit)
+    assert Book.objects.get().author.name == "a"
+
+
+def test_a_flush_that_fails_drops_its_rows(unit: Unit) -> None:
+    Page.objects.create(url="taken")
+    page = Page(url="taken")
+    unit.add(Page(url="first"), page)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        unit._flush()
+    assert page.pk is None
+    assert not unit.has_rows
+
+
+@pytest.fixture
+def tables() -> Iterator[Any]:
+    """Models with keys of other kinds: made by the client, of several fields, referred to by another field."""
+    with isolate_apps("tests.testapp"):
+
+        class Shop(models.Model):
+            id = models.UUIDField(primary_key=True, default=__import__("uuid").uuid4)
+            code = models.CharField(max_length=10, unique=True)
+
+            class Meta:
+                app_label = "testapp"
+
+        class Price(models.Model):
+            shop = models.ForeignKey(Shop, on_delete=models.CASCADE)
+            by_code = models.ForeignKey(Shop, null=True, to_field="code", related_name="+", on_delete=models.CASCADE)
+            article = models.CharField(max_length=10, null=True)
+            amount = models.IntegerField(default=0)
+
+            class Meta:
+                app_label = "testapp"
+                constraints = [models.UniqueConstraint(fields=["shop", "article"], name="one_price")]
+
+        with connection.schema_editor() as editor:
+            editor.create_model(Shop)
+            editor.create_model(Price)
+        yield type("Tables", (), {"Shop": Shop, "Price": Price})
+        with connection.schema_editor() as editor:
+            editor.delete_model(Price)
+            editor.delete_model(Shop)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_upsert_learns_keys_that_the_database_did_not_make(unit: Unit, tables: Any) -> None:
+    old = tables.Shop.objects.create(code="a")
+    shop = tables.Shop(code="a")
+    assert shop.pk != old.pk
+    unit.upsert(shop, unique=["code"], update=[])
+    unit.upsert(tables.Price(shop=shop, article="x", amount=1), unique=["shop", "article"])
+    write(unit)
+    assert shop.pk == old.pk
+    assert tables.Price.objects.get().shop_id == old.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_keys_of_several_fields_are_merged_and_null_equals_nothing(unit: Unit, tables: Any) -> None:
+    shop = tables.Shop(code="a")
+    unit.add(shop)
+    for amount in range(3):
+        for article in ("x", None):
+            price = tables.Price(shop=shop, article=article, amount=amount)
+            unit.upsert(price, unique=["article", "shop"])
+    write(unit)
+    assert list(tables.Price.objects.filter(article="x").values_list("amount", flat=True)) == [2]
+    assert tables.Price.objects.filter(article=None).count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reference_to_another_field_is_handed_down(unit: Unit, tables: Any) -> None:
+    shop = tables.Shop(code="a")
+    unit.add(tables.Price(shop=shop, by_code=shop, article="x"), shop)
+    write(unit)
+    assert tables.Price.objects.get().by_code.code == "a"

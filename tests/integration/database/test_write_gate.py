@@ -1,0 +1,260 @@
+"""SQLite: who only reads never waits, who writes stands in a queue, and nobody keeps the lock."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import OperationalError, connection, connections
+from django.db.backends.signals import connection_created
+from django.db.backends.sqlite3.base import DatabaseWrapper
+
+from async_commander.database.gate import GateHeldTooLong, WriteGate, gate_of
+from async_commander.database.lanes import LanePool, open_lanes
+from async_commander.database.lease import item, settle
+from async_commander.database.unit import Unit
+from tests.testapp.models import Author, Book, Page, Tag
+
+if TYPE_CHECKING:
+    from .conftest import Owner
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("sqlite")]
+
+
+@pytest.fixture
+def gate(sqlite: None) -> WriteGate:
+    gate = gate_of(connection)
+    assert gate is not None
+    return gate
+
+
+async def test_reading_items_do_not_take_the_gate(lanes: LanePool, gate: WriteGate) -> None:
+    reader, writer = lanes.lease(), lanes.lease()
+    async with item(reader):
+        await Author.objects.acount()
+        assert not gate.held
+        async with item(writer):
+            await Author.objects.acreate(name="a")
+            assert gate.held
+            assert await lanes.call(Author.objects.count) == 0
+        await settle(writer.end(commit=True))  # type: ignore[arg-type]
+        assert not gate.held
+        assert await Author.objects.acount() == 1
+    await settle(reader.end(commit=True))  # type: ignore[arg-type]
+
+
+async def test_nothing_is_locked_though_nobody_waits_for_locks(options: dict[str, Any], owner: Owner) -> None:
+    options["timeout"] = 0
+
+    async def one(number: int) -> None:
+        unit = Unit("default", outcome=f"u{number}")
+        if number % 3:
+            unit.lease = lanes.lease()
+            async with item(unit.lease):
+                await Author.objects.acount()
+                author = await Author.objects.acreate(name=f"author {number}")
+                await anyio.sleep(0.001)
+                unit.add(Book(author=author, title="t", isbn=str(number)))
+        else:
+            unit.add(Page(url=str(number)))
+        writer.put(unit)
+
+    async with open_lanes("default", 8) as lanes, owner.writer(lanes) as writer:
+        async with anyio.create_task_group() as group:
+            for number in range(150):
+                group.start_soon(one, number)
+        await writer.drain()
+        assert owner.failed == {}
+        assert len(owner.done) == 150
+        assert await lanes.call(Tag.objects.count) == 150
+
+
+async def test_a_connection_elsewhere_that_passes_the_gate_is_not_locked(
+    options: dict[str, Any], gate: WriteGate
+) -> None:
+    options["timeout"] = 0
+
+    def beat() -> None:
+        for number in range(50):
+            with gate.passed(), gate.passed():
+                Tag.objects.create(name=f"beat {number}")
+        connections.close_all()
+
+    async def save(number: int) -> None:
+        lease = lanes.lease()
+        async with item(lease):
+            await Author.objects.acreate(name=f"a{number}")
+        await settle(lease.end(commit=True))  # type: ignore[arg-type]
+
+    async with open_lanes("default", 4) as lanes, anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, beat)
+        for number in range(50):
+            group.start_soon(save, number)
+    assert not gate.held
+    async with open_lanes("default", 1) as lanes:
+        assert await lanes.call(Tag.objects.count) == 50
+
+
+async def test_a_cancelled_item_leaves_the_queue_at_the_gate_at_once(lanes: LanePool, gate: WriteGate) -> None:
+    waiting = lanes.lease()
+    with gate.passed():
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+
+                async def cancel() -> None:
+                    while not gate.waiting:
+                        await anyio.sleep(0.001)
+                    scope.cancel()
+
+                group.start_soon(cancel)
+                async with item(waiting):
+                    await Author.objects.acreate(name="never")
+        ended = waiting.end(commit=False)
+        assert ended is not None
+        with anyio.fail_after(5):
+            await settle(ended)
+        assert gate.waiting == 0
+        assert lanes.taken == 0
+    assert await lanes.call(Author.objects.count) == 0
+
+
+async def test_an_item_that_keeps_the_gate_too_long_is_rolled_back(
+    transactional_db: None, gate: WriteGate, owner: Owner
+) -> None:
+    async with open_lanes("default", 4, gate_limit=0.1) as lanes, owner.writer(lanes) as writer:
+        unit = Unit("default", lease=lanes.lease(), outcome="slow")
+        assert unit.lease is not None
+        async with item(unit.lease):
+            await Author.objects.acreate(name="too early")
+            with anyio.fail_after(10):
+                await lanes.call(_pass, gate)  # waits until the lane gives the gate up by itself
+            with pytest.raises(GateHeldTooLong, match="write last"):
+                await Author.objects.acount()
+        writer.put(unit)
+        await writer.drain()
+        assert isinstance(owner.failed["slow"], GateHeldTooLong)
+        assert await lanes.call(Author.objects.count) == 0
+        assert lanes.taken == 0
+
+
+def _pass(gate: WriteGate) -> None:
+    with gate.passed():
+        pass
+
+
+async def test_an_item_within_the_limit_is_left_alone(transactional_db: None) -> None:
+    async with open_lanes("default", 1, gate_limit=30) as lanes:
+        lease = lanes.lease()
+        async with item(lease):
+            await Author.objects.acreate(name="a")
+            await anyio.sleep(0.02)
+            await Author.objects.acreate(name="b")
+        await settle(lease.end(commit=True))  # type: ignore[arg-type]
+        assert await lanes.call(Author.objects.count) == 2
+
+
+async def test_an_open_iterator_does_not_lock_the_item_out(options: dict[str, Any]) -> None:
+    options["timeout"] = 0
+    async with open_lanes("default", 2) as lanes:
+        await lanes.call(lambda: Tag.objects.bulk_create(Tag(name=str(number)) for number in range(300)))
+        reader, other = lanes.lease(), lanes.lease()
+        async with item(reader):
+            async for tag in Tag.objects.aiterator(chunk_size=10):
+                if tag.name == "5":
+                    async with item(other):
+                        await Author.objects.acreate(name="other")
+                    await settle(other.end(commit=True))  # type: ignore[arg-type]
+                    await Author.objects.acreate(name="own")
+        await settle(reader.end(commit=True))  # type: ignore[arg-type]
+        assert await lanes.call(Author.objects.count) == 2
+
+
+async def test_locked_by_another_process_is_waited_out_by_the_writer(options: dict[str, Any], owner: Owner) -> None:
+    options["timeout"] = 0
+    locked, go_on = threading.Event(), threading.Event()
+
+    def lock() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN IMMEDIATE")
+            locked.set()
+            go_on.wait(20)
+            cursor.execute("ROLLBACK")
+        connection.close()
+
+    async with open_lanes("default", 1) as lanes, owner.writer(lanes) as writer, anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, lock)
+        await anyio.to_thread.run_sync(locked.wait)
+        unit = Unit("default", outcome="u")
+        unit.add(Page(url="u"))
+        writer.put(unit)
+        await anyio.sleep(0.2)
+        assert owner.settled == []
+        go_on.set()
+        await writer.drain()
+        assert owner.done == ["u"]
+
+
+async def test_a_backend_that_begins_past_the_wrappers_passes_the_gate_first(
+    transactional_db: None, gate: WriteGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        DatabaseWrapper,
+        "_start_transaction_under_autocommit",
+        lambda wrapper: wrapper.connection.execute("BEGIN IMMEDIATE"),
+    )
+    async with open_lanes("default", 1) as lanes:
+        lease = lanes.lease()
+        async with item(lease):
+            await Author.objects.acount()
+            assert gate.held
+            await Author.objects.acreate(name="a")
+        await settle(lease.end(commit=True))  # type: ignore[arg-type]
+        assert not gate.held
+        assert await lanes.call(Author.objects.count) == 1
+
+
+async def test_statements_at_the_opening_of_a_connection_are_not_lost(transactional_db: None) -> None:
+    def tune(connection: DatabaseWrapper, **_: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA cache_size = -1234")
+
+    def cache_size() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA cache_size")
+            return int(cursor.fetchone()[0])
+
+    connection_created.connect(tune)
+    try:
+        async with open_lanes("default", 1) as lanes:
+            lease = lanes.lease()
+            async with item(lease):
+                assert await sync_to_async(cache_size)() == -1234
+            await settle(lease.end(commit=True))  # type: ignore[arg-type]
+    finally:
+        connection_created.disconnect(tune)
+
+
+async def test_a_locked_database_fails_an_item_as_an_operational_error(options: dict[str, Any]) -> None:
+    options["timeout"] = 0
+    async with open_lanes("default", 2) as lanes:
+        blocker, lease = threading.Event(), lanes.lease()
+        locked = threading.Event()
+
+        def lock() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("BEGIN IMMEDIATE")
+                locked.set()
+                blocker.wait(20)
+                cursor.execute("ROLLBACK")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(lanes.call, lock)
+            await anyio.to_thread.run_sync(locked.wait)
+            async with item(lease):
+                with pytest.raises(OperationalError):
+                    await Author.objects.acreate(name="a")
+            await settle(lease.end(commit=False))  # type: ignore[arg-type]
+            blocker.set()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from async_commander.downloads.errors import BodyTooLarge
+from async_commander.engine.pace import Pace, pace_key_held
+
+if TYPE_CHECKING:
+    from .conftest import OpenClient
+    from .hostile import HostileServer
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_host_is_given_no_more_than_its_share(server: HostileServer, small_client: OpenClient) -> None:
+    async with small_client(pace=Pace(per_key=2, per_second=None)) as client:
+        await asyncio.gather(*(client.get(server.url("/pause")) for _ in range(20)))
+    assert server.busiest == 2
+    assert len(server.seen) == 20
+
+
+async def test_a_turn_lasts_until_the_body_is_closed(server: HostileServer, small_client: OpenClient) -> None:
+    pace = Pace(per_key=1, per_second=None)
+    async with small_client(pace=pace) as client:
+        async with client.stream("GET", server.url("/endless")):
+            assert pace.reserve("127.0.0.1") > 0
+        assert pace.reserve("127.0.0.1") == 0
+
+
+@pytest.mark.parametrize("path", ["/reset", "/bomb", "/short", "/declared", "/loop", "/plain"])
+async def test_a_turn_comes_back_whatever_happens(server: HostileServer, small_client: OpenClient, path: str) -> None:
+    pace = Pace(per_key=1, per_second=None)
+    async with small_client(pace=pace) as client:
+        for _ in range(2):
+            with contextlib.suppress(httpx.HTTPError, BodyTooLarge):
+                await client.get(server.url(path))
+        assert pace.reserve("127.0.0.1") == 0
+
+
+async def test_a_turn_that_is_held_already_is_not_taken_again(server: HostileServer, small_client: OpenClient) -> None:
+    pace = Pace(per_key=1, per_second=None)
+    assert pace.reserve("127.0.0.1") == 0
+    token = pace_key_held.set("127.0.0.1")
+    try:
+        async with small_client(pace=pace, deadline=1.0) as client:
+            assert (await client.get(server.url("/plain"))).text == "hello"
+    finally:
+        pace_key_held.reset(token)
+    pace.release("127.0.0.1")
+
+
+async def test_waiting_for_a_turn_does_not_use_up_the_deadline(server: HostileServer, small_client: OpenClient) -> None:
+    pace = Pace(per_key=1, per_second=None)
+    assert pace.reserve("127.0.0.1") == 0
+    async with small_client(pace=pace, deadline=0.2) as client, asyncio.TaskGroup() as group:
+        waiting = group.create_task(client.get(server.url("/plain")))
+        await asyncio.sleep(0.4)
+        assert not waiting.done()
+        pace.release("127.0.0.1")
+        assert (await waiting).text == "hello"
+
+
+@pytest.mark.parametrize("code", [429, 503])
+async def test_a_host_that_asks_for_time_gets_it(server: HostileServer, small_client: OpenClient, code: int) -> None:
+    pace, told = Pace(per_key=None, per_second=None), []
+    async with small_client(pace=pace, on_retry_after=lambda host, seconds: told.append((host, seconds))) as client:
+        response = await client.get(server.url(f"/status?code={code}&after=30"))
+    assert response.status_code == code
+    assert told == [("127.0.0.1", 30.0)]
+    assert 25 < pace.reserve("127.0.0.1") <= 30
+
+
+async def test_a_date_is_understood_and_long_times_are_capped(server: HostileServer, small_client: OpenClient) -> None:
+    told: list[float] = []
+    async with small_client(on_retry_after=lambda _, seconds: told.append(seconds), retry_after_cap=100.0) as client:
+        for after in (formatdate(time.time() + 50, usegmt=True), "86400", "soon", formatdate(0, usegmt=True)):
+            await client.get(server.url("/status"), params={"code": 503, "after": after})
+    assert 45 < told[0] <= 50
+    assert told[1:] == [100.0, 0.0]

@@ -1,0 +1,144 @@
+"""Who owns a run, told apart by host, boot, process and its start; and the fence before each commit."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+import async_commander as ac
+from async_commander.exceptions import RunFenced
+from async_commander.history.lease import Tenure, fence, release, renew, take_over
+from async_commander.history.ownership import NOBODY, Owner, this_process
+from async_commander.history.runs import sweep
+from async_commander.models import Lease, Run, RunItem
+from tests.integration.runner.ledger import end_without_a_word, give_lease
+from tests.testapp.models import Effect, Tag
+
+
+def test_this_process_is_not_gone() -> None:
+    assert this_process().is_gone() is False
+    assert this_process().pid == os.getpid()
+
+
+def test_nobody_is_gone() -> None:
+    assert NOBODY.is_gone()
+
+
+@pytest.mark.parametrize(
+    ("changes", "gone"),
+    [
+        ({"pid": 2**22 + 1}, True),
+        ({"process_start": 1}, True),
+        ({"boot_id": "another boot"}, True),
+        ({"host": "elsewhere", "pid": 2**22 + 1}, False),
+        ({"host": "elsewhere", "boot_id": "another boot"}, False),
+    ],
+)
+def test_an_owner_is_gone_where_that_is_sure(changes: dict[str, Any], gone: bool) -> None:
+    assert replace(this_process(), **changes).is_gone() is gone
+
+
+def test_a_zombie_is_gone() -> None:
+    child = os.posix_spawn("/bin/true", ["/bin/true"], {})
+    try:
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        assert Owner(this_process().host, this_process().boot_id, child, None).is_gone()
+    finally:
+        os.waitpid(child, 0)
+
+
+@pytest.fixture
+def tenure(db: None) -> Tenure:
+    run = Run.objects.create(command="x", identity="x", status="running", expires=timezone.now() + timedelta(hours=1))
+    Lease.objects.create(name=f"run:{run.pk}", epoch=1)
+    return Tenure("default", run.pk, 1)
+
+
+def test_the_fence_holds_for_the_epoch_only(tenure: Tenure) -> None:
+    with transaction.atomic():
+        fence(tenure)
+    take_over("default", tenure.run_id)
+    with transaction.atomic(), pytest.raises(RunFenced, match=r"was taken over while this process \(epoch 1\)"):
+        fence(tenure)
+
+
+def test_a_lost_lease_is_not_renewed_and_not_released(tenure: Tenure) -> None:
+    assert renew(tenure, 30).held
+    take_over("default", tenure.run_id)
+    assert not renew(tenure, 30).held
+    with pytest.raises(RunFenced):
+        release(tenure)
+
+
+def test_a_lease_is_not_renewed_once_the_run_has_ended(tenure: Tenure) -> None:
+    Run.objects.update(status="crashed")
+    assert not renew(tenure, 30).held
+
+
+def test_each_take_over_fences_the_one_before(tenure: Tenure) -> None:
+    first, second = take_over("default", tenure.run_id), take_over("default", tenure.run_id)
+    assert (first.epoch, second.epoch) == (2, 3)
+    with transaction.atomic():
+        fence(second)
+        with pytest.raises(RunFenced):
+            fence(first)
+
+
+def test_a_sweep_marks_dead_runs_only(run_on_lanes: Any) -> None:
+    dead, alive = run_on_lanes("pages", count=1), run_on_lanes("pages", count=0)
+    end_without_a_word(dead.run_id)
+    end_without_a_word(alive.run_id)
+    give_lease(alive.run_id)
+    sweep("default")
+    assert Run.objects.get(pk=dead.run_id).status == "crashed"
+    assert Run.objects.get(pk=alive.run_id).status == "running"
+
+
+def test_a_run_that_is_taken_over_writes_nothing_more(run_on_lanes: Any) -> None:
+    """And leaves the row to the new owner."""
+
+    class Command(ac.IterateDownloadCommand[str, str]):
+        limits = ac.Limits(threads=1, batch_size=1)
+
+        async def iterate(self):
+            return list("abcdef")
+
+        async def download(self, item: str) -> str:
+            if item == "c":
+                await Lease.objects.aupdate(epoch=2, pid=1)
+            return item
+
+        async def parse_and_save(self, item: str, payload: str) -> None:
+            self.db.add(Effect(key=item))
+
+        async def cleanup(self) -> None:
+            await Tag.objects.acreate(name="must not be")
+
+    with pytest.raises(ac.RunLocked, match="was taken over"):
+        run_on_lanes(Command())
+    run = Run.objects.get()
+    assert (run.status, run.accounts) == ("running", True)
+    assert sorted(Effect.objects.values_list("key", flat=True)) == ["a", "b"]
+    assert RunItem.objects.filter(state="done").count() == 2
+    assert not Tag.objects.exists()
+
+
+def test_the_heartbeat_prolongs_the_lease(run_on_lanes: Any) -> None:
+    import anyio
+
+    class Command(ac.AsyncCommand):
+        async def handle(self) -> bool:
+            first = self.record.expires
+            assert first is not None
+            with anyio.fail_after(10):
+                while (await Run.objects.aget()).expires == first:
+                    await anyio.sleep(0.01)
+            return True
+
+    assert run_on_lanes(Command(), lease_seconds=0.4).value is True

@@ -1,0 +1,96 @@
+"""The house rules: what the front door promises, and what no room may contain."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import async_commander
+
+ROOT = Path(async_commander.__file__).parent
+REPOSITORY = ROOT.parent
+SOURCES = sorted(path for path in ROOT.rglob("*.py") if "migrations" not in path.parts)
+POOL_FILES = {"payload.py", "child.py", "childlink.py"}
+"""The process pool speaks pickle to its own children, over pipes that nobody else has."""
+
+
+def test_the_front_door_loads_no_models_and_no_client() -> None:
+    heavy = ("django.db", "httpx", "aiohttp", "rich", "async_commander.models")
+    code = f"import sys, async_commander; print([name for name in {heavy} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", async_commander.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(async_commander, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        async_commander.nothing  # noqa: B018
+
+
+def test_what_type_checkers_see_is_what_there_is() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    seen = {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("async_commander")
+        for alias in node.names
+    }
+    assert seen == set(async_commander.__all__)
+
+
+def test_room_doors_are_empty() -> None:
+    doors = [path for path in ROOT.rglob("__init__.py") if path.parent != ROOT]
+    assert [path for path in doors if path.read_text().strip()] == []
+
+
+def test_no_room_is_a_lumber_room() -> None:
+    lumber = {"utils", "util", "helpers", "helper", "common", "misc", "core"}
+    assert [path for path in SOURCES if path.stem in lumber or lumber & set(path.relative_to(ROOT).parts)] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_evaluated_and_nothing_is_unpickled(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    }
+    forbidden = {"marshal", "shelve", "jsonpickle", "yaml", "dill"} | (set() if path.name in POOL_FILES else {"pickle"})
+    assert imported & forbidden == set()
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert called & {"eval", "exec", "input"} == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_task_is_born_in_a_task_group(path: Path) -> None:
+    if path.relative_to(ROOT) == Path("runner/doors.py"):  # says itself why it is the exception
+        return
+    assert not re.search(r"\b(create_task|ensure_future)\(", path.read_text())
+
+
+def test_links_in_the_pages_lead_somewhere() -> None:
+    pages = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    broken = [
+        f"{page.name}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_python_in_the_pages_is_python() -> None:
+    for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            compile(block, page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

@@ -1,0 +1,205 @@
+"""What type checkers must see in commands as authors write them: `ac.` in the ways the documentation shows.
+
+Every line with a comment that says wrong must be reported by mypy and by pyright, and no other line by either:
+test_typing.py reads this file.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, assert_type
+
+import httpx
+
+import async_commander as ac
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True)
+class Site:
+    url: str
+
+
+def title_of(text: str, length: int) -> str:
+    return text[:length]
+
+
+class Fetch(ac.IterateDownloadCommand[Site, str]):
+    """Hooks as `async def`, arguments of every spelling, class attributes without annotations."""
+
+    domain: str
+    since: date | None = None
+    colour: Colour = Colour.RED
+    mode: Literal["fast", "slow"] = "fast"
+    tags: list[str] = []
+    api_token: Annotated[str, ac.Option(secret=True, env="API_TOKEN")] = ""
+    pages: ClassVar[int] = 3
+
+    limits = ac.Limits(threads=50, processes=2)
+    retry = ac.Retry(attempts=4)
+    run_once = True
+    help = "Fetch them all."
+    option_defaults = {"yes": True}
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        self.seen = 0
+        yield
+
+    async def iterate(self) -> list[Site]:
+        return [Site(self.domain)]
+
+    async def download(self, site: Site) -> str:
+        response = await self.http.get(site.url)
+        assert_type(response, httpx.Response)
+        return response.text
+
+    async def parse_and_save(self, site: Site, html: str) -> None:
+        assert_type(await self.cpu(title_of, html, 80), str)
+        await self.cpu(title_of, html, "80")  # wrong: the pool checks what it is given
+        self.follow(Site(url="https://example.org/"))
+        self.follow("https://example.org/")  # wrong: another kind of item
+        self.log.info("%s of %s", self.seen, self.since)
+
+    async def cleanup(self, result: ac.RunResult) -> None:
+        self.log.info("%s", result.status)
+
+    def item_key(self, site: Site) -> str:
+        return site.url
+
+    def throttle_key(self, site: Site) -> str | None:
+        return super().throttle_key(site)
+
+    def should_retry(self, error: Exception) -> bool:
+        return isinstance(error, OSError) or super().should_retry(error)
+
+    async def committed(self, site: Site) -> None:
+        self.seen += 1
+
+    async def total(self) -> int:
+        return 1
+
+    def http_client(self) -> AbstractAsyncContextManager[Any]:
+        return super().http_client()
+
+
+class Dated(ac.AsyncCommand):
+    """A base that only brings arguments."""
+
+    since: date | None = None
+
+
+class Plain(Dated, ac.IterateDownloadCommand[str, bytes]):
+    """Hooks as plain `def`, an argument from a base."""
+
+    folder: Path
+
+    def iterate(self) -> Iterator[str]:
+        yield "https://example.org/"
+
+    def download(self, url: str) -> bytes:
+        return url.encode()
+
+    def parse_and_save(self, url: str, content: bytes) -> None:
+        print(url, content, self.since)
+
+    def cleanup(self) -> None:
+        print("done")
+
+
+class Feed(ac.DownloadIterateCommand[str, dict[str, str]]):
+    """The other shape, with an async generator."""
+
+    async def download(self) -> str:
+        return (await self.http.get("https://example.org/")).text
+
+    async def iterate(self, text: str) -> AsyncIterator[dict[str, str]]:
+        for line in text.splitlines():
+            yield {"line": line}
+
+    async def parse_and_save(self, row: dict[str, str]) -> None:
+        print(row["line"])
+
+
+class Count(ac.AsyncCommand):
+    """The shape without items."""
+
+    file: Path
+    minimum: int = 3
+
+    async def handle(self) -> int:
+        self.progress(1, 2)
+        return len(self.file.read_text().split())
+
+
+class Untyped(ac.IterateDownloadCommand[Site, str]):
+    """Hooks without annotations, as most people begin."""
+
+    limits = ac.Limits(threads=5)
+
+    async def iterate(self):  # type: ignore[no-untyped-def]
+        yield Site("https://example.org/")
+
+    async def download(self, site):  # type: ignore[no-untyped-def]
+        response = await self.http.get(site.url)
+        return response.raise_for_status().text
+
+    async def parse_and_save(self, site, html):  # type: ignore[no-untyped-def]
+        print(site, html)
+
+
+class Unfinished(ac.IterateDownloadCommand[str, str]):
+    """A hook is missing."""
+
+    async def iterate(self) -> list[str]:
+        return []
+
+    async def download(self, url: str) -> str:
+        return url
+
+
+class WrongPayload(ac.IterateDownloadCommand[str, str]):
+    """A hook returns another kind of payload than the shape says."""
+
+    async def iterate(self) -> list[str]:
+        return []
+
+    async def download(self, url: str) -> int:  # wrong: the payload is a str
+        return len(url)
+
+    async def parse_and_save(self, url: str, html: str) -> None: ...
+
+
+Fetch(domain="example.org")
+Fetch(domain="example.org", since=date(2026, 1, 31), colour=Colour.BLUE, mode="slow", tags=["a"], api_token="t")
+Plain(folder=Path(), since=None)
+Count(file=Path("notes.txt"), minimum=5)
+Feed()
+Untyped()
+
+Fetch()  # wrong: an argument is missing
+Fetch(domian="example.org")  # wrong: an argument is misspelt
+Fetch(domain="example.org", sinse=None)  # wrong: an option is misspelt
+Fetch(domain=3)  # wrong: a value of a wrong type
+Fetch(domain="example.org", mode="fat")  # wrong: a value that is not among the choices
+Fetch("example.org")  # wrong: arguments are given by name
+Fetch(domain="example.org", limits=ac.Limits())  # wrong: a class attribute is no argument
+Fetch(domain="example.org", pages=3)  # wrong: a ClassVar is no argument
+Plain(since=None)  # wrong: an argument is missing, beside one of a base
+Count(minimum=5)  # wrong: an argument is missing
+Unfinished()  # wrong: a hook is missing
+ac.Limits(thread=50)  # wrong: a bound is misspelt
+
+assert_type(Fetch(domain="").since, date | None)
+assert_type(Fetch(domain="").parameters, dict[str, Any])

@@ -1,0 +1,202 @@
+"""Annotated attributes become arguments: which do, what they accept, and what is said about those that cannot."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pytest
+
+import async_commander as ac
+from async_commander.command.arguments import arguments_of, complete, is_secret, to_json
+from async_commander.exceptions import InvalidCommand
+
+
+class Plain(ac.AsyncCommand):
+    domain: str
+    since: date | None = None
+    tags: list[str] = []
+    _private: int = 1
+    shared: ClassVar[int] = 2
+    quoted: "ClassVar[Unknown]" = 3  # noqa: F821, UP037  # never evaluated
+    unannotated = 4
+
+    async def handle(self) -> None: ...
+
+
+def make(**namespace: Any) -> type[ac.AsyncCommand]:
+    """A command class with these annotations and defaults: `name=(type,)` or `name=(type, default)`."""
+    annotations = {name: value[0] for name, value in namespace.items()}
+    defaults = {name: value[1] for name, value in namespace.items() if len(value) > 1}
+
+    async def handle(self: Any) -> None: ...
+
+    return type("Command", (ac.AsyncCommand,), {"__annotations__": annotations, "handle": handle, **defaults})
+
+
+def test_public_annotated_attributes_are_arguments_and_nothing_else_is() -> None:
+    assert list(arguments_of(Plain)) == ["domain", "since", "tags"]
+
+
+def test_an_attribute_without_default_is_required_and_positional() -> None:
+    assert arguments_of(Plain)["domain"].positional
+    assert not arguments_of(Plain)["since"].positional
+
+
+def test_values_are_converted_from_text() -> None:
+    command = Plain(domain="x", since="2026-01-31")  # type: ignore[arg-type]
+
+    assert command.since == date(2026, 1, 31)
+
+
+def test_a_missing_argument_is_a_type_error_that_names_it() -> None:
+    with pytest.raises(TypeError, match=r"Plain\(\) missing 1 required argument: 'domain'"):
+        Plain()  # type: ignore[call-arg]
+
+
+def test_an_unknown_argument_is_a_type_error_with_a_suggestion() -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'domian'. Did you mean 'domain'\?"):
+        Plain(domian="x")  # type: ignore[call-arg]
+
+
+def test_an_unknown_argument_like_no_other_lists_those_that_exist() -> None:
+    with pytest.raises(TypeError, match=r"'zzz'. Known: domain, since, tags\."):
+        Plain(domain="x", zzz=1)  # type: ignore[call-arg]
+
+
+def test_a_value_that_does_not_fit_says_found_and_allowed() -> None:
+    with pytest.raises(
+        InvalidCommand, match=r"argument 'since': found 'soon', allowed: a date like 2026-01-31 or None"
+    ):
+        Plain(domain="x", since="soon")  # type: ignore[arg-type]
+
+
+def test_a_list_default_is_not_shared_between_instances() -> None:
+    Plain(domain="a").tags.append("x")
+
+    assert Plain(domain="b").tags == []
+
+
+def test_a_default_that_does_not_fit_is_found_at_first_use_of_the_class() -> None:
+    with pytest.raises(
+        InvalidCommand, match="the default of 'size' does not fit: found 'big', allowed: a whole number"
+    ):
+        arguments_of(make(size=(int, "big")))
+
+
+def test_none_for_a_type_without_none_names_the_remedy() -> None:
+    with pytest.raises(InvalidCommand, match=r"Write `since: date \| None = None`"):
+        arguments_of(make(since=(date, None)))
+
+
+@pytest.mark.parametrize("name", ["threads", "dry_run", "verbosity", "settings", "color"])
+def test_a_name_of_a_shared_option_is_refused(name: str) -> None:
+    with pytest.raises(InvalidCommand, match=f"'{name}' is a shared option"):
+        arguments_of(make(**{name: (str, "")}))
+
+
+@pytest.mark.parametrize("name", ["http", "handle", "help", "limits", "parameters"])
+def test_a_name_of_the_base_class_is_refused_with_the_remedy(name: str) -> None:
+    with pytest.raises(InvalidCommand, match=f"'{name}' is an attribute of every command.*without annotation"):
+        arguments_of(make(**{name: (str, "")}))
+
+
+def test_names_that_only_another_shape_uses_are_free() -> None:
+    assert list(arguments_of(make(total=(int, 1)))) == ["total"]
+
+
+def test_an_unsupported_type_lists_the_supported_ones() -> None:
+    with pytest.raises(
+        InvalidCommand, match=r"'where' cannot be an argument's: found dict\[str, int\], allowed: str, int"
+    ):
+        arguments_of(make(where=(dict[str, int],)))
+
+
+@pytest.mark.parametrize("short", ["f", "--f", "-ff", "-h", "-v", "-1"])
+def test_a_bad_short_option_is_refused(short: str) -> None:
+    with pytest.raises(InvalidCommand, match="short="):
+        arguments_of(make(file=(Annotated[Path, ac.Option(short=short)],)))
+
+
+@pytest.mark.parametrize("choices", [[], "abc"])
+def test_choices_must_be_a_list_of_values(choices: Any) -> None:
+    with pytest.raises(InvalidCommand, match="choices="):
+        arguments_of(make(size=(Annotated[str, ac.Option(choices=choices)],)))
+
+
+def test_a_choice_must_be_of_the_arguments_type() -> None:
+    with pytest.raises(InvalidCommand, match="a choice of 'size' does not fit"):
+        arguments_of(make(size=(Annotated[int, ac.Option(choices=["big"])],)))
+
+
+def test_only_choices_are_accepted_in_lists_too() -> None:
+    cls = make(
+        size=(Annotated[int, ac.Option(choices=[1, 2])], 1), sizes=(Annotated[list[int], ac.Option(choices=[1])], [])
+    )
+
+    assert cls(size="2", sizes=[1]).size == 2  # type: ignore[call-arg, attr-defined]
+    with pytest.raises(InvalidCommand, match="found 3, allowed: 1, 2"):
+        cls(size=3)  # type: ignore[call-arg]
+    with pytest.raises(InvalidCommand, match="found 2, allowed: 1"):
+        cls(sizes=[1, 2])  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"), [("api_token", True), ("author", False), ("keyboard", False), ("key", True)]
+)
+def test_a_word_of_the_name_makes_a_secret(name: str, secret: bool) -> None:
+    assert is_secret(arguments_of(make(**{name: (str, "")}))[name]) is secret
+
+
+def test_secret_false_opts_out() -> None:
+    argument = arguments_of(make(sort_key=(Annotated[str, ac.Option(secret=False)],)))["sort_key"]
+
+    assert not is_secret(argument)
+    assert argument.positional
+
+
+def test_a_secret_is_an_option_outside_the_identity() -> None:
+    cls = make(site=(str,), pin=(Annotated[int, ac.Option(secret=True)],))
+    command = cls(site="x", pin=1234)  # type: ignore[call-arg]
+
+    assert command.parameters == {"site": "x"}
+    assert command.options == {"pin": 1234}
+    assert not arguments_of(cls)["pin"].positional
+    assert to_json(cls, {"site": "x", "pin": 1234}) == {"site": "x"}
+    assert "1234" not in repr(command)
+
+
+def test_the_value_of_a_secret_is_in_no_message() -> None:
+    cls = make(pin=(Annotated[int, ac.Option(secret=True)],))
+
+    with pytest.raises(InvalidCommand, match=r"found \*+, allowed: a whole number") as caught:
+        cls(pin="hunter2")  # type: ignore[call-arg]
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_identity_false_makes_an_option() -> None:
+    command = make(page=(Annotated[int, ac.Option(identity=False)], 1))(page=7)  # type: ignore[call-arg]
+
+    assert command.parameters == {}
+    assert command.options == {"page": 7}
+
+
+def test_the_environment_gives_what_the_call_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = make(
+        size=(Annotated[int, ac.Option(env="A_SIZE")],), sizes=(Annotated[list[int], ac.Option(env="SIZES")], [])
+    )
+    monkeypatch.setenv("A_SIZE", "7")
+    monkeypatch.setenv("SIZES", "1, 2")
+
+    assert complete(cls, {}) == {"size": 7, "sizes": [1, 2]}
+    assert complete(cls, {"size": 8, "sizes": []}) == {"size": 8, "sizes": []}
+
+
+def test_values_survive_json() -> None:
+    command = Plain(domain="x", since=date(2026, 1, 31), tags=["a"])
+    stored = to_json(Plain, command.parameters)
+
+    assert stored == {"domain": "x", "since": "2026-01-31", "tags": ["a"]}
+    assert Plain(**stored).parameters == command.parameters

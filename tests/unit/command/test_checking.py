@@ -1,0 +1,77 @@
+"""A class that cannot be used as it is written is refused when it is used, with the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import async_commander as ac
+from async_commander.exceptions import InvalidCommand
+
+
+def made(**attributes: Any) -> type[ac.AsyncCommand]:
+    async def handle(self: Any) -> None: ...
+
+    return type("Command", (ac.AsyncCommand,), {"handle": handle, **attributes})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("limits", {"threads": 5}, r"ac\.Limits\(…\)"),
+        ("retry", 3, r"ac\.Retry\(…\)"),
+        ("run_once", "yes", "True or False"),
+        ("keep_history", None, "True or False"),
+        ("help", None, "a text"),
+        ("dependencies", "other", "a list"),
+        ("option_defaults", ["delete"], "a dict"),
+        ("requires_system_checks", "models", '"__all__" or a list of tags'),
+    ],
+)
+def test_class_attributes_of_a_wrong_type_are_named(name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(InvalidCommand, match=rf"Command: {name} is .*; allowed: {allowed}"):
+        made(**{name: value})()
+
+
+def test_defaults_for_options_that_do_not_exist_are_named() -> None:
+    with pytest.raises(
+        InvalidCommand, match="option_defaults names 'thread', which does not exist; did you mean 'threads'"
+    ):
+        made(option_defaults={"thread": 3})()
+
+
+@pytest.mark.parametrize("name", ["delete", "dry_run", "detach", "shards"])
+def test_defaults_for_options_that_are_to_come_are_refused(name: str) -> None:
+    with pytest.raises(
+        InvalidCommand, match=f"option_defaults names '{name}', which this release does not act on yet; leave it out"
+    ):
+        made(option_defaults={name: True})()
+
+
+def test_test_parameters_must_be_arguments() -> None:
+    with pytest.raises(InvalidCommand, match="test_parameters names 'domain', which does not exist; allowed: none"):
+        made(test_parameters={"domain": "x"})()
+
+
+def test_right_attributes_pass() -> None:
+    made(
+        limits=ac.Limits(threads=5), option_defaults={"yes": True}, requires_system_checks=["models"], keep_values=True
+    )()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("run_once", True),
+        ("dependencies", [("other", {})]),
+        ("always_on", True),
+        ("single_instance", True),
+        ("deletes", True),
+        ("provenance", True),
+        ("keep_history", False),
+    ],
+)
+def test_a_promise_that_this_release_does_not_keep_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidCommand, match=rf"{name} is .*, which this release does not act on yet"):
+        made(**{name: value})()

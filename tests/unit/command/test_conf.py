@@ -1,0 +1,80 @@
+"""ASYNC_COMMANDER: defaults, what may be set, and what is said about the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from async_commander.conf import KeepDays, Settings, get_settings
+
+
+def configured(value: Any) -> Settings:
+    with override_settings(ASYNC_COMMANDER=value):
+        return get_settings()
+
+
+def test_nothing_needs_to_be_set() -> None:
+    with override_settings(ASYNC_COMMANDER={}):
+        from django.conf import settings
+
+        del settings.ASYNC_COMMANDER
+        assert get_settings() == Settings() == configured({})
+
+
+def test_every_key_is_read() -> None:
+    found = configured(
+        {
+            "LIMITS": {"threads": 5},
+            "COMMAND_PACKAGES": ["jobs.commands"],
+            "CACHE": "default",
+            "INTERNAL_HOSTS": ["localhost", "10.0.0.0/8"],
+            "KEEP_DAYS": {"logs": 7, "runs": None},
+            "ENGINE": "celery",
+        }
+    )
+
+    assert dict(found.limits) == {"threads": 5}
+    assert found.command_packages == ("jobs.commands",)
+    assert found.cache == "default"
+    assert found.internal_hosts == ("localhost", "10.0.0.0/8")
+    assert found.keep_days == KeepDays(logs=7, items=30, runs=None)
+    assert found.engine == "celery"
+
+
+def test_overridden_settings_are_followed_and_forgotten() -> None:
+    before = get_settings()
+
+    assert configured({"ENGINE": "celery"}).engine == "celery"
+    assert get_settings() == before
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (5, "ASYNC_COMMANDER is 5; allowed: a dict"),
+        ({"LIMIT": {}}, "no key 'LIMIT'; did you mean 'LIMITS'?"),
+        ({"limits": {}}, "no key 'limits'; did you mean 'LIMITS'?"),
+        ({"zzz": 1}, "no key 'zzz'; allowed: LIMITS, COMMAND_PACKAGES"),
+        ({"LIMITS": 5}, r"ASYNC_COMMANDER\['LIMITS'\] is 5; allowed: a dict"),
+        ({"COMMAND_PACKAGES": "jobs"}, "is 'jobs'; allowed: a list of texts"),
+        ({"INTERNAL_HOSTS": [1]}, "allowed: a list of texts"),
+        ({"CACHE": "pages"}, "STORAGES has no such alias; allowed: default, staticfiles"),
+        ({"ENGINE": 5}, "allowed: a text, or None"),
+        ({"KEEP_DAYS": 30}, "allowed: a dict like"),
+        ({"KEEP_DAYS": {"log": 3}}, "it has no key 'log'; "),
+        ({"KEEP_DAYS": {"logs": 0}}, "'logs' is 0; allowed: days, at least 1"),
+    ],
+)
+def test_wrong_settings_are_named_with_the_remedy(value: Any, message: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=message):
+        configured(value)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        get_settings().engine = "x"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        configured({"LIMITS": {}}).limits["threads"] = 5  # type: ignore[index]

@@ -1,0 +1,216 @@
+"""Arguments on the command line: positions, options, flags, both spellings, help and errors."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from datetime import date
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+
+import async_commander as ac
+from async_commander.command.parser import accept_both_spellings, add_arguments_to, arguments_from, extra_options
+from async_commander.exceptions import InvalidCommand
+
+
+class Colour(Enum):
+    RED = "r"
+    BLUE = "b"
+
+
+class Handled(ac.AsyncCommand):
+    async def handle(self) -> None: ...
+
+
+class Command(Handled):
+    domain: str
+    count: int
+    start_date: date | None = None
+    colour: Colour = Colour.RED
+    tags: list[str] = []
+    loud: bool = False
+    polite: bool = True
+    maybe: bool | None = None
+    file: Annotated[Path, ac.Option(named=True, short="-f", help="100% of the input.")] = Path("x")
+    api_token: Annotated[str, ac.Option(env="TOKEN_OF_TEST")] = "s3cret"
+
+
+class Named(Handled):
+    file: Annotated[Path, ac.Option(named=True)]
+    really: Annotated[bool, ac.Option(named=True)]
+
+
+def parser_of(cls: type[ac.AsyncCommand]) -> ArgumentParser:
+    parser = ArgumentParser(prog="arun x", exit_on_error=False)
+    add_arguments_to(parser, cls)
+    return parser
+
+
+def parse(cls: type[ac.AsyncCommand], line: str) -> dict[str, Any]:
+    return arguments_from(cls, parser_of(cls).parse_args(line.split()))
+
+
+def refused(cls: type[ac.AsyncCommand], line: str, capsys: pytest.CaptureFixture[str]) -> str:
+    parser = ArgumentParser(prog="arun x")
+    add_arguments_to(parser, cls)
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(line.split())
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_only_what_is_given_is_passed_on() -> None:
+    assert parse(Command, "example.org 5") == {"domain": "example.org", "count": 5}
+
+
+def test_values_are_converted() -> None:
+    values = parse(Command, "x 5 --start-date 2026-01-31 --colour b --tags p q -f a.txt")
+
+    assert values["start_date"] == date(2026, 1, 31)
+    assert values["colour"] is Colour.BLUE
+    assert values["tags"] == ["p", "q"]
+    assert values["file"] == Path("a.txt")
+    assert Command(**values).tags == ["p", "q"]
+
+
+@pytest.mark.parametrize("spelling", ["--start-date", "--start_date"])
+def test_both_spellings_are_accepted_and_help_shows_one(spelling: str) -> None:
+    assert parse(Command, f"x 5 {spelling}=2026-01-31")["start_date"] == date(2026, 1, 31)
+    assert "--start_date" not in parser_of(Command).format_help()
+    assert "--start-date" in parser_of(Command).format_help()
+
+
+def test_both_spellings_work_for_options_of_others() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--with_underscore", action="store_true")
+    parser.add_argument_group("more").add_argument("--with-dash", action="store_true")
+    accept_both_spellings(parser)
+
+    found = parser.parse_args(["--with-underscore", "--with_dash"])
+    assert found.with_underscore
+    assert found.with_dash
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("--loud", {"loud": True}),
+        ("--no-loud", {"loud": False}),
+        ("--no-polite", {"polite": False}),
+        ("--no_polite", {"polite": False}),
+        ("--polite", {"polite": True}),
+        ("--maybe", {"maybe": True}),
+        ("--no-maybe", {"maybe": False}),
+    ],
+)
+def test_flags(line: str, expected: dict[str, bool]) -> None:
+    assert parse(Command, f"x 5 {line}") == {"domain": "x", "count": 5, **expected}
+
+
+def test_help_shows_the_flag_that_changes_something() -> None:
+    text = parser_of(Command).format_help()
+
+    assert "--loud" in text
+    assert "--no-loud" not in text
+    assert "--no-polite" in text
+    assert "--maybe" in text
+    assert "--no-maybe" in text
+
+
+def test_help_shows_choices_defaults_and_environment_and_no_secret() -> None:
+    text = " ".join(parser_of(Command).format_help().split())
+
+    assert "{RED,BLUE}" in text
+    assert "(default: RED)" in text
+    assert "100% of the input. (default: x)" in text
+    assert "(environment: TOKEN_OF_TEST)" in text
+    assert "s3cret" not in text
+
+
+def test_a_value_that_does_not_convert_says_found_and_allowed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "argument count: found 'five', allowed: a whole number" in refused(Command, "x five", capsys)
+
+
+def test_an_unknown_enum_member_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "argument --colour: found 'green', allowed: RED, BLUE" in refused(Command, "x 5 --colour green", capsys)
+
+
+def test_a_missing_positional_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "the following arguments are required: count" in refused(Command, "x", capsys)
+
+
+def test_named_arguments_are_required_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(Named, "--file a --no-really") == {"file": Path("a"), "really": False}
+    assert "the following arguments are required: --file" in refused(Named, "--really", capsys)
+    assert "one of the arguments --really --no-really is required" in refused(Named, "--file a", capsys)
+
+
+def test_a_required_secret_is_a_required_option_unless_its_environment_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Secret(Handled):
+        api_key: Annotated[str, ac.Option(env="KEY_OF_TEST")]
+
+    assert parse(Secret, "--api-key x") == {"api_key": "x"}
+    monkeypatch.setenv("KEY_OF_TEST", "y")
+    assert parse(Secret, "") == {}
+    assert Secret(**parse(Secret, "")).api_key == "y"
+
+
+def test_a_positional_list_takes_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
+    class Many(Handled):
+        numbers: list[int]
+
+    assert parse(Many, "1 2 3") == {"numbers": [1, 2, 3]}
+    assert "required: numbers" in refused(Many, "", capsys)
+
+
+class WithParser(Handled):
+    domain: str = ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--deep_level", type=int, default="3")
+        parser.add_argument_group("more").add_argument("--mode", choices=["a", "b"])
+
+
+def test_add_arguments_works_beside_annotations() -> None:
+    values = parse(WithParser, "--deep-level 7 --mode b --domain x")
+
+    assert values == {"domain": "x", "deep_level": 7, "mode": "b"}
+    assert WithParser(**values).options == {"deep_level": 7, "mode": "b"}
+    assert WithParser(**values).parameters == {"domain": "x"}
+
+
+def test_defaults_of_add_arguments_apply_in_python_too() -> None:
+    assert WithParser().options == {"deep_level": 3, "mode": None}
+
+
+def test_a_required_option_of_add_arguments_is_required_in_python_too() -> None:
+    class Required(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("--mode", required=True)
+
+    with pytest.raises(TypeError, match="missing 1 required argument: 'mode'"):
+        Required()
+    assert Required(mode="a").options == {"mode": "a"}  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("option", ["--threads", "--domain-name", "--verbosity"])
+def test_add_arguments_may_not_take_a_name_that_is_taken(option: str) -> None:
+    class Clash(Handled):
+        domain_name: str = ""
+
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument(option)
+
+    with pytest.raises(InvalidCommand, match=r"add_arguments\(\) adds .*choose another name"):
+        extra_options(Clash)
+
+
+def test_two_options_with_one_spelling_are_named() -> None:
+    class Clash(Handled):
+        first: Annotated[str, ac.Option(short="-f")] = ""
+        second: Annotated[str, ac.Option(short="-f")] = ""
+
+    with pytest.raises(InvalidCommand, match=r"two options have one spelling.*-f"):
+        parser_of(Clash)

@@ -1,0 +1,196 @@
+"""A wrong request fails where it is made, and says what to do."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import models
+from django.test import override_settings
+from django.test.utils import isolate_apps
+
+from async_commander.database.unit import Unit
+from tests.testapp.models import Author, Book, Node, Page, Tag
+
+
+@pytest.fixture
+def unit() -> Unit:
+    return Unit("default")
+
+
+def saved(model: type[models.Model], **values: object) -> models.Model:
+    return model.from_db("default", list(values), list(values.values()))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([Page(url="a")], r"a list is not a model instance\. Unpack it: add\(\*objects\)"),
+        (Page, r"the class Page is not a model instance\. Make one: add\(Page\(\.\.\.\)\)"),
+        (None, "a NoneType is not a model instance"),
+        ({"url": "a"}, "a dict is not a model instance"),
+    ],
+)
+def test_only_model_instances_can_be_queued(unit: Unit, given: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        unit.add(given)  # type: ignore[arg-type]
+
+
+def test_a_saved_object_is_not_added_again(unit: Unit) -> None:
+    with pytest.raises(ValueError, match=r"already: use update\(\) or upsert\(\)"):
+        unit.add(saved(Page, id=1, url="a"))
+
+
+def test_a_copy_without_its_key_can_be_added(unit: Unit) -> None:
+    page = saved(Page, id=1, url="a")
+    page.pk = None
+    unit.add(page)
+    assert unit.has_rows
+
+
+def test_an_unsaved_parent_that_nobody_saves_is_an_error(unit: Unit) -> None:
+    with pytest.raises(
+        ValueError, match=r"its author .* is not saved, and nothing here saves it.*self\.db\.add\(author\)"
+    ):
+        unit.add(Book(author=Author(name="a"), title="t", isbn="1"))
+
+
+def test_a_parent_may_be_queued_before_or_in_the_same_call_or_by_another_unit(unit: Unit) -> None:
+    parent = Node(name="a")
+    child = Node(name="b", parent=parent)
+    unit.add(child, parent)
+    Unit("default").add(Node(name="c", parent=parent))
+    assert unit.counts == {("add", "testapp.Node"): 2}
+
+
+@pytest.mark.parametrize(
+    ("unique", "message"),
+    [
+        (["title"], r"no unique constraint on exactly these fields.*It has: \['id'\], \['url'\]"),
+        (["url", "title"], "no unique constraint"),
+        ([], "no unique constraint"),
+        (["address"], r"no field 'address' that is a column\. It has: id, url, title, body"),
+    ],
+)
+def test_upsert_needs_a_unique_constraint(unit: Unit, unique: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        unit.upsert(Page(url="a"), unique=unique)
+
+
+def test_a_text_is_not_a_list_of_names(unit: Unit) -> None:
+    with pytest.raises(TypeError, match=r"unique=\['url'\]"):
+        unit.upsert(Page(url="a"), unique="url")
+    with pytest.raises(TypeError, match=r"fields=\['title'\]"):
+        unit.update(saved(Page, id=1, url="a"), fields="title")
+
+
+@isolate_apps("tests.testapp")
+def test_constraints_of_several_fields_are_known_in_any_order(unit: Unit) -> None:
+    class Price(models.Model):
+        shop = models.ForeignKey(Author, on_delete=models.CASCADE)
+        article = models.CharField(max_length=10)
+        day = models.DateField(null=True)
+
+        class Meta:
+            app_label = "testapp"
+            unique_together = [("article", "day")]
+            constraints = [
+                models.UniqueConstraint(fields=["shop", "article"], name="one_price"),
+                models.UniqueConstraint(fields=["day"], condition=models.Q(shop=1), name="partial"),
+            ]
+
+    unit.upsert(Price(shop_id=1, article="a"), unique=["article", "shop_id"])
+    unit.upsert(Price(shop_id=1, article="a"), unique=["day", "article"])
+    with pytest.raises(ValueError, match="no unique constraint"):
+        unit.upsert(Price(shop_id=1, article="a"), unique=["day"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ([], "name the fields"),
+        (["nothing"], "no field 'nothing'"),
+        (["id"], "primary key"),
+        (["pk"], "primary key"),
+    ],
+)
+def test_update_needs_fields_that_can_be_written(unit: Unit, fields: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        unit.update(saved(Page, id=1, url="a"), fields=fields)
+
+
+def test_what_was_never_saved_is_neither_updated_nor_deleted(unit: Unit) -> None:
+    with pytest.raises(ValueError, match=r"no row to update: use add\(\) or upsert\(\)"):
+        unit.update(Page(url="a"), fields=["title"])
+    with pytest.raises(ValueError, match="no row to delete"):
+        unit.delete(Page(url="a"))
+
+
+def test_what_is_queued_may_be_updated(unit: Unit) -> None:
+    page = Page(url="a")
+    unit.add(page)
+    unit.update(page, fields=["title"])
+    assert unit.counts["update", "testapp.Page"] == 1
+
+
+def test_one_call_is_for_one_model_where_it_names_fields(unit: Unit) -> None:
+    with pytest.raises(ValueError, match=r"several models at once \(testapp.Author, testapp.Tag\)"):
+        unit.upsert(Tag(name="a"), Author(name="a"), unique=["name"])
+
+
+@isolate_apps("tests.testapp")
+def test_a_row_in_several_tables_cannot_be_bulk(unit: Unit) -> None:
+    class Editor(Author):
+        class Meta:
+            app_label = "testapp"
+
+    with pytest.raises(ValueError, match=r"several tables.*await obj\.asave\(\)"):
+        unit.add(Editor(name="a"))
+
+
+@isolate_apps("tests.testapp")
+def test_a_proxy_is_written_as_what_it_stands_for(unit: Unit) -> None:
+    class Address(Page):
+        class Meta:
+            app_label = "testapp"
+            proxy = True
+
+    unit.add(Address(url="a"))
+    assert unit.has_rows
+
+
+def test_an_object_of_another_database_is_refused(unit: Unit) -> None:
+    page = Page(id=1, url="a")
+    page._state.db = "archive"
+    with pytest.raises(ValueError, match=r"written to the database 'archive'.*is on 'default'.*--database archive"):
+        unit.add(page)
+
+
+class ToArchive:
+    def db_for_write(self, model: type[models.Model], **hints: object) -> str | None:
+        return "archive" if model is User else None
+
+
+@override_settings(DATABASE_ROUTERS=[ToArchive()])
+def test_an_object_that_is_routed_elsewhere_is_refused(unit: Unit) -> None:
+    unit.add(Page(url="a"))
+    with pytest.raises(ValueError, match="'archive'"):
+        unit.add(User(username="a"))
+
+
+@pytest.mark.asyncio
+async def test_an_asynchronous_function_needs_no_lane(unit: Unit) -> None:
+    async def save() -> None: ...
+
+    with pytest.raises(TypeError, match="await it directly"):
+        await unit(save)
+
+
+def test_a_savepoint_needs_an_items_transaction(unit: Unit) -> None:
+    with pytest.raises(RuntimeError, match=r"parse_and_save\(\) only"):
+        unit.atomic()
+
+
+@pytest.mark.asyncio
+async def test_flushing_nothing_does_nothing(unit: Unit) -> None:
+    await unit.flush()
+    assert unit.counts == {}

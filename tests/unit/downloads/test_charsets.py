@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import encodings.aliases
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from async_commander.downloads.charsets import is_usable, usable_content_type
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "utf-8",
+        "UTF8",
+        "latin-1",
+        "iso-8859-15",
+        "windows-1252",
+        "us-ascii",
+        "shift_jis",
+        "sjis",
+        "euc-jp",
+        "euc-kr",
+        "gb2312",
+        "gbk",
+        "gb18030",
+        "big5",
+        "koi8-r",
+        "iso-2022-jp",
+        "tis-620",
+        "macintosh",
+        "utf-16le",
+        "ISO_8859-1:1987",
+    ],
+)
+def test_charsets_of_the_web_are_usable(name: str) -> None:
+    assert is_usable(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "idna",
+        "punycode",
+        "zlib",
+        "bz2",
+        "hex",
+        "base64",
+        "rot13",
+        "uu",
+        "quopri",
+        "unicode_escape",
+        "raw_unicode_escape",
+        "undefined",
+        "utf-7",
+        "mbcs",
+        "",
+        "\0",
+        "no-such",
+    ],
+)
+def test_other_codecs_are_not(name: str) -> None:
+    assert not is_usable(name)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*encodings.aliases.aliases.values(), "cp65001", "idna", "punycode", "undefined"})
+)
+def test_whatever_is_usable_decodes_anything(name: str) -> None:
+    if is_usable(name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert isinstance(bytes(range(256)).decode(name, errors="replace"), str)
+
+
+def test_a_content_type_is_kept_or_loses_its_parameters() -> None:
+    assert usable_content_type("text/html") == "text/html"
+    assert usable_content_type('text/html; charset="UTF-8"; x=y') == 'text/html; charset="UTF-8"; x=y'
+    assert usable_content_type("text/html; Charset=idna") == "text/html"
+    assert usable_content_type("text/html; charset*=zlib''x") == "text/html"
+    assert usable_content_type("text/html;charset=" + "x" * 10_000) == "text/html"
+
+
+@given(st.text(max_size=60))
+def test_no_content_type_is_too_odd(text: str) -> None:
+    assert isinstance(usable_content_type("text/html; charset=" + text), str)

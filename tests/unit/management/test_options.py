@@ -1,0 +1,69 @@
+"""The shared options: each is known to the rooms below and reaches the run."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+
+import pytest
+
+from async_commander.command.arguments import SHARED_OPTIONS
+from async_commander.engine.limits import Limits
+from async_commander.management import options
+from async_commander.runner.request import RunRequest
+
+
+def parse(*tokens: str, has_items: bool = True) -> dict[str, object]:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    options.add_shared(parser, options.acting(has_items=has_items), rare=True)
+    return vars(parser.parse_args(tokens))
+
+
+def test_no_argument_of_a_command_can_take_a_shared_option_s_name() -> None:
+    assert options.NAMES <= SHARED_OPTIONS
+
+
+def test_every_option_reaches_the_limits_or_the_request_or_is_the_terminal_s_own() -> None:
+    reached = set(Limits.__annotations__) | {field.name for field in fields(RunRequest)}
+    assert options.NAMES - reached == {"progress"}
+
+
+def test_what_is_not_given_is_not_passed_on() -> None:
+    assert options.bounds_in(parse()) == {}
+    assert options.requests_in(parse()) == {}
+
+
+def test_bounds_and_requests_are_told_apart() -> None:
+    values = parse("--threads", "50", "--timeout", "5m", "--max-items", "7", "--resume", "--json", "--progress", "none")
+    assert options.bounds_in(values) == {"threads": 50, "timeout": 300.0}
+    assert options.requests_in(values) == {"max_items": 7, "resume": True, "json": True}
+
+
+def test_zero_failures_allowed_is_a_bound_that_was_given() -> None:
+    assert options.bounds_in(parse("--max-failures", "0")) == {"max_failures": "0"}
+
+
+def test_a_command_without_items_has_no_options_about_items() -> None:
+    names = {option.name for option in options.acting(has_items=False)}
+    assert names.isdisjoint({"max_items", "max_failures", "batch_size", "item_timeout", "resume", "resume_run"})
+    assert {"threads", "timeout", "yes", "json", "database"} <= names
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("1.5", 1.5), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("2H", 7200), ("1m5", 65)],
+)
+def test_a_stretch_of_time_reads_as_it_is_said(text: str, seconds: float) -> None:
+    assert options.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 minutes", "-3", "s", "m5m"])
+def test_what_is_no_stretch_of_time_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="5m"):
+        options.seconds(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2.5", "many"])
+def test_only_whole_numbers_from_one_count(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        options.whole(text)

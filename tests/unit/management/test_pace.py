@@ -1,0 +1,93 @@
+"""Speed and time left, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import pytest
+
+from async_commander.engine.results import Tally
+from async_commander.management.pace import Meter
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_speed_is_that_of_the_recent_window(clock: Clock) -> None:
+    tally = Tally(total=10_000)
+    meter = Meter(tally, clock)
+    for _ in range(60):
+        clock.now += 1
+        tally.done += 10
+        meter.read()
+    for _ in range(15):
+        clock.now += 1
+        tally.done += 100
+        reading = meter.read()
+    assert reading.per_second == pytest.approx(100)
+    assert reading.left == pytest.approx((10_000 - 2_100) / 100)
+    assert reading.elapsed == pytest.approx(75)
+
+
+def test_where_nothing_happened_lately_speed_is_that_of_the_whole_run(clock: Clock) -> None:
+    tally = Tally(total=20)
+    meter = Meter(tally, clock)
+    clock.now += 5
+    tally.done = 10
+    meter.read()
+    for _ in range(95):
+        clock.now += 1
+        reading = meter.read()
+    assert reading.per_second == pytest.approx(0.1)
+    assert reading.left == pytest.approx(100)
+
+
+def test_items_of_an_earlier_part_of_the_run_are_no_speed(clock: Clock) -> None:
+    tally = Tally(total=1_000, taken=900, done=890, dead=10)
+    meter = Meter(tally, clock)
+    clock.now += 2
+    tally.done += 20
+    reading = meter.read()
+    assert meter.before == 900
+    assert reading.settled == 920
+    assert reading.per_second == pytest.approx(10)
+
+
+def test_skipped_and_failed_items_count_as_progress(clock: Clock) -> None:
+    tally = Tally(total=30)
+    meter = Meter(tally, clock)
+    clock.now += 1
+    tally.done, tally.skipped, tally.dead = 1, 2, 3
+    assert meter.read().settled == 6
+
+
+def test_there_is_no_time_left_where_the_total_is_unknown_or_nothing_was_done(clock: Clock) -> None:
+    unknown, nothing = Meter(Tally(), clock), Meter(Tally(total=5), clock)
+    clock.now += 1
+    unknown.tally.done = 3
+    assert unknown.read().left is None
+    assert nothing.read().left is None
+    assert nothing.read().per_second == 0
+
+
+def test_time_left_is_never_negative(clock: Clock) -> None:
+    tally = Tally(total=5)
+    meter = Meter(tally, clock)
+    clock.now += 1
+    tally.done = 9
+    assert meter.read().left == 0
+
+
+def test_the_samples_stay_few(clock: Clock) -> None:
+    meter = Meter(Tally(), clock)
+    for _ in range(10_000):
+        clock.now += 0.25
+        meter.read()
+    assert len(meter._samples) <= 43

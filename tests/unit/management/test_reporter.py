@@ -1,0 +1,128 @@
+"""Who is told what at which verbosity, and what happens when nobody listens any more."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from async_commander.engine.context import RunContext
+from async_commander.engine.limits import Limits, Retry
+from async_commander.engine.results import RunResult, RunStatus, Tally
+from async_commander.management.reporter import TerminalReporter
+from async_commander.management.screen import Verbatim, open_console
+from async_commander.management.summary import summariser
+
+from .terminals import FakeStream, wrapped
+
+if TYPE_CHECKING:
+    from async_commander.management.pace import Reading
+    from async_commander.runner.reporting import Reporter
+
+RESULT = RunResult(run_id=1, command="fetch", status=RunStatus.SUCCEEDED, duration=1.0)
+
+
+class Looks:
+    """A display that remembers, and tells when it was asked."""
+
+    refresh = 0.0
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, str]] = []
+        self.ended = 0
+        self.enough = anyio.Event()
+
+    def show(self, name: str, reading: Reading, stage: str) -> None:
+        self.seen.append((name, reading.settled, stage))
+        if len(self.seen) == 3:
+            self.enough.set()
+
+    def stage(self, text: str) -> None:
+        self.seen.append(("stage", 0, text))
+
+    def end(self, name: str, reading: Reading) -> None:
+        self.ended += 1
+
+
+def reporter(display: Any = None, *, verbosity: int = 1) -> tuple[TerminalReporter, FakeStream]:
+    wrapper, stream = wrapped(terminal=False)
+    summarise = summariser(lambda _: [], unicode=True, width=None, counts_items=True)
+    return TerminalReporter(open_console(Verbatim(wrapper)), display or Looks(), summarise, verbosity=verbosity), stream
+
+
+def context(tally: Tally) -> RunContext:
+    return RunContext(run_id=1, command="fetch", limits=Limits(), retry=Retry(), tally=tally)
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "shown"), [(0, "E"), (1, "IWE"), (2, "IWE"), (3, "DIWE")], ids=["silent", "normal", "items", "debug"]
+)
+def test_notes_are_shown_by_verbosity(verbosity: int, shown: str) -> None:
+    one, stream = reporter(verbosity=verbosity)
+    for text, level in {"D": logging.DEBUG, "I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR}.items():
+        one.message(text, level)
+    assert stream.getvalue().replace("\n", "") == shown
+
+
+@pytest.mark.parametrize(("verbosity", "shown"), [(0, False), (1, False), (2, True), (3, True)])
+def test_failing_items_are_shown_as_they_come_from_verbosity_2(verbosity: int, shown: bool) -> None:
+    one, stream = reporter(verbosity=verbosity)
+    one.item_failed("https://e.org/\x1b[31m1", "ValueError", "no\ntitle [bold]", True)
+    one.item_failed("2", "TimeoutError", "late", False)
+    expected = "failed  https://e.org/1  ValueError  no title [bold]\nagain   2  TimeoutError  late\n"
+    assert stream.getvalue() == (expected if shown else "")
+
+
+@pytest.mark.parametrize(("verbosity", "shown"), [(0, False), (1, True)])
+def test_the_summary_is_shown_unless_silence_was_asked_for(verbosity: int, shown: bool) -> None:
+    one, stream = reporter(verbosity=verbosity)
+    one.finished(RESULT)
+    assert ("✓ succeeded" in stream.getvalue()) is shown
+    assert one.result is RESULT
+
+
+@pytest.mark.asyncio
+async def test_the_watch_reads_the_live_counts() -> None:
+    looks, tally = Looks(), Tally(total=10)
+    one, _ = reporter(looks)
+    one.started(context(tally))
+    tally.done = 4
+    one.stage("stopping: 2 items in hand")
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(one.watch)
+        await looks.enough.wait()
+        beside.cancel_scope.cancel()
+    assert looks.seen[:2] == [("stage", 0, "stopping: 2 items in hand"), ("fetch", 4, "stopping: 2 items in hand")]
+
+
+def test_the_display_ends_once_and_before_the_summary() -> None:
+    looks = Looks()
+    one, _ = reporter(looks)
+    one.started(context(Tally()))
+    one.finished(RESULT)
+    one.close()
+    assert looks.ended == 1
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("I/O operation on closed file")])
+def test_a_stream_that_goes_away_ends_the_telling_and_nothing_else(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, stream = reporter()
+
+    def gone(text: str) -> int:
+        raise error
+
+    monkeypatch.setattr(stream, "write", gone)
+    one.message("x")
+    monkeypatch.undo()
+    one.message("y")
+    one.finished(RESULT)
+    assert stream.getvalue() == ""
+
+
+def test_it_is_a_reporter() -> None:
+    one: Reporter = reporter()[0]
+    assert one is not None

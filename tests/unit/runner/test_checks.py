@@ -1,0 +1,117 @@
+"""The numbered system checks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.db import connections
+
+from async_commander.checks import TAG
+from async_commander.command.registry import get_commands
+
+BROKEN = "import nothing_of_this_name\n"
+GOOD = "import async_commander as ac\n\nclass Command(ac.AsyncCommand):\n    async def handle(self): ...\n"
+HOOKLESS = "import async_commander as ac\n\nclass Command(ac.IterateDownloadCommand[int, int]): ...\n"
+
+
+def ids(*, deploy: bool = False) -> list[str]:
+    return [
+        str(message.id).removeprefix("async_commander.")
+        for message in run_checks(tags=[TAG], include_deployment_checks=deploy)
+    ]
+
+
+def message(number: str, *, deploy: bool = False) -> Any:
+    found = run_checks(tags=[TAG], include_deployment_checks=deploy)
+    return next(one for one in found if one.id == f"async_commander.{number}")
+
+
+@pytest.fixture
+def options() -> Iterator[dict[str, Any]]:
+    """The OPTIONS of the default database as connections see them."""
+    options = connections["default"].settings_dict["OPTIONS"]
+    before = dict(options)
+    yield options
+    options.clear()
+    options.update(before)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Path:
+    """A package of commands that belongs to no app."""
+    name = f"loose_{re.sub(r'[^a-z0-9]+', '_', tmp_path.name.lower())}"
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings.ASYNC_COMMANDER = {"COMMAND_PACKAGES": [name]}
+    return folder
+
+
+def test_the_suites_own_settings_are_in_order() -> None:
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"LIMITZ": {}}, "LIMITZ"),
+        ({"LIMITS": {"threads": 0}}, "threads=0"),
+        ({"LIMITS": {"thread": 5}}, "thread"),
+        ({"LIMITS": 5}, "LIMITS"),
+        ({"INTERNAL_HOSTS": "localhost"}, "INTERNAL_HOSTS"),
+        ({"KEEP_DAYS": {"logs": 0}}, "KEEP_DAYS"),
+        ("no dict", "a dict"),
+        ({"COMMAND_PACKAGES": ["no_package_at_all"]}, "no_package_at_all"),
+    ],
+)
+def test_e001_a_wrong_setting_is_named(settings: Any, value: Any, told: str) -> None:
+    settings.ASYNC_COMMANDER = value
+    assert told in message("E001").msg
+
+
+def test_e002_two_files_of_one_name_are_named(package: Path) -> None:
+    (package / "shop").mkdir()
+    (package / "shop" / "fetch.py").write_text(GOOD)
+    (package / "shop_fetch.py").write_text(GOOD)
+    told = message("E002").msg
+    assert "'shop_fetch' is given by 2 files" in told
+    assert str(package / "shop" / "fetch.py") in told
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(BROKEN, "nothing_of_this_name"), (HOOKLESS, "has no iterate()"), ("", "Command")]
+)
+def test_e003_a_broken_file_is_named_where_commands_are_imported(package: Path, code: str, told: str) -> None:
+    (package / f"broken_{len(code)}.py").write_text(code)
+    assert f"broken_{len(code)}" in get_commands()
+    assert "E003" not in ids()
+    assert told in message("E003", deploy=True).msg
+
+
+def test_w001_sqlite_that_is_not_set_up_for_writers_is_named(options: dict[str, Any]) -> None:
+    if connections["default"].vendor != "sqlite":
+        pytest.skip("a check of SQLite")
+    options.pop("transaction_mode")
+    assert message("W001").hint == "Add to DATABASES['default']['OPTIONS']: \"transaction_mode\": \"IMMEDIATE\"."
+    options.clear()
+    assert message("W001").hint.count("PRAGMA") == 2
+
+
+@pytest.mark.parametrize(
+    ("pool", "known"), [({"max_size": 6}, True), ({"max_size": 7}, False), (True, True), (False, False)]
+)
+def test_w002_a_pool_that_is_too_small_is_named(options: dict[str, Any], pool: Any, known: bool) -> None:
+    options["pool"] = pool
+    assert ("W002" in ids()) is known
+
+
+def test_w002_counts_the_lanes_of_the_settings(options: dict[str, Any], settings: Any) -> None:
+    options["pool"] = {"max_size": 7}
+    settings.ASYNC_COMMANDER = {"LIMITS": {"db_lanes": 10}}
+    assert "one run may hold 13 connections" in message("W002").msg

@@ -1,0 +1,192 @@
+"""The runner's small parts, one by one."""
+
+from __future__ import annotations
+
+import io
+import signal
+from typing import Any
+
+import httpx
+import pytest
+
+import async_commander as ac
+from async_commander.engine.results import ErrorKind
+from async_commander.exceptions import ItemError, RunFenced
+from async_commander.history.figures import HISTOGRAM_BINS, Figures
+from async_commander.history.redaction import redactor
+from async_commander.runner import signals
+from async_commander.runner.output import OUTPUT_CAP, Kept, Memory, Output
+from async_commander.runner.plan import storable
+from async_commander.runner.request import RunRequest, split_call
+from async_commander.runner.signals import StopRequests
+from async_commander.runner.verdicts import TEXT_CAP, judge, kind_of, text_of
+
+
+class TooLarge(ItemError):
+    reason = "too_large"
+
+
+@pytest.mark.parametrize(
+    ("error", "passes", "kind", "reason"),
+    [
+        (ac.SkipItem("not wanted"), True, "skip", ""),
+        (ac.InvalidCommand("wrong"), True, "fatal", ""),
+        (RunFenced("gone"), True, "fatal", ""),
+        (TooLarge("much"), True, "dead", "too_large"),
+        (ValueError("no"), True, "retry", ""),
+        (ValueError("no"), False, "dead", "permanent"),
+        (TimeoutError(), False, "dead", "timeout"),
+    ],
+)
+def test_what_an_error_means(error: Exception, passes: bool, kind: str, reason: str) -> None:
+    verdict = judge(error, lambda: passes)
+    assert (verdict.kind, verdict.reason) == (kind, reason)
+
+
+def test_kinds_of_status_errors_are_told_apart() -> None:
+    response = httpx.Response(418, request=httpx.Request("GET", "https://example.org"))
+    assert kind_of(httpx.HTTPStatusError("x", request=response.request, response=response)) == "HTTPStatusError 418"
+    assert kind_of(KeyError("x")) == "KeyError"
+
+
+def test_a_secret_at_the_end_of_what_is_kept_is_not_cut_before_it_is_found() -> None:
+    text = text_of(ValueError("x" * (TEXT_CAP - 5) + "s3cr3t-of-many-letters"), redactor(["s3cr3t-of-many-letters"]))
+    assert len(text) <= TEXT_CAP
+    assert "s3c" not in text
+
+
+def test_an_error_without_words_is_told_by_its_name() -> None:
+    assert text_of(ValueError(), str) == "ValueError()"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("pass word-1 here", "******** here"),
+        ("in a URL: pass%20word-1", "in a URL: ********"),
+        ("in a form: pass+word-1", "in a form: ********"),
+        ("https://user:pw@example.org/", "https://********@example.org/"),
+        ("https://example.org/?token=abc&page=2", "https://example.org/?token=********&page=2"),
+        ("Authorization: Bearer abc", "Authorization: ********"),
+        ("nul \x00 and half a pair \ud83d", "nul \ufffd and half a pair \ufffd"),
+    ],
+)
+def test_what_is_secret_is_hidden(text: str, shown: str) -> None:
+    assert redactor(["pass word-1"])(text) == shown
+
+
+def test_a_secret_of_three_letters_is_no_needle() -> None:
+    assert redactor(["abc", "", None])("the abc of it") == "the abc of it"
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ({"a": 1}, {"a": 1}),
+        (float("inf"), "inf"),
+        (None, None),
+        ("\x00", "\ufffd"),
+        ({1, 2}, "{1, 2}"),
+    ],
+)
+def test_values_are_kept_as_json(value: Any, kept: Any) -> None:
+    assert storable(value, redactor()) == kept
+
+
+def test_a_value_without_end_is_kept_as_text() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert storable(endless, redactor()) == "[[...]]"
+
+
+def test_a_call_is_told_apart_from_the_commands_own_arguments() -> None:
+    request, own = split_call({"threads": 5, "resume": True, "domain": "x", "max_failures": "5%"})
+    assert (request.limits.given, request.resume, own) == ({"threads": 5, "max_failures": "5%"}, True, {"domain": "x"})
+
+
+def test_output_is_passed_on_and_its_end_is_remembered() -> None:
+    target, memory = io.StringIO(), Memory()
+    kept = Kept(target, memory)
+    for number in range(100):
+        kept.write(f"{number:04}" * 1_000)
+    assert len(target.getvalue()) == 400_000
+    assert len(memory.text()) == OUTPUT_CAP
+    assert memory.text().endswith("0099")
+    target.close()
+    kept.close()
+
+
+def test_under_json_all_output_goes_to_stderr() -> None:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    output = Output(RunRequest(json=True, stdout=stdout, stderr=stderr, no_color=True))
+    output.stdout.write("for people")
+    output.stderr.write("for people too")
+    assert (stdout.getvalue(), stderr.getvalue()) == ("", "for people\nfor people too\n")
+
+
+def test_requests_to_stop_are_counted_and_kept() -> None:
+    stops, heard = StopRequests(), list[int]()
+    stops.ask()
+    stops.listen(heard.append)
+    stops.ask()
+    stops.listen(None)
+    stops.ask()
+    assert heard == [1, 2]
+    assert stops.count == 3
+
+
+def test_only_the_third_signal_ends_the_process_whatever_else_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(signals.os, "_exit", left.append)
+    stops = StopRequests()
+    stops.ask()
+    stops.ask()
+    stops._receive(signal.SIGINT, None)
+    stops._receive(signal.SIGINT, None)
+    assert (stops.count, stops.signal, left) == (4, signal.SIGINT, [])
+    stops._receive(signal.SIGTERM, None)
+    assert left == [128 + signal.SIGTERM]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def figures() -> tuple[Figures, Clock]:
+    from datetime import UTC, datetime
+
+    clock = Clock()
+    return Figures(datetime(2026, 1, 1, tzinfo=UTC), clock), clock
+
+
+def test_latencies_are_put_into_bins_by_powers_of_two() -> None:
+    made, _ = figures()
+    for seconds in (0.0, 0.001, 0.0021, 0.0045, 10_000.0):
+        made.took("download", seconds)
+    [slice_] = made.slices()
+    assert slice_.histogram[:4] == [1, 1, 1, 1]
+    assert slice_.histogram[HISTOGRAM_BINS - 1] == 1
+    assert (slice_.count, slice_.errors, sum(slice_.histogram)) == (5, 0, 5)
+
+
+def test_slices_of_time_that_have_ended_are_told_once() -> None:
+    made, clock = figures()
+    made.took("parse", 0.1)
+    clock.now = 11.0
+    made.took("parse", 0.1, failed=True)
+    assert [(one.at.second, one.count, one.errors) for one in made.slices()] == [(0, 1, 0), (10, 1, 1)]
+    made.took("parse", 0.1)
+    assert [(one.at.second, one.count) for one in made.slices()] == [(10, 2)]
+
+
+def test_kinds_of_errors_are_counted_with_the_first_example() -> None:
+    made, _ = figures()
+    made.failed("A", "first", "item 1")
+    made.failed("A", "second", "item 2")
+    made.failed("B", "third", "item 3")
+    assert made.kinds() == [ErrorKind("A", 2, "first", "item 1"), ErrorKind("B", 1, "third", "item 3")]
+    assert [kind.kind for kind in made.changed_kinds()] == ["A", "B"]
+    assert made.changed_kinds() == []

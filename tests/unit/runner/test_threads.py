@@ -1,0 +1,77 @@
+"""Threads for plain functions: bounded, reused, and left behind only when that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from async_commander.runner.threads import AbandonableThreads
+
+word: contextvars.ContextVar[str] = contextvars.ContextVar("word")
+
+
+@pytest.fixture
+def go() -> Iterator[threading.Event]:
+    go = threading.Event()
+    yield go
+    go.set()
+
+
+@pytest.mark.asyncio
+async def test_results_and_errors_come_back_and_the_context_goes_along() -> None:
+    threads = AbandonableThreads(2)
+    word.set("here")
+    assert await threads.call(word.get) == "here"
+    with pytest.raises(ZeroDivisionError):
+        await threads.call(lambda: 1 // 0)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await threads.call(lambda: next(iter([])))
+
+
+@pytest.mark.asyncio
+async def test_no_more_threads_than_calls_at_once() -> None:
+    threads, seen = AbandonableThreads(3), set[int]()
+    together = threading.Barrier(3)
+
+    def meet() -> None:
+        together.wait(10)
+        seen.add(threading.get_ident())
+
+    for _ in range(4):
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(threads.call, meet)
+    assert len(seen) == 3
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_caller_waits_until_it_may_go(go: threading.Event) -> None:
+    threads, begun, left = AbandonableThreads(1), threading.Event(), asyncio.Event()
+
+    def block() -> None:
+        begun.set()
+        go.wait(10)
+
+    async def call() -> None:
+        try:
+            await threads.call(block)
+        finally:
+            left.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not left.is_set()
+            threads.abandon()
+            await left.wait()
+    assert not go.is_set()

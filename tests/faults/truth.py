@@ -23,6 +23,12 @@ def run_of(label: str) -> Run | None:
     return runs[0] if runs else None
 
 
+def has_ended(label: str) -> bool:
+    """Whether the run came to its own end, so that a resume would begin another one."""
+    run = run_of(label)
+    return run is not None and run.status in ("succeeded", "partial")
+
+
 def effects_of(label: str) -> Counter[str]:
     """Whoever wrote them: `run` is the label, or the label and a process."""
     mine = Q(run=label) | Q(run__startswith=f"{label} ")

@@ -48,8 +48,11 @@ class Manage:
         )
         return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def at_a_terminal(self, line: str, **environment: str) -> Ended:
-        """The same, where stderr is a terminal of eighty columns."""
+    def at_a_terminal(self, line: str, *, until: str = "", **environment: str) -> Ended:
+        """The same, where stderr is a terminal of eighty columns.
+
+        `until` has the file of the environment's GATE made as soon as the terminal shows it.
+        """
         ours, theirs = pty.openpty()
         terminal = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", "PYTHONIOENCODING": "utf-8"}
         environment = {**terminal, **environment}
@@ -62,7 +65,11 @@ class Manage:
             stderr=theirs,
         )
         os.close(theirs)
-        seen = b"".join(_read_to_the_end(ours))
+        seen = b""
+        for chunk in _read_to_the_end(ours):
+            seen += chunk
+            if until and until.encode() in seen:
+                Path(environment["GATE"]).touch()
         out, _ = process.communicate(timeout=SECONDS)
         return Ended(process.returncode, out.decode(), seen.decode())
 

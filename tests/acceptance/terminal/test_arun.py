@@ -181,8 +181,9 @@ def test_a_secret_of_an_option_from_add_arguments_is_not_in_the_line_to_resume(m
     assert "--parser-key … --passwords … … --resume" in stopped.err
 
 
-def test_a_terminal_gets_a_bar_and_keeps_nothing_of_it(manage) -> None:
-    ended = manage.at_a_terminal("arun scrapers_fetch --until 400 --threads 1")
+def test_a_terminal_gets_a_bar_and_keeps_nothing_of_it(manage, tmp_path) -> None:
+    gate = str(tmp_path / "gate")
+    ended = manage.at_a_terminal("arun scrapers_fetch --until 40 --threads 1", until="in flight", GATE=gate)
     assert ended.code == 0
     assert "━" in ended.err
     assert "in flight" in ended.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import anyio
 
@@ -30,6 +31,9 @@ class Command(ac.IterateDownloadCommand[int, str]):
             self.stdout.write("stuck")
             self.stdout.flush()
             await anyio.sleep_forever()
+        if item == 7 and (gate := os.environ.get("GATE")):
+            while not Path(gate).exists():
+                await anyio.sleep(0.01)
         if item < self.broken:
             raise ValueError(f"no title [bold]in\x1b[2J {item}") if item % 2 else TimeoutError("nothing came")
         return str(item)

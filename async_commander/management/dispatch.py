@@ -6,12 +6,14 @@ import inspect
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.management.color import no_style
+from django.db import InterfaceError, OperationalError
 
 from async_commander.command.checking import check_class
 from async_commander.command.parser import add_arguments_to, arguments_from, extra_options
@@ -25,7 +27,7 @@ from .steps import Invocation, next_steps
 from .text import colours_refused, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from async_commander.command.base import AsyncCommand
     from async_commander.engine.results import RunResult
@@ -89,6 +91,16 @@ class RunCommand(BaseCommand):
 
             self._stops = install()
         return super().execute(*args, **without_colours(self, options))
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """As Django's; from 6.1 on it asks the databases too."""
+        with told_where_unreachable():
+            super().check(*args, **options)
+
+    def check_migrations(self) -> None:
+        """As Django's."""
+        with told_where_unreachable():
+            super().check_migrations()
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the command and end with its exit code."""
@@ -180,6 +192,19 @@ class RunCommand(BaseCommand):
         if self.command_class is None:
             raise CommandError("No command was named.", returncode=EXIT_USAGE)
         return self.command_class
+
+
+@contextmanager
+def told_where_unreachable() -> Iterator[None]:
+    """CommandError in place of a driver's traceback, where a check finds no database."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise CommandError(
+            f"A database cannot be reached ({str(error).strip()}): Django's checks ask each one in DATABASES. "
+            "No run was begun. See that they are up and that DATABASES names the right addresses and users, "
+            "or pass --skip-checks."
+        ) from error
 
 
 def has_items(command_class: type[AsyncCommand]) -> bool:

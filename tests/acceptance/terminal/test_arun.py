@@ -78,12 +78,13 @@ def test_missing_tables_are_named_with_the_remedy(unmigrated) -> None:
 
 def test_a_database_that_cannot_be_reached_is_told_at_once(unmigrated, tmp_path) -> None:
     unmigrated.database = tmp_path / "no such folder" / "project.sqlite3"
-    ended = unmigrated("arun greet Ann")
-    assert ended.code == 1
-    assert "The database 'default' cannot be reached (unable to open database file)." in ended.err
-    assert "No run was begun" in ended.err
-    assert "DATABASES['default']" in ended.err
-    assert "Traceback" not in ended.err
+    for line, name in (("arun greet Ann", "DATABASES"), ("arun greet Ann --skip-checks", "DATABASES['default']")):
+        ended = unmigrated(line)
+        assert ended.code == 1
+        assert "cannot be reached (unable to open database file)" in ended.err
+        assert "No run was begun" in ended.err
+        assert name in ended.err
+        assert "Traceback" not in ended.err
 
 
 def test_a_wrong_setting_is_named(manage) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
@@ -103,10 +105,21 @@ def check_pool(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckM
     ]
 
 
-@register(TAG, Tags.compatibility, deploy=True)
+@register(TAG)
 def check_commands(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """E003: a command's file cannot be imported, or its class cannot be used. Imports every command."""
-    return [] if check_settings(app_configs) else list(broken_commands())
+    """E003: a command's file cannot be imported, or its class cannot be used.
+
+    Imports every command, and so only where this tag was asked for: not before each `migrate` and `runserver`.
+    """
+    if not _asked_for(inspect.currentframe()) or check_settings(app_configs):
+        return []
+    return list(broken_commands())
+
+
+def _asked_for(check: FrameType | None) -> bool:
+    """Whether `run_checks` was told our tag. Django tells a check nothing of it: its caller's frame knows."""
+    caller = check.f_back if check else None
+    return caller is not None and TAG in (caller.f_locals.get("tags") or ())
 
 
 def broken_commands() -> Iterator[CheckMessage]:

@@ -140,6 +140,7 @@ def front_parser(prog: str, description: str, hand_over: HandOver, *, shell: boo
     """The parser of `arun` itself, which hands over as soon as it has met a command's name."""
     shared = CommandParser(prog=prog, add_help=False, allow_abbrev=False)
     shared.add_argument("name", nargs="?", metavar="NAME", help="the command to run; none: list them all")
+    shared.add_argument("--check", action="store_true", help="import every command and tell which are broken; run none")
     add_shared(shared, SHARED, rare=False)
     parser = FrontParser(
         prog=prog,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
+from async_commander.checks import TAG
 from async_commander.command.registry import find_clashes, get_command, get_commands
 from async_commander.engine.results import EXIT_FAILED, EXIT_USAGE
 from async_commander.exceptions import CommandNotFound, InvalidCommand
@@ -43,6 +44,8 @@ class Command(RunCommand):
         """Run the command that was named; else list them all."""
         if self.command_class is not None:
             super().handle(*args, **options)
+        elif options["check"]:
+            self.check(tags=[TAG], display_num_errors=True)
         else:
             self._list(options)
 

@@ -214,3 +214,13 @@ def test_aruns_shows_what_arun_did(manage) -> None:
 def test_a_reader_who_leaves_is_no_error(manage) -> None:
     ended = manage.left_alone("aruns --json")
     assert (ended.code, ended.err) == (0, "")
+
+
+def test_all_commands_are_imported_and_checked_on_request(manage) -> None:
+    for line in ("arun --check", "check --tag async_commander"):
+        ended = manage(line)
+        assert ended.code == 1
+        for broken in ("hookless", "missing", "syntax", "tidy"):
+            assert f"{broken}: (async_commander.E003)" in ended.err
+        assert "greet" not in ended.err
+    assert manage("check").code == 0

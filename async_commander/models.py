@@ -54,6 +54,9 @@ class Run(models.Model):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="shards")
     format_version = models.PositiveSmallIntegerField(default=FORMAT_VERSION)
+    changes = models.BigIntegerField(
+        default=0, help_text="Of this record by its owner, under the newest epoch: tells what a COMMIT in doubt came to"
+    )
 
     class Meta:
         ordering = ["-id"]
@@ -107,6 +110,9 @@ class RunItem(models.Model):
     save_ms = models.PositiveIntegerField(null=True, blank=True)
     worker = models.PositiveIntegerField(null=True, blank=True)
     next_at = models.DateTimeField(null=True, blank=True)
+    by_follow = models.BooleanField(
+        default=False, help_text="Brought up by another item, and not yielded by the source until now"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="ac_item_once_per_run")]

@@ -75,6 +75,7 @@ class InMemoryRecorder:
         self._unsettled = 0
         self._all_settled = asyncio.Event()
         self._old: set[UUID] = set()
+        self._by_follow: set[UUID] = set()
         self._restarted = False
         self._numbers = itertools.count(1)
         self._number = 0
@@ -102,6 +103,7 @@ class InMemoryRecorder:
     def _forget(self) -> None:
         self.items.clear()
         self._due.clear()
+        self._by_follow.clear()
         self.logs.clear()
         self.slices.clear()
         self.errors.clear()
@@ -145,7 +147,9 @@ class InMemoryRecorder:
         """See Recorder."""
         answer = Admission()
         for key in [candidate.key for candidate in candidates]:
-            if key in answer.fresh or key in self._in_hand or (key in self.items and key not in self._old):
+            if key in self._by_follow:
+                self._by_follow.remove(key)
+            elif key in answer.fresh or key in self._in_hand or (key in self.items and key not in self._old):
                 answer.duplicates += not self._restarted
             elif key not in self.items:
                 if room is None or len(answer.fresh) < room:
@@ -242,6 +246,7 @@ class InMemoryRecorder:
         for item in new:
             waiting = ItemOutcome(key=item.key, label=item.label, state=ItemState.RETRY, attempts=0, item=item.item)
             self.items[item.key], self._due[item.key] = waiting, time.monotonic()
+            self._by_follow.add(item.key)
 
 
 def _ignore(*told: object) -> None:

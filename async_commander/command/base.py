@@ -292,21 +292,21 @@ class AsyncCommand:
 
 def reserve(command: AsyncCommand) -> None:
     """Before there is a run: nobody else may use the command. InvalidCommand at a second use."""
-    if command._reserved or command._served:  # noqa: SLF001  # the ends of one door
+    if command._reserved or command._served:  # noqa: SLF001  this module's own
         raise _used(command)
-    command._reserved = True  # noqa: SLF001
+    command._reserved = True  # noqa: SLF001  this module's own
 
 
 def let_go(command: AsyncCommand) -> None:
     """There was no run after all: the command is as new."""
-    command._reserved = False  # noqa: SLF001
+    command._reserved = False  # noqa: SLF001  this module's own
 
 
 def bind(command: AsyncCommand, session: Session) -> None:
     """Open the command's one run: from here on its resources are there. InvalidCommand at a second use."""
-    if command._served:  # noqa: SLF001
+    if command._served:  # noqa: SLF001  this module's own
         raise _used(command)
-    command._served, command._session = True, session  # noqa: SLF001
+    command._served, command._session = True, session  # noqa: SLF001  this module's own
 
 
 def _used(command: AsyncCommand) -> InvalidCommand:
@@ -326,10 +326,10 @@ def restore_options(command: AsyncCommand, stored: Mapping[str, Any]) -> list[st
         for name, each in arguments_of(cls).items()
         if not each.in_identity and name in stored
     }
-    vars(command).update(own, _extra_options={**command._extra_options, **extra})  # noqa: SLF001
+    vars(command).update(own, _extra_options={**command._extra_options, **extra})  # noqa: SLF001  this module's own
     return [name for name, value in {**extra, **own}.items() if before.get(name) != value]
 
 
 def unbind(command: AsyncCommand) -> None:
     """Close the command's run: its resources are gone."""
-    command._session = None  # noqa: SLF001
+    command._session = None  # noqa: SLF001  this module's own

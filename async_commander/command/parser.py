@@ -60,7 +60,7 @@ def extra_options(cls: type[AsyncCommand]) -> dict[str, ExtraOption]:
         return {}
     parser = ArgumentParser(add_help=False)
     cls.__new__(cls).add_arguments(parser)
-    found = {each.name: each for each in map(_extra, parser._actions) if each.name != SUPPRESS}  # noqa: SLF001  # as Django
+    found = {each.name: each for each in map(_extra, parser._actions) if each.name != SUPPRESS}  # noqa: SLF001  as Django
     taken = found.keys() & (arguments_of(cls).keys() | SHARED_OPTIONS | DJANGO_OPTIONS)
     if taken:
         raise InvalidCommand(
@@ -82,7 +82,7 @@ def accept_both_spellings(parser: ArgumentParser) -> None:
 
     argparse has no public way to give an option a spelling that its help does not show.
     """
-    known = parser._option_string_actions  # noqa: SLF001
+    known = parser._option_string_actions  # noqa: SLF001  see above
     for text, action in list(known.items()):
         if text.startswith("--"):
             known.setdefault("--" + text[2:].replace("-", "_"), action)

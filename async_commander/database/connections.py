@@ -29,6 +29,11 @@ def is_sqlite(connection: BaseDatabaseWrapper) -> bool:
     return connection.vendor == "sqlite"
 
 
+def is_postgres(connection: BaseDatabaseWrapper) -> bool:
+    """Whether this database has time-outs of its own, which end what nobody else can."""
+    return connection.vendor == "postgresql"
+
+
 def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
     """Whether the database lives in this connection, so that no other thread can reach it."""
     return is_sqlite(connection) and bool(cast("SQLiteWrapper", connection).is_in_memory_db())
@@ -50,13 +55,13 @@ def lay_aside() -> None:
     _thread.used_at = time.monotonic()
     for connection in connections.all(initialized_only=True):
         if _is_pooled(connection):
-            with suppress(Error):
+            with suppress(Error):  # it is broken: the pool will notice
                 connection.close()
 
 
 def drop(alias: str) -> None:
     """Close this thread's connection to `alias` in whatever state it is, and forget it with its state."""
-    with suppress(Exception):
+    with suppress(Exception):  # a broken connection may raise anything, and is forgotten all the same
         connections[alias].close()
     del connections[alias]
 

@@ -22,6 +22,8 @@ from .transaction import LaneTransaction
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from .timeouts import Timeouts
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -36,13 +38,15 @@ def must_share(alias: str) -> bool:
 
 
 @asynccontextmanager
-async def open_lanes(alias: str, size: int, *, gate_limit: float | None = None) -> AsyncIterator[LanePool]:
+async def open_lanes(
+    alias: str, size: int, *, gate_limit: float | None = None, timeouts: Timeouts | None = None
+) -> AsyncIterator[LanePool]:
     """At most `size` lanes to the database `alias`: each a thread that starts when it is needed first.
 
-    `gate_limit`: seconds for which an item may keep SQLite's write gate. At the end all connections are closed, each
-    on its thread.
+    `gate_limit`: seconds for which an item may keep SQLite's write gate; `timeouts`: those of PostgreSQL. At the end
+    all connections are closed, each on its thread.
     """
-    lanes = LanePool(alias, size, ThreadLane, gate_limit=gate_limit)
+    lanes = LanePool(alias, size, ThreadLane, gate_limit=gate_limit, timeouts=timeouts)
     try:
         yield lanes
     finally:
@@ -157,6 +161,7 @@ class LanePool:
         *,
         shared: bool = False,
         gate_limit: float | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"{size} database lanes: at least 1 is needed")
@@ -164,6 +169,7 @@ class LanePool:
         self.size = size
         self.shared = shared
         self.gate_limit = gate_limit
+        self.timeouts = timeouts
         self.mutex = threading.Lock()
         self._make_lane = make_lane
         self._lanes: list[Lane] = []
@@ -187,7 +193,7 @@ class LanePool:
 
     def transaction(self) -> LaneTransaction:
         """A transaction of the kind that this pool's lanes have; to be opened on one of them."""
-        return LaneTransaction(self.alias, shared=self.shared, gate_limit=self.gate_limit)
+        return LaneTransaction(self.alias, shared=self.shared, gate_limit=self.gate_limit, timeouts=self.timeouts)
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short function on any lane, in autocommit. Cancelled while it runs, it is waited for.
@@ -204,7 +210,10 @@ class LanePool:
 
     def alone(self) -> LanePool:
         """A pool of one lane for who must not wait for items; in shared mode there is but this one."""
-        return self if self.shared else LanePool(self.alias, 1, self._make_lane)
+        if self.shared:
+            return self
+        timeouts = None if self.timeouts is None else self.timeouts.when_idle
+        return LanePool(self.alias, 1, self._make_lane, timeouts=timeouts)
 
     async def aclose(self) -> None:
         """Close all lanes, after what they do now. A second time does nothing."""

@@ -38,7 +38,7 @@ class Layout:
 
 def concrete(of: Model | type[Model]) -> type[Model]:
     """The model whose table holds the row, where `of` may be a proxy's."""
-    return of._meta.concrete_model  # type: ignore[return-value]
+    return of._meta.concrete_model  # type: ignore[return-value]  # None for no model with rows
 
 
 @cache
@@ -64,7 +64,7 @@ def layout_of(model: type[Model]) -> Layout:
 
 def fields_of(model: type[Model], names: Iterable[str]) -> tuple[Field[Any, Any], ...]:
     """The concrete fields of that name."""
-    return tuple(model._meta.get_field(name) for name in names)  # type: ignore[misc]
+    return tuple(model._meta.get_field(name) for name in names)  # type: ignore[misc]  # the names are of columns
 
 
 def has_key(obj: Model) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from django.db import InterfaceError, OperationalError
 
 from .gate import GateHeldTooLong
+from .timeouts import IdleTooLong
 
 if TYPE_CHECKING:
     import threading
@@ -41,7 +42,7 @@ def is_locked(error: BaseException) -> bool:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed a little later: connection lost, deadlock, serialisation, locked, disk full."""
-    if isinstance(error, (InterfaceError, GateHeldTooLong)):
+    if isinstance(error, (InterfaceError, GateHeldTooLong, IdleTooLong)):
         return True
     return isinstance(error, OperationalError) and not isinstance(error, OutageTooLong) and _is_passing(error)
 

@@ -81,7 +81,7 @@ def delete(alias: str, objects: Sequence[Model]) -> Request:
 
 def _queued(request: Request) -> Request:
     for obj in request.objects:
-        obj._state.async_commander_queued = True  # type: ignore[attr-defined]
+        obj._state.async_commander_queued = True  # type: ignore[attr-defined]  # a plain object
     return _with_parents(request)
 
 

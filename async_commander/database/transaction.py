@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
-from .connections import drop, freshen
+from .connections import drop, freshen, is_postgres
 from .gate import GateHeldTooLong, gate_of
+from .timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +47,18 @@ class LaneTransaction:
     given_up = False
     """Set where nobody waits for this transaction any more: it does not wait at the gate either."""
 
-    def __init__(self, alias: str, *, shared: bool = False, gate_limit: float | None = None) -> None:
+    def __init__(
+        self,
+        alias: str,
+        *,
+        shared: bool = False,
+        gate_limit: float | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
         self.alias = alias
         self.shared = shared
         self.gate_limit = gate_limit
+        self.timeouts = None if shared else timeouts
         self.committed = False
         self._committing = False
         self._began_at: float | None = None
@@ -93,7 +102,7 @@ class LaneTransaction:
         self._committing = True
         try:
             self._stack.close()
-        except Exception as error:
+        except Exception as error:  # of COMMIT, or of somebody's on_commit hook: anything
             if not self.committed:
                 self._commit_failed(error)
                 raise
@@ -105,7 +114,7 @@ class LaneTransaction:
         self._leave_inner_blocks()
         try:
             self._stack.__exit__(DatabaseError, DatabaseError("rolled back"), None)
-        except Exception:
+        except Exception:  # whatever it is, the database undoes what a closed connection has begun
             logger.debug("A rollback failed; its connection is dropped.", exc_info=True)
             self._drop()
         self._began_at = None
@@ -140,9 +149,14 @@ class LaneTransaction:
             self._gate = gate_of(connection)
         if self._gate is not None:
             self._stack.enter_context(connection.execute_wrapper(self._begin_late))
+        timeouts = self.timeouts if is_postgres(connection) else None
+        if timeouts is not None:
+            self._stack.enter_context(connection.execute_wrapper(timeouts.watch))
         self._stack.enter_context(transaction.atomic(using=self.alias))
         if self._gate is not None and self._begin is None:
             self._open_eagerly(self._gate)
+        if timeouts is not None:
+            timeouts.begin(connection)
         self._inner_from = len(connection.savepoint_ids), len(connection.atomic_blocks)
         if outermost:
             transaction.on_commit(self._mark_committed, using=self.alias)

@@ -197,7 +197,7 @@ class Savepoint:
             await self._unit(self._enter)
         except BaseException as error:
             # A cancelled call may be running still; what is submitted now comes after it.
-            with suppress(RuntimeError):
+            with suppress(RuntimeError):  # the item is finished, and its savepoint with it
                 self._lease.submit(self._leave, type(error), error, None)
             raise
 

@@ -38,6 +38,10 @@ SECOND_LOOK = 0.25
 """Seconds after which a COMMIT in doubt is looked for again: it may have been under way at the first look."""
 
 
+def _itself(work: Callable[[], None]) -> Callable[[], None]:
+    return work
+
+
 class Writer:
     """Writes units in the order of their coming, on a lane of its own, and tells of each how it ended.
 
@@ -96,10 +100,13 @@ class Writer:
         else:
             ended.add_done_callback(partial(self._lane_ended, unit))
 
-    async def commit(self, unit: Unit) -> None:
-        """Write a unit now, and raise what it fails with. `on_settled` is not called for it."""
+    async def commit(self, unit: Unit, *, once: Callable[[Callable[[], None]], Callable[[], None]] = _itself) -> None:
+        """Write a unit now, and raise what it fails with. `on_settled` is not called for it.
+
+        `once` makes of the work one that can be done again after a COMMIT in doubt.
+        """
         try:
-            await self.call(self._rewrite_rows, [unit])
+            await self.call(once(partial(self._rewrite_rows, [unit])))
         except Exception:
             unit.restore()
             raise
@@ -108,8 +115,9 @@ class Writer:
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on the writer's lane, in a transaction of its own, after all that was put before.
 
-        After an outage it is done again; where its COMMIT was in doubt it may have run twice then. It works after a
-        fatal error too. A cancel withdraws it while it waits, and waits for its end once it runs.
+        After an outage it is done again; where its COMMIT was in doubt it may be committed by then, and has to find
+        that out by itself. It works after a fatal error too. A cancel withdraws it while it waits, and waits for its
+        end once it runs.
         """
         call = Call(partial(self._patiently, partial(self._transact, partial(function, *args, **kwargs))))
         self._enqueue(call)

@@ -131,18 +131,24 @@ _KINDS: tuple[tuple[type[Exception], type[httpx.RequestError]], ...] = (
 )
 
 
+_TOO_MANY = "Too many headers"
+"""What aiohttp says."""
+
+
 def _broken_body(wire: aiohttp.ClientPayloadError) -> Exception:
     cause = wire.__cause__
     if isinstance(cause, ConnectionError) or "ConnectionResetError" in str(wire):
         return httpx.ReadError(f"the connection was lost in the middle of the body: {wire}")
     if isinstance(cause, HttpProcessingError) and not isinstance(cause, PayloadEncodingError):
+        if _TOO_MANY in cause.message:
+            return HeadersTooLarge(f"the headers after the body are too many: {cause.message}")
         return BadBody(f"the chunked body is broken: {' '.join(cause.message.split())}")
     return BodyTruncated(f"the connection was closed before the end of the body: {wire}")
 
 
 def _broken_head(wire: aiohttp.ClientResponseError) -> Exception:
     told = " ".join(wire.message.split())[:200]
-    if any(isinstance(link, LineTooLong) for link in _chain(wire)) or "Too many headers" in told:
+    if any(isinstance(link, LineTooLong) for link in _chain(wire)) or _TOO_MANY in told:
         return HeadersTooLarge(f"the headers are too long or too many: {told}")
     if "chunk" in told:  # a short body is parsed together with its head
         return BadBody(f"the chunked body is broken: {told}")

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Generic
 
 import anyio
-from anyio import CancelScope
-from anyio.lowlevel import checkpoint
 
 from .books import Books
 from .crew import Crew
-from .failures import cancelled_for_real, ends_the_run, is_cancellation, unwrapped
+from .failures import cancelled_for_real, is_cancellation, unwrapped
 from .intake import Intake
+from .judge import Judge
 from .pace import Pace, pace_key_held
 from .ports import Due, ItemT, Ports, Ticket, Verdict
 from .results import ItemState, Tally
@@ -62,8 +59,6 @@ class Pipeline(Generic[ItemT]):
         max_items: int | None = None,
     ) -> None:
         self._ports = ports
-        self._limits = limits
-        self._retry = retry
         self._pace = pace
         self._crew = Crew(limits.threads)
         self._sweeper = Sweeper(limits.item_timeout, self._on_alarm)
@@ -79,7 +74,15 @@ class Pipeline(Generic[ItemT]):
             10 * limits.threads, pace=pace, tally=tally, ready=self._ready_again, wake_at=self._sweeper.wake_at
         )
         self._books: Books[ItemT] = Books(tally, limits)
-        self._rejected: deque[tuple[Ticket[ItemT], BaseException]] = deque()
+        self._judge: Judge[ItemT] = Judge(
+            ports,
+            books=self._books,
+            waiting=self._waiting,
+            limits=limits,
+            retry=retry,
+            pace=pace,
+            abort=self.abort,
+        )
 
         self._solo = False
         self._begun = False
@@ -146,7 +149,7 @@ class Pipeline(Generic[ItemT]):
             self.abort(error)
         elif ticket.handed:
             self._books.take_back(ticket)
-            self._rejected.append((ticket, error))
+            self._judge.rejected.append((ticket, error))
             self._crew.wake()
             self._tell()
         else:
@@ -168,7 +171,7 @@ class Pipeline(Generic[ItemT]):
 
     def stop(self) -> None:
         """End in order: take nothing more, finish what is in hand, postpone what waits, release what was not begun."""
-        self._stopping = True
+        self._stopping = self._judge.stopping = True
         self._intake.stop()
         if self._crew.all_rest:
             self._over.set()
@@ -210,7 +213,7 @@ class Pipeline(Generic[ItemT]):
             if watch.disturbed:
                 await watch.calm()
             if failure is not None:
-                await self._fail(*failure, timed_out=timed_out)
+                await self._judge.judge(*failure, timed_out=timed_out)
 
     async def _carry_until_one_fails(self, watch: Watch) -> tuple[Ticket[ItemT], BaseException] | None:
         while not watch.disturbed:
@@ -227,8 +230,8 @@ class Pipeline(Generic[ItemT]):
         """The next ticket to work on. Waits for one; gets more from the ledger and the source when they run low."""
         intake = self._intake
         while True:
-            if self._rejected:
-                await self._fail(*self._rejected.popleft())
+            if self._judge.rejected:
+                await self._judge.judge_rejected()
             elif self._stopping or self._solo or self._books.full:
                 await self._crew.rest(self._all_rest)
             elif intake.low and not self._waiting.crowded:
@@ -295,7 +298,7 @@ class Pipeline(Generic[ItemT]):
 
     async def _has_turn(self, ticket: Ticket[ItemT]) -> bool:
         if 0 < (wait := self._waiting.take_turn(ticket)) < math.inf:
-            await self._postpone(ticket, wait, None)
+            await self._judge.postpone(ticket, wait, None)
         return wait == 0
 
     def _ready_again(self, ticket: Ticket[ItemT]) -> None:
@@ -306,50 +309,6 @@ class Pipeline(Generic[ItemT]):
     def _on_alarm(self, now: float) -> None:
         self._sweeper.wake_at(min(self._intake.on_alarm(now), self._waiting.on_alarm(now)))
         self._crew.wake()
-
-    # Failures and outcomes
-
-    async def _fail(self, ticket: Ticket[ItemT], error: BaseException, *, timed_out: bool = False) -> None:
-        error = unwrapped(error)
-        if ends_the_run(error):
-            self.abort(error)
-        elif cancelled_for_real():
-            await checkpoint()  # the end of this worker; the ticket is given back
-        elif ticket not in self._books:
-            _logger.error("%r failed after it was settled as %s", ticket.key, ticket.state, exc_info=error)
-        else:
-            await self._judge(ticket, ItemTimeout.of(self._limits, error) if timed_out else error)
-
-    async def _judge(self, ticket: Ticket[ItemT], error: BaseException) -> None:
-        verdict = self._ports.verdict(ticket, error)
-        if verdict.kind == "retry" and not self._retry.again(ticket.attempts):
-            verdict = replace(verdict, kind="dead", reason="exhausted")
-        if verdict.kind == "fatal":
-            self.abort(error)
-        elif verdict.kind == "retry":
-            await self._try_later(ticket, error, verdict.retry_after)
-        else:
-            await self._hand_over(ticket, self._ports.give_up(ticket, error, verdict))
-
-    async def _try_later(self, ticket: Ticket[ItemT], error: BaseException, retry_after: float | None) -> None:
-        delay = self._retry.delay(ticket.attempts, retry_after=retry_after)
-        if retry_after and self._pace is not None and ticket.throttle is not None:
-            self._pace.pause(ticket.throttle, self._retry.asked(retry_after))
-        if self._stopping or self._waiting.full:
-            await self._postpone(ticket, delay, error)
-        else:
-            ticket.next_at = anyio.current_time() + delay
-            self._waiting.until(ticket.next_at, ticket)
-
-    async def _postpone(self, ticket: Ticket[ItemT], delay: float, error: BaseException | None) -> None:
-        ticket.next_at = anyio.current_time() + delay
-        await self._hand_over(ticket, self._ports.postpone(ticket, delay, error))
-
-    async def _hand_over(self, ticket: Ticket[ItemT], outcome: Awaitable[None]) -> None:
-        ticket.given_up = True
-        with CancelScope(shield=True):
-            await outcome
-        self._books.hand_over(ticket)
 
     # The end
 
@@ -371,7 +330,7 @@ class Pipeline(Generic[ItemT]):
 
     async def _give_back(self) -> None:
         """Hand to the ledger, or give back, what is still ours."""
-        with CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
             try:
                 if not self._aborted:
                     await self._postpone_retries()
@@ -384,12 +343,12 @@ class Pipeline(Generic[ItemT]):
         self._waiting.close()
 
     async def _postpone_retries(self) -> None:
-        while self._rejected:
-            await self._fail(*self._rejected.popleft())
+        while self._judge.rejected:
+            await self._judge.judge_rejected()
         now = anyio.current_time()
         for ticket in (*self._waiting, *self._intake.ready, *self._intake.alone):
             if ticket.attempts:
-                await self._postpone(ticket, max(0.0, ticket.next_at - now), None)
+                await self._judge.postpone(ticket, max(0.0, ticket.next_at - now), None)
 
     def _tell(self) -> None:
         if self._news is not None:
@@ -398,8 +357,8 @@ class Pipeline(Generic[ItemT]):
     async def _confirm(self) -> None:
         """Wait until all that was handed over is settled; raise what ended the run."""
         while self._books and not self._aborted:
-            if self._rejected:
-                await self._fail(*self._rejected.popleft())
+            if self._judge.rejected:
+                await self._judge.judge_rejected()
             else:
                 self._news = anyio.Event()
                 await self._news.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked
 from async_commander.models import Run
 
 from . import runs
+from .changes import Changes
 from .heartbeat import Heartbeat
 from .lease import LEASE_SECONDS, Renewal, Tenure, holds, renew
 from .ledger import CRASHES_ALONE, Ledger
@@ -56,6 +58,7 @@ class DatabaseRecorder:
         self._cancel_told = False
         self._earlier: dict[str, int] = {}
         self._tenure: Tenure
+        self._changes: Changes
         self._ledger: Ledger
 
     def attach(self, lanes: LanePool) -> None:
@@ -84,8 +87,8 @@ class DatabaseRecorder:
             if resumed is not None:
                 return resumed
             say("There is no unfinished run to resume; a new one begins.")
-        self._tenure, _ = await self._once(lambda: (runs.begin(alias, opening, self._lease_seconds), None))
-        self._ledger = Ledger(self._tenure)
+        self._tenure, _ = await self._opened_once(lambda: (runs.begin(alias, opening, self._lease_seconds), None))
+        self._ledger, self._changes = Ledger(self._tenure), Changes(self._tenure)
         self._start_heart()
         return Opened(run_id=self._tenure.run_id)
 
@@ -118,7 +121,7 @@ class DatabaseRecorder:
         """The run to resume, once its lease is free; a lease of another host can only be waited out."""
         alias, first_expiry, told = self._lanes.alias, None, False
         while (run := await self._writer.call(lambda: runs.resumable(alias, opening))) is not None:
-            left = await self._writer.call(lambda found=run: runs.seconds_until_free(alias, found))  # type: ignore[misc]
+            left = await self._writer.call(runs.seconds_until_free, alias, run)
             if left <= 0:
                 return run
             if first_expiry is not None and run.expires != first_expiry:
@@ -137,8 +140,8 @@ class DatabaseRecorder:
             counts = Run.objects.using(tenure.alias).values(*runs.COUNTS).get(pk=run.pk)
             return tenure, (recovered, counts, earlier_errors(tenure))
 
-        self._tenure, (recovered, counts, self._earlier) = await self._once(take)
-        self._resumed = True
+        self._tenure, (recovered, counts, self._earlier) = await self._opened_once(take)
+        self._resumed, self._changes = True, Changes(self._tenure)
         self._start_heart()
         return Opened(
             run_id=run.pk,
@@ -150,7 +153,7 @@ class DatabaseRecorder:
             options=run.options,
         )
 
-    async def _once(self, function: Callable[[], tuple[Tenure, T]]) -> tuple[Tenure, T]:
+    async def _opened_once(self, function: Callable[[], tuple[Tenure, T]]) -> tuple[Tenure, T]:
         """Begin or take over. Where the COMMIT was in doubt, the lease tells whether it was done already.
 
         Once begun it is not left: a cancel comes through later, when there is somebody to close what was opened.
@@ -169,6 +172,10 @@ class DatabaseRecorder:
             opened = await self._writer.call(guarded)
         return opened  # noqa: RET504 - a return inside of the scope is none to mypy: a scope may swallow
 
+    async def _change(self, work: Callable[[], T]) -> T:
+        """Change the record, once: work that is done again after a lost connection is not done twice."""
+        return await self._writer.call(self._changes.once(work))
+
     async def rows(self) -> Rows:
         """See Recorder."""
         tenure = self._tenure
@@ -178,7 +185,7 @@ class DatabaseRecorder:
         """See Recorder."""
         await self._stop_heart()
         tenure = self._tenure
-        await self._writer.call(lambda: runs.close(tenure, ending, add_output=self._resumed))
+        await self._change(lambda: runs.close(tenure, ending, add_output=self._resumed))
 
     async def aclose(self) -> None:
         """See Recorder."""
@@ -221,7 +228,7 @@ class DatabaseRecorder:
 
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
         """See Recorder."""
-        answer = await self._writer.call(lambda: self._ledger.admit(candidates, room))
+        answer = await self._change(lambda: self._ledger.admit(candidates, room))
         self._ledger.claimed(key for key, item in answer.again.items() if item.crashes >= CRASHES_ALONE)
         return answer
 
@@ -231,19 +238,18 @@ class DatabaseRecorder:
 
     async def claim(self, keys: Sequence[UUID]) -> None:
         """See Recorder."""
-        await self._writer.call(lambda: self._ledger.claim(keys))
+        await self._change(lambda: self._ledger.claim(keys))
         self._ledger.claimed()
 
     async def stored(self, room: int, *, source_ended: bool) -> Stored:
         """See Recorder."""
-        asked = object()
-        found = await self._writer.call(lambda: self._ledger.stored(room, source_ended=source_ended, asked=asked))
+        found = await self._change(lambda: self._ledger.stored(room, source_ended=source_ended))
         self._ledger.claimed(item.key for item in found.items if item.crashes >= CRASHES_ALONE)
         return found
 
     async def adopt(self, key: UUID) -> None:
         """See Recorder."""
-        await self._writer.call(lambda: self._ledger.adopt(key))
+        await self._change(lambda: self._ledger.adopt(key))
 
     async def state_of(self, key: UUID) -> ItemState | None:
         """See Recorder."""
@@ -254,7 +260,7 @@ class DatabaseRecorder:
 
     async def release(self, fresh: Sequence[UUID], known: Sequence[ItemOutcome]) -> None:
         """See Recorder."""
-        await self._writer.call(lambda: self._ledger.release(fresh, known))
+        await self._change(lambda: self._ledger.release(fresh, known))
         self._ledger.settled([*fresh, *(outcome.key for outcome in known)])
 
     def put(self, unit: Unit) -> None:
@@ -263,7 +269,7 @@ class DatabaseRecorder:
 
     async def commit(self, unit: Unit) -> None:
         """See Recorder."""
-        await self._writer.commit(unit)
+        await self._writer.commit(unit, once=partial(self._changes.once, late=True))
 
     async def drain(self) -> None:
         """See Recorder."""
@@ -288,7 +294,8 @@ class DatabaseRecorder:
     async def note(self, notes: Notes) -> None:
         """See Recorder."""
         if notes:
-            await self._writer.call(lambda: write_notes(self._tenure, notes, self._earlier))
+            work = partial(write_notes, self._tenure, notes, self._earlier)
+            await self._writer.call(self._changes.once(work, late=True))
         if self._lanes.shared:
             self._beat(await self._writer.call(lambda: renew(self._tenure, self._lease_seconds)))
 

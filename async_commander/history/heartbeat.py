@@ -11,6 +11,7 @@ from django.db import connections
 from django.db.utils import Error as DatabaseError
 
 from async_commander.database.connections import close_all
+from async_commander.database.timeouts import Timeouts
 from async_commander.database.transaction import LaneTransaction
 
 from .lease import Renewal, Tenure, renew
@@ -29,6 +30,7 @@ class Heartbeat:
     def __init__(self, tenure: Tenure, seconds: float, on_beat: Callable[[Renewal], None]) -> None:
         self._tenure = tenure
         self._seconds = seconds
+        self._timeouts = Timeouts.of_writer(lease_seconds=seconds)
         self._on_beat = on_beat
         self._ended = threading.Event()
         self._ticked = time.monotonic()
@@ -57,7 +59,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         try:
-            with LaneTransaction(self._tenure.alias):
+            with LaneTransaction(self._tenure.alias, timeouts=self._timeouts):
                 renewal = renew(self._tenure, self._seconds)
         except DatabaseError as error:
             logger.warning("The lease of run %s could not be renewed: %s", self._tenure.run_id, error)

@@ -2,6 +2,11 @@
 
 Every method is synchronous, is called inside a transaction on whichever lane's thread that transaction is open, and
 ends with the fence. What is kept in memory is bounded by the items in hand; it is changed after the commit only.
+
+Who asks what the ledger knows in order to change it holds the lock of the run's row from before the question: for
+`finish` that is done here, for all others their caller has changed the row (see `changes`). So an item cannot be handed
+out and brought up by another one at the same time. Locks are taken in this order: rows of the project, the run's row,
+rows of the ledger, the lease.
 """
 
 from __future__ import annotations
@@ -41,11 +46,6 @@ class Ledger:
         self._closed_claims: deque[int] = deque()
         self._alone: set[UUID] = set()
         self._pending: tuple[int, Sequence[UUID]] | None = None
-        self._asked: Sequence[Candidate] | None = None
-        self._answer = Admission()
-        self._asked_for_stored: object = None
-        self._stored = Stored()
-        self._moved: dict[int, str] = {}
         self._restarted = False
 
     # -- taking over -------------------------------------------------------------------------------------------
@@ -77,14 +77,15 @@ class Ledger:
     def admit(self, candidates: Sequence[Candidate], room: int | None = None) -> Admission:
         """Decide about a chunk, and claim what is to run now: of new items at most `room`, the others are left out.
 
-        Called again with the same sequence after a lost connection: where the first commit landed, its answer stands.
+        A key that the source yields twice is a duplicate. One that another item brings up, before or after, is not.
         """
-        if self._asked is candidates and self._claim_landed():
-            return self._answer
         answer = Admission()
+        self._pending = None
         known = {row.key: row for row in self._items().filter(key__in=[one.key for one in candidates])}
+        brought_up = [row.pk for row in known.values() if row.by_follow]
         for candidate in candidates:
             self._judge(candidate, known.get(candidate.key), answer, math.inf if room is None else room)
+        self._items().filter(pk__in=brought_up).update(by_follow=False)
         back = [known[key] for key in answer.again if known[key].state == ItemState.RETRY.value]
         self._move(back, ItemState.CLAIMED, next_at=None)
         answer.from_retry = len(back)
@@ -96,49 +97,37 @@ class Ledger:
             skipped=answer.duplicates,
         )
         fence(self.tenure)
-        self._asked, self._answer = candidates, answer
         return answer
 
-    def _claim_landed(self) -> bool:
-        newest = self._claims().filter(epoch=self.tenure.epoch).order_by("-id").first()
-        if newest is None or self._pending is None or newest.keys != [key.hex for key in self._pending[1]]:
-            return False
-        self._pending = newest.pk, self._pending[1]
-        return True
-
     def _judge(self, candidate: Candidate, row: RunItem | None, answer: Admission, room: float) -> None:
-        key = candidate.key
+        key, duplicate = candidate.key, not (self._restarted or self._was_expected(row))
         if key in answer.fresh or key in answer.again:
             answer.duplicates += not self._restarted
         elif key in self._claim_of or key in self._alone:
-            answer.duplicates += not (self._restarted or self._is_of_earlier_epoch(row))
+            answer.duplicates += duplicate
         elif row is None:
             if len(answer.fresh) < room:
                 answer.fresh.add(key)
         elif row.state == ItemState.CLAIMED.value or _waits_for_the_source(row):
             known = Known(key, attempts=row.attempts, crashes=row.crashes)
             (answer.crashed if row.crashes >= CRASHES_DEAD else answer.again)[key] = known
-        elif not self._is_of_earlier_epoch(row):
-            answer.duplicates += not self._restarted
+        else:
+            answer.duplicates += duplicate
+        if row is not None:
+            row.by_follow = False
 
-    def _is_of_earlier_epoch(self, row: RunItem | None) -> bool:
-        """Such an item may be in hand from the ledger already; that the source yields it, too, was to be expected."""
-        return row is not None and row.pk < self._first_row_of_this_epoch
+    def _was_expected(self, row: RunItem | None) -> bool:
+        """That the source yields it, too: another item brought it up, or it is the ledger's from an earlier epoch."""
+        return row is not None and (row.by_follow or row.pk < self._first_row_of_this_epoch)
 
     def claim(self, keys: Sequence[UUID]) -> None:
         """Claim items that have a row already, right before they run."""
         self._claim(keys)
         fence(self.tenure)
 
-    def stored(self, room: int, *, source_ended: bool, asked: object) -> Stored:
-        """Claim at most `room` items that were kept for later and whose time has come.
-
-        Called again with the same `asked` after a lost connection: where the first commit landed, its answer stands.
-        """
-        if self._asked_for_stored is asked and self._moves_landed():
-            return self._stored
+    def stored(self, room: int, *, source_ended: bool) -> Stored:
+        """Claim at most `room` items that were kept for later and whose time has come."""
         self._pending = None
-        self._moved.clear()
         now = database_now(self.tenure.alias)
         due = list(self._waiting_items().filter(next_at__lte=now).order_by("next_at")[:room])
         self._move(due, ItemState.CLAIMED, next_at=None)
@@ -151,19 +140,10 @@ class Ledger:
         next_in = 0.0 if len(rows) + gone + dead >= room else self._seconds_until_next(now)
         fence(self.tenure)
         items = [Known(row.key, row.attempts, row.crashes, row.label, row.item) for row in rows]
-        self._asked_for_stored, self._stored = asked, Stored(items, len(due), next_in, gone, dead)
-        return self._stored
+        return Stored(items, len(due), next_in, gone, dead)
 
     def _move(self, rows: Sequence[RunItem], state: ItemState, **columns: Any) -> None:
         self._items().filter(pk__in=[row.pk for row in rows]).update(state=state.value, **columns)
-        self._moved.update((row.pk, state.value) for row in rows)
-
-    def _moves_landed(self) -> bool:
-        """Whether the last `stored` was committed: by one of the rows that it moved, else by its claim."""
-        if self._moved:
-            pk, state = next(iter(self._moved.items()))
-            return bool(self._items().filter(pk=pk, state=state).exists())
-        return self._claim_landed()
 
     def _seconds_until_next(self, now: datetime) -> float | None:
         moment = self._waiting_items().order_by("next_at").values_list("next_at", flat=True).first()
@@ -202,12 +182,15 @@ class Ledger:
         """
         outcomes: list[ItemOutcome] = [unit.outcome for unit in units if unit.outcome is not None]
         self._set_times(outcomes)
-        self._insert([outcome for outcome in outcomes if not outcome.known])
-        self._update([outcome for outcome in outcomes if outcome.known])
-        followed = sum(self._follow(outcome) for outcome in outcomes if outcome.followed)
-        states = Counter(outcome.state.value for outcome in outcomes)
-        states[ItemState.RETRY.value] += followed
-        self._count(taken=followed, claimed=-len(outcomes), **states)
+        if all(outcome.is_private for outcome in outcomes):
+            self._insert(outcomes)
+            self._count_outcomes(outcomes)
+        else:
+            self._count_outcomes(outcomes)  # the lock of the run's row comes first
+            self._insert([outcome for outcome in outcomes if not outcome.known])
+            self._update([outcome for outcome in outcomes if outcome.known])
+            followed = sum(self._follow(outcome) for outcome in outcomes if outcome.followed)
+            self._count(taken=followed, retry=followed)
         self._drop_closed_claims()
         fence(self.tenure)
 
@@ -232,6 +215,9 @@ class Ledger:
         moved = waiting.update(state=ItemState.CLAIMED.value, next_at=None)
         self._count(taken=-moved, retry=-moved)
         fence(self.tenure)
+
+    def _count_outcomes(self, outcomes: Sequence[ItemOutcome]) -> None:
+        self._count(claimed=-len(outcomes), **Counter(outcome.state.value for outcome in outcomes))
 
     def _set_times(self, outcomes: Sequence[ItemOutcome]) -> None:
         if any(outcome.delay is not None for outcome in outcomes):
@@ -332,7 +318,15 @@ def _columns(outcome: ItemOutcome) -> dict[str, Any]:
 
 
 def _waiting(item: Followed, now: datetime) -> ItemOutcome:
-    return ItemOutcome(key=item.key, label=item.label, state=ItemState.RETRY, attempts=0, next_at=now, item=item.item)
+    return ItemOutcome(
+        key=item.key,
+        label=item.label,
+        state=ItemState.RETRY,
+        attempts=0,
+        next_at=now,
+        item=item.item,
+        by_follow=True,
+    )
 
 
 def _waits_for_the_source(row: RunItem) -> bool:

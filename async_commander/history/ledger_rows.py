@@ -20,6 +20,7 @@ COLUMNS = (
     "label", "item", "state", "attempts", "crashes", "reason", "error_kind", "error", "started",
     "wait_ms", "download_ms", "parse_ms", "save_ms", "worker", "next_at",
 )  # fmt: skip
+"""What an outcome says, at first and whenever it is another one."""
 PARAMETERS_AT_ONCE = 10_000
 """Below every backend's limit on the parameters of one statement."""
 
@@ -62,12 +63,13 @@ def _rows(connection: BaseDatabaseWrapper, run_id: int, outcomes: Sequence[ItemO
             int((now - one.handed_over) * 1000),
             one.worker,
             ops.adapt_datetimefield_value(one.next_at),
+            one.by_follow,
         )
 
 
 def _statement(connection: BaseDatabaseWrapper, rows: int) -> str:
     quote = connection.ops.quote_name
-    columns = ("run_id", "key", *COLUMNS)
+    columns = ("run_id", "key", *COLUMNS, "by_follow")
     names = ", ".join(map(quote, columns))
     places = f"({', '.join(['%s'] * len(columns))})"
     table = quote(RunItem._meta.db_table)
@@ -75,5 +77,5 @@ def _statement(connection: BaseDatabaseWrapper, rows: int) -> str:
 
 
 def _parts(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
-    size = PARAMETERS_AT_ONCE // (len(COLUMNS) + 2)
+    size = PARAMETERS_AT_ONCE // (len(COLUMNS) + 3)
     return (rows[start : start + size] for start in range(0, len(rows), size))

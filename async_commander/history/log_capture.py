@@ -6,7 +6,7 @@ import logging
 import sysconfig
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -61,6 +61,50 @@ class OwnLevel:
 _own_level = OwnLevel()
 
 
+class Redacting(logging.Filter):
+    """Takes secrets out of a logger's own records before any handler sees them; a record without any stays as it is.
+
+    It is on the loggers that belong to a run. What other loggers say reaches the project's handlers as it was said.
+    """
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Redact the message, the traceback and the texts that `extra` brought along. Lets every record through."""
+        self._redact_message(record)
+        self._redact_traceback(record)
+        for name, value in vars(record).items():
+            if isinstance(value, str) and name not in _STANDARD:
+                setattr(record, name, self._redact(value))
+        return True
+
+    def _redact_message(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001 - wrong arguments: each handler will complain, and show them
+            record.msg, record.args = self._redact(f"{record.msg} {record.args!r} (these do not fit)"), ()
+            return
+        redacted = self._redact(text)
+        if redacted != text:
+            record.msg, record.args = redacted, ()
+
+    def _redact_traceback(self, record: logging.LogRecord) -> None:
+        if record.stack_info:
+            record.stack_info = self._redact(record.stack_info)
+        if not record.exc_info or record.exc_info[0] is None:
+            return
+        text = record.exc_text or logging.Formatter().formatException(record.exc_info)
+        redacted = self._redact(text)
+        if redacted != text:
+            # The exception itself has the secret: handlers get the text in its place, as they do from another process.
+            record.exc_info, record.exc_text = None, redacted
+
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
 class LogCapture(logging.Handler):
     """Keeps the records that are logged inside one run, whichever logger they come from.
 
@@ -78,18 +122,24 @@ class LogCapture(logging.Handler):
         self._held = 0
         self._guard = threading.Lock()
         self._dropped = 0
+        self._lost = 0
         self._floor = logging.DEBUG if context.verbosity >= 3 else logging.INFO
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Listen to all loggers for the block. The run's own logger speaks from INFO, or DEBUG, on."""
-        root = logging.getLogger()
+        """Listen to all loggers for the block. The run's own ones speak from INFO, or DEBUG, on, and tell no secret."""
+        root, redacting = logging.getLogger(), Redacting(self._redact)
+        own = [logging.getLogger(name) for name in (OWN_LOGGER, f"{OWN_LOGGER}.{self._context.command}")]
         with _own_level.lowered(self._floor):
+            for logger in own:
+                logger.addFilter(redacting)
             root.addHandler(self)
             try:
                 yield
             finally:
                 root.removeHandler(self)
+                for logger in own:
+                    logger.removeFilter(redacting)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record, if it is one of this run's."""
@@ -115,6 +165,8 @@ class LogCapture(logging.Handler):
         text = record.getMessage()
         if record.exc_info and record.exc_info[0] is not None:
             text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
+        elif record.exc_text:
+            text = f"{text}\n{record.exc_text}"
         return LogLine(
             at=datetime.fromtimestamp(record.created, UTC),
             level=record.levelno,
@@ -131,14 +183,27 @@ class LogCapture(logging.Handler):
         self._held -= 1
         self._dropped += 1
 
+    def lost(self, lines: Sequence[LogLine]) -> None:
+        """These were taken and could not be written: the next ones come with a note of it."""
+        with self._guard:
+            self._lost += len(lines)
+
     def take(self) -> list[LogLine]:
-        """The lines since the last call, with a note of what was dropped."""
+        """The lines since the last call, with notes of what was lost before them and of what was dropped."""
         with self._guard:
             found, self._held = [*chain.from_iterable(self._lines.values())], 0
             self._lines.clear()
             dropped, self._dropped = self._dropped, 0
+            lost, self._lost = self._lost, 0
         lines = [line for _, line in sorted(found, key=itemgetter(0))]
+        if lost:
+            lines.insert(0, gap(f"{lost} log records are missing here: they could not be written."))
         if dropped:
             text = f"{dropped} log records were dropped here: more than {RECORDS_HELD} were waiting to be written."
-            lines.append(LogLine(datetime.now(UTC), logging.WARNING, OWN_LOGGER, text))
+            lines.append(gap(text))
         return lines
+
+
+def gap(text: str) -> LogLine:
+    """A line in the place of others."""
+    return LogLine(datetime.now(UTC), logging.WARNING, OWN_LOGGER, text)

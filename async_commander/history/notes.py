@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from async_commander.models import Run, RunBucket, RunErrorKind, RunLog
 
 from .lease import Tenure, fence
-from .recorder import Notes
+from .log_capture import gap
+from .recorder import LogLine, Notes
 
 
 def write_notes(tenure: Tenure, notes: Notes, earlier: dict[str, int]) -> None:
     """Write what came since the last time. `earlier` holds the counts of error kinds from before this epoch."""
-    _write_logs(tenure, notes)
+    _write_logs(tenure, notes.logs)
     _write_slices(tenure, notes)
     _write_errors(tenure, notes, earlier)
     columns = {} if notes.total is None else {"total": notes.total}
@@ -27,7 +30,13 @@ def earlier_errors(tenure: Tenure) -> dict[str, int]:
     return dict(kinds.values_list("kind", "count"))
 
 
-def _write_logs(tenure: Tenure, notes: Notes) -> None:
+def mark_gap(tenure: Tenure) -> None:
+    """Say in the log of a run whose owner is gone that its last lines may be missing."""
+    text = "The process that had this run ended without a word: the last lines of its log are missing here."
+    _write_logs(tenure, [gap(text)])
+
+
+def _write_logs(tenure: Tenure, lines: Sequence[LogLine]) -> None:
     RunLog.objects.using(tenure.alias).bulk_create(
         [
             RunLog(
@@ -38,7 +47,7 @@ def _write_logs(tenure: Tenure, notes: Notes) -> None:
                 message=line.message,
                 item_key=line.item_key,
             )
-            for line in notes.logs
+            for line in lines
         ],
         batch_size=500,
     )

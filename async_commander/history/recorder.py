@@ -125,11 +125,18 @@ class ItemOutcome:
     """Of an item in state `retry`: seconds from the commit to the next attempt."""
     next_at: datetime | None = None
     item: Any = None
+    by_follow: bool = False
+    """Another item brought it up, and the source has not yielded it until now."""
     followed: list[Followed] = field(default_factory=list)
     followed_new: int = 0
     """How many of `followed` the run did not know yet; set when the outcome is written."""
     ticket: Any = None
     """The owner's bag: it comes back with `on_settled`."""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody else can be about to write what it writes: the first row of its item, and no other."""
+        return not (self.known or self.followed)
 
 
 @dataclass(frozen=True, slots=True)

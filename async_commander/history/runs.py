@@ -17,6 +17,7 @@ from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked
 from async_commander.models import FORMAT_VERSION, Run, RunClaim
 
 from .lease import Tenure, database_now, epoch_of, establish, fence, owner_of, release, take_over
+from .notes import mark_gap
 from .ownership import this_host
 from .recorder import Ending, Opening
 
@@ -112,6 +113,8 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> Tenure:
     if seconds_until_free(alias, run) > 0:
         raise RunLocked(f"Run {run.pk} was taken over by {owner_of(alias, run.pk)} just now.")
     tenure = take_over(alias, run.pk, seen=seen)
+    if run.status == RunStatus.RUNNING.value:
+        mark_gap(tenure)
     now = database_now(alias)
     Run.objects.using(alias).filter(pk=run.pk).update(
         status=RunStatus.RUNNING.value,
@@ -124,6 +127,7 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> Tenure:
         error="",
         traceback="",
         cancel_requested_at=None,
+        changes=0,
     )
     return tenure
 
@@ -191,6 +195,7 @@ def _mark_crashed(alias: str, run: Run) -> bool:
             if not _is_orphan(alias, run):
                 return False
             tenure = take_over(alias, run.pk, seen=seen)
+            mark_gap(tenure)
             fence(tenure)
             Run.objects.using(alias).filter(pk=run.pk, status=RunStatus.RUNNING.value).update(
                 status=RunStatus.CRASHED.value,

@@ -61,6 +61,7 @@ class Migration(migrations.Migration):
                 ('traceback', models.TextField(blank=True, default='')),
                 ('cancel_requested_at', models.DateTimeField(blank=True, null=True)),
                 ('format_version', models.PositiveSmallIntegerField(default=1)),
+                ('changes', models.BigIntegerField(default=0, help_text='Of this record by its owner, under the newest epoch: tells what a COMMIT in doubt came to')),
                 ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='shards', to='async_commander.run')),
             ],
             options={
@@ -134,6 +135,7 @@ class Migration(migrations.Migration):
                 ('save_ms', models.PositiveIntegerField(blank=True, null=True)),
                 ('worker', models.PositiveIntegerField(blank=True, null=True)),
                 ('next_at', models.DateTimeField(blank=True, null=True)),
+                ('by_follow', models.BooleanField(default=False, help_text='Brought up by another item, and not yielded by the source until now')),
                 ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='items', to='async_commander.run')),
             ],
         ),

@@ -30,7 +30,8 @@ AT_ONCE = 8
 class Acknowledger:
     """Calls `settled(ticket)` for each ticket that is put: after its `committed()`, or at once where there is none.
 
-    So an item counts as done, and makes room for another one, when it is acknowledged.
+    So an item counts as done, and makes room for another one, when it is acknowledged. What no item may survive ends
+    the run: `ended(error)` is called before the item is settled, and nothing is raised in here.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Acknowledger:
         rows: Callable[[], AbstractAsyncContextManager[None]],
         settled: Callable[[Ticket[Any]], None],
         failed: Callable[[str, BaseException], None],
+        ended: Callable[[BaseException], None],
     ) -> None:
         self._hooks = hooks
         self._lanes = lanes
         self._rows = rows
         self._settled = settled
         self._failed = failed
+        self._ended = ended
         self._wanted = hooks.has("committed")
         self._hurried = False
         self._unsettled = 0
@@ -102,8 +105,11 @@ class Acknowledger:
                 async with self._rows():
                     await self._hooks.call("committed", ticket.item)
         except BaseException as error:  # the item is committed, whatever comes of this
-            if ends_the_run(error) or (is_cancellation(error) and cancelled_for_real()):
+            if isinstance(error, GeneratorExit) or (is_cancellation(error) and cancelled_for_real()):
                 raise
+            if ends_the_run(error):
+                self._ended(error)
+                return
             self._failed(f"committed() failed for {ticket.tag.label}, which is done all the same", error)
             await calm(native_task())
         finally:

@@ -10,6 +10,7 @@ import anyio
 
 from async_commander.command.base import let_go, reserve
 from async_commander.database.lanes import open_lanes, open_shared_lane
+from async_commander.database.timeouts import Timeouts
 from async_commander.engine.context import RunContext
 from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import RunLocked
@@ -44,7 +45,9 @@ async def recorder_of(plan: Plan) -> AsyncIterator[tuple[LanePool, Recorder]]:
 def _lanes(plan: Plan) -> Any:
     if plan.shared:
         return open_shared_lane(plan.alias)
-    return open_lanes(plan.alias, plan.limits.db_lanes, gate_limit=plan.request.lease_seconds / 4)
+    lease_seconds = plan.request.lease_seconds
+    timeouts = Timeouts.of_items(lease_seconds=lease_seconds, item_timeout=plan.limits.item_timeout)
+    return open_lanes(plan.alias, plan.limits.db_lanes, gate_limit=lease_seconds / 4, timeouts=timeouts)
 
 
 async def open_record(plan: Plan, recorder: Recorder, reporter: Reporter, stops: StopRequests) -> Opened | RunResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from async_commander.command.base import AsyncCommand
     from async_commander.database.lanes import LanePool
 
+logger = logging.getLogger("async_commander.run")
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -31,7 +34,8 @@ class HookCaller:
         self._specs = specs_of(type(command))
         self._hooks = hooks_of(type(command))
         self._shared = shared
-        self._downloads = AbandonableThreads(threads)
+        self._downloads = AbandonableThreads(threads, waits=self._say_that_it_is_waited_for)
+        self._waited = False
 
     def has(self, name: str) -> bool:
         """Whether the author wrote this hook."""
@@ -66,6 +70,14 @@ class HookCaller:
         value = await self._call(hook, *arguments[: hook.arguments])
         self._specs[name].check_returned(self._command, value)
         return value
+
+    def _say_that_it_is_waited_for(self) -> None:
+        if not self._waited:
+            self._waited = True
+            logger.warning(
+                "A plain `def download` cannot be interrupted: its end is waited for before its item is tried again or "
+                "given up. Give its client a timeout, or write it as `async def`."
+            )
 
     async def _call(self, hook: Hook, *arguments: Any) -> Any:
         function = self.function(hook.spec.name)

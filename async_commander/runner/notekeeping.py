@@ -75,4 +75,5 @@ class NoteKeeper:
         except RunFenced as error:
             self._on_lost(error)
         except Exception:
+            self._capture.lost(notes.logs)
             logger.exception("Log lines and figures of this run could not be kept")

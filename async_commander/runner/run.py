@@ -122,6 +122,7 @@ class OneRun:
             rows=self.session.rows_of_its_own,
             settled=self._settled,
             failed=self._log_failure,
+            ended=self._abort,
         )
         self._opened = opened
         self._pipeline: Pipeline[Any] | None = None
@@ -332,6 +333,10 @@ class OneRun:
     def _settled(self, ticket: Ticket[Any]) -> None:
         if self._pipeline is not None:
             self._pipeline.settled(ticket)
+
+    def _abort(self, error: BaseException) -> None:
+        if self._pipeline is not None:
+            self._pipeline.abort(error)
 
     def _log_failure(self, what: str, error: BaseException) -> None:
         """With a traceback that tells no secrets, as the logging module's own would."""

@@ -6,12 +6,12 @@ import asyncio
 import queue
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +25,14 @@ IDLE_SECONDS = 5.0
 class AbandonableThreads:
     """At most `size` calls at once, each on a daemon thread with the caller's context.
 
-    A call cannot be interrupted. A caller that is cancelled waits for its end, until `abandon()` lets it go.
+    A call cannot be interrupted. A caller that is cancelled waits for its end, of which `waits()` is called to tell,
+    until `abandon()` lets it go; it is cancelled then, whatever the call came to. So, until they are abandoned, there
+    are never more than `size` threads.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, waits: Callable[[], None] = lambda: None) -> None:
         self._room = anyio.CapacityLimiter(size)
+        self._waits = waits
         self._abandoned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
@@ -38,15 +41,25 @@ class AbandonableThreads:
         """Run a function on a thread and return its result, or raise its error."""
         async with self._room:
             ended = asyncio.wrap_future(self._started(function))
-            either: list[asyncio.Future[Any]] = [ended, self._abandoned]
             try:
-                with anyio.CancelScope(shield=True):
-                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if not ended.done():
-                    await anyio.lowlevel.checkpoint_if_cancelled()
-                return await ended
+                await asyncio.wait([ended])
+            except asyncio.CancelledError:
+                await self._wait_out(ended)
+                raise
             finally:
                 ended.cancel()
+            return ended.result()
+
+    async def _wait_out(self, ended: asyncio.Future[Any]) -> None:
+        """Wait for the end of a call whose caller is cancelled, however often."""
+        if not self._abandoned.done():
+            self._waits()
+        with anyio.CancelScope(shield=True):
+            while not (ended.done() or self._abandoned.done()):
+                with suppress(asyncio.CancelledError):  # a native one goes through the shield
+                    await asyncio.wait([ended, self._abandoned], return_when=asyncio.FIRST_COMPLETED)
+        if ended.done() and not ended.cancelled():
+            ended.exception()  # nobody's any more
 
     def abandon(self) -> None:
         """From now on who is cancelled waits no more; what the call comes to later is nobody's business."""

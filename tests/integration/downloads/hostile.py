@@ -400,6 +400,18 @@ async def endless_trailers(exchange: Exchange) -> None:
         await exchange.send(b"X-More: and more\r\n" * 100)
 
 
+@at("/late-trailers")
+async def late_trailers(exchange: Exchange) -> None:
+    """Long fields, few enough, after a body that was there before them."""
+    await exchange.head("Transfer-Encoding: chunked")
+    await exchange.send(b"5\r\nhello\r\n")
+    await asyncio.sleep(0.05)
+    await exchange.send(b"0\r\n")
+    for number in range(250):
+        await exchange.send(b"X-%d: %s\r\n" % (number, b"v" * 8000))
+    await exchange.hang()
+
+
 @at("/switching")
 async def switching(exchange: Exchange) -> None:
     await exchange.head("Connection: upgrade", "Upgrade: websocket", status="101 Switching Protocols")

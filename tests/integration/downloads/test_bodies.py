@@ -38,6 +38,8 @@ REFUSED = [
     ("/bomb?layers=2&name=gzip,gzip", BadBody, "bad_body"),
     ("/bomb?name=br", BadBody, "bad_body"),
     ("/endless-trailers", HeadersTooLarge, "too_large"),
+    ("/late-trailers", HeadersTooLarge, "too_large"),
+    ("/many-headers?n=250&size=8000", HeadersTooLarge, "too_large"),
     ("/bad-chunk", BadBody, "bad_body"),
     ("/bad-chunk?late=1", BadBody, "bad_body"),
     ("/unterminated", BodyTruncated, "bad_body"),

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.parametrize(
-    "path", ["/endless", "/bomb", "/endless-headers", "/endless-header", "/many-headers?n=250&size=400"]
+    "path",
+    ["/endless", "/bomb", "/endless-headers", "/endless-header", "/many-headers?n=250&size=8000", "/late-trailers"],
 )
 async def test_a_hundred_attacks_at_once_share_bounded_memory(
     server: HostileServer, small_client: OpenClient, path: str

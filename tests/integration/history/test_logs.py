@@ -6,6 +6,7 @@ import importlib
 import logging
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -326,3 +327,94 @@ def test_a_command_that_takes_its_value_from_a_secret_does_not_store_it(run: Any
     result = run(Command(api_token=CANARY))
     assert result.value["token"] == CANARY
     assert Run.objects.get().value == {"token": "********", "nested": ["x********y"]}
+
+
+# -- what the project's own handlers get ---------------------------------------------------------------------------
+
+
+class Heard(logging.Handler):
+    """A handler of the project's: keeps what it would write, and the records themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.texts: list[str] = []
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        self.texts.append(f"{logging.Formatter().format(record)} {vars(record).get('url')}")
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    handler, root = Heard(), logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        root.removeHandler(handler)
+
+
+class Confiding(ac.AsyncCommand):
+    api_token: str = ""
+
+    async def handle(self) -> None:
+        token = self.api_token
+        self.log.warning("by argument %s", token)
+        self.log.warning(f"by text {token}")  # noqa: G004 - as people do
+        self.log.warning("by extra", extra={"url": f"https://example.org/?token={token}"})
+        self.log.warning("%d does not fit", token)
+        try:
+            raise ValueError(f"no {token}")
+        except ValueError:
+            self.log.exception("by exception", stack_info=True)
+
+
+def test_the_projects_handlers_are_told_no_secret_by_the_commands_own_logger(run: Any, heard: Heard) -> None:
+    run(Confiding(api_token=CANARY))
+    told = [text for text in heard.texts if "by " in text or "not fit" in text]
+    assert len(told) == 5
+    for text in told:
+        for spelling in (CANARY, "c4n4ry", repr(CANARY)[1:-1]):
+            assert spelling not in text
+    assert "by argument ********" in told[0]
+    assert "ValueError: no ********" in told[4]
+    assert told[4].startswith("by exception\nTraceback")
+    assert messages(message__startswith="by exception") == [told[4].split("\nStack (most")[0]]
+
+
+def test_a_record_without_secrets_reaches_the_projects_handlers_as_it_was_made(run: Any, heard: Heard) -> None:
+    class Command(ac.AsyncCommand):
+        api_token: str = ""
+
+        async def handle(self) -> None:
+            try:
+                raise ValueError("harmless")
+            except ValueError:
+                self.log.exception("page %s", 7, extra={"url": "https://example.org/"})
+
+    run(Command(api_token=CANARY))
+    record = next(record for record in heard.records if record.msg == "page %s")
+    assert record.args == (7,)
+    assert record.exc_info
+    assert vars(record)["url"] == "https://example.org/"
+
+
+def test_other_loggers_are_the_projects_own_business(run: Any, heard: Heard) -> None:
+    class Command(ac.AsyncCommand):
+        api_token: str = ""
+
+        async def handle(self) -> None:
+            logging.getLogger("tests.shop").error("told %s", self.api_token)
+
+    run(Command(api_token=CANARY))
+    assert f"told {CANARY} None" in heard.texts
+    assert messages(logger="tests.shop") == ["told ********"]
+
+
+def test_after_the_run_its_loggers_are_as_before(run: Any, heard: Heard) -> None:
+    command = Confiding(api_token=CANARY)
+    run(command)
+    own = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("async_commander")]
+    assert len(own) > 1
+    assert not any(logger.filters for logger in own)

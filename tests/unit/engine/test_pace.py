@@ -87,6 +87,30 @@ async def test_a_cancelled_acquire_leaves_its_turn_to_the_next(order) -> None:
     assert pace.wait("a") == 0
 
 
+@pytest.mark.parametrize("then", ["another waits", "a listener hears"])
+async def test_who_is_cancelled_while_the_host_rests_leaves_its_turn_to_the_next(then) -> None:
+    """Its turn is free and was offered to it, so that nobody will release it."""
+    pace, first, served = Pace(per_key=1), anyio.CancelScope(), []
+    pace.on_release = served.append
+
+    async def one(name: str, scope: anyio.CancelScope) -> None:
+        with scope:
+            await pace.acquire("a")
+            served.append(name)
+
+    pace.reserve("a")
+    async with anyio.create_task_group() as tasks:
+        for name, scope in (("first", first), ("second", anyio.CancelScope())):
+            if name == "first" or then == "another waits":
+                tasks.start_soon(one, name, scope)
+                await anyio.wait_all_tasks_blocked()
+        pace.pause("a", 10)
+        pace.release("a")
+        await anyio.sleep(5)
+        first.cancel()
+    assert served == (["second"] if then == "another waits" else ["a"])
+
+
 async def test_a_listener_hears_of_turns_that_nobody_waits_for() -> None:
     pace, heard = Pace(per_key=1), []
     pace.on_release = heard.append

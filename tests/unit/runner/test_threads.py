@@ -75,3 +75,60 @@ async def test_a_cancelled_caller_waits_until_it_may_go(go: threading.Event) -> 
             threads.abandon()
             await left.wait()
     assert not go.is_set()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fails", [False, True])
+async def test_who_was_cancelled_stays_so_whatever_the_call_came_to(go: threading.Event, fails: bool) -> None:
+    told: list[str] = []
+    threads, begun = AbandonableThreads(1, waits=lambda: told.append("waits")), threading.Event()
+
+    def block() -> int:
+        begun.set()
+        go.wait(10)
+        return 1 // (not fails)
+
+    results: list[int] = []
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def call() -> None:
+                results.append(await threads.call(block))
+
+            group.start_soon(call)
+            while not begun.is_set():
+                await asyncio.sleep(0)
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                while not told:
+                    await asyncio.sleep(0)
+                go.set()
+    assert scope.cancelled_caught
+    assert (results, told) == ([], ["waits"])
+
+
+@pytest.mark.asyncio
+async def test_a_native_cancel_leaves_no_call_behind(go: threading.Event) -> None:
+    """So that there are never more threads than room."""
+    threads, begun = AbandonableThreads(1), threading.Event()
+    running: list[int] = []
+
+    def block() -> None:
+        running.append(1)
+        begun.set()
+        go.wait(10)
+        running.pop()
+
+    first = asyncio.ensure_future(threads.call(block))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    second = asyncio.ensure_future(threads.call(lambda: len(running)))
+    for _ in range(3):
+        first.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not first.done()
+        assert not second.done()
+    go.set()
+    assert await second == 0
+    assert first.cancelled()

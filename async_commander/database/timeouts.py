@@ -1,0 +1,97 @@
+"""PostgreSQL's own time-outs, for one transaction at a time: what a process began ends even if that cannot end it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from django.db import InternalError, OperationalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+LOCK_SECONDS = 30.0
+"""For so long an item waits for a lock that somebody else has."""
+SHORTEST_IDLE = 10.0
+
+_IDLE_TOO_LONG = "25P03"
+
+
+class IdleTooLong(OperationalError):
+    """A transaction was left open too long without a database call, and was ended; it may be tried again."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(
+            f"The item kept its transaction open for more than {limit:g} s without a database call, and was rolled "
+            "back: its locks would have outlived the run's lease. Await first and write last: fetch and compute before "
+            "the first save, or queue the rows with self.db.add(), which needs no transaction until the item is "
+            "finished."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds, each None where it is to be as it is. What the project has set up itself is left alone.
+
+    They hold for the transaction only, as SET LOCAL does: so the connection is as found afterwards, and a pooler in
+    transaction mode gives them to nobody else. Other databases have none.
+    """
+
+    idle: float | None = None
+    """In a transaction, without a statement."""
+    lock: float | None = None
+    """Waiting for one lock."""
+    statement: float | None = None
+    """One statement."""
+
+    @classmethod
+    def of_writer(cls, *, lease_seconds: float) -> Timeouts:
+        """For who writes for many items, and would rather wait for a lock than fail them all.
+
+        A process that is stopped in the middle must not keep its locks for longer than the run.
+        """
+        return cls(idle=max(lease_seconds, SHORTEST_IDLE))
+
+    @classmethod
+    def of_items(cls, *, lease_seconds: float, item_timeout: float | None) -> Timeouts:
+        """For an item on its lane."""
+        return replace(cls.of_writer(lease_seconds=lease_seconds), lock=LOCK_SECONDS, statement=item_timeout)
+
+    @property
+    def when_idle(self) -> Timeouts:
+        """The same, for who waits for locks and statements."""
+        return replace(self, lock=None, statement=None)
+
+    def begin(self, connection: BaseDatabaseWrapper) -> None:
+        """Set them for the transaction that is open on this connection, in one statement."""
+        statement = _statement(self)
+        if statement:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+
+    def watch(self, execute: Callable[..., Any], *statement: Any) -> Any:
+        """An execute wrapper: says what happened, and what to do, where the transaction was idle for too long."""
+        try:
+            return execute(*statement)
+        except InternalError as error:
+            if self.idle is not None and getattr(error.__cause__, "sqlstate", None) == _IDLE_TOO_LONG:
+                raise IdleTooLong(self.idle) from error
+            raise
+
+
+@lru_cache(maxsize=64)
+def _statement(timeouts: Timeouts) -> str:
+    named = {
+        "idle_in_transaction_session_timeout": timeouts.idle,
+        "lock_timeout": timeouts.lock,
+        "statement_timeout": timeouts.statement,
+    }
+    calls = [_call(name, max(1, int(seconds * 1000))) for name, seconds in named.items() if seconds is not None]
+    return f"SELECT {', '.join(calls)}" if calls else ""
+
+
+def _call(name: str, milliseconds: int) -> str:
+    return f"CASE WHEN current_setting('{name}') = '0' THEN set_config('{name}', '{milliseconds}ms', true) END"

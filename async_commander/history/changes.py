@@ -1,0 +1,56 @@
+"""Changes of a run's record that are made once, also where the answer to a COMMIT was lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import TypeVar
+
+from async_commander.exceptions import RunFenced
+from async_commander.models import Run
+
+from .lease import Tenure
+
+T = TypeVar("T")
+
+
+class Changes:
+    """Numbers the changes of one tenure; the run's row keeps the number of the last one that was committed.
+
+    A change in doubt is not looked up, but tried again: the row is locked by who made it until that has ended, and then
+    tells by its number whether there is anything left to do.
+    """
+
+    def __init__(self, tenure: Tenure) -> None:
+        self._tenure = tenure
+        self._numbers = count(1)
+
+    def once(self, work: Callable[[], T], *, late: bool = False) -> Callable[[], T]:
+        """The same work, to be called in a transaction of its own again and again until one is known to be committed.
+
+        The run's row is locked before the work is done, or after it where it is `late`: what holds locks of its own, or
+        takes long and needs nobody kept out, comes before.
+        """
+        number = next(self._numbers)
+        made: list[T] = []
+
+        def work_once() -> T:
+            if (made or not late) and not self._is_next(number):
+                return self._landed(made)
+            first = not made
+            made[:] = [work()]
+            if first and late:
+                self._is_next(number)
+            return made[0]
+
+        return work_once
+
+    def _is_next(self, number: int) -> bool:
+        """Take the number, and with it the lock of the run's row; False where that was committed before."""
+        runs = Run.objects.using(self._tenure.alias).filter(pk=self._tenure.run_id, changes__lt=number)
+        return bool(runs.update(changes=number))
+
+    def _landed(self, made: list[T]) -> T:
+        if not made:
+            raise RunFenced(f"Run {self._tenure.run_id} was deleted, or is somebody else's; nothing is written there.")
+        return made[0]

@@ -1,0 +1,157 @@
+"""PostgreSQL's time-outs: for one transaction, and never in the place of what the project has set up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import OperationalError, connection, connections
+
+import async_commander as ac
+from async_commander.command.retrying import is_passing
+from async_commander.database.lanes import open_lanes
+from async_commander.database.lease import item, settle
+from async_commander.database.outage import is_transient
+from async_commander.database.timeouts import IdleTooLong, Timeouts
+from tests.testapp.models import Author, Page, Tag
+
+from .conftest import Owner
+
+if TYPE_CHECKING:
+    from async_commander.database.lanes import LanePool
+    from async_commander.database.lease import Lease
+
+NAMES = ("idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout")
+OF_ITEMS = Timeouts.of_items(lease_seconds=30, item_timeout=90)
+pytestmark = pytest.mark.usefixtures("postgres")
+
+
+def settings_now() -> dict[str, str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [list(NAMES)])
+        return dict(cursor.fetchall())
+
+
+def backend() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+async def end(lease: Lease, *, commit: bool = True) -> None:
+    ended = lease.end(commit=commit)
+    if ended is not None:
+        await settle(ended)
+
+
+async def of_an_item(lanes: LanePool) -> dict[str, str]:
+    lease = lanes.lease()
+    async with item(lease):
+        found = await sync_to_async(settings_now)()
+    await end(lease)
+    return found
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "more", [{}, {"pool": {"min_size": 1, "max_size": 2, "timeout": 20}}, {"server_side_binding": True}]
+)
+async def test_they_hold_in_a_lanes_transaction_and_nowhere_else(options: dict[str, Any], more: dict[str, Any]) -> None:
+    options.update(more)
+    async with open_lanes("default", 1, timeouts=OF_ITEMS) as lanes:
+        before = await lanes.call(settings_now)
+        assert await of_an_item(lanes) == dict(zip(NAMES, ("30s", "30s", "90s"), strict=True))
+        assert await lanes.call(settings_now) == before == dict.fromkeys(NAMES, "0")
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.mark.asyncio
+async def test_what_the_project_has_set_up_stays(options: dict[str, Any]) -> None:
+    options["options"] = "-c lock_timeout=2s -c statement_timeout=7s"
+    async with open_lanes("default", 1, timeouts=OF_ITEMS) as lanes:
+        assert await of_an_item(lanes) == dict(zip(NAMES, ("30s", "2s", "7s"), strict=True))
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.mark.asyncio
+async def test_the_writer_waits_for_locks_but_holds_none_for_ever(transactional_db: None, owner: Owner) -> None:
+    async with open_lanes("default", 1, timeouts=OF_ITEMS) as lanes, owner.writer(lanes) as writer:
+        assert await writer.call(settings_now) == dict(zip(NAMES, ("30s", "0", "0"), strict=True))
+    await sync_to_async(connections.close_all)()
+
+
+def test_a_short_lease_leaves_items_ten_seconds() -> None:
+    assert Timeouts.of_items(lease_seconds=0.5, item_timeout=None) == Timeouts(idle=10.0, lock=30.0)
+
+
+@pytest.mark.asyncio
+async def test_an_item_that_leaves_its_transaction_open_too_long_is_told_what_to_do(transactional_db: None) -> None:
+    async with open_lanes("default", 1, timeouts=Timeouts(idle=0.2)) as lanes:
+        lease = lanes.lease()
+        async with item(lease):
+            await gone(await sync_to_async(begin)())
+            with pytest.raises(IdleTooLong, match=r"more than 0.2 s without a database call.*write last") as raised:
+                await Author.objects.acount()
+        await end(lease, commit=False)
+        assert is_passing(raised.value)
+        assert is_transient(raised.value)
+        assert await lanes.call(Author.objects.count) == 0
+    await sync_to_async(connections.close_all)()
+
+
+def begin() -> int:
+    Author.objects.create(name="a")
+    return backend()
+
+
+async def gone(pid: int) -> None:
+    """Wait until the server has ended this session."""
+    async with open_lanes("default", 1) as others:
+        with anyio.fail_after(20):
+            while await others.call(is_there, pid):
+                await anyio.sleep(0.01)
+
+
+def is_there(pid: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid])
+        return cursor.fetchone() is not None
+
+
+@pytest.mark.asyncio
+async def test_a_lock_that_somebody_keeps_fails_the_item_in_a_way_that_passes(transactional_db: None) -> None:
+    async with open_lanes("default", 2, timeouts=Timeouts(lock=0.05)) as lanes:
+        await lanes.call(Tag.objects.create, name="t")
+        holder, waiter = lanes.lease(), lanes.lease()
+        async with item(holder):
+            await Tag.objects.filter(name="t").aupdate(name="u")
+        async with item(waiter):
+            with pytest.raises(OperationalError, match="lock timeout") as raised:
+                await Tag.objects.filter(name="t").aupdate(name="v")
+        assert is_passing(raised.value)
+        await end(waiter, commit=False)
+        await end(holder)
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lanes_of_a_run_have_them() -> None:
+    seen: list[dict[str, str]] = []
+
+    class Command(ac.IterateDownloadCommand[str, str]):
+        limits = ac.Limits(item_timeout=20)
+
+        async def iterate(self):
+            yield "a"
+
+        async def download(self, item: str) -> str:
+            return item
+
+        async def parse_and_save(self, item: str, payload: str) -> None:
+            seen.append(await self.db(settings_now))
+            self.db.add(Page(url=item))
+
+    assert ac.run(Command()).status == "succeeded"
+    assert seen == [dict(zip(NAMES, ("30s", "30s", "20s"), strict=True))]

@@ -137,7 +137,8 @@ def _trace_of(error: BaseException) -> list[str]:
 
 
 def _dump_exception(error: BaseException) -> bytes | None:
-    if not isinstance(error, (Exception, SystemExit)):
+    """None for what would end the run here: a `sys.exit()` over there fails that call only."""
+    if not isinstance(error, Exception):
         return None
     try:
         body = pickle.dumps(error.with_traceback(None), pickle.HIGHEST_PROTOCOL)

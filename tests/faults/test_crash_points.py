@@ -26,6 +26,9 @@ SIDE_BY_SIDE = 3
 RESUMES = 3
 """What a fault leaves behind is brought to its end by the next start, or by the one after."""
 
+REACHED = 0.8
+"""The least share of the points: a run that writes its units in fewer batches has fewer places than the first one."""
+
 
 def varied_seed() -> int:
     """The first seed under which items of each kind are there: permanent, transient, late, early, followed."""
@@ -140,4 +143,4 @@ def test_a_fault_at_any_statement_or_commit_costs_nothing(kind: str, template: T
             said = "\n".join(f"{point.trap}: {point.victim.said() if point.victim else ''}" for point in some)
             raise AssertionError(f"{error}\n{said}") from error
     print(f"P2: {kind}: {places}, {sprung} points of {2 * sum(places.values())}")
-    assert sprung > sum(places.values())
+    assert sprung > REACHED * 2 * sum(places.values())

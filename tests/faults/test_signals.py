@@ -1,4 +1,4 @@
-"""P10: Ctrl-C and SIGTERM, once and twice, at any moment: the row tells the truth, nothing is lost, nobody is left."""
+"""P10: Ctrl-C, SIGTERM and SIGHUP, once and twice, at any moment: the row tells the truth, nothing is lost, nobody is left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def live_session(leader: int) -> list[int]:
 
 def burst(victim: Victim, chance: Random, *, to_group: bool) -> tuple[int, int, float]:
     """One or two signals. Returns the first one, how many, and when the first was sent."""
-    number, times = chance.choice([signal.SIGINT, signal.SIGTERM]), chance.randint(1, 2)
+    number, times = chance.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]), chance.randint(1, 2)
     send = os.killpg if to_group else os.kill
     sent = time.monotonic()
     for turn in range(times):

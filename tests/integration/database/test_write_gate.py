@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,10 +17,13 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from async_commander.database.gate import GateHeldTooLong, WriteGate, gate_of
 from async_commander.database.lanes import LanePool, open_lanes
 from async_commander.database.lease import item, settle
+from async_commander.database.transaction import LaneTransaction
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .conftest import Owner
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("sqlite")]
@@ -29,6 +34,15 @@ def gate(sqlite: None) -> WriteGate:
     gate = gate_of(connection)
     assert gate is not None
     return gate
+
+
+@pytest.fixture
+def impatient(options: dict[str, Any]) -> Iterator[None]:
+    """Nobody waits for a lock. One connection stays open: the first one recovers the log, and locks out the second."""
+    options["timeout"] = 0
+    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as file:
+        file.execute("SELECT count(*) FROM sqlite_master")
+        yield
 
 
 async def test_reading_items_do_not_take_the_gate(lanes: LanePool, gate: WriteGate) -> None:
@@ -46,9 +60,8 @@ async def test_reading_items_do_not_take_the_gate(lanes: LanePool, gate: WriteGa
     await settle(reader.end(commit=True))  # type: ignore[arg-type]
 
 
-async def test_nothing_is_locked_though_nobody_waits_for_locks(options: dict[str, Any], owner: Owner) -> None:
-    options["timeout"] = 0
-
+@pytest.mark.usefixtures("impatient")
+async def test_nothing_is_locked_though_nobody_waits_for_locks(owner: Owner) -> None:
     async def one(number: int) -> None:
         unit = Unit("default", outcome=f"u{number}")
         if number % 3:
@@ -72,22 +85,23 @@ async def test_nothing_is_locked_though_nobody_waits_for_locks(options: dict[str
         assert await lanes.call(Tag.objects.count) == 150
 
 
-async def test_a_connection_elsewhere_that_passes_the_gate_is_not_locked(
-    options: dict[str, Any], gate: WriteGate
-) -> None:
-    options["timeout"] = 0
-
+@pytest.mark.usefixtures("impatient")
+async def test_a_transaction_of_another_thread_passes_the_gate_and_is_not_locked(gate: WriteGate) -> None:
     def beat() -> None:
         for number in range(50):
-            with gate.passed(), gate.passed():
+            with LaneTransaction("default"):
                 Tag.objects.create(name=f"beat {number}")
         connections.close_all()
 
     async def save(number: int) -> None:
-        lease = lanes.lease()
-        async with item(lease):
-            await Author.objects.acreate(name=f"a{number}")
-        await settle(lease.end(commit=True))  # type: ignore[arg-type]
+        unit = Unit("default", lease=lanes.lease())
+        assert unit.lease is not None
+        try:
+            async with item(unit.lease):
+                await Author.objects.acreate(name=f"a{number}")
+            await settle(unit.lease.end(commit=True))  # type: ignore[arg-type]
+        finally:
+            await unit.discard()
 
     async with open_lanes("default", 4) as lanes, anyio.create_task_group() as group:
         group.start_soon(anyio.to_thread.run_sync, beat)
@@ -99,8 +113,9 @@ async def test_a_connection_elsewhere_that_passes_the_gate_is_not_locked(
 
 
 async def test_a_cancelled_item_leaves_the_queue_at_the_gate_at_once(lanes: LanePool, gate: WriteGate) -> None:
-    waiting = lanes.lease()
-    with gate.passed():
+    holding, waiting = lanes.lease(), lanes.lease()
+    async with item(holding):
+        await Author.objects.acreate(name="in")
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
 
@@ -117,8 +132,10 @@ async def test_a_cancelled_item_leaves_the_queue_at_the_gate_at_once(lanes: Lane
         with anyio.fail_after(5):
             await settle(ended)
         assert gate.waiting == 0
-        assert lanes.taken == 0
-    assert await lanes.call(Author.objects.count) == 0
+        assert lanes.taken == 1
+        assert gate.held
+    await settle(holding.end(commit=True))  # type: ignore[arg-type]
+    assert await lanes.call(lambda: [author.name for author in Author.objects.all()]) == ["in"]
 
 
 async def test_an_item_that_keeps_the_gate_too_long_is_rolled_back(
@@ -130,7 +147,7 @@ async def test_an_item_that_keeps_the_gate_too_long_is_rolled_back(
         async with item(unit.lease):
             await Author.objects.acreate(name="too early")
             with anyio.fail_after(10):
-                await lanes.call(_pass, gate)  # waits until the lane gives the gate up by itself
+                await lanes.call(_save_a_tag)  # waits until the lane gives the gate up by itself
             with pytest.raises(GateHeldTooLong, match="write last"):
                 await Author.objects.acount()
         writer.put(unit)
@@ -140,9 +157,9 @@ async def test_an_item_that_keeps_the_gate_too_long_is_rolled_back(
         assert lanes.taken == 0
 
 
-def _pass(gate: WriteGate) -> None:
-    with gate.passed():
-        pass
+def _save_a_tag() -> None:
+    with LaneTransaction("default"):
+        Tag.objects.create(name="after it")
 
 
 async def test_an_item_within_the_limit_is_left_alone(transactional_db: None) -> None:
@@ -156,8 +173,8 @@ async def test_an_item_within_the_limit_is_left_alone(transactional_db: None) ->
         assert await lanes.call(Author.objects.count) == 2
 
 
-async def test_an_open_iterator_does_not_lock_the_item_out(options: dict[str, Any]) -> None:
-    options["timeout"] = 0
+@pytest.mark.usefixtures("impatient")
+async def test_an_open_iterator_does_not_lock_the_item_out() -> None:
     async with open_lanes("default", 2) as lanes:
         await lanes.call(lambda: Tag.objects.bulk_create(Tag(name=str(number)) for number in range(300)))
         reader, other = lanes.lease(), lanes.lease()
@@ -172,8 +189,8 @@ async def test_an_open_iterator_does_not_lock_the_item_out(options: dict[str, An
         assert await lanes.call(Author.objects.count) == 2
 
 
-async def test_locked_by_another_process_is_waited_out_by_the_writer(options: dict[str, Any], owner: Owner) -> None:
-    options["timeout"] = 0
+@pytest.mark.usefixtures("impatient")
+async def test_locked_by_another_process_is_waited_out_by_the_writer(owner: Owner) -> None:
     locked, go_on = threading.Event(), threading.Event()
 
     def lock() -> None:
@@ -237,8 +254,8 @@ async def test_statements_at_the_opening_of_a_connection_are_not_lost(transactio
         connection_created.disconnect(tune)
 
 
-async def test_a_locked_database_fails_an_item_as_an_operational_error(options: dict[str, Any]) -> None:
-    options["timeout"] = 0
+@pytest.mark.usefixtures("impatient")
+async def test_a_locked_database_fails_an_item_as_an_operational_error() -> None:
     async with open_lanes("default", 2) as lanes:
         blocker, lease = threading.Event(), lanes.lease()
         locked = threading.Event()

@@ -137,6 +137,7 @@ async def test_an_error_comes_back_with_its_remote_traceback(pool: ProcessPool) 
         ("unwritable", "fail raised Unwritable: holds a lambda"),
         ("cancelled", "fail raised CancelledError: not yours"),
         ("interrupt", "fail raised KeyboardInterrupt"),
+        ("exit", "fail raised SystemExit: 3"),
     ],
 )
 async def test_an_error_that_cannot_be_raised_here_is_told_in_words(pool: ProcessPool, kind: str, text: str) -> None:
@@ -151,12 +152,6 @@ async def test_an_error_without_text_and_a_deep_recursion_come_back(pool: Proces
         await pool.run(work.fail, "wordless")
     with pytest.raises(RecursionError):
         await pool.run(work.recurse)
-
-
-async def test_an_exit_asked_for_by_the_function_is_an_exit_here(pool: ProcessPool) -> None:
-    with pytest.raises(SystemExit) as caught:
-        await pool.run(work.fail, "exit")
-    assert caught.value.code == 3
 
 
 async def test_the_same_child_goes_on_after_errors() -> None:

@@ -236,7 +236,7 @@ async def test_a_cancelled_call_that_waits_never_runs(tmp_path: Path) -> None:
     running, gate, never = tmp_path / "running", tmp_path / "gate", tmp_path / "never"
     async with own_pool(1) as pool, anyio.create_task_group() as calls:
         calls.start_soon(pool.run, work.note_and_wait, str(running), str(gate))
-        await until(running.exists)
+        await until(lambda: bool(lines(running)))
         with anyio.move_on_after(0.01) as scope:
             await pool.run(work.note, str(never))
         assert scope.cancelled_caught
@@ -250,7 +250,7 @@ async def test_a_cancelled_call_that_runs_releases_its_caller_at_once(tmp_path: 
     async with own_pool(1) as pool:
         async with anyio.create_task_group() as calls:
             calls.start_soon(pool.run, work.note_and_wait, str(running), str(gate))
-            await until(running.exists)
+            await until(lambda: bool(lines(running)))
             calls.cancel_scope.cancel()
         assert not gate.exists()
         gate.touch()
@@ -273,7 +273,7 @@ async def test_an_endless_function_does_not_keep_its_child_for_ever(tmp_path: Pa
     async with own_pool(1, abandon_after=0.05) as pool:
         async with anyio.create_task_group() as calls:
             calls.start_soon(pool.run, work.note_and_spin, str(running))
-            await until(running.exists)
+            await until(lambda: bool(lines(running)))
             calls.cancel_scope.cancel()
         with anyio.fail_after(20):
             assert await pool.run(work.add, 1, 1) == 2
@@ -338,7 +338,7 @@ async def test_a_neighbour_is_not_touched_by_a_crash(tmp_path: Path) -> None:
     running, gate = tmp_path / "running", tmp_path / "gate"
     async with own_pool(2) as pool, anyio.create_task_group() as calls:
         calls.start_soon(pool.run, work.note_and_wait, str(running), str(gate))
-        await until(running.exists)
+        await until(lambda: bool(lines(running)))
         with pytest.raises(ChildCrashed):
             await pool.run(work.note_and_die, str(tmp_path / "starts"))
         assert not gone(int(lines(running)[0]))
@@ -458,7 +458,7 @@ async def test_a_pool_that_is_closed_finishes_what_is_awaited(tmp_path: Path) ->
         async with anyio.create_task_group() as calls:
             calls.start_soon(call)
             calls.start_soon(call)
-            await until(running.exists)
+            await until(lambda: bool(lines(running)))
             calls.start_soon(pool.aclose)
             await until(lambda: pool.closed)
             with pytest.raises(PoolClosed, match="closed"):
@@ -482,7 +482,7 @@ async def test_a_pool_that_is_killed_ends_its_calls(tmp_path: Path) -> None:
         async with anyio.create_task_group() as calls:
             for _ in range(3):
                 calls.start_soon(call)
-            await until(running.exists)
+            await until(lambda: bool(lines(running)))
             pool.kill()
         assert len(errors) == 3
         await until(lambda: gone(int(lines(running)[0])))
@@ -497,7 +497,7 @@ async def test_closing_that_is_cancelled_kills(tmp_path: Path) -> None:
                 await pool.run(work.note_and_spin, str(running))
 
         calls.start_soon(call)
-        await until(running.exists)
+        await until(lambda: bool(lines(running)))
         with anyio.move_on_after(0.01):
             await pool.aclose()
 
@@ -594,7 +594,7 @@ def test_a_loop_that_ended_with_calls_in_the_pool_harms_nobody(tmp_path: Path) -
     async def leave() -> None:
         async with anyio.create_task_group() as calls:
             calls.start_soon(shared_pool(1).run, work.note_and_wait, str(running), str(gate))
-            await until(running.exists)
+            await until(lambda: bool(lines(running)))
             calls.cancel_scope.cancel()
 
     anyio.run(leave)

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast faults lint format types contracts bench clean
+.PHONY: help demo test test-fast faults lint format bench clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
+from django.urls import reverse
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
+from django.utils.text import Truncator
+from django.utils.timezone import is_aware, localtime
 
+from async_commander.engine.results import ItemState
+from async_commander.history.reading import is_silent, notice_crashes, resumed_among
 from async_commander.models import Run, RunErrorKind, RunItem, RunLog
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
+    from django.utils.safestring import SafeString
 
     RunInline = admin.TabularInline[RunErrorKind, Run]
     OneRunAdmin = admin.ModelAdmin[Run]
     AnyAdmin = admin.ModelAdmin[Any]
 else:
     RunInline, OneRunAdmin, AnyAdmin = admin.TabularInline, admin.ModelAdmin, admin.ModelAdmin
+
+
+_LINKED = ((ItemState.DEAD.value, "dead items"), (ItemState.RETRY.value, "items to be tried again"))
+REASONS = (
+    "permanent", "exhausted", "timeout", "crashed", "too_large", "blocked_address", "bad_body",
+    "skipped", "duplicate", "gone",
+)  # fmt: skip
+"""Why items are given up, or left out."""
+
+
+MESSAGE_WIDTH = 200
+_BREAK = mark_safe("/<wbr>")
 
 
 class ReadOnly:
@@ -52,25 +75,51 @@ class ErrorKindInline(ReadOnly, RunInline):
 
 @admin.register(Run)
 class RunAdmin(ReadOnly, OneRunAdmin):
-    """The runs, newest first."""
+    """The runs, newest first. Those whose owner is gone are told as crashed as soon as somebody looks."""
 
-    list_display = ("id", "command", "status", "started", "took", "done", "dead", "skipped")
+    list_display = ("id", "command", "state", "started", "took", "done", "dead")
     list_display_links = ("id", "command")
-    list_filter = ("status", "trigger", "started")
+    list_filter = ("status", "started")
     search_fields = ("command", "error")
     date_hierarchy = "started"
     ordering = ("-id",)
     list_per_page = 50
     show_full_result_count = False
     inlines = (ErrorKindInline,)
-    readonly_fields = ("took", "items_per_second")
+    readonly_fields = ("state", "took", "items_per_second", "rows")
     fieldsets = (
-        (None, {"fields": ("command", "status", "parameters", "started", "finished", "took", "items_per_second")}),
+        (
+            None,
+            {"fields": ("command", "state", "parameters", "started", "finished", "took", "items_per_second", "rows")},
+        ),
         ("Items", {"fields": (("total", "taken"), ("done", "skipped", "dead"), ("retry", "claimed"))}),
         ("How it ended", {"fields": ("value", "error", "traceback", "output")}),
         ("How it was asked for", {"fields": ("trigger", "user", "options", "limits", "identity")}),
         ("Where it ran", {"fields": (("host", "pid"), ("heartbeat", "expires"), "parent", "format_version")}),
     )
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list."""
+        notice_crashes(self.get_queryset(request).db)
+        return super().changelist_view(request, extra_context)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """One run."""
+        notice_crashes(self.get_queryset(request).db)
+        return super().changeform_view(request, *args, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
+        """The page, with links to rows for those who may read them."""
+        may_read = all(request.user.has_perm(f"async_commander.view_{model}") for model in ("runitem", "runlog"))
+        return [
+            (title, {"fields": [field for field in options["fields"] if field != "rows" or may_read]})
+            for title, options in super().get_fieldsets(request, obj)
+        ]
+
+    @admin.display(description="status", ordering="status")
+    def state(self, run: Run) -> str:
+        """The status; of a run on another machine that has missed its heartbeats, that."""
+        return f"{run.status}, no sign of life" if is_silent(run) else run.status
 
     @admin.display(description="took")
     def took(self, run: Run) -> str:
@@ -79,8 +128,56 @@ class RunAdmin(ReadOnly, OneRunAdmin):
 
     @admin.display(description="items per second")
     def items_per_second(self, run: Run) -> str:
-        """Items with an outcome per second, over the whole run."""
+        """Items with an outcome per second, over the whole run; pauses have no speed."""
+        if _was_resumed(run):
+            return "– (resumed: the time it took counts its pauses)"
         return "–" if run.rate is None else f"{run.rate:.1f}"
+
+    @admin.display(description="look at")
+    def rows(self, run: Run) -> SafeString:
+        """The ways to the rows of the run."""
+        links = [
+            (_list_of("runitem", run), "all items"),
+            *((_list_of("runitem", run, state=state), name) for state, name in _LINKED),
+            (_list_of("runlog", run), "log"),
+        ]
+        return format_html_join(" · ", '<a href="{}">{}</a>', links)
+
+
+class ReasonFilter(admin.SimpleListFilter):
+    """Why items were given up. The ledger is not asked which reasons there are: it would be read from end to end."""
+
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: AnyAdmin) -> list[tuple[str, str]]:
+        """All reasons that there may be."""
+        del request, model_admin
+        return [(reason, reason.replace("_", " ")) for reason in REASONS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Items of the reason that was chosen."""
+        del request
+        return queryset.filter(reason=self.value()) if self.value() else queryset
+
+
+class LevelFilter(admin.SimpleListFilter):
+    """Log lines from a level on."""
+
+    title = "level"
+    parameter_name = "from_level"
+
+    def lookups(self, request: HttpRequest, model_admin: AnyAdmin) -> list[tuple[str, str]]:
+        """The levels above the lowest one, by name."""
+        del request, model_admin
+        levels = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+        return [(str(level), f"{logging.getLevelName(level)} and above") for level in levels]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Lines of the level that was chosen and of those above it."""
+        del request
+        chosen = self.value() or ""
+        return queryset.filter(level__gte=int(chosen)) if chosen.isdecimal() else queryset
 
 
 class OfRun(ReadOnly, AnyAdmin):
@@ -95,25 +192,67 @@ class OfRun(ReadOnly, AnyAdmin):
         """The rows with their run."""
         return super().get_queryset(request).select_related("run")
 
+    @admin.display(description="run", ordering="run")
+    def of_run(self, row: RunItem | RunLog) -> SafeString:
+        """The way back to the run."""
+        return format_html('<a href="{}" title="{}">#{}</a>', _page_of(row.run), row.run, row.run_id)
+
 
 @admin.register(RunItem)
 class RunItemAdmin(OfRun):
     """The ledger."""
 
-    list_display = ("label", "run", "state", "attempts", "reason", "error_kind", "download_ms", "parse_ms")
-    list_filter = ("state", "reason")
+    list_display = ("breakable_label", "of_run", "state", "reason", "error_kind")
+    list_filter = ("state", ReasonFilter)
     search_fields = ("label", "error_kind")
     exclude = ("item",)
     """Kept as it is, secrets of its URL included: it is to be run again. The label tells which one it is."""
+
+    @admin.display(description="label", ordering="label")
+    def breakable_label(self, item: RunItem) -> SafeString:
+        """The label; the path of a URL may go on in the next line."""
+        return format_html_join(_BREAK, "{}", ((part,) for part in item.label.split("/")))
 
 
 @admin.register(RunLog)
 class RunLogAdmin(OfRun):
     """The log lines."""
 
-    list_display = ("at", "run", "level", "logger", "message")
-    list_filter = ("level",)
+    list_display = ("time", "level_name", "beginning", "of_run")
+    list_display_links = ("time",)
+    list_filter = (LevelFilter,)
     search_fields = ("message",)
+    readonly_fields = ("level_name",)
+    fields = ("run", "at", "level_name", "logger", "message", "item_key")
+
+    @admin.display(description="time", ordering="at")
+    def time(self, line: RunLog) -> SafeString:
+        """To the second: lines of one minute have an order."""
+        at = localtime(line.at) if is_aware(line.at) else line.at
+        return format_html('<span class="nowrap">{}</span>', date_format(at, "Y-m-d H:i:s"))
+
+    @admin.display(description="message")
+    def beginning(self, line: RunLog) -> str:
+        """What the list has room for."""
+        return Truncator(line.message).chars(MESSAGE_WIDTH)
+
+    @admin.display(description="level", ordering="level")
+    def level_name(self, line: RunLog) -> str:
+        """WARNING in the place of 30."""
+        return logging.getLevelName(line.level)
+
+
+def _was_resumed(run: Run) -> bool:
+    return bool(resumed_among(run._state.db or "default", [run]))
+
+
+def _page_of(run: Run) -> str:
+    return reverse("admin:async_commander_run_change", args=[run.pk])
+
+
+def _list_of(page: str, run: Run, **wanted: str) -> str:
+    chosen = {"run__id__exact": run.pk} | {f"{name}__exact": value for name, value in wanted.items()}
+    return f"{reverse(f'admin:async_commander_{page}_changelist')}?{urlencode(chosen)}"
 
 
 def shown_duration(duration: timedelta | None) -> str:

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
 from async_commander.command.checking import check_class
-from async_commander.command.registry import find_clashes, get_commands, load_command
+from async_commander.command.registry import CommandFile, find_clashes, get_commands, load_command
 from async_commander.conf import get_settings
 from async_commander.downloads.guard import AddressGuard
 from async_commander.engine.limits import Limits
@@ -43,17 +43,22 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
 
 @register(TAG)
 def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """E002: two files give one command name."""
+    """E002: two files of one app give one command name, so that nothing tells them apart. W003: those of two apps do.
+
+    Only the first is an error: nobody can rename the files of third-party apps, and `app_label.name` runs each of them.
+    """
     if check_settings(app_configs):
         return []
-    return [
-        Error(
-            f"The command name {name!r} is given by {len(files)} files: {', '.join(str(file.path) for file in files)}.",
-            hint="Rename one of the files, or run them by app_label.name.",
-            id="async_commander.E002",
-        )
-        for name, files in find_clashes().items()
-    ]
+    return [_clash(name, files) for name, files in find_clashes().items()]
+
+
+def _clash(name: str, files: Sequence[CommandFile]) -> CheckMessage:
+    told = f"The command name {name!r} is given by {len(files)} files: {', '.join(str(file.path) for file in files)}."
+    full_names = {file.full_name for file in files}
+    if len(full_names) < len(files):
+        return Error(told, hint="Rename all but one of the files in each app.", id="async_commander.E002")
+    hint = f"Run them as {' and '.join(sorted(full_names))}; {name!r} alone runs none of them."
+    return Caution(told, hint=hint, id="async_commander.W003")
 
 
 @register(TAG)
@@ -124,8 +129,11 @@ def _asked_for(check: FrameType | None) -> bool:
 
 def broken_commands() -> Iterator[CheckMessage]:
     """One message for each command that cannot be used."""
-    for file in get_commands().values():
+    clashes = find_clashes()
+    files = {name: file for name, file in get_commands().items() if name not in clashes}
+    files |= {file.full_name: file for clashing in clashes.values() for file in clashing}
+    for name, file in files.items():
         try:
             check_class(load_command(file))
         except AsyncCommanderError as error:
-            yield Error(str(error), obj=file.name, id="async_commander.E003")
+            yield Error(str(error), obj=name, id="async_commander.E003")

@@ -17,16 +17,6 @@ NAME = "ASYNC_COMMANDER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeepDays:
-    """How many days rows are kept; None keeps them for ever."""
-
-    logs: int | None = 30
-    items: int | None = 30
-    """Rows of done items."""
-    runs: int | None = 365
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What `ASYNC_COMMANDER` says; a key of the dict is a name of this class in capitals."""
 
@@ -34,13 +24,8 @@ class Settings:
     """Bounds for every run that gives no others: the keywords of `Limits`."""
     command_packages: tuple[str, ...] = ()
     """Packages with commands that belong to no app."""
-    cache: str | None = None
-    """The alias in `STORAGES` that keeps downloads."""
     internal_hosts: tuple[str, ...] = ()
     """Names, addresses and networks that `self.http` may reach although they are not public."""
-    keep_days: KeepDays = field(default_factory=KeepDays)
-    engine: str | None = None
-    """Where `--detach` and `--distribute` send their work."""
 
 
 def get_settings() -> Settings:
@@ -57,7 +42,7 @@ def _read() -> Settings:
 
 
 def _forget(*, setting: str, **_: Any) -> None:
-    if setting in {NAME, "STORAGES"}:
+    if setting == NAME:
         _read.cache_clear()
 
 
@@ -65,6 +50,10 @@ setting_changed.connect(_forget, dispatch_uid="async_commander.conf")
 
 
 def _value(key: Any, value: Any) -> Any:
+    if key in _TO_COME:
+        raise ImproperlyConfigured(
+            f"{NAME}[{key!r}] has no effect yet: it comes with {_TO_COME[key]}, in a later release. Leave it out."
+        )
     if key not in _READERS:
         raise ImproperlyConfigured(f"{NAME} has no key {key!r}; {_meant(key, _READERS)}")
     try:
@@ -92,36 +81,15 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _text_or_none(value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise ValueError("allowed: a text, or None")
-    return value
-
-
-def _storage(value: Any) -> str | None:
-    alias = _text_or_none(value)
-    if alias is not None and alias not in settings.STORAGES:
-        raise ValueError(f"STORAGES has no such alias; {_meant(alias, settings.STORAGES)}")
-    return alias
-
-
-def _keep_days(value: Any) -> KeepDays:
-    if not isinstance(value, Mapping):
-        raise ValueError("allowed: a dict like {'logs': 30, 'items': 30, 'runs': 365}")  # noqa: TRY004  # a bad setting
-    known = dict.fromkeys(KeepDays.__slots__)
-    for name, days in value.items():
-        if name not in known:
-            raise ValueError(f"it has no key {name!r}; {_meant(name, known)}")
-        if days is not None and (not isinstance(days, int) or isinstance(days, bool) or days < 1):
-            raise ValueError(f"{name!r} is {days!r}; allowed: days, at least 1, or None to keep for ever")
-    return KeepDays(**value)
-
+_TO_COME = {
+    "CACHE": "the cache of downloads",
+    "KEEP_DAYS": "the pruning of the history",
+    "ENGINE": "--detach and --distribute",
+}
+"""Keys without effect in this release, and what they come with: set all the same, they would be promises not kept."""
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "LIMITS": _mapping,
     "COMMAND_PACKAGES": _texts,
-    "CACHE": _storage,
     "INTERNAL_HOSTS": _texts,
-    "KEEP_DAYS": _keep_days,
-    "ENGINE": _text_or_none,
 }

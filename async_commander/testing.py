@@ -202,6 +202,7 @@ class InMemoryRecorder:
 
     def put(self, unit: Unit) -> None:
         """See Recorder."""
+        unit.close()
         self._unsettled += 1
         self._all_settled.clear()
         ended = None if unit.lease is None else unit.lease.end(commit=True, before=unit.write, take=unit.has_rows)
@@ -212,7 +213,7 @@ class InMemoryRecorder:
 
     async def commit(self, unit: Unit) -> None:
         """See Recorder."""
-        ended = self._lanes.lease().end(commit=True, before=unit.write, take=True)
+        ended = self._lanes.lease().end(commit=True, before=partial(unit.write, self._lanes), take=True)
         if ended is not None:
             await settle(ended)
         unit.forget()

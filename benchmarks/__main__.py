@@ -117,17 +117,35 @@ def _output_of(arguments: Sequence[str], variables: dict[str, str]) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--pages", type=int, default=2000, help="per contender and round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--pages", type=_whole, default=2000, help="per contender and round (default: %(default)s)")
+    parser.add_argument("--rounds", type=_whole, default=5, help="default: %(default)s")
     parser.add_argument(
-        "--warm-up", type=int, default=300, help="pages before the measured ones (default: %(default)s)"
+        "--warm-up", type=_whole, default=300, help="pages before the measured ones (default: %(default)s)"
     )
-    parser.add_argument("--threads", type=int, default=50, help="pages at once (default: %(default)s)")
-    parser.add_argument("--latencies", type=float, nargs="+", default=[0, 0.03], help="seconds (default: 0 0.03)")
+    parser.add_argument("--threads", type=_whole, default=50, help="pages at once (default: %(default)s)")
+    parser.add_argument("--latencies", type=_seconds, nargs="+", default=[0, 0.03], help="seconds (default: 0 0.03)")
     parser.add_argument("--databases", choices=DATABASES, nargs="+", default=list(DATABASES), help="default: all")
-    parser.add_argument("--items", type=int, default=1_000_000, help="for the memory figure (default: %(default)s)")
+    parser.add_argument("--items", type=_whole, default=1_000_000, help="for the memory figure (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=_RESULTS, help="default: benchmarks/RESULTS.md")
     return parser.parse_args()
+
+
+def _whole(text: str) -> int:
+    """A whole number from 1: of nothing there is no rate."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: a whole number from 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 60:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: seconds from 0 to 60")
+    return number
 
 
 def _say(text: str) -> None:

@@ -18,7 +18,7 @@ from .redaction import HIDDEN, is_secret_name
 from .values import Kind, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 # fmt: off
 SHARED_OPTIONS = frozenset({
@@ -31,9 +31,9 @@ SHARED_OPTIONS = frozenset({
 
 DJANGO_OPTIONS = frozenset({
     "version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks",
-    "stdout", "stderr",
+    "stdout", "stderr", "args",
 })
-"""Options that every command of Django has, by the names of their values."""
+"""Options that every command of Django has, by the names of their values; `args` is taken out by Django itself."""
 # fmt: on
 
 
@@ -51,9 +51,9 @@ REQUIRED: Final = Required()
 class Option:
     """Refines an argument: `file: Annotated[Path, ac.Option(named=True, help="What to import.")]`.
 
-    `short` is one more spelling, "-f". `named` makes an argument without default a required option, `--file`. With
-    `identity=False` another value does not make another run. `secret` keeps the value out of the identity and of all
-    that is stored or shown; None goes by the name: `api_token` is secret. `env` names the environment variable that
+    `short` is one more spelling, "-f" or "f". `named` makes an argument without default a required option, `--file`.
+    With `identity=False` another value does not make another run. `secret` keeps the value out of the identity and of
+    all that is stored or shown; None goes by the name: `api_token` is secret. `env` names the environment variable that
     gives the value where the call does not. `choices` are the values allowed.
     """
 
@@ -96,6 +96,23 @@ class Argument:
     def positional(self) -> bool:
         """Whether the command line takes it by position."""
         return self.required and not self.option.named and not self.secret
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether the command line has `--name` and `--no-name` for it, and no value."""
+        return self.kind.name == "bool" and self.kind.members is None and not self.positional
+
+    @property
+    def short(self) -> str | None:
+        """The short spelling with its dash."""
+        return "-" + self.option.short.removeprefix("-") if self.option.short else None
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """How the command line writes it: the short one first, if there is one, `--no-name` last; none by position."""
+        long = () if self.positional else (f"--{self.name.replace('_', '-')}",)
+        no = (f"--no-{self.name.replace('_', '-')}",) if self.is_flag else ()
+        return (*((self.short,) if self.short and long else ()), *long, *no)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -154,7 +171,9 @@ def arguments_of(cls: type) -> Mapping[str, Argument]:
     """The arguments of a command class by name, those of its bases first. InvalidCommand where one cannot be used."""
     if cls not in _arguments:
         found = (annotation for annotation in annotations_of(cls).values() if not _is_computed(cls, annotation.name))
-        _arguments[cls] = {annotation.name: _argument(cls, annotation) for annotation in found}
+        arguments = {annotation.name: _argument(cls, annotation) for annotation in found}
+        _check_spellings(arguments.values())
+        _arguments[cls] = arguments
     return _arguments[cls]
 
 
@@ -179,6 +198,13 @@ def check_names(cls: type, given: Collection[str], known: Collection[str]) -> No
             close = get_close_matches(name, known, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
             raise TypeError(f"{label_of(cls)}() got an unexpected keyword argument {name!r}. {hint}")
+
+
+def by_keyword(cls: type, positional: int) -> str:
+    """What to say where so many values were given by position."""
+    names = ", ".join(f"{name}=…" for name in [*arguments_of(cls)][:positional])
+    remedy = f"write {cls.__name__}({names})" if names else "it declares none"
+    return f"{label_of(cls)}() takes its arguments by keyword, found {positional} by position; {remedy}"
 
 
 def check_missing(cls: type, names: Collection[str]) -> None:
@@ -209,8 +235,9 @@ def _accepted(argument: Argument, value: Any) -> Any:
 
 
 def _is_computed(cls: type, name: str) -> bool:
-    """A property in the place of an attribute takes the argument away."""
-    return isinstance(inspect.getattr_static(cls, name, None), property | cached_property)
+    """A property of the author's in the place of an attribute takes the argument away; one of ours is a clash."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), object)
+    return not is_ours(owner) and isinstance(vars(owner)[name], property | cached_property)
 
 
 def _argument(cls: type, annotation: Annotation) -> Argument:
@@ -248,11 +275,29 @@ def _check_clash(cls: type, name: str, place: str) -> None:
         )
 
 
+def _check_spellings(arguments: Iterable[Argument]) -> None:
+    taken: dict[str, Argument] = {}
+    for argument in arguments:
+        for spelling in argument.spellings:
+            other = taken.setdefault(spelling, argument)
+            if other is not argument:
+                raise InvalidCommand(
+                    f"{argument.place}: two options have one spelling, {spelling}: {other.name!r} and "
+                    f"{argument.name!r}; rename one of them"
+                )
+
+
 def _check_option(argument: Argument) -> None:
     short, choices = argument.option.short, argument.option.choices
-    if short is not None and (not re.fullmatch(r"-[a-zA-Z]", short) or short in {"-h", "-v"}):
+    if short is not None and not re.fullmatch(r"-?[a-gi-uw-zA-Z]", short):
         raise InvalidCommand(
-            f"{argument.place}: {argument.name!r} has short={short!r}; allowed: a dash and a letter, but not -h and -v"
+            f"{argument.place}: {argument.name!r} has short={short!r}; allowed: a letter, with or without a dash, but "
+            f"not -h and -v"
+        )
+    if short is not None and argument.positional:
+        raise InvalidCommand(
+            f"{argument.place}: {argument.name!r} has short={short!r} and is positional; allowed for options: give it "
+            f"a default, or named=True"
         )
     if choices is not None and (isinstance(choices, str) or not choices):
         raise InvalidCommand(

@@ -10,7 +10,7 @@ from async_commander.engine.limits import Limits, Retry
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
 from .annotations import remember_locals
-from .arguments import arguments_of, complete
+from .arguments import arguments_of, by_keyword, complete
 from .checking import check_class
 from .hooks import A_CONTEXT, PLAIN_ONLY, hook
 from .parser import complete_extra, extra_options
@@ -99,8 +99,10 @@ class AsyncCommand:
         super().__init_subclass__(**kwargs)
         remember_locals(cls, currentframe())
 
-    def __new__(cls, *_: Any, **__: Any) -> Self:
+    def __new__(cls, *positional: Any, **__: Any) -> Self:
         check_class(cls)
+        if positional:
+            raise TypeError(by_keyword(cls, len(positional)))
         return super().__new__(cls)
 
     def __init__(self, /, **arguments: Any) -> None:
@@ -283,6 +285,13 @@ class AsyncCommand:
                 f"set another name, in lifespan()"
             )
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in arguments_of(type(self)):
+            raise AttributeError(
+                f"{name!r} is an argument of {type(self).__qualname__} and frozen: it cannot be deleted"
+            )
+        super().__delattr__(name)
 
     def __repr__(self) -> str:
         given = arguments_of(type(self)).items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, time, timedelta
@@ -16,13 +15,12 @@ from django.apps import apps
 from django.db.models import Model
 
 from .identity import saved_pk
+from .values import UNSTORABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TYPE, VALUE = "$type", "value"
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-"""No JSON column takes these."""
 
 
 class ItemGone(LookupError):
@@ -45,7 +43,7 @@ def item_to_json(item: Any) -> Any:
     if isinstance(item, Model):
         return {"model": item._meta.label, "pk": item_to_json(saved_pk(item))}
     if type(item) is str:
-        return {TYPE: "text", VALUE: item.encode("utf-8", "surrogatepass").hex()} if _UNSTORABLE.search(item) else item
+        return {TYPE: "text", VALUE: item.encode("utf-8", "surrogatepass").hex()} if UNSTORABLE.search(item) else item
     if type(item) in {int, float, bool, type(None)}:
         return item
     if type(item) is list:
@@ -74,7 +72,7 @@ def item_from_json(stored: Any, using: str | None = None) -> Any:
 
 
 def _looks_special(plain: dict[str, Any]) -> bool:
-    return TYPE in plain or plain.keys() == {"model", "pk"} or any(map(_UNSTORABLE.search, plain))
+    return TYPE in plain or plain.keys() == {"model", "pk"} or any(map(UNSTORABLE.search, plain))
 
 
 _FORMS: dict[type, _Form] = {

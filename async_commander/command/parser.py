@@ -10,9 +10,12 @@ from async_commander.exceptions import InvalidCommand
 
 from .annotations import is_ours
 from .arguments import DJANGO_OPTIONS, SHARED_OPTIONS, Argument, arguments_of, check_missing, label_of
+from .redaction import HIDDEN, is_secret_name
+from .values import check_storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from .base import AsyncCommand
 
@@ -50,8 +53,13 @@ def add_arguments_to(parser: ArgumentParser, cls: type[AsyncCommand]) -> None:
 def arguments_from(cls: type[AsyncCommand], namespace: Namespace | Mapping[str, Any]) -> dict[str, Any]:
     """What a command is made with, out of everything that was parsed: `cls(**arguments_from(cls, namespace))`."""
     values = vars(namespace) if isinstance(namespace, Namespace) else namespace
-    names = arguments_of(cls).keys() | extra_options(cls).keys()
+    names = declared_names(cls)
     return {name: value for name, value in values.items() if name in names}
+
+
+def declared_names(cls: type[AsyncCommand]) -> AbstractSet[str]:
+    """The names that a class takes by itself, as arguments and from `add_arguments()`; no shared options."""
+    return arguments_of(cls).keys() | extra_options(cls).keys()
 
 
 def extra_options(cls: type[AsyncCommand]) -> dict[str, ExtraOption]:
@@ -74,7 +82,19 @@ def complete_extra(cls: type[AsyncCommand], given: Mapping[str, Any]) -> dict[st
     """The values that `add_arguments()` of a class stands for: given, else its defaults. TypeError for missing ones."""
     extra = extra_options(cls)
     check_missing(cls, [name for name, each in extra.items() if each.required and name not in given])
-    return {name: given.get(name, each.default) for name, each in extra.items()}
+    values = {name: given.get(name, each.default) for name, each in extra.items()}
+    for name, value in values.items():
+        _check_storable(cls, name, value)
+    return values
+
+
+def _check_storable(cls: type, name: str, value: Any) -> None:
+    try:
+        for each in value if isinstance(value, list | tuple) else [value]:
+            check_storable(each)
+    except ValueError as error:
+        told = f"found {HIDDEN}" if is_secret_name(name) else error
+        raise InvalidCommand(f"{label_of(cls)}: option {name!r}: {told}") from None
 
 
 def accept_both_spellings(parser: ArgumentParser) -> None:
@@ -104,7 +124,7 @@ def _extra(action: Any) -> ExtraOption:
 def _add(parser: ArgumentParser, argument: Argument) -> None:
     if argument.positional:
         _add_positional(parser, argument)
-    elif argument.kind.name == "bool" and not argument.kind.members:
+    elif argument.is_flag:
         _add_flags(parser, argument)
     else:
         _add_option(parser, argument)
@@ -126,8 +146,9 @@ def _add_positional(parser: ArgumentParser, argument: Argument) -> None:
 
 def _add_option(parser: ArgumentParser, argument: Argument) -> None:
     parser.add_argument(
-        *_spellings(argument),
+        *argument.spellings,
         dest=argument.name,
+        action="extend" if argument.kind.members else "store",
         nargs="*" if argument.kind.members else None,
         type=_converter(argument),
         metavar=_metavar(argument, argument.name.upper()),
@@ -140,7 +161,8 @@ def _add_option(parser: ArgumentParser, argument: Argument) -> None:
 def _add_flags(parser: ArgumentParser, argument: Argument) -> None:
     """`--name` and `--no-name`; help shows those that change something."""
     group = parser.add_mutually_exclusive_group(required=_must_be_given(argument))
-    positive, negative = _spellings(argument), [f"--no-{_dashed(argument)}"]
+    *positive, no = argument.spellings
+    negative = [no]
     if argument.default is True:
         positive, negative = positive[-1:], [*positive[:-1], *negative]
     for value, spellings in ((True, positive), (False, negative)):
@@ -152,16 +174,6 @@ def _add_flags(parser: ArgumentParser, argument: Argument) -> None:
             default=SUPPRESS,
             help=SUPPRESS if argument.default is value else _help(argument),
         )
-
-
-def _spellings(argument: Argument) -> list[str]:
-    """The short one first, if there is one."""
-    short = [argument.option.short] if argument.option.short else []
-    return [*short, f"--{_dashed(argument)}"]
-
-
-def _dashed(argument: Argument) -> str:
-    return argument.name.replace("_", "-")
 
 
 def _must_be_given(argument: Argument) -> bool:

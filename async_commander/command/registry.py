@@ -97,10 +97,14 @@ def find_clashes() -> dict[str, tuple[CommandFile, ...]]:
 
 
 def name_of(cls: type[AsyncCommand]) -> str:
-    """The name that a class is run under; module and class where it is in no commands folder."""
-    for file in _files():
+    """The name that a class is run under: `app_label.name` where two apps have one of that name, so that their runs
+    are told apart; module and class where it is in no commands folder.
+    """
+    files = _files()
+    for file in files:
         if file.module == cls.__module__ and cls.__qualname__ == "Command":
-            return file.name
+            alone = all(other.name != file.name or other.app_label == file.app_label for other in files)
+            return file.name if alone else file.full_name
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

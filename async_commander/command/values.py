@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import types
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -21,6 +22,14 @@ SUPPORTED = (
     "str, int, float, bool, date, datetime, Path, Decimal, UUID, an Enum, Literal[…], any of these `| None`, "
     "and list[…] of them"
 )
+
+
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""No JSON column takes these."""
+
+
+class UnstorableTextError(ValueError):
+    """A text, or a path, that no database keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +52,11 @@ class Kind:
         """The value as it is kept. ValueError says what was found and what is allowed."""
         if value is None and self.optional:
             return None
+        check_storable(value)
         try:
             return self.check(value)
+        except UnstorableTextError:
+            raise
         except (TypeError, ValueError, ArithmeticError):
             found = f"{value!r:.80}" + ("" if isinstance(value, str) else f" ({type(value).__name__})")
             raise ValueError(f"found {found}, allowed: {self.allowed}{' or None' if self.optional else ''}") from None
@@ -52,6 +64,15 @@ class Kind:
     def to_json(self, value: Any) -> Any:
         """What JSON keeps; `accept` takes it back."""
         return None if value is None else self.dump(value)
+
+
+def check_storable(value: Any) -> None:
+    """UnstorableTextError for a text, or a path, that no database keeps; any other value passes."""
+    if isinstance(value, str | Path) and UNSTORABLE.search(str(value)):
+        raise UnstorableTextError(
+            f"found {str(value)!r:.80}, allowed: a text that a database can keep, without NUL characters and lone "
+            f"surrogates (bytes that are no UTF-8); leave these out, or give the text in another form"
+        )
 
 
 def kind_of(annotation: Any) -> Kind:

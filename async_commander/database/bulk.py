@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import connections
 from django.db.models import Q
 
-from .layout import concrete, fields_of, is_saved, layout_of, parents_first
+from .layout import concrete, fields_of, has_key, is_saved, layout_of, parents_first
 from .rows import Verb
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def write(alias: str, requests: Sequence[Request]) -> None:
     """Write what is requested, on this thread, in the transaction that is open there.
 
     Inserts and upserts come first, then updates, then deletes. Raises the database's errors, and ValueError for rows
-    that refer to each other in a circle.
+    that refer to each other in a circle, or to what nobody saves.
     """
     _save(alias, [request for request in requests if request.verb in (Verb.ADD, Verb.UPSERT)])
     _update(alias, [request for request in requests if request.verb is Verb.UPDATE])
@@ -52,7 +52,7 @@ def _save(alias: str, requests: Sequence[Request]) -> None:
     while waiting:
         before = len(unwritten)
         for group in sorted(waiting, key=lambda group: order.index(group.model)):
-            ready, blocked = _split(group.model, waiting.pop(group), unwritten)
+            ready, blocked = _split(group, waiting.pop(group), unwritten)
             if blocked:
                 waiting[group] = blocked
             if ready:
@@ -72,9 +72,9 @@ def _grouped(requests: Sequence[Request]) -> dict[_Group, list[Model]]:
     return {_Group(*group): list(objects.values()) for group, objects in groups.items()}
 
 
-def _split(model: type[Model], objects: list[Model], unwritten: set[int]) -> tuple[list[Model], list[Model]]:
+def _split(group: _Group, objects: list[Model], unwritten: set[int]) -> tuple[list[Model], list[Model]]:
     """Those whose parents are written, with the parents' keys handed down to them, and the others."""
-    references = layout_of(model).references
+    references = layout_of(group.model).references
     if not references:
         return objects, []
     ready: list[Model] = []
@@ -85,9 +85,18 @@ def _split(model: type[Model], objects: list[Model], unwritten: set[int]) -> tup
             blocked.append(obj)
             continue
         for field, parent in parents:
+            _check_parent(group.verb, obj, field, parent)
             _hand_down(obj, field, parent)
         ready.append(obj)
     return ready, blocked
+
+
+def _check_parent(verb: Verb, obj: Model, field: ForeignKey[Any, Any], parent: Model | None) -> None:
+    if parent is not None and not has_key(parent):
+        raise ValueError(
+            f"{verb}({obj!r}): its {field.name} {parent!r} is not saved, and nothing here saves it. "
+            f"Queue it, too, before or after: self.db.add({field.name})."
+        )
 
 
 def _hand_down(obj: Model, field: ForeignKey[Any, Any], parent: Model | None) -> None:
@@ -165,11 +174,22 @@ def _circle(waiting: dict[_Group, list[Model]]) -> ValueError:
 
 
 def _update(alias: str, requests: Sequence[Request]) -> None:
+    for request in requests:
+        _check_updated(request.objects, request.fields)
     for rows in _rounds(requests):
         models = parents_first(frozenset(model for model, _ in rows))
         for model, fields in sorted(rows, key=lambda group: (models.index(group[0]), group[1])):
             objects = _sorted(list(rows[model, fields].values()), model._meta.pk_fields)
             model._base_manager.using(alias).bulk_update(objects, fields)
+
+
+def _check_updated(objects: Iterable[Model], fields: Sequence[str]) -> None:
+    for obj in objects:
+        if not has_key(obj):
+            raise ValueError(f"{obj!r} was never saved, so that there is no row to update: use add() or upsert().")
+        for field in layout_of(concrete(obj)).references:
+            if field.name in fields and field.is_cached(obj):
+                _check_parent(Verb.UPDATE, obj, field, field.get_cached_value(obj))
 
 
 def _rounds(requests: Sequence[Request]) -> list[dict[tuple[type[Model], tuple[str, ...]], dict[Any, Model]]]:

@@ -72,6 +72,8 @@ def close_all() -> None:
 
 
 def _close_if_stale(connection: BaseDatabaseWrapper) -> None:
+    if connection.in_atomic_block:
+        return
     if connection.settings_dict["CONN_MAX_AGE"] == 0:
         # "Close after each request" has no request here: the lane's end closes it.
         connection.close_at = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,8 +13,6 @@ from django.db import OperationalError
 from .connections import is_in_memory, is_sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
@@ -28,6 +25,13 @@ class GateHeldTooLong(OperationalError):
             "could write. Await first and write last: fetch and compute before the first save, or queue the rows "
             "with self.db.add(), which needs no lock until the item is finished."
         )
+
+
+class GateBusy(OperationalError):
+    """Others kept the write gate for longer than one can wait; it may be tried again."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__(f"SQLite's only write lock was not to be had within {patience:g} s: others write there.")
 
 
 class GateLeft(Exception):
@@ -72,13 +76,18 @@ class WriteGate:
         """How many threads stand in the queue."""
         return len(self._queue)
 
-    def enter(self, waiter: Waiter | None = None) -> None:
-        """Wait in this thread until it is let in. Raises GateLeft where `waiter` is or was given up."""
+    def enter(self, waiter: Waiter | None = None, *, patience: float | None = None) -> None:
+        """Wait in this thread until it is let in.
+
+        Raises GateLeft where `waiter` is or was given up, GateBusy where that takes longer than `patience` seconds.
+        """
         place = self._enter_or_queue(waiter)
-        if place is not None:
-            place.bolt.acquire()
-            if not place.let_in:
-                raise GateLeft
+        if place is None:
+            return
+        if not place.bolt.acquire(timeout=-1 if patience is None else patience) and self._leave_queue(place):
+            raise GateBusy(patience or 0.0)
+        if not place.let_in:
+            raise GateLeft
 
     def leave(self) -> None:
         """Let the next one in; to be called by the thread that entered."""
@@ -99,15 +108,6 @@ class WriteGate:
                     place.bolt.release()
                     return
 
-    @contextmanager
-    def passed(self) -> Iterator[None]:
-        """Hold the gate for the block."""
-        self.enter()
-        try:
-            yield
-        finally:
-            self.leave()
-
     def _enter_or_queue(self, waiter: Waiter | None) -> _Place | None:
         with self._mutex:
             if waiter is not None and waiter.given_up:
@@ -120,6 +120,14 @@ class WriteGate:
             place = _Place(waiter)
             self._queue.append(place)
             return place
+
+    def _leave_queue(self, place: _Place) -> bool:
+        """False where it was let in, or sent away, at the last moment."""
+        with self._mutex:
+            waited = place in self._queue
+            if waited:
+                self._queue.remove(place)
+            return waited
 
     def _let_next_in(self) -> None:
         self._holder = None

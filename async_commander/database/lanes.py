@@ -170,6 +170,8 @@ class LanePool:
         self.shared = shared
         self.gate_limit = gate_limit
         self.timeouts = timeouts
+        self.warned_of: set[str] = set()
+        """Models of whose rows in other databases the run was told; the same for the pools made of this one."""
         self.mutex = threading.Lock()
         self._make_lane = make_lane
         self._lanes: list[Lane] = []
@@ -191,9 +193,11 @@ class LanePool:
         """For one item. It costs nothing until its first call."""
         return Lease(self)
 
-    def transaction(self) -> LaneTransaction:
-        """A transaction of the kind that this pool's lanes have; to be opened on one of them."""
-        return LaneTransaction(self.alias, shared=self.shared, gate_limit=self.gate_limit, timeouts=self.timeouts)
+    def transaction(self, alias: str | None = None) -> LaneTransaction:
+        """A transaction of the kind that this pool's lanes have, or one in another database; to be opened on a lane."""
+        if alias is None or alias == self.alias:
+            return LaneTransaction(self.alias, shared=self.shared, gate_limit=self.gate_limit, timeouts=self.timeouts)
+        return LaneTransaction(alias, shared=self.shared, gate_patience=self.gate_limit, timeouts=self.timeouts)
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short function on any lane, in autocommit. Cancelled while it runs, it is waited for.
@@ -213,7 +217,9 @@ class LanePool:
         if self.shared:
             return self
         timeouts = None if self.timeouts is None else self.timeouts.when_idle
-        return LanePool(self.alias, 1, self._make_lane, timeouts=timeouts)
+        alone = LanePool(self.alias, 1, self._make_lane, timeouts=timeouts)
+        alone.warned_of = self.warned_of
+        return alone
 
     async def aclose(self) -> None:
         """Close all lanes, after what they do now. A second time does nothing."""

@@ -13,6 +13,7 @@ import anyio
 from asgiref.sync import ThreadSensitiveContext
 
 from .connections import freshen
+from .futures import fit_for_a_future
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ class Call:
                 raise refusal
             result = self._work()
         except BaseException as error:  # noqa: BLE001  it is the caller's
-            self.future.set_exception(error)
+            self.future.set_exception(fit_for_a_future(error))
         else:
             self.future.set_result(result)
 
@@ -220,7 +221,7 @@ class Lease(Executor):
             result = self._last_call(before)
         except BaseException as error:  # noqa: BLE001  it is told by the future
             self._give_back()
-            ended.set_exception(error)
+            ended.set_exception(fit_for_a_future(error))
         else:
             self._give_back()
             ended.set_result(result)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.db import InterfaceError, OperationalError
 
-from .gate import GateHeldTooLong
+from .gate import GateBusy, GateHeldTooLong
 from .timeouts import IdleTooLong
 
 if TYPE_CHECKING:
@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
+MEMORY_PATIENCE = 1.0
+"""Seconds for which a lock of an SQLite database in memory is waited out: who holds it is in this process."""
 
 # SQLSTATE classes: connection, transaction rolled back (deadlock, serialisation), resources, operator intervention,
 # system; and a lock that was not available. Not 57014: a statement cancelled for its length may do in a smaller batch.
 _PASSING_CLASSES = ("08", "40", "53", "57P", "58", "55P03")
 _SQLITE_PASSING = {5, 6, 10, 13, 14, 15}  # busy, locked, I/O error, full, cannot open, protocol
 _SQLITE_LOCKED = {5, 6}
+_SQLITE_READ_ONLY = 8
+_SQLITE_LOCKED_IN_MEMORY = 262
 _MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 2055}
+_MYSQL_READ_ONLY = {1290, 1792, 1836}
+_READ_ONLY_STATE = "25006"
 
 
 class OutageTooLong(OperationalError):
@@ -35,6 +41,29 @@ class OutageTooLong(OperationalError):
         )
 
 
+class MemoryHeld(OutageTooLong):
+    """Another connection of this process keeps the SQLite database in memory locked, and may be waiting for us."""
+
+    def __init__(self, error: BaseException) -> None:
+        OperationalError.__init__(
+            self,
+            f"Another connection of this process has a transaction open in the SQLite database in memory ({error}), "
+            "and what it waits for may be this run. In an async test use @pytest.mark.django_db(transaction=True), "
+            "or write a synchronous test with async_commander.testing.run_command().",
+        )
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether the database is there, and refuses every write."""
+    cause = error.__cause__
+    number = error.args[0] if error.args else None
+    return (
+        getattr(cause, "sqlstate", None) == _READ_ONLY_STATE
+        or getattr(cause, "sqlite_errorcode", 0) & 0xFF == _SQLITE_READ_ONLY
+        or (isinstance(number, int) and number in _MYSQL_READ_ONLY)
+    )
+
+
 def is_locked(error: BaseException) -> bool:
     """Whether another connection holds the lock of an SQLite file: the database is there."""
     return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in _SQLITE_LOCKED
@@ -42,7 +71,7 @@ def is_locked(error: BaseException) -> bool:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed a little later: connection lost, deadlock, serialisation, locked, disk full."""
-    if isinstance(error, (InterfaceError, GateHeldTooLong, IdleTooLong)):
+    if isinstance(error, (InterfaceError, GateBusy, GateHeldTooLong, IdleTooLong)):
         return True
     return isinstance(error, OperationalError) and not isinstance(error, OutageTooLong) and _is_passing(error)
 
@@ -59,17 +88,24 @@ def _is_passing(error: OperationalError) -> bool:
     return number in _MYSQL_PASSING if isinstance(number, int) else True
 
 
+def _is_held_in_memory(error: BaseException) -> bool:
+    return getattr(error.__cause__, "sqlite_errorcode", 0) == _SQLITE_LOCKED_IN_MEMORY
+
+
 class Outage:
     """The patience for one piece of work: growing waits with jitter, until `budget` seconds are over."""
 
     def __init__(self, budget: float, hurry: threading.Event) -> None:
         self._budget = budget
         self._hurry = hurry
-        self._ends = time.monotonic() + budget
+        self._began = time.monotonic()
+        self._ends = self._began + budget
         self._wait = FIRST_WAIT
 
     def wait_out(self, error: BaseException) -> None:
         """Sleep in this thread before the next attempt. Raises OutageTooLong where there is none any more."""
+        if _is_held_in_memory(error) and time.monotonic() >= self._began + MEMORY_PATIENCE:
+            raise MemoryHeld(error) from error
         if self._hurry.is_set() or time.monotonic() >= self._ends:
             raise OutageTooLong(self._budget, error) from error
         jitter = random.uniform(0.5, 1.0)  # noqa: S311  it spreads, it need not surprise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -14,7 +15,7 @@ from .layout import concrete, fields_of, has_key, is_saved, layout_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from django.db.models import Field, ForeignKey, Model
+    from django.db.models import Field, Model
 
 
 class Verb(StrEnum):
@@ -28,76 +29,72 @@ class Verb(StrEnum):
 
 @dataclass(slots=True)
 class Request:
-    """One call of add, upsert, update or delete: its objects are read when they are written, not before."""
+    """What one call queues for one database: the objects are read when they are written, not before."""
 
     verb: Verb
+    alias: str
+    """The database that they are written to."""
     objects: Sequence[Model]
     unique: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     """For an upsert what is overwritten where the row exists, for an update what is written."""
 
 
-def add(alias: str, objects: Sequence[Model]) -> Request:
-    """New rows."""
+def add(alias: str, objects: Sequence[Model]) -> list[Request]:
+    """New rows. Whether their parents are saved is known when they are written: these may be queued later."""
     for obj in objects:
-        _check_object(alias, Verb.ADD, obj)
+        _check_object(Verb.ADD, obj)
         if is_saved(obj):
             raise ValueError(f"{obj!r} is in the database already: use update() or upsert() for it.")
-    return _queued(Request(Verb.ADD, objects))
+    return _requests(alias, Verb.ADD, objects)
 
 
-def upsert(alias: str, objects: Sequence[Model], unique: Iterable[str], update: Iterable[str] | None) -> Request:
+def upsert(alias: str, objects: Sequence[Model], unique: Iterable[str], update: Iterable[str] | None) -> list[Request]:
     """Rows that are inserted, or that overwrite the one with the same values in `unique`."""
-    request = Request(Verb.UPSERT, objects)
     named, overwritten = _names("unique", unique), None if update is None else _names("update", update)
+    conflict: tuple[tuple[str, ...], tuple[str, ...]] = (), ()
     for obj in objects:
-        _check_object(alias, Verb.UPSERT, obj)
-        request.unique, request.fields = _conflict(concrete(obj), named, overwritten)
+        _check_object(Verb.UPSERT, obj)
+        conflict = _conflict(concrete(obj), named, overwritten)
     _check_one_model(Verb.UPSERT, objects)
-    return _queued(request)
+    return _requests(alias, Verb.UPSERT, objects, *conflict)
 
 
-def update(alias: str, objects: Sequence[Model], fields: Iterable[str]) -> Request:
-    """Values of rows that exist."""
-    request = Request(Verb.UPDATE, objects)
+def update(alias: str, objects: Sequence[Model], fields: Iterable[str]) -> list[Request]:
+    """Values of rows that exist when they are written: adds and upserts come before."""
     named = _names("fields", fields)
+    written: tuple[str, ...] = ()
     for obj in objects:
-        _check_object(alias, Verb.UPDATE, obj)
-        request.fields = _updatable(concrete(obj), named)
-        if not has_key(obj) and not _is_queued(obj):
-            raise ValueError(f"{obj!r} was never saved, so that there is no row to update: use add() or upsert().")
+        _check_object(Verb.UPDATE, obj)
+        written = _updatable(concrete(obj), named)
     _check_one_model(Verb.UPDATE, objects)
-    return _with_parents(request)
+    return _requests(alias, Verb.UPDATE, objects, (), written)
 
 
-def delete(alias: str, objects: Sequence[Model]) -> Request:
+def delete(alias: str, objects: Sequence[Model]) -> list[Request]:
     """Rows to remove."""
     for obj in objects:
-        _check_object(alias, Verb.DELETE, obj)
+        _check_object(Verb.DELETE, obj)
         if not has_key(obj):
             raise ValueError(f"{obj!r} was never saved, so that there is no row to delete.")
-    return Request(Verb.DELETE, objects)
+    return _requests(alias, Verb.DELETE, objects)
 
 
-def _queued(request: Request) -> Request:
-    for obj in request.objects:
-        obj._state.async_commander_queued = True  # type: ignore[attr-defined]  # a plain object
-    return _with_parents(request)
+def _requests(
+    alias: str, verb: Verb, objects: Sequence[Model], unique: tuple[str, ...] = (), fields: tuple[str, ...] = ()
+) -> list[Request]:
+    """One for each database that the objects are written to; `alias` is that of who has no other one."""
+    by_alias: dict[str, list[Model]] = defaultdict(list)
+    for obj in objects:
+        by_alias[_write_alias(alias, obj)].append(obj)
+    return [Request(verb, target, some, unique, fields) for target, some in by_alias.items()]
 
 
-def _with_parents(request: Request) -> Request:
-    for obj in request.objects:
-        for field in layout_of(concrete(obj)).references:
-            if field.is_cached(obj):
-                _check_parent(request.verb, obj, field)
-    return request
+def _write_alias(alias: str, obj: Model) -> str:
+    return router.db_for_write(type(obj), instance=obj) if router.routers else obj._state.db or alias
 
 
-def _is_queued(obj: Model) -> bool:
-    return getattr(obj._state, "async_commander_queued", False)
-
-
-def _check_object(alias: str, verb: Verb, obj: Any) -> None:
+def _check_object(verb: Verb, obj: Any) -> None:
     if not isinstance(obj, models.Model):
         raise TypeError(f"{verb}({obj!r}): {_what(obj)} is not a model instance.{_remedy(verb, obj)}")
     if verb in (Verb.ADD, Verb.UPSERT) and concrete(obj)._meta.parents:
@@ -105,7 +102,6 @@ def _check_object(alias: str, verb: Verb, obj: Any) -> None:
             f"{verb}({obj!r}): {obj._meta.label} is stored in several tables (it inherits from another model), "
             f"which cannot be written in bulk: use `await obj.asave()`."
         )
-    _check_alias(alias, verb, obj)
 
 
 def _what(obj: object) -> str:
@@ -120,29 +116,10 @@ def _remedy(verb: Verb, obj: object) -> str:
     return ""
 
 
-def _check_alias(alias: str, verb: Verb, obj: Model) -> None:
-    target = router.db_for_write(type(obj), instance=obj) if router.routers else obj._state.db or alias
-    if target != alias:
-        raise ValueError(
-            f"{verb}({obj!r}): {obj._meta.label} is written to the database {target!r}, but this item's transaction "
-            f"is on {alias!r}. Write it with `await obj.asave()` (on its own, at least once), or run with "
-            f"--database {target}."
-        )
-
-
 def _check_one_model(verb: Verb, objects: Sequence[Model]) -> None:
     labels = {concrete(obj)._meta.label for obj in objects}
     if len(labels) > 1:
         raise ValueError(f"{verb}() of several models at once ({', '.join(sorted(labels))}): one call for each.")
-
-
-def _check_parent(verb: Verb, obj: Model, field: ForeignKey[Any, Any]) -> None:
-    parent = field.get_cached_value(obj)
-    if parent is not None and not has_key(parent) and not _is_queued(parent):
-        raise ValueError(
-            f"{verb}({obj!r}): its {field.name} {parent!r} is not saved, and nothing here saves it. "
-            f"Queue it before: self.db.add({field.name}), or in the same call."
-        )
 
 
 def _names(argument: str, value: Iterable[str]) -> tuple[str, ...]:

@@ -41,7 +41,8 @@ class LaneTransaction:
 
     On SQLite, BEGIN IMMEDIATE is sent before the first statement that is no SELECT, once the write gate is passed:
     who only reads never takes the write lock. With `shared` the connection is somebody else's: it is used as it is,
-    and inside an open transaction this one is a savepoint.
+    and inside an open transaction this one is a savepoint. Who holds another gate has `gate_patience`, in seconds: two
+    who wait for each other's gates would wait for ever.
     """
 
     given_up = False
@@ -53,11 +54,13 @@ class LaneTransaction:
         *,
         shared: bool = False,
         gate_limit: float | None = None,
+        gate_patience: float | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         self.alias = alias
         self.shared = shared
         self.gate_limit = gate_limit
+        self.gate_patience = gate_patience
         self.timeouts = None if shared else timeouts
         self.committed = False
         self._committing = False
@@ -188,7 +191,7 @@ class LaneTransaction:
             connection.connection.execute(f"BEGIN {mode}")
 
     def _pass(self, gate: WriteGate) -> None:
-        gate.enter(self)
+        gate.enter(self, patience=self.gate_patience)
         # Under everything else in the stack: left after COMMIT or ROLLBACK, whatever these raise.
         rest = self._stack.pop_all()
         self._stack.callback(gate.leave)

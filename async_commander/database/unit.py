@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from . import bulk, rows
+from .elsewhere import write_elsewhere
 from .lease import settle
 from .snapshots import Snapshot
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from django.db.models import Model
 
+    from .lanes import LanePool
     from .lease import Lease
     from .rows import Request
 
@@ -36,6 +38,9 @@ class Unit:
 
     Rows are bulk: `save()` and its signals are not called. They are read when they are written, at the item's end or
     at `flush()`: inserts and upserts with parents first, then updates, then deletes with children first.
+
+    Rows that a router sends to another database than the ledger's are committed there before, on their own: at least
+    once. Once the item is finished, nothing can be queued any more: RuntimeError.
     """
 
     def __init__(
@@ -54,40 +59,48 @@ class Unit:
         """Whether a COMMIT with this unit ended in an error, so that only the database knows."""
         self.settled = False
         """Whether its end was told to the owner."""
+        self._closed = False
         self._commit = commit
         self.requests: list[Request] = []
         """What is queued, in order."""
-        self._written: list[Request] = []
+        self.written: list[Request] = []
+        """What is committed, here or elsewhere."""
+        self._flushed: list[Unit] = []
+        """What was written into the open transaction already, a part for each flush."""
         self._committed: Counter[tuple[str, str]] = Counter()
         self._snapshots: dict[int, Snapshot] = {}
 
     def add(self, *objects: Model) -> None:
-        """Insert new rows. Parents are queued before their children, or in the same call."""
-        self.requests.append(rows.add(self.alias, objects))
+        """Insert new rows. A parent that is not saved yet is queued, too, before or after its children."""
+        self._check_open()
+        self.requests.extend(rows.add(self.alias, objects))
 
     def upsert(self, *objects: Model, unique: Iterable[str], update: Iterable[str] | None = None) -> None:
         """Insert rows, or overwrite those that have the same values in the fields of the unique constraint `unique`.
 
         `update`: the fields to overwrite; all but `unique` and those with `auto_now_add` if not given, none if empty.
         """
-        self.requests.append(rows.upsert(self.alias, objects, unique, update))
+        self._check_open()
+        self.requests.extend(rows.upsert(self.alias, objects, unique, update))
 
     def update(self, *objects: Model, fields: Iterable[str]) -> None:
         """Write these fields of rows that exist."""
-        self.requests.append(rows.update(self.alias, objects, fields))
+        self._check_open()
+        self.requests.extend(rows.update(self.alias, objects, fields))
 
     def delete(self, *objects: Model) -> None:
         """Delete rows, and what cascades from them, as `QuerySet.delete()` does."""
-        self.requests.append(rows.delete(self.alias, objects))
+        self._check_open()
+        self.requests.extend(rows.delete(self.alias, objects))
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a synchronous function on the item's lane, in its transaction."""
-        if inspect.iscoroutinefunction(function):
-            raise TypeError(f"self.db({function.__name__}): this one is asynchronous: await it directly.")
+        _check_function(function)
         return await sync_to_async(function)(*args, **kwargs)
 
     def atomic(self) -> Savepoint:
         """`async with self.db.atomic():` a savepoint, to be put around a call whose database error is caught."""
+        self._check_open()
         if self.lease is None:
             raise RuntimeError(
                 "self.db.atomic() needs an item's transaction, which there is in parse_and_save() only. Elsewhere put "
@@ -100,10 +113,11 @@ class Unit:
 
         If this raises, the rows that were queued are dropped.
         """
+        self._check_open()
         if not self.requests:
             return
         if self._commit is None:
-            await self(self._flush)
+            await self(self._flush, self._take())
         else:
             part = Unit(self.alias, outcome=self.outcome)
             part.requests = self._take()
@@ -118,11 +132,25 @@ class Unit:
     @property
     def counts(self) -> Counter[tuple[str, str]]:
         """How many rows, by verb and model label; those flushed before are included."""
-        return self._committed + _counted((*self._written, *self.requests))
+        counts = self._committed + _counted((*self.written, *self.requests))
+        return sum((part.counts for part in self._flushed), counts)
 
-    def write(self) -> None:
-        """On the lane: write the queued rows into the open transaction; `restore()` if it does not commit."""
+    def close(self) -> None:
+        """The item is finished: what is queued from now on would be lost, and is refused."""
+        self._closed = True
+
+    def write(self, lanes: LanePool | None = None) -> None:
+        """On the lane: write the queued rows into the open transaction; `restore()` if it does not commit.
+
+        Those for other databases are committed there before. `lanes`: where the unit has no lane of its own.
+        """
+        write_elsewhere([self], self.lease.pool if lanes is None and self.lease is not None else lanes)
         write_units([self])
+
+    def committed_elsewhere(self, alias: str) -> None:
+        """What was queued for this other database is committed there, whatever becomes of the item."""
+        self.written += [request for request in self.requests if request.alias == alias]
+        self.requests = [request for request in self.requests if request.alias != alias]
 
     def take_snapshots(self) -> None:
         """Remember the objects as they are before anything is written."""
@@ -139,11 +167,14 @@ class Unit:
 
     def forget(self) -> None:
         """The transaction is committed: nothing will be restored or written again."""
-        self._written += self._take()
+        self.written += self._take()
         self._snapshots.clear()
+        for part in self._flushed:
+            part.forget()
 
     async def discard(self) -> None:
-        """Roll back what the item did, give its lane back, and restore its objects."""
+        """Roll back what the item did, give its lane back, and restore its objects. The unit is closed."""
+        self.close()
         ended = None if self.lease is None else self.lease.end(commit=False)
         if ended is not None:
             await settle(ended)
@@ -153,18 +184,54 @@ class Unit:
         requests, self.requests = self.requests, []
         return requests
 
-    def _flush(self) -> None:
-        requests = self._take()
-        before = [Snapshot(obj) for request in requests for obj in request.objects]
-        for snapshot in before:
-            self._snapshots.setdefault(snapshot.identity, snapshot)
+    def _flush(self, requests: list[Request]) -> None:
+        part = Unit(self.alias, lease=self.lease)
+        part.requests = requests
+        self._flushed.append(part)
         try:
-            bulk.write(self.alias, requests)
+            part.write()
         except BaseException:
-            for snapshot in before:
-                snapshot.restore()
+            part.requests = []
+            part.restore()
             raise
-        self._written += requests
+        self._snapshots = part._snapshots | self._snapshots
+
+    def mark(self) -> tuple[list[Request], int]:
+        """For a savepoint: what is queued, and how much was flushed before."""
+        return list(self.requests), len(self._flushed)
+
+    def roll_back_to(self, mark: tuple[list[Request], int]) -> None:
+        """A savepoint is rolled back: what was queued before it is queued again, if it was flushed since."""
+        queued, flushed = mark
+        undone = self._flushed[flushed:]
+        del self._flushed[flushed:]
+        for part in reversed(undone):
+            part.restore()
+            self.written += part.written  # elsewhere, where there was no savepoint
+        gone = [request for part in undone for request in part.written]
+        self.requests[:] = [request for request in queued if not any(request is one for one in gone)]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(
+                "This item is finished: its rows are on their way to the database, and nothing can be queued with "
+                "them any more. Await every task that an item starts before its hook returns."
+            )
+
+
+def _check_function(function: Any) -> None:
+    if inspect.isawaitable(function):
+        if inspect.iscoroutine(function):
+            function.close()
+        raise TypeError(f"self.db({function!r}): this is to be awaited: await it directly.")
+    if not callable(function):
+        raise TypeError(
+            f"self.db({function!r}): {type(function).__name__} cannot be called. Give a synchronous function and its "
+            "arguments: await self.db(function, *args)."
+        )
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        name = getattr(function, "__name__", repr(function))
+        raise TypeError(f"self.db({name}): this one is asynchronous: await it directly.")
 
 
 def _counted(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
@@ -172,7 +239,7 @@ def _counted(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
 
 
 def write_units(units: Iterable[Unit]) -> None:
-    """On the lane: write the queued rows of all units into the open transaction, as one."""
+    """On the lane: write the queued rows of all units, all for its database, into the open transaction, as one."""
     units = list(units)
     for unit in units:
         unit.take_snapshots()
@@ -182,17 +249,17 @@ def write_units(units: Iterable[Unit]) -> None:
 
 
 class Savepoint:
-    """A savepoint in an item's transaction. Rows queued in a block that fails are dropped with it."""
+    """A savepoint in an item's transaction. Rows queued in a block that fails are dropped with it, and no others."""
 
     def __init__(self, unit: Unit, lease: Lease) -> None:
         self._unit = unit
         self._lease = lease
         self._atomic = transaction.atomic(using=unit.alias)
         self._open = False
-        self._queued = 0
+        self._mark = unit.mark()
 
     async def __aenter__(self) -> None:
-        self._queued = len(self._unit.requests)
+        self._mark = self._unit.mark()
         try:
             await self._unit(self._enter)
         except BaseException as error:
@@ -205,7 +272,7 @@ class Savepoint:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            del self._unit.requests[self._queued :]
+            self._unit.roll_back_to(self._mark)
         await settle(self._lease.submit(self._leave, kind, error, trace))
 
     def _enter(self) -> None:

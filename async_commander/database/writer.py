@@ -7,6 +7,7 @@ one is written, the next one gathers.
 What can go wrong, and what is done about it:
 
 * the database refuses a row: the batch is halved until the guilty unit is alone; only that one fails
+* rows for another database come first, in a transaction there: what fails there fails its unit, too
 * the database is away, or others were in the way: the batch is done again, for at most `outage_budget`
 * COMMIT ends in an error: only the database knows; it is asked (`recorded`) before anything is done again
 * the run belongs to somebody else by now (`fatal`): nothing more is written, and the owner is told
@@ -21,6 +22,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from .elsewhere import write_elsewhere
 from .lease import Call, result_of, settle
 from .outage import Outage, OutageTooLong, is_transient
 from .unit import write_units
@@ -91,10 +93,11 @@ class Writer:
 
         A unit whose item has a lane is committed there, alone; all the others are the writer's.
         """
+        unit.close()
         if self._dead:
             return
         self._count(unit)
-        ended = None if unit.lease is None else unit.lease.end(commit=True, before=partial(self._write_rows, [unit]))
+        ended = None if unit.lease is None else unit.lease.end(commit=True, before=partial(self._write_there, unit))
         if ended is None:
             self._enqueue(unit)
         else:
@@ -106,7 +109,7 @@ class Writer:
         `once` makes of the work one that can be done again after a COMMIT in doubt.
         """
         try:
-            await self.call(once(partial(self._rewrite_rows, [unit])))
+            await self._call(partial(self._transact_rows, unit, once(partial(self._rewrite_rows, [unit]))))
         except Exception:
             unit.restore()
             raise
@@ -119,9 +122,13 @@ class Writer:
         that out by itself. It works after a fatal error too. A cancel withdraws it while it waits, and waits for its
         end once it runs.
         """
-        call = Call(partial(self._patiently, partial(self._transact, partial(function, *args, **kwargs))))
+        return await self._call(partial(self._transact, partial(function, *args, **kwargs)))
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        call = Call(partial(self._patiently, work))
         self._enqueue(call)
-        return await result_of(call.future)
+        result: T = await result_of(call.future)
+        return result
 
     async def drain(self) -> None:
         """Wait until all that was put is settled, or never will be."""
@@ -197,6 +204,7 @@ class Writer:
         """One transaction for all these units, less those that are found to be committed already."""
         units = self._undone(units)
         _restore(units)
+        write_elsewhere(units, self._lanes)
         transaction = self._lanes.transaction()
         try:
             with transaction:
@@ -213,6 +221,12 @@ class Writer:
         if in_doubt:
             self._settle([in_doubt[position] for position in self._recorded(in_doubt)], None)
         return [unit for unit in units if not unit.settled]
+
+    def _write_there(self, unit: Unit) -> None:
+        """On the lane of the unit's item."""
+        if unit.lease is not None:
+            write_elsewhere([unit], unit.lease.pool)
+        self._write_rows([unit])
 
     def _write_rows(self, units: Sequence[Unit]) -> None:
         write_units(units)
@@ -232,6 +246,10 @@ class Writer:
     def _transact(self, function: Callable[[], T]) -> T:
         with self._lanes.transaction():
             return function()
+
+    def _transact_rows(self, unit: Unit, work: Callable[[], None]) -> None:
+        write_elsewhere([unit], self._lanes)
+        self._transact(work)
 
     def _rewrite_rows(self, units: Sequence[Unit]) -> None:
         _restore(units)

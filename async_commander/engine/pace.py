@@ -95,7 +95,7 @@ class Pace:
             if wait == math.inf:
                 await self._released(key)
             else:
-                await anyio.sleep(wait)
+                await self._rested(key, wait)
 
     async def _released(self, key: str) -> None:
         turns, mine = self._keys[key], anyio.Event()
@@ -107,6 +107,13 @@ class Pace:
                 self._announce(key, turns)
             else:
                 turns.waiters.remove(mine)
+            raise
+
+    async def _rested(self, key: str, seconds: float) -> None:
+        try:
+            await anyio.sleep(seconds)
+        except BaseException:
+            self._announce(key, self._turns(key))  # the turn that was offered to us is somebody else's now
             raise
 
     def _announce(self, key: str, turns: _Turns) -> None:

@@ -85,7 +85,8 @@ class Pipeline(Generic[ItemT]):
         )
 
         self._solo = False
-        self._begun = False
+        self.begun = False
+        """`run()` was called."""
         self._stopping = False
         self._over = anyio.Event()
         self._news: anyio.Event | None = None
@@ -104,9 +105,9 @@ class Pipeline(Generic[ItemT]):
         port's error, a fatal verdict and `abort()` after they were cancelled. What was not handed over is then
         postponed or released. Cancelling the caller does the same, but does not wait for the unconfirmed.
         """
-        if self._begun:
+        if self.begun:
             raise RuntimeError("a Pipeline serves one run; make a new one")
-        self._begun = True
+        self.begun = True
         self._intake.open(source)
         if self._stopping:
             self._intake.stop()

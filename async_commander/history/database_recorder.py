@@ -11,9 +11,9 @@ from uuid import UUID
 
 import anyio
 import anyio.to_thread
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
-from async_commander.database.outage import is_locked
+from async_commander.database.outage import is_locked, is_read_only
 from async_commander.database.writer import Writer
 from async_commander.engine.results import ItemState
 from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked
@@ -22,7 +22,7 @@ from async_commander.models import Run
 from . import runs
 from .changes import Changes
 from .heartbeat import Heartbeat
-from .lease import LEASE_SECONDS, Renewal, Tenure, holds, renew
+from .lease import LEASE_SECONDS, Renewal, Tenure, holds, inserts_lock_the_run, renew
 from .ledger import CRASHES_ALONE, Ledger
 from .notes import earlier_errors, write_notes
 from .recorder import Admission, Candidate, Ending, ItemOutcome, Notes, Opened, Opening, Rows, Stored
@@ -79,6 +79,19 @@ class DatabaseRecorder:
 
     async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
         """See Recorder."""
+        try:
+            return await self._open(opening, say)
+        except DatabaseError as error:
+            if not is_read_only(error):
+                raise
+            alias = self._lanes.alias
+            raise AsyncCommanderError(
+                f"The database {alias!r} cannot be written to ({str(error).strip()}). No run was begun: each is "
+                "recorded there. Run with --database ALIAS to record it in another one, or see that the database, its "
+                "file and its user may be written with."
+            ) from error
+
+    async def _open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
         alias = self._lanes.alias
         await self._reach()
         await self._writer.call(lambda: runs.sweep(alias))
@@ -98,6 +111,8 @@ class DatabaseRecorder:
         try:
             await self._lanes.call(_connect, alias)
         except (OperationalError, InterfaceError) as error:
+            if is_read_only(error):
+                raise
             if not is_locked(error):
                 raise AsyncCommanderError(
                     f"The database {alias!r} cannot be reached ({str(error).strip()}). No run was begun. "
@@ -295,7 +310,8 @@ class DatabaseRecorder:
         """See Recorder."""
         if notes:
             work = partial(write_notes, self._tenure, notes, self._earlier)
-            await self._writer.call(self._changes.once(work, late=True))
+            late = not inserts_lock_the_run(self._tenure.alias)
+            await self._writer.call(self._changes.once(work, late=late))
         if self._lanes.shared:
             self._beat(await self._writer.call(lambda: renew(self._tenure, self._lease_seconds)))
 

@@ -52,7 +52,10 @@ def lease_name(run_id: int) -> str:
 
 
 def database_now(alias: str) -> datetime:
-    """The time by the database's own clock where it has one, so that a host with a wrong clock expires nothing."""
+    """The time by the database's own clock where it has one, so that a host with a wrong clock expires nothing.
+
+    Like what a DateTimeField gives it is naive, in TIME_ZONE, with USE_TZ off.
+    """
     connection = connections[alias]
     if connection.vendor != "postgresql":
         return timezone.now()
@@ -60,6 +63,14 @@ def database_now(alias: str) -> datetime:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]
     return moment
+
+
+def inserts_lock_the_run(alias: str) -> bool:
+    """Whether a row that refers to the run share-locks the run's row, as MariaDB does.
+
+    Two who insert, and change the run's row after that, would wait for each other: it has to be changed first there.
+    """
+    return connections[alias].vendor == "mysql"
 
 
 def establish(alias: str, run_id: int) -> Tenure:

@@ -25,8 +25,9 @@ from async_commander.database.unit import Unit
 from async_commander.engine.results import ItemState
 from async_commander.models import Run, RunClaim, RunItem
 
-from .lease import Tenure, database_now, fence
+from .lease import Tenure, database_now, fence, inserts_lock_the_run
 from .ledger_rows import COLUMNS, insert_outcomes
+from .moments import as_stored
 from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
 
 CRASHES_ALONE = 2
@@ -182,7 +183,7 @@ class Ledger:
         """
         outcomes: list[ItemOutcome] = [unit.outcome for unit in units if unit.outcome is not None]
         self._set_times(outcomes)
-        if all(outcome.is_private for outcome in outcomes):
+        if all(outcome.is_private for outcome in outcomes) and not inserts_lock_the_run(self.tenure.alias):
             self._insert(outcomes)
             self._count_outcomes(outcomes)
         else:
@@ -314,7 +315,9 @@ class Ledger:
 
 def _columns(outcome: ItemOutcome) -> dict[str, Any]:
     columns = {name: getattr(outcome, name) for name in COLUMNS if name != "save_ms"}
-    return {**columns, "save_ms": int((time.monotonic() - outcome.handed_over) * 1000)}
+    columns["save_ms"] = int((time.monotonic() - outcome.handed_over) * 1000)
+    columns |= {name: as_stored(columns[name]) for name in ("started", "next_at")}
+    return columns
 
 
 def _waiting(item: Followed, now: datetime) -> ItemOutcome:

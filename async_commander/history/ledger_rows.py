@@ -11,6 +11,7 @@ from django.db import connections
 
 from async_commander.models import RunItem
 
+from .moments import as_stored
 from .recorder import ItemOutcome
 
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ def _rows(connection: BaseDatabaseWrapper, run_id: int, outcomes: Sequence[ItemO
             one.reason,
             one.error_kind,
             one.error,
-            ops.adapt_datetimefield_value(one.started),
+            ops.adapt_datetimefield_value(as_stored(one.started)),
             one.wait_ms,
             one.download_ms,
             one.parse_ms,
             int((now - one.handed_over) * 1000),
             one.worker,
-            ops.adapt_datetimefield_value(one.next_at),
+            ops.adapt_datetimefield_value(as_stored(one.next_at)),
             one.by_follow,
         )
 

@@ -8,6 +8,7 @@ from async_commander.models import Run, RunBucket, RunErrorKind, RunLog
 
 from .lease import Tenure, fence
 from .log_capture import gap
+from .moments import as_stored
 from .recorder import LogLine, Notes
 
 
@@ -41,7 +42,7 @@ def _write_logs(tenure: Tenure, lines: Sequence[LogLine]) -> None:
         [
             RunLog(
                 run_id=tenure.run_id,
-                at=line.at,
+                at=as_stored(line.at),
                 level=line.level,
                 logger=line.logger,
                 message=line.message,
@@ -57,7 +58,7 @@ def _write_slices(tenure: Tenure, notes: Notes) -> None:
     for one in notes.slices:
         RunBucket.objects.using(tenure.alias).update_or_create(
             run_id=tenure.run_id,
-            at=one.at,
+            at=as_stored(one.at),
             stage=one.stage,
             defaults={
                 "seconds": one.seconds,

@@ -6,25 +6,27 @@ import inspect
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.core.management.color import no_style
+from django.core.management.base import CommandError
 from django.db import InterfaceError, OperationalError
 
 from async_commander.command.checking import check_class
 from async_commander.command.parser import add_arguments_to, arguments_from, extra_options
+from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
-from async_commander.engine.results import EXIT_FAILED, EXIT_LOCKED, EXIT_SIGNAL_BASE, EXIT_USAGE
+from async_commander.engine.results import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunLocked
 
-from .options import NAMES, acting, bounds_in, requests_in
+from .options import NAMES, acting, bounds_in, check_together, requests_in
 from .parsers import CommandLineParser, command_parser
+from .pipes import stdout_on_stderr
 from .steps import Invocation, next_steps
-from .text import colours_refused, plain
+from .text import plain
+from .typed import TypedCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,10 +38,8 @@ if TYPE_CHECKING:
 
     from .reporter import TerminalReporter
 
-EXIT_INTERRUPTED = EXIT_SIGNAL_BASE + 2
 
-
-class RunCommand(BaseCommand):
+class RunCommand(TypedCommand):
     """A management command of Django's that runs one async command.
 
     Exit codes: 0 succeeded or skipped, 1 failed, 2 usage, 3 partial, 75 locked, 128+n stopped by signal n. Called by
@@ -49,6 +49,7 @@ class RunCommand(BaseCommand):
     command_class: type[AsyncCommand] | None = None
     _called_from_command_line = False
     _stops: StopRequests | None = None
+    _result: RunResult | None = None
     invocation = Invocation("manage.py arun", ())
 
     def use(self, command_class: type[AsyncCommand]) -> None:
@@ -77,20 +78,26 @@ class RunCommand(BaseCommand):
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """As Django's; Ctrl-C before the run has begun ends without a traceback."""
+        """See TypedCommand."""
         self.invocation = Invocation(f"{PurePath(argv[0]).name} {argv[1]}", argv[2:])
-        try:
-            super().run_from_argv(argv)
-        except KeyboardInterrupt:
-            sys.exit(EXIT_INTERRUPTED)
+        super().run_from_argv(argv)
+
+    def tell_loss(self, error: Exception) -> bool:
+        """See TypedCommand; after a run the exit code tells of the run, which has done its work."""
+        result = self._result
+        if result is None:
+            return super().tell_loss(error)
+        kept = f" `aruns show {result.run_id} -v 2` has it." if result.run_id is not None else ""
+        self.stderr.write(f"{result.command}: {result.status}, but its output could not be written: {error}.{kept}")
+        return False
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """As Django's; NO_COLOR is honoured, and signals stop the run in order from here on, checks included."""
+        """See TypedCommand; signals stop the run in order from here on, checks included."""
         if self._called_from_command_line and self.command_class is not None:
             from async_commander.runner.signals import install
 
             self._stops = install()
-        return super().execute(*args, **without_colours(self, options))
+        return super().execute(*args, **options)
 
     def check(self, *args: Any, **options: Any) -> None:
         """As Django's; from 6.1 on it asks the databases too."""
@@ -115,6 +122,8 @@ class RunCommand(BaseCommand):
         from async_commander.runner.request import RunRequest
 
         command_class = self._chosen()
+        if not command_class.option_defaults.get("resume"):
+            check_together(options)
         command = command_class(**arguments_from(command_class, Namespace(**options)))
         request = RunRequest(
             **requests_in(options),
@@ -145,11 +154,24 @@ class RunCommand(BaseCommand):
             shell=self._called_from_command_line,
         )
         request = replace(request, stdout=terminal.out.file, stderr=terminal.err.file)
-        try:
-            result = self._drive(command, request, terminal.reporter)
-        finally:
-            terminal.close()
+        with self._streams(command, request, terminal.reporter):
+            try:
+                self._result = result = self._drive(command, request, terminal.reporter)
+            finally:
+                terminal.close()
         self._end(result, options, redact, told=terminal.reporter.result is not None and options["verbosity"] > 0)
+
+    @contextmanager
+    def _streams(self, command: AsyncCommand, request: RunRequest, reporter: TerminalReporter) -> Iterator[None]:
+        """For the run: stdout is left to the JSON document where one is asked for, and `-v 3` shows `self.log`."""
+        with ExitStack() as stack:
+            if request.json and self._called_from_command_line:
+                stack.enter_context(stdout_on_stderr())
+            if request.verbosity >= 3:
+                from .log_lines import log_shown
+
+                stack.enter_context(log_shown(name_of(type(command)), reporter.message))
+            yield
 
     def _drive(self, command: AsyncCommand, request: RunRequest, reporter: TerminalReporter) -> RunResult:
         from async_commander.runner.driver import drive_from_call, drive_from_shell
@@ -172,7 +194,8 @@ class RunCommand(BaseCommand):
         if result.failure is not None and options["traceback"]:
             self.stderr.write(redact("".join(traceback.format_exception(result.failure))), str)
         if result.exit_code and not told:
-            self.stderr.write(f"{result.command}: {result.status}. {plain(result.error)}".rstrip())
+            state = "locked" if result.locked else result.status
+            self.stderr.write(f"{result.command}: {state}. {plain(result.error)}".rstrip())
         if result.exit_code:
             sys.exit(result.exit_code)
         return None
@@ -215,14 +238,6 @@ def has_items(command_class: type[AsyncCommand]) -> bool:
 def describe(command_class: type[AsyncCommand]) -> str:
     """What `--help` says of a command: its `help`, else its docstring."""
     return command_class.help or inspect.cleandoc(command_class.__doc__ or "")
-
-
-def without_colours(command: BaseCommand, options: dict[str, Any]) -> dict[str, Any]:
-    """`options` with `no_color` set where the NO_COLOR variable asks for it."""
-    if not colours_refused(options):
-        return options
-    command.style = no_style()
-    return {**options, "no_color": True}
 
 
 def refusal_code(error: AsyncCommanderError) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -53,11 +54,22 @@ class Line:
 def list_commands(files: Iterable[CommandFile], clashing: Iterable[CommandFile] = ()) -> list[Line]:
     """A line for each file, by app and name. A file that cannot be read breaks its own line only.
 
-    Files that share their name with another one are listed by what they can be called by, `app_label.name`.
+    Files that share their name with another one are listed by what they can be called by, `app_label.name`; those that
+    share that too cannot be called at all, and are listed with their paths.
     """
+    clashing = list(clashing)
+    shared = Counter(file.full_name for file in clashing)
     return sorted(
-        [*(describe(file, file.name) for file in files), *(describe(file, file.full_name) for file in clashing)]
+        [
+            *(describe(file, file.name) for file in files),
+            *(describe(file, file.full_name) for file in clashing if shared[file.full_name] == 1),
+            *(_nameless(file) for file in clashing if shared[file.full_name] > 1),
+        ]
     )
+
+
+def _nameless(file: CommandFile) -> Line:
+    return Line(file.app_label, file.full_name, broken=f"another one gives this name too, rename one: {file.path}")
 
 
 def describe(file: CommandFile, name: str) -> Line:
@@ -65,9 +77,7 @@ def describe(file: CommandFile, name: str) -> Line:
     try:
         tree = ast.parse(Path(file.path).read_bytes(), filename=str(file.path))
     except SyntaxError as error:
-        return Line(
-            file.app_label, file.name, broken=f"{error.msg}, line {error.lineno}" if error.lineno else error.msg
-        )
+        return Line(file.app_label, name, broken=f"{error.msg}, line {error.lineno}" if error.lineno else error.msg)
     except (OSError, ValueError) as error:
         return Line(file.app_label, name, broken=str(error))
     return Line(file.app_label, name, summary=first_sentence(help_in(tree)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number}: at least 1")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not (number > 0 and math.isfinite(number)):
+        raise argparse.ArgumentTypeError(f"{text}: a number above 0")
     return number
 
 
@@ -88,7 +100,7 @@ BOUNDS = (
     SharedOption("timeout", "end the run after this time: 90, 90s, 5m, 1h30m", rare=True, **_TIME),
     SharedOption("item_timeout", "give one attempt at an item this much time", items=True, rare=True, **_TIME),
     SharedOption("per_host", "requests to one host at once", rare=True, **_N),
-    SharedOption("per_second", "requests begun per second and host", metavar="N", kind=float, rare=True),
+    SharedOption("per_second", "requests begun per second and host", metavar="N", kind=above_zero, rare=True),
     SharedOption("db_lanes", "threads with a database connection each", rare=True, **_N),
     SharedOption("batch_size", _BATCH, items=True, rare=True, **_N),
 )
@@ -106,12 +118,17 @@ SHARED = (
     SharedOption("database", "where ledger and lanes live", metavar="ALIAS", kind=str, rare=True),
 )
 
+_PLAIN_HELP = {"threads": "requests of self.http at once"}
+"""What an option means to a command without items, where that is something else."""
+
 NAMES = frozenset(option.name for option in SHARED)
 
 
 def acting(*, has_items: bool) -> list[SharedOption]:
     """The options that have an effect on a command with or without items."""
-    return [option for option in SHARED if has_items or not option.items]
+    if has_items:
+        return list(SHARED)
+    return [replace(one, help=_PLAIN_HELP.get(one.name, one.help)) for one in SHARED if not one.items]
 
 
 def add_shared(parser: argparse.ArgumentParser, options: Iterable[SharedOption], *, rare: bool) -> None:
@@ -130,3 +147,9 @@ def requests_in(values: Mapping[str, Any]) -> dict[str, Any]:
     """What was given of the other shared options that a `RunRequest` knows."""
     names = NAMES - {option.name for option in BOUNDS} - {"progress"}
     return {name: values[name] for name in sorted(names) if values.get(name) is not None}
+
+
+def check_together(values: Mapping[str, Any]) -> None:
+    """ValueError where two options that were given contradict each other."""
+    if values.get("resume") and values.get("resume_run") is not None:
+        raise ValueError("--resume and --resume-run contradict each other: the newest unfinished run, or that one")

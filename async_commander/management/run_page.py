@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
 from async_commander.engine.results import ItemState, RunStatus
@@ -24,6 +25,7 @@ LOG_SHOWN = 10
 MORE_SHOWN = 100
 ERROR_WIDTH = 300
 MARGIN = "  "
+TRACEBACK = "Traceback (most recent call last):"
 
 _NAMES = {"dead": "failed", "retry": "to be tried again", "claimed": "in hand"}
 
@@ -34,7 +36,10 @@ class RunPage:
 
     run: Run
     style: Style
+    resumed: bool = False
     more: bool = False
+    width: int | None = None
+    """Of the terminal; None where nobody breaks lines."""
 
     def lines(self) -> Iterator[str]:
         """The page, line by line."""
@@ -60,9 +65,9 @@ class RunPage:
     def _named_facts(self) -> Iterator[tuple[str, str]]:
         run = self.run
         yield "started", f"{moment(run.started)}{origin(run)}"
-        yield "finished", f"{moment(run.finished)}, after {took(run)}" if run.finished else self._still()
+        yield "finished", f"{moment(run.finished)}, {self._after()}" if run.finished else self._still()
         yield "items", figures(run)
-        yield "rate", rate(run.rate) if run.taken else ""
+        yield "rate", rate(run.rate) if run.taken and not self.resumed else ""
         yield "arguments", pairs(run.parameters)
         yield "options", pairs(run.options)
         yield "limits", pairs(run.limits)
@@ -72,7 +77,12 @@ class RunPage:
     def _still(self) -> str:
         if state_of(self.run) == SILENT:
             return f"no sign of life since {moment(self.run.heartbeat)}; --resume takes the run over"
-        return f"not yet, after {took(self.run)}" if self.run.status == RunStatus.RUNNING.value else ""
+        return f"not yet, {self._after()}" if self.run.status == RunStatus.RUNNING.value else ""
+
+    def _after(self) -> str:
+        if self.resumed:
+            return f"{took(self.run)} after its first start; it was resumed, the pauses count"
+        return f"after {took(self.run)}"
 
     def _sections(self) -> Iterator[tuple[str, list[str]]]:
         yield "Errors", self._kinds()
@@ -93,11 +103,15 @@ class RunPage:
 
     def _failed(self) -> list[str]:
         found = dead_items(self.run, self._limit(ITEMS_SHOWN))
-        return columns([[plain(one.label), plain(one.reason), told(one)] for one in found]) if found else []
+        rows = [[plain(one.label), plain(one.reason), told(one)] for one in found]
+        lines = columns(rows) if rows else []
+        if self.width is None or all(len(MARGIN) + len(line) <= self.width for line in lines):
+            return lines
+        return [line for label, *why in rows for line in (label, f"{MARGIN}{'  '.join(why)}")]
 
     def _log(self) -> list[str]:
         return [
-            f"{moment(one.at)}  {logging.getLevelName(one.level):<8}{plain(one.message, ERROR_WIDTH)}"
+            f"{moment(one.at)}  {logging.getLevelName(one.level):<8}{plain(in_short(one.message), ERROR_WIDTH)}"
             for one in last_log(self.run, self._limit(LOG_SHOWN))
         ]
 
@@ -105,10 +119,20 @@ class RunPage:
         return MORE_SHOWN if self.more else few
 
 
-def page_json(run: Run, *, more: bool = False) -> dict[str, Any]:
+def in_short(message: str) -> str:
+    """A message without the calls of its traceback: what was said, and the exception that it ends with."""
+    said, begin, traceback = message.rpartition(TRACEBACK)
+    if not begin:
+        return message
+    lines = traceback.strip("\n").splitlines()
+    exception = [*dropwhile(lambda line: line.startswith(" "), lines)] or lines[-1:]
+    return "\n".join([*said.partition(TRACEBACK)[0].splitlines(), *exception])
+
+
+def page_json(run: Run, *, resumed: bool, more: bool = False) -> dict[str, Any]:
     """The page for programs."""
     limit = MORE_SHOWN if more else ITEMS_SHOWN
-    page = as_json(run) | {
+    page = as_json(run, resumed=resumed) | {
         "options": run.options,
         "limits": run.limits,
         "value": run.value,

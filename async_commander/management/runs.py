@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
+from async_commander.command.registry import find_clashes, find_command
 from async_commander.engine.results import RunStatus
+from async_commander.exceptions import AsyncCommanderError
+from async_commander.history.reading import is_silent
 
-from .text import columns, count, duration, plain, rate
+from .text import columns, count, duration, plain, rate, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from django.core.management.color import Style
@@ -20,9 +25,12 @@ if TYPE_CHECKING:
     from async_commander.models import Run
 
 HEAD = ["run", "command", "status", "started", "took", "items", "failed", "rate"]
-_FLUSH_RIGHT = frozenset({0, 4, 5, 6, 7})
-_STATUS = HEAD.index("status")
+_FLUSH_RIGHT = frozenset({"run", "took", "items", "failed", "rate"})
+_LEAST_WANTED = ("rate", "took", "items", "started", "failed")
+_COMMAND, _STARTED = HEAD.index("command"), HEAD.index("started")
 COMMAND_WIDTH = 40
+NAME_WIDTH = 12
+"""A command's name is not cut shorter for the other columns' sake."""
 SILENT = "no sign of life"
 
 _ROLES = {
@@ -35,17 +43,27 @@ _ROLES = {
 }
 
 
-def newest(runs: QuerySet[Run], *, command: str | None, status: str | None, limit: int) -> list[Run]:
-    """The newest runs, of one command and in one state where these are given."""
-    wanted = {name: value for name, value in {"command": command, "status": status}.items() if value}
-    return list(runs.filter(**wanted).order_by("-pk")[:limit])
+def narrowed(runs: QuerySet[Run], *, command: str | None, status: str | None) -> QuerySet[Run]:
+    """Newest first, of one command and in one state where these are given. A command is named as `arun` takes it."""
+    runs = runs.filter(command__in=recorded_names(command)) if command else runs
+    return (runs.filter(status=status) if status else runs).order_by("-pk")
+
+
+def recorded_names(name: str) -> set[str]:
+    """What a command's runs may be recorded under: `life` and `jobs.life` are one, unless two apps have a `life`."""
+    try:
+        clashes = find_clashes()
+        if name in clashes:
+            return {name, *(file.full_name for file in clashes[name])}
+        file = find_command(name)
+    except (AsyncCommanderError, ImproperlyConfigured):  # it may be gone, or the settings be wrong: its runs are there
+        return {name}
+    return {name, file.full_name} if file.name in clashes else {name, file.full_name, file.name}
 
 
 def state_of(run: Run) -> str:
     """The status; for a run that says it is running but has missed its heartbeats, that."""
-    if run.status == RunStatus.RUNNING.value and run.expires is not None and run.expires < timezone.now():
-        return SILENT
-    return run.status
+    return SILENT if is_silent(run) else run.status
 
 
 def style_of(state: str, style: Style) -> Callable[[str], str]:
@@ -54,23 +72,56 @@ def style_of(state: str, style: Style) -> Callable[[str], str]:
     return function
 
 
-def table(runs: Sequence[Run], style: Style) -> list[str]:
-    """One line a run, under a heading."""
-    head, *lines = columns([HEAD, *map(cells, runs)], right=_FLUSH_RIGHT)
+def table(runs: Sequence[Run], style: Style, resumed: Collection[int] = (), width: int | None = None) -> list[str]:
+    """One line a run, under a heading; none is wider than `width`, the terminal's, None where nobody breaks lines."""
+    rows = [HEAD, *(cells(run, resumed=run.pk in resumed) for run in runs)]
+    head, *lines = fitted(rows, width)
     return [style.MIGRATE_LABEL(head), *(_coloured(line, run, style) for line, run in zip(lines, runs, strict=True))]
 
 
-def cells(run: Run) -> list[str]:
-    """What the table says of one run."""
+def fitted(rows: list[list[str]], width: int | None) -> list[str]:
+    """The rows in columns. Where there is not enough room the year goes, then the ends of long names, then columns."""
+    shown, lines = list(HEAD), _lines(rows, HEAD, COMMAND_WIDTH)
+    if width is None or _widest(lines) <= width:
+        return lines
+    rows = [_without_year(row) for row in rows]
+    empty = [title for place, title in enumerate(HEAD) if not any(row[place] for row in rows[1:])]
+    for leave_out in (None, *dict.fromkeys([*empty, *_LEAST_WANTED])):
+        if leave_out is not None:
+            shown.remove(leave_out)
+        lines = _lines(rows, shown, COMMAND_WIDTH)
+        longest = max(len(shorten(row[_COMMAND], COMMAND_WIDTH)) for row in rows)
+        lines = _lines(rows, shown, max(longest - max(_widest(lines) - width, 0), NAME_WIDTH))
+        if _widest(lines) <= width:
+            return lines
+    return [shorten(line, width) for line in lines]
+
+
+def _widest(lines: Sequence[str]) -> int:
+    return max(map(len, lines))
+
+
+def _without_year(row: list[str]) -> list[str]:
+    return [re.sub(r"^\d{4}-", "", cell) if place == _STARTED else cell for place, cell in enumerate(row)]
+
+
+def _lines(rows: list[list[str]], shown: Sequence[str], names: int) -> list[str]:
+    places = [HEAD.index(title) for title in shown]
+    cut = [[shorten(row[place], names) if place == _COMMAND else row[place] for place in places] for row in rows]
+    return columns(cut, right=frozenset(number for number, title in enumerate(shown) if title in _FLUSH_RIGHT))
+
+
+def cells(run: Run, *, resumed: bool = False) -> list[str]:
+    """What the table says of one run. The duration of a resumed one holds its pauses, which leaves no rate to tell."""
     return [
         str(run.pk),
-        plain(run.command, COMMAND_WIDTH),
+        plain(run.command),
         state_of(run) + (" (dry)" if run.dry_run else ""),
         moment(run.started),
         took(run),
         count(run.taken) if run.taken else "",
         count(run.dead) if run.dead else "",
-        rate(run.rate) if run.taken else "",
+        "resumed" if resumed else rate(run.rate) if run.taken else "",
     ]
 
 
@@ -86,8 +137,8 @@ def moment(at: datetime | None) -> str:
     return (timezone.localtime(at) if timezone.is_aware(at) else at).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def as_json(run: Run) -> dict[str, Any]:
-    """The same facts for programs; times in ISO 8601, `duration` in seconds."""
+def as_json(run: Run, *, resumed: bool) -> dict[str, Any]:
+    """The same facts for programs; times in ISO 8601, `duration` in seconds, with the pauses of a resumed run."""
     return {
         "run": run.pk,
         "command": run.command,
@@ -96,6 +147,7 @@ def as_json(run: Run) -> dict[str, Any]:
         "started": run.started,
         "finished": run.finished,
         "duration": run.duration.total_seconds() if run.duration is not None else None,
+        "resumed": resumed,
         "total": run.total,
         "counts": {name: getattr(run, name) for name in ("taken", "done", "skipped", "dead", "retry", "claimed")},
         "error": run.error,

@@ -36,6 +36,7 @@ _LOOKS = {
     RunStatus.INTERRUPTED: ("!", "bold yellow"),
 }
 _FAILED = ("✗", "bold red")
+_LOCKED = ("!", "bold yellow")
 _WORDS = (("done", ""), ("skipped", ""), ("dead", "bold red"), ("retry", "yellow"), ("claimed", "yellow"))
 _NAMES = {"dead": "failed", "retry": "to be tried again", "claimed": "left in hand"}
 
@@ -71,8 +72,9 @@ class Summary:
         return [*lines, Text()]
 
     def _head(self, *, unicode: bool) -> list[Text]:
-        sign, style = _LOOKS.get(self.result.status, _FAILED)
-        head = Text().append(f"{sign} " if unicode else "", style).append(str(self.result.status), style)
+        sign, style = _LOCKED if self.result.locked else _LOOKS.get(self.result.status, _FAILED)
+        state = "locked" if self.result.locked else str(self.result.status)
+        head = Text().append(f"{sign} " if unicode else "", style).append(state, style)
         head.append("  ").append(plain(self.result.command), "bold")
         if self.result.run_id is not None:
             head.append(f"  run {self.result.run_id}", "dim")

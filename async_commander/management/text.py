@@ -6,6 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from django.utils.termcolors import parse_color_setting
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -102,5 +104,8 @@ def columns(rows: list[list[str]], *, right: frozenset[int] = frozenset(), gap: 
 
 
 def colours_refused(options: Mapping[str, Any]) -> bool:
-    """Whether `--no-color` or the NO_COLOR variable asks for none; `--force-color` beats the variable."""
-    return bool(options.get("no_color")) or bool(os.environ.get("NO_COLOR") and not options.get("force_color"))
+    """Whether `--no-color`, `DJANGO_COLORS=nocolor` or NO_COLOR asks for none; `--force-color` beats the last one."""
+    palette = os.environ.get("DJANGO_COLORS", "")
+    if options.get("no_color") or (palette and parse_color_setting(palette) is None):
+        return True
+    return bool(os.environ.get("NO_COLOR")) and not options.get("force_color")

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -17,60 +14,45 @@ from asgiref.sync import sync_to_async
 from django.db import IntegrityError
 
 from async_commander.command.identity import LABEL_LENGTH, item_label, key_uuid
-from async_commander.command.items import ItemGone, item_from_json, item_to_json
+from async_commander.command.items import ItemGone, item_from_json
 from async_commander.database.lease import Lease
 from async_commander.database.lease import item as on_lease
-from async_commander.database.unit import Unit, current_unit
-from async_commander.engine.pace import pace_key_held
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
 from async_commander.engine.results import ItemState
 from async_commander.history.ledger import CRASHES_ALONE
-from async_commander.history.log_capture import item_in_hand
-from async_commander.history.recorder import Candidate, Followed, ItemOutcome, Known, Stored
+from async_commander.history.recorder import Candidate, ItemOutcome, Known, Stored
 
+from .in_hand import InHand, holding
+from .outcomes import Outcomes, milliseconds
 from .verdicts import REASON_LENGTH, judge, kind_of, text_of, traceback_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from async_commander.database.unit import Unit
 
     from .session import RunSession
 
 logger = logging.getLogger("async_commander.run")
 
 
-@dataclass(slots=True)
-class InHand:
-    """What the runner knows of one item beside the item itself."""
-
-    key: UUID
-    text: str
-    """The key as text, before its digest was taken."""
-    label: str
-    throttle: str | None = None
-    known: bool = False
-    admitted: float = field(default_factory=time.monotonic)
-    began: float = 0.0
-    started: datetime | None = None
-    download_ms: int | None = None
-    parse_ms: int | None = None
-    worker: int | None = None
-    followed: list[Followed] = field(default_factory=list)
-    return_value: Any = None
-    told: dict[str, str] = field(default_factory=dict)
-    """What the last attempt failed with, as the ledger tells it."""
-
-
-in_hand: ContextVar[InHand | None] = ContextVar("async_commander_in_hand", default=None)
-
-
 class ItemPorts:
-    """The pipeline's ports for the two shapes with items; with `download`, each item has one of its own."""
+    """The pipeline's ports for the two shapes with items; with `download`, each item has one of its own.
+
+    `done(ticket)` is called after the commit of each item's work; who is called sees to it that it is settled.
+    """
 
     def __init__(
-        self, session: RunSession, *, download: bool, max_items: int | None = None, recovered: int = 0
+        self,
+        session: RunSession,
+        *,
+        download: bool,
+        done: Callable[[Ticket[Any]], None],
+        max_items: int | None = None,
+        recovered: int = 0,
     ) -> None:
         self._session = session
         self._download = download
+        self._done = done
+        self._outcomes = Outcomes(session)
         self._hooks = session.hooks
         self._recorder = session.recorder
         self._tally = session.context.tally
@@ -82,7 +64,6 @@ class ItemPorts:
         self._source_ended = False
         self._left_over = True
         self._warned_of_duplicates = False
-        self._warned_of_the_unkeepable = False
         self._workers: dict[object, int] = {}
         self.pipeline: Pipeline[Any]
         session.recorder.on_settled = self.unit_settled
@@ -161,7 +142,7 @@ class ItemPorts:
         self.pipeline.handed_over(ticket)
         text = f"The process ended {known.crashes} times while it had this item in hand."
         self._figures.failed("Crashed", text, mark.label)
-        self._hand_over(ticket, ItemState.DEAD, reason="crashed", error_kind="Crashed", error=text)
+        self._outcomes.hand_over(ticket, ItemState.DEAD, reason="crashed", error_kind="Crashed", error=text)
 
     # -- the work ----------------------------------------------------------------------------------------------
 
@@ -176,9 +157,9 @@ class ItemPorts:
         lease = self._session.lanes.lease()
         unit = self._session.new_unit(lease)
         try:
-            with _holding(mark, unit):
+            with holding(mark, unit):
                 await self._run_hooks(ticket.item, mark, lease)
-            self._pass_on(ticket, unit)
+            self._outcomes.done(ticket, unit)
         except BaseException:
             await unit.discard()
             raise
@@ -192,17 +173,12 @@ class ItemPorts:
             began = time.monotonic()
             with self._session.timed("download"):
                 arguments = (item, await self._hooks.call("download", item))
-            mark.download_ms = _milliseconds(began)
+            mark.download_ms = milliseconds(began)
         began = time.monotonic()
         with self._session.timed("parse"):
             async with on_lease(lease):
                 mark.return_value = await self._hooks.call("parse_and_save", *arguments)
-        mark.parse_ms = _milliseconds(began)
-
-    def _pass_on(self, ticket: Ticket[Any], unit: Unit) -> None:
-        unit.outcome = self._outcome(ticket, ItemState.DONE, followed=list(ticket.tag.followed))
-        ticket.state = ItemState.DONE
-        self._recorder.put(unit)
+        mark.parse_ms = milliseconds(began)
 
     # -- what became of it -------------------------------------------------------------------------------------
 
@@ -227,12 +203,12 @@ class ItemPorts:
         """Dead or skipped: only the ledger row is written."""
         if verdict.kind == "skip":
             reason = text_of(error, self._session.redact)[:REASON_LENGTH] if error.args else "skipped"
-            self._hand_over(ticket, ItemState.SKIPPED, reason=reason)
+            self._outcomes.hand_over(ticket, ItemState.SKIPPED, reason=reason)
             return
         if isinstance(error, IntegrityError) and await self._was_its_own_row(ticket):
             return
         reason = "exhausted" if verdict.kind == "retry" else verdict.reason
-        self._hand_over(
+        self._outcomes.hand_over(
             ticket,
             ItemState.DEAD,
             reason=reason,
@@ -255,59 +231,20 @@ class ItemPorts:
             self._tally.taken -= 1
             self._tally.retry -= 1
             mark.known = True
-            self._hand_over(ticket, ItemState.RETRY, delay=0.0)
+            self._outcomes.hand_over(ticket, ItemState.RETRY, delay=0.0)
         return state in (ItemState.DONE, ItemState.RETRY)
 
     async def postpone(self, ticket: Ticket[Any], delay: float, error: BaseException | None) -> None:
         """Kept in the ledger until its time has come."""
         del error  # verdict() has told it
         self._left_over = True
-        self._hand_over(ticket, ItemState.RETRY, delay=delay, **ticket.tag.told)
-
-    def _hand_over(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> None:
-        unit = self._session.new_unit()
-        stored = self._stored_item(ticket) if state in (ItemState.DEAD, ItemState.RETRY) else None
-        unit.outcome = self._outcome(ticket, state, item=stored, **columns)
-        ticket.state = state
-        self._recorder.put(unit)
-
-    def _outcome(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> ItemOutcome:
-        mark: InHand = ticket.tag
-        return ItemOutcome(
-            key=mark.key,
-            label=mark.label,
-            state=state,
-            known=mark.known,
-            attempts=ticket.attempts,
-            crashes=ticket.crashes,
-            started=mark.started,
-            wait_ms=_milliseconds(mark.admitted, mark.began) if mark.began else None,
-            download_ms=mark.download_ms,
-            parse_ms=mark.parse_ms,
-            worker=mark.worker,
-            ticket=ticket,
-            **columns,
-        )
-
-    def _stored_item(self, ticket: Ticket[Any]) -> Any:
-        try:
-            return item_to_json(ticket.item)
-        except (TypeError, ValueError) as error:
-            self._warn_of_the_unkeepable(error)
-            return None
-
-    def _warn_of_the_unkeepable(self, error: Exception) -> None:
-        if not self._warned_of_the_unkeepable:
-            self._warned_of_the_unkeepable = True
-            text = f"Items that wait for another attempt cannot be kept; they wait for a resume: {text_of(error, str)}"
-            self._session.reporter.message(text, logging.WARNING)
+        self._outcomes.hand_over(ticket, ItemState.RETRY, delay=delay, **ticket.tag.told)
 
     async def release(self, tickets: Sequence[Ticket[Any]]) -> None:
         """Stopped before they were done: given back."""
         fresh = [ticket for ticket in tickets if not ticket.tag.known]
         known = [ticket for ticket in tickets if ticket.tag.known]
-        outcomes = [self._outcome(one, ItemState.RETRY, item=self._stored_item(one), **one.tag.told) for one in known]
-        await self._recorder.release([one.tag.key for one in fresh], outcomes)
+        await self._recorder.release([one.tag.key for one in fresh], list(map(self._outcomes.given_back, known)))
         self._tally.taken -= len(fresh)
         self._tally.retry += len(known)
 
@@ -332,7 +269,8 @@ class ItemPorts:
         except ItemGone as error:
             ticket: Ticket[Any] = Ticket(known.item, tag=mark)
             self.pipeline.handed_over(ticket)
-            self._hand_over(ticket, ItemState.SKIPPED, reason="gone", error=text_of(error, self._session.redact))
+            text = text_of(error, self._session.redact)
+            self._outcomes.hand_over(ticket, ItemState.SKIPPED, reason="gone", error=text)
             return None
         mark.text, mark.throttle = self._hooks.decide("item_key", item), self._hooks.decide("throttle_key", item)
         return self._ticket(item, mark, known)
@@ -350,7 +288,7 @@ class ItemPorts:
             self.pipeline.nudge()
         if outcome.state is ItemState.DONE:
             self._figures.took("item", time.monotonic() - ticket.tag.began)
-            self._session.item_done(ticket)
+            self._done(ticket)
         else:
             self.pipeline.settled(ticket)
 
@@ -361,30 +299,5 @@ class ItemPorts:
             self.pipeline.abort(error)
 
 
-@contextmanager
-def _holding(mark: InHand, unit: Unit) -> Iterator[None]:
-    """`self.db`, `self.follow()` and the log find the item that this task has in hand."""
-    tokens = in_hand.set(mark), item_in_hand.set(mark.key), current_unit.set(unit)
-    try:
-        yield
-    finally:
-        in_hand.reset(tokens[0])
-        item_in_hand.reset(tokens[1])
-        current_unit.reset(tokens[2])
-
-
-@contextmanager
-def holding_nothing() -> Iterator[None]:
-    """For a run that an item of another run begins: it has no item in hand yet."""
-    with ExitStack() as stack:
-        for variable in (in_hand, item_in_hand, current_unit, pace_key_held):
-            stack.callback(variable.reset, variable.set(None))  # type: ignore[arg-type]
-        yield
-
-
 def _again_in(found: Stored) -> float | None:
     return 0.0 if found.gone or found.dead else found.next_in
-
-
-def _milliseconds(began: float, ended: float | None = None) -> int:
-    return int(((time.monotonic() if ended is None else ended) - began) * 1000)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TextIO
 
@@ -54,10 +57,11 @@ class RunRequest:
     """Values of the options that the command declared in `add_arguments`, by destination."""
 
     def __post_init__(self) -> None:
-        if self.max_items is not None and self.max_items < 1:
-            raise InvalidCommand(f"max_items={self.max_items}: at least 1 item. Leave it out to take them all.")
-        if self.grace < 0:
-            raise InvalidCommand(f"grace={self.grace}: at least 0 seconds.")
+        """Raises InvalidCommand, with what was found and what is allowed."""
+        for name, (is_allowed, allowed) in _ALLOWED.items():
+            value = getattr(self, name)
+            if not is_allowed(value):
+                raise InvalidCommand(f"{name}={value!r:.80}: {allowed}.")
 
     def stored_options(self) -> dict[str, Any]:
         """What is kept in the run row, so that a resume does the same."""
@@ -65,16 +69,53 @@ class RunRequest:
         return {**{name: value for name, value in shared.items() if value}, **self.options}
 
 
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _is_text(value: object, longest: int) -> bool:
+    return isinstance(value, str) and len(value) <= longest and not _UNSTORABLE.search(value)
+
+
+def _is_writable(value: object) -> bool:
+    return value is None or callable(getattr(value, "write", None))
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_items": (lambda value: value is None or _is_whole(value, 1), "at least 1 item. Leave it out to take them all"),
+    "resume_run": (lambda value: value is None or _is_whole(value, 1), "the number of a run is needed"),
+    "grace": (_is_seconds, "at least 0 seconds are needed"),
+    "lease_seconds": (lambda value: _is_seconds(value) and value > 0, "more than 0 seconds are needed"),
+    "verbosity": (lambda value: _is_whole(value, 0) and value <= 3, "0, 1, 2 or 3 is needed"),
+    "database": (lambda value: value is None or isinstance(value, str), "an alias of DATABASES is needed"),
+    "trigger": (lambda value: _is_text(value, TRIGGER_LENGTH), f"a text of at most {TRIGGER_LENGTH} characters is needed"),
+    "user": (lambda value: _is_text(value, USER_LENGTH), f"a text of at most {USER_LENGTH} characters is needed"),
+    "stdout": (_is_writable, "a file to write text to is needed"),
+    "stderr": (_is_writable, "a file to write text to is needed"),
+    **{name: (_is_bool, "True or False is needed") for name in ("resume", "yes", "force", "json")},
+    **{name: (_is_bool, "True or False is needed") for name in ("no_color", "force_color")},
+}
+
 SHARED_NAMES = frozenset(one.name for one in fields(RunRequest)) - {"limits", "options"}
 
 
-def split_call(values: dict[str, Any]) -> tuple[RunRequest, dict[str, Any]]:
+def split_call(values: dict[str, Any], declared: Collection[str] = ()) -> tuple[RunRequest, dict[str, Any]]:
     """Tell a call's shared options from the command's own arguments: `threads=50, resume=True, domain="x"`.
 
-    Raises InvalidCommand for a bound that is out of range.
+    `declared` are the names of the command's own, which go first: `user` may be one of them. Raises InvalidCommand for
+    a bound that is out of range.
     """
     bounds = {name: values[name] for name in LIMIT_NAMES if name in values}
-    shared = {name: values[name] for name in SHARED_NAMES if name in values}
+    shared = {name: values[name] for name in SHARED_NAMES - set(declared) if name in values}
     own = {name: value for name, value in values.items() if name not in bounds and name not in shared}
     try:
         limits = Limits(**bounds)

@@ -22,9 +22,10 @@ from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.log_capture import OWN_LOGGER
 from async_commander.history.recorder import Followed
 
-from .items import in_hand
+from .in_hand import in_hand
 from .output import Output
 from .threads import AbandonableThreads
+from .verdicts import traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool
     from async_commander.database.lease import Lease
     from async_commander.engine.context import RunContext
-    from async_commander.engine.pipeline import Ticket
     from async_commander.history.figures import Figures
     from async_commander.history.recorder import Recorder, Rows
     from async_commander.models import Run
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from .calling import HookCaller
     from .reporting import Reporter
     from .request import RunRequest
+
+logger = logging.getLogger("async_commander.run")
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -83,7 +85,6 @@ class RunSession:
         self.log = logging.getLogger(f"{OWN_LOGGER}.{context.command}")
         self.output = Output(request)
         self.values: list[Any] = []
-        self.item_done: Callable[[Ticket[Any]], None]
         limits = context.limits
         self.pace = Pace(limits.per_host, limits.per_second)
         self._run_unit = Unit(lanes.alias, commit=recorder.commit)
@@ -183,6 +184,7 @@ class RunSession:
         """See Session."""
         if in_hand.get() is not None:
             raise InvalidCommand("self.progress() is for handle(): the items of this command count themselves.")
+        _check_progress(done, total)
         tally = self.context.tally
         tally.taken = tally.done = done
         tally.total = tally.total if total is None else total
@@ -234,9 +236,23 @@ class RunSession:
             current_unit.reset(token)
         await unit.flush()
 
+    def log_failure(self, what: str, error: BaseException) -> None:
+        """Log what is not the run's own failure, with a traceback that tells no secrets."""
+        logger.error("%s\n%s", what, traceback_of(error, self.redact))
+
     def timed(self, stage: str) -> Timed:
         """`with session.timed("parse"):` counts one passage through a stage."""
         return Timed(self.figures, stage)
+
+
+def _check_progress(done: object, total: object) -> None:
+    numbers = [done] if total is None else [done, total]
+    whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
+    if not whole or (isinstance(done, int) and isinstance(total, int) and done > total):
+        raise InvalidCommand(
+            f"self.progress({done!r}, {total!r}): allowed are whole numbers from 0, and no more done than there are "
+            "in total; leave `total` out where it is not known."
+        )
 
 
 def _line() -> str:

@@ -63,7 +63,10 @@ async def counted(source: Any) -> int | None:
     """How many items a source has, where it can tell without being read."""
     if isinstance(source, QuerySet):
         return await sync_to_async(source.count)()
-    return len(source) if isinstance(source, Sized) else None
+    if isinstance(source, list | tuple | set | frozenset | dict | range):
+        return len(source)
+    # Others may ask a database for their length, as a raw query does.
+    return await sync_to_async(len)(source) if isinstance(source, Sized) else None
 
 
 async def _pages(queryset: QuerySet[Any]) -> AsyncIterator[list[Any]]:

@@ -20,6 +20,8 @@ REASON_LENGTH = 20
 READ_CAP = 100_000
 TEXT_CAP = 2_000
 """Characters of an error's text that are looked at, and that are kept."""
+LEAVES = 3
+"""So many errors of a group are told in its text."""
 
 
 def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
@@ -50,9 +52,15 @@ def text_of(error: BaseException, redact: Callable[[str], str]) -> str:
 
 def _words_of(error: BaseException) -> str:
     try:
+        if isinstance(error, BaseExceptionGroup):
+            return f"{error}: {'; '.join(map(_kind_and_words, error.exceptions[:LEAVES]))}"
         return str(error) or repr(error)
     except Exception:  # noqa: BLE001 - an error that cannot even be shown is an error all the same
         return f"{type(error).__name__}, whose text cannot be shown"
+
+
+def _kind_and_words(error: BaseException) -> str:
+    return f"{kind_of(error)}: {_words_of(error)}"
 
 
 def traceback_of(error: BaseException, redact: Callable[[str], str]) -> str:

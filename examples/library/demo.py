@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -68,17 +68,20 @@ def _prepare_database() -> None:
 
 @contextmanager
 def _pages(options: argparse.Namespace) -> Iterator[str]:
-    """The page server in a process of its own, on a free port; it is ended with the block."""
+    """The page server in a process of its own, on a free port; it is ended with the block.
+
+    It and the processes that render its pages are a group of their own: Ctrl-C at the terminal is not for them.
+    """
     arguments = ["--port", "0", "--latency", str(options.latency), "--faults", str(options.faults)]
     if options.pages:
         arguments += ["--pages", str(options.pages)]
     command = [sys.executable, "-m", "docserver", *arguments]
-    with subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True, start_new_session=True) as server:
         assert server.stdout is not None
         try:
             yield server.stdout.readline().strip() or _fail("the page server did not start")
         finally:
-            _end(server, signal.SIGTERM)
+            _end(server, signal.SIGTERM, os.killpg)
 
 
 def _fetch(threads: int, *, seconds: float | None = None) -> None:
@@ -107,10 +110,14 @@ def _wait_for_first_page(process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
-def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes], sent: signal.Signals) -> None:
-    """Asks the process to end and waits; ends it by force if it has not ended in time."""
+def _end(
+    process: subprocess.Popen[str] | subprocess.Popen[bytes],
+    sent: signal.Signals,
+    send: Callable[[int, int], None] = os.kill,
+) -> None:
+    """Asks the process, or its group, to end and waits; ends it by force if it has not ended in time."""
     if process.poll() is None:
-        process.send_signal(sent)
+        send(process.pid, sent)
     try:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
@@ -181,4 +188,8 @@ def _fail(text: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

@@ -207,6 +207,37 @@ def test_the_demo_interrupts_a_slow_run_and_ends_a_fast_one(tmp_path: Path) -> N
     assert _rows(database, "SELECT count(*) > 100 FROM library_symbol") == [(1,)]
 
 
+@pytest.mark.timeout(110)
+@pytest.mark.parametrize("when", ["Rendering", "Ctrl-C after"])
+def test_ctrl_c_ends_the_demo_without_a_traceback(tmp_path: Path, when: str) -> None:
+    """As a terminal sends it: to all processes of the group."""
+    environment = os.environ | {
+        "LIBRARY_DATABASE": str(tmp_path / "library.sqlite3"),
+        "PYTHONPATH": str(EXAMPLE.parents[1]),
+    }
+    command = [sys.executable, str(EXAMPLE / "demo.py"), "--pages", str(PAGES), "--seconds", "60"]
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as demo:
+        assert demo.stdout is not None
+        try:
+            shown = next(line for line in demo.stdout if when in line)
+            os.killpg(demo.pid, signal.SIGINT)
+            shown += demo.stdout.read()
+            demo.wait(60)
+        finally:
+            if demo.poll() is None:
+                demo.terminate()
+    assert demo.returncode == 130, shown
+    assert shown.endswith("demo: interrupted\n")
+    assert "Traceback" not in shown
+
+
 def _output(command: list[str], environment: dict[str, str]) -> str:
     """What the command prints. It gets Ctrl-C if it takes too long, so that it ends what it started."""
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

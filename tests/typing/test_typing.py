@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -55,3 +56,54 @@ def test_the_wrong_lines_include_a_missing_and_a_misspelt_argument() -> None:
 
     assert any("missing" in line for line in wrong)
     assert any("misspelt" in line for line in wrong)
+
+
+def test_the_command_of_the_readme_passes_mypy_s_strict_mode(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert snippet is not None
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "__init__.py").touch()
+    (shop / "models.py").write_text(MODELS)
+    (shop / "parsing.py").write_text("def extract(html: str) -> tuple[str, list[str]]:\n    return html, []\n")
+    (tmp_path / "settings.py").write_text(SETTINGS)
+    (tmp_path / "mypy.ini").write_text(STRICT)
+    (tmp_path / "fetch.py").write_text(snippet[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "fetch.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+MODELS = """
+from django.db import models
+
+class Site(models.Model):
+    url = models.URLField()
+    domain = models.CharField(max_length=100)
+
+class Page(models.Model):
+    site = models.OneToOneField(Site, on_delete=models.CASCADE)
+    title = models.TextField()
+    links = models.JSONField()
+"""
+SETTINGS = """
+SECRET_KEY = "only for this test"
+INSTALLED_APPS = ["django.contrib.contenttypes", "async_commander", "shop"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+"""
+STRICT = """
+[mypy]
+strict = true
+plugins = mypy_django_plugin.main
+[mypy.plugins.django-stubs]
+django_settings_module = settings
+"""

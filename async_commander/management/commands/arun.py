@@ -17,7 +17,6 @@ from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.management.dispatch import RunCommand
 from async_commander.management.listing import Line, list_commands, render
 from async_commander.management.parsers import CommandLineParser, front_parser
-from async_commander.management.pipes import write_lines
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -83,7 +82,7 @@ class Command(RunCommand):
             return
         width = shutil.get_terminal_size().columns if self.stdout.isatty() else sys.maxsize
         shown = render(lines, prog="manage.py arun", width=width)
-        write_lines(self.stdout, (self.style.NOTICE(line) if line.startswith("[") else line for line in shown))
+        self.write_lines(self.style.NOTICE(line) if line.startswith("[") else line for line in shown)
 
     def _lines(self) -> list[Line]:
         try:

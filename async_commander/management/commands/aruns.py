@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import shutil
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, connections, router, transaction
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 
 from async_commander.engine.results import EXIT_USAGE, RunStatus
-from async_commander.history.runs import sweep
-from async_commander.management.dispatch import without_colours
+from async_commander.history.reading import notice_crashes, resumed_among
 from async_commander.management.options import whole
-from async_commander.management.pipes import write_lines
 from async_commander.management.run_page import RunPage, page_json
-from async_commander.management.runs import as_json, newest, table
+from async_commander.management.runs import as_json, narrowed, table
 from async_commander.management.summary import to_json
+from async_commander.management.typed import TypedCommand
 from async_commander.models import Run
 from async_commander.runner.plan import missing_tables
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 LIMIT = 20
 
 
-class Command(BaseCommand):
+class Command(TypedCommand):
     """Lists runs, newest first, or shows one."""
 
     help = "List the runs of async commands, newest first, or show one: what failed, and why."
@@ -40,28 +39,24 @@ class Command(BaseCommand):
         parser.add_argument(
             "run", nargs="?", type=whole, metavar="ID", help="of the run to show; without it the newest one"
         )
-        parser.add_argument("--command", metavar="NAME", help="runs of this command only")
+        parser.add_argument("--command", metavar="NAME", help="runs of this command only, by name or app_label.name")
         parser.add_argument("--status", choices=[status.value for status in RunStatus], help="runs in this state only")
-        parser.add_argument("--limit", type=whole, default=LIMIT, metavar="N", help=f"at most N runs (default {LIMIT})")
+        parser.add_argument("--limit", type=whole, metavar="N", help=f"at most N runs (default {LIMIT})")
         parser.add_argument(
             "--json", action="store_true", help="print JSON; -v 2 adds the output and the traceback to show"
         )
         parser.add_argument("--database", metavar="ALIAS", help="where the runs are kept")
 
-    def execute(self, *args: Any, **options: Any) -> str | None:
-        """As Django's; NO_COLOR is honoured."""
-        return super().execute(*args, **without_colours(self, options))
-
     def handle(self, *args: Any, **options: Any) -> None:
         """See BaseCommand."""
         del args
         alias = self._alias(options["database"])
-        if options["what"] == "list" and options["run"] is not None:
-            raise CommandError(f"To see one run: aruns show {options['run']}", returncode=EXIT_USAGE)
-        _notice_crashes(alias)
+        _check_together(options)
+        _reach(alias)
         tell = self._show if options["what"] == "show" else self._list
         try:
-            write_lines(self.stdout, tell(alias, options))
+            notice_crashes(alias)
+            self.write_lines(tell(alias, options))
         except DatabaseError as error:
             missing = missing_tables(error, alias)
             if missing is None:
@@ -69,24 +64,32 @@ class Command(BaseCommand):
             raise CommandError(str(missing)) from error
 
     def _list(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
-        runs = newest(_runs(alias), command=options["command"], status=options["status"], limit=options["limit"])
+        found = narrowed(_runs(alias), command=options["command"], status=options["status"])
+        runs = list(found[: options["limit"] or LIMIT])
+        resumed = resumed_among(alias, runs)
         if options["json"]:
-            return [to_json([as_json(run) for run in runs])]
-        return table(runs, self.style) if runs else ["No runs."]
+            return [to_json([as_json(run, resumed=run.pk in resumed) for run in runs])]
+        return table(runs, self.style, resumed, self._width()) if runs else ["No runs."]
 
     def _show(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
         run, more = self._find(alias, options), options["verbosity"] >= 2
-        return [to_json(page_json(run, more=more))] if options["json"] else RunPage(run, self.style, more).lines()
+        resumed = bool(resumed_among(alias, [run]))
+        if options["json"]:
+            return [to_json(page_json(run, resumed=resumed, more=more))]
+        return RunPage(run, self.style, resumed=resumed, more=more, width=self._width()).lines()
 
     def _find(self, alias: str, options: dict[str, Any]) -> Run:
-        wanted = {name: options[name] for name in ("command", "status") if options[name]}
         if options["run"] is not None:
-            wanted["pk"] = options["run"]
-        run = _runs(alias).filter(**wanted).order_by("-pk").first()
+            run = _runs(alias).filter(pk=options["run"]).first()
+        else:
+            run = narrowed(_runs(alias), command=options["command"], status=options["status"]).first()
         if run is None:
             what = f"run {options['run']}" if options["run"] is not None else "such run"
             raise CommandError(f"There is no {what}. The newest are listed by: manage.py aruns")
         return run
+
+    def _width(self) -> int | None:
+        return shutil.get_terminal_size().columns if self.stdout.isatty() else None
 
     def _alias(self, asked: str | None) -> str:
         alias = asked or router.db_for_read(Run)
@@ -100,7 +103,23 @@ def _runs(alias: str) -> QuerySet[Run]:
     return Run.objects.using(alias)
 
 
-def _notice_crashes(alias: str) -> None:
-    """Runs whose owner is gone are told as crashed. Where one may only read, they are told as they stand."""
-    with suppress(DatabaseError), transaction.atomic(using=alias):
-        sweep(alias)
+def _check_together(options: dict[str, Any]) -> None:
+    """An option without effect would be a wrong answer to what was asked."""
+    run, shows = options["run"], options["what"] == "show"
+    if run is not None and not shows:
+        raise CommandError(f"To see one run: aruns show {run}", returncode=EXIT_USAGE)
+    idle = [name for name in ("command", "status") if options[name] and run is not None]
+    idle += ["limit"] if options["limit"] is not None and shows else []
+    if idle:
+        told = "names its run" if run is not None else "shows one run"
+        raise CommandError(f"show {run or ''} {told}: leave --{idle[0]} out.".replace("  ", " "), returncode=EXIT_USAGE)
+
+
+def _reach(alias: str) -> None:
+    try:
+        connections[alias].ensure_connection()
+    except (OperationalError, InterfaceError) as error:
+        raise CommandError(
+            f"The database {alias!r} cannot be reached ({str(error).strip()}). "
+            f"See that it is up, and that DATABASES[{alias!r}] names the right address and user."
+        ) from error

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,19 @@ class Manage:
         out, _ = process.communicate(timeout=SECONDS)
         return Ended(process.returncode, out.decode(), seen.decode())
 
+    def redirected(self, line: str, where: str, **environment: str) -> Ended:
+        """The same, with the shell's redirections after it: `2>&-`, `>/dev/full`."""
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {where}', "sh", *self._command(line)],
+            cwd=self.project,
+            env=self._environment(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
     def left_alone(self, line: str, **environment: str) -> Ended:
         """The same, where nobody reads what is written to stdout."""
         reader, writer = os.pipe()
@@ -115,6 +129,26 @@ class Manage:
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=SECONDS)
         return Ended(process.returncode, shown + out, err)
+
+    @contextmanager
+    def held(self, line: str, when: str, **environment: str) -> Iterator[None]:
+        """For the block, a command line that has shown `when` on stdout and goes on; it is ended with the block."""
+        process = subprocess.Popen(
+            self._command(line),
+            cwd=self.project,
+            env=self._environment(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            assert any(when in shown for shown in process.stdout)
+            yield
+        finally:
+            process.kill()
+            process.communicate(timeout=SECONDS)
 
     def _command(self, line: str) -> list[str]:
         return [sys.executable, "-W", "error::DeprecationWarning:async_commander", "manage.py", *line.split()]

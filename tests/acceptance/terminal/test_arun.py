@@ -87,6 +87,15 @@ def test_a_database_that_cannot_be_reached_is_told_at_once(unmigrated, tmp_path)
         assert "Traceback" not in ended.err
 
 
+def test_the_history_cannot_be_read_where_the_database_cannot_be_reached(unmigrated, tmp_path) -> None:
+    unmigrated.database = tmp_path / "no such folder" / "project.sqlite3"
+    ended = unmigrated("aruns")
+    assert ended.code == 1
+    assert "The database 'default' cannot be reached (unable to open database file)." in ended.err
+    assert "DATABASES['default'] names the right address" in ended.err
+    assert "Traceback" not in ended.err
+
+
 def test_a_wrong_setting_is_named(manage) -> None:
     ended = manage("arun greet Ann", PROJECT_SETTINGS='{"LIMITS": {"threads": 0}}')
     assert ended.code == 1
@@ -214,6 +223,100 @@ def test_aruns_shows_what_arun_did(manage) -> None:
 def test_a_reader_who_leaves_is_no_error(manage) -> None:
     ended = manage.left_alone("aruns --json")
     assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("how", ["", " --json"])
+def test_a_run_whose_reader_leaves_has_done_its_work(manage, how: str) -> None:
+    ended = manage.left_alone(f"arun greet Ann{how}")
+    assert ended.code == 0, ended.err
+    if how:
+        assert "greet: succeeded, but its output could not be written: [Errno 32] Broken pipe." in ended.err
+        assert ended.err.endswith(" `aruns show 1 -v 2` has it.\n")
+    assert "Traceback" not in ended.err
+    assert "Exception ignored" not in ended.err
+    assert "1 " in manage("aruns --status succeeded").out
+
+
+@pytest.mark.parametrize(("line", "code"), [("arun greet Ann", 0), ("arun scrapers_fetch --broken 8 --json", 3)])
+def test_a_full_disk_is_told_and_changes_no_exit_code_of_a_run(manage, line: str, code: int) -> None:
+    ended = manage.redirected(line, ">/dev/full")
+    assert ended.code == code, ended.err
+    assert "its output could not be written: [Errno 28] No space left on device" in ended.err
+    assert "Traceback" not in ended.err
+    assert "Exception ignored" not in ended.err
+
+
+def test_a_list_that_a_full_disk_does_not_take_is_a_failure(manage) -> None:
+    for line in ("aruns", "arun"):
+        ended = manage.redirected(line, ">/dev/full")
+        assert (ended.code, ended.err) == (
+            1,
+            "The output could not be written: [Errno 28] No space left on device\n",
+        )
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", ">&- 2>&-"])
+def test_without_a_place_for_errors_the_exit_code_is_still_the_run_s(manage, where: str) -> None:
+    for line, code in (("arun greet Ann", 0), ("arun scrapers_fetch --broken 8", 3), ("arun greet nobody", 1)):
+        assert manage.redirected(line, where).code == code
+    assert manage.redirected("arun greet Ann --resume-run 1", where).code == 2
+    assert [one["status"] for one in json.loads(manage("aruns --json").out)] == ["failed", "partial", "succeeded"]
+
+
+def test_a_run_of_somebody_else_is_locked_and_has_not_failed(manage) -> None:
+    with manage.held("arun scrapers_fetch --threads 1", when="stuck", STUCK="1"):
+        for how in ("", " -v 0"):
+            ended = manage(f"arun scrapers_fetch --resume{how}")
+            assert ended.code == 75, ended.err
+            assert (
+                "scrapers_fetch: locked. Run 1 is being worked on by" in ended.err
+                or "locked  scrapers_fetch" in ended.err
+            )
+            assert "failed" not in ended.err
+
+
+def test_what_a_hook_prints_does_not_break_the_document(manage) -> None:
+    ended = manage("arun greet Ann --json", PRINTED="printed")
+    assert json.loads(ended.out)["status"] == "succeeded"
+    for said in ("printed", "past Python", "Hello Ann"):
+        assert said in ended.err
+
+
+def test_characters_that_the_terminal_lacks_are_escaped(manage) -> None:
+    manage("arun greet Zoë")
+    ended = manage("aruns show -v 2", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (ended.code, ended.err) == (0, "")
+    assert "Hello Zo\\xeb" in ended.out
+
+
+def test_debug_lines_of_a_command_are_shown_at_verbosity_3(manage) -> None:
+    said = "about to greet, token "
+    assert said not in manage("arun greet Ann -v 2").err
+    told = manage("arun greet Ann -v 3 --api-token s3cr3t").err
+    assert f"{said}********\n" in told
+    assert "s3cr3t" not in told
+
+
+@pytest.mark.parametrize("line", ["arun greet Ann", "arun", "aruns"])
+def test_colours_cannot_be_both_wanted_and_not(manage, line: str) -> None:
+    ended = manage(f"{line} --no-color --force-color")
+    assert (ended.code, ended.out) == (2, "")
+    assert "--no-color and --force-color contradict each other" in ended.err
+
+
+def test_resume_and_resume_run_contradict_each_other(manage) -> None:
+    ended = manage("arun scrapers_fetch --resume --resume-run 1")
+    assert ended.code == 2
+    assert "--resume and --resume-run contradict each other" in ended.err
+
+
+@pytest.mark.parametrize("line", ["arun scrapers_fetch --broken 2", "arun nothing_like_it", "arun greet nobody -v 0"])
+@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"DJANGO_COLORS": "nocolor"}])
+def test_the_environment_can_refuse_colours(manage, line: str, variable: dict[str, str]) -> None:
+    ended = manage.at_a_terminal(line, **variable)
+    assert ended.code in {1, 2, 3}
+    assert ended.err
+    assert not re.search(r"\x1b\[[\d;]*3\d", ended.err)
 
 
 def test_all_commands_are_imported_and_checked_on_request(manage) -> None:

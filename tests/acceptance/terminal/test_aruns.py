@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import traceback
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.color import no_style
 from django.utils import timezone
 
 from async_commander.history.lease import establish
 from async_commander.history.ownership import this_host
+from async_commander.management.run_page import RunPage
+from async_commander.management.runs import table
 from async_commander.models import Lease, Run, RunErrorKind, RunItem, RunLog
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +74,81 @@ def test_the_list_can_be_narrowed(partial: Run) -> None:
     assert [one["run"] for one in json.loads(aruns(json=True))] == [*(one.pk for one in newer[::-1]), partial.pk]
     assert [one["run"] for one in json.loads(aruns("list", "--command", "scrapers_fetch", "--json"))] == [partial.pk]
     assert [one["run"] for one in json.loads(aruns(status="succeeded", limit=1, json=True))] == [newer[-1].pk]
+
+
+@pytest.fixture
+def count(settings: Any) -> None:
+    settings.ASYNC_COMMANDER = {"COMMAND_PACKAGES": ["tests.acceptance.terminal.called"]}
+
+
+@pytest.mark.usefixtures("count")
+@pytest.mark.parametrize("name", ["count", "called.count"])
+def test_a_command_is_named_as_arun_takes_it(name: str) -> None:
+    wanted = [run("count"), run("called.count")]
+    run("greet")
+    assert {one["run"] for one in json.loads(aruns("--command", name, "--json"))} == {one.pk for one in wanted}
+
+
+def test_the_runs_of_a_command_that_is_gone_are_found_by_its_name(partial: Run) -> None:
+    run("gone")
+    assert [one["command"] for one in json.loads(aruns("--command", "gone", "--json"))] == ["gone"]
+
+
+def test_a_resumed_run_has_no_rate_and_says_that_its_pauses_count(partial: Run) -> None:
+    Run.objects.update(status="succeeded")
+    Lease.objects.create(name=f"run:{partial.pk}", epoch=1)
+    assert re.search(r"20/s$", aruns(), re.MULTILINE)
+    Lease.objects.update(epoch=2)
+    assert re.search(r"resumed$", aruns(), re.MULTILINE)
+    assert "rate" not in aruns("show")
+    assert ", 10 s after its first start; it was resumed, the pauses count\n" in aruns("show")
+    assert json.loads(aruns("show", "--json"))["resumed"] is True
+
+
+def test_a_crash_that_somebody_noticed_is_no_second_sitting(partial: Run) -> None:
+    Run.objects.update(status="crashed")
+    Lease.objects.create(name=f"run:{partial.pk}", epoch=2)
+    assert "resumed" not in aruns()
+    Lease.objects.update(epoch=3)
+    assert "resumed" in aruns()
+
+
+def test_a_log_line_is_shown_without_the_calls_of_its_traceback(partial: Run) -> None:
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("the broker is away") from error
+    except ValueError:
+        told = "committed() failed\n" + traceback.format_exc()
+    RunLog.objects.create(run=partial, at=partial.started, level=40, logger="x", message=told)
+    assert "ERROR   committed() failed ValueError: the broker is away\n" in aruns("show")
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 40, 20])
+def test_no_row_is_wider_than_the_terminal(width: int) -> None:
+    started = timezone.now()
+    long = run("a_command_with_a_very_long_name_" * 3, started=started, finished=started, taken=10_000_000)
+    head, line = table([long], no_style(), width=width)
+    assert len(head) <= width
+    assert len(line) <= width
+    assert line.split()[0] == str(long.pk)
+    assert ("partial" in line) is (width > 20)
+
+
+def test_at_eighty_columns_only_the_year_goes(partial: Run) -> None:
+    head, line = table([partial], no_style(), width=len(table([partial], no_style())[1]) - 1)
+    assert "scrapers_fetch" in line
+    assert head.split() == ["run", "command", "status", "started", "took", "items", "failed", "rate"]
+    assert f"  {timezone.localtime(partial.started):%m-%d %H:%M:%S}  " in line
+
+
+def test_failed_items_that_are_too_wide_for_the_terminal_are_told_in_two_lines(partial: Run) -> None:
+    wide = "".join(RunPage(partial, no_style(), width=200).lines())
+    assert "https://e.org/a  permanent  ValueError no title" in wide
+    narrow = [*RunPage(partial, no_style(), width=40).lines()]
+    place = narrow.index("  https://e.org/a")
+    assert narrow[place + 1] == "    permanent  ValueError no title"
 
 
 def test_a_run_that_misses_its_heartbeats_is_not_shown_as_alive() -> None:
@@ -149,6 +228,9 @@ def test_the_page_is_there_for_programs(partial: Run) -> None:
         ("list 7", "To see one run: aruns show 7"),
         ("--database nope", "There is no database 'nope'"),
         ("--status done", "invalid choice: 'done'"),
+        ("show 5 --status failed", "show 5 names its run: leave --status out"),
+        ("show 5 --command greet", "show 5 names its run: leave --command out"),
+        ("show --limit 3", "show shows one run: leave --limit out"),
     ],
 )
 def test_a_mistake_is_named(line: str, said: str) -> None:

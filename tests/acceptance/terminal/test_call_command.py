@@ -36,6 +36,12 @@ def test_the_result_comes_as_json_where_it_is_asked_for() -> None:
     assert json.loads(called("count", 3, json=True))["value"] == [0, 1, 2]
 
 
+def test_a_run_that_is_named_goes_before_the_class_s_own_default_to_resume() -> None:
+    with pytest.raises(CommandError, match="There is no run 99"):
+        called("resuming", "--resume-run", "99")
+    called("resuming", "--progress", "none")
+
+
 def test_a_failed_run_raises_command_error_with_its_cause() -> None:
     with pytest.raises(CommandError, match="at least 0") as raised:
         called("count", -1)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from async_commander.models import Run, RunErrorKind, RunItem, RunLog
+from async_commander.history.ownership import this_host
+from async_commander.history.reading import is_silent
+from async_commander.models import Lease, Run, RunErrorKind, RunItem, RunLog
 
 pytestmark = pytest.mark.django_db
 
@@ -98,6 +105,79 @@ def test_anonymous_readers_are_sent_to_the_login(recorded: Run) -> None:
     answer = Client().get(f"/admin/async_commander/run/{recorded.pk}/change/")
     assert answer.status_code == 302
     assert "/login/" in answer["Location"]
+
+
+def test_a_run_whose_process_is_gone_is_told_as_crashed(recorded: Run, superuser: Client) -> None:
+    for page in ("", f"{recorded.pk}/change/"):
+        Run.objects.update(status="running")
+        Lease.objects.all().delete()
+        Lease.objects.create(name=f"run:{recorded.pk}", host=this_host(), boot_id="an earlier boot", pid=1, epoch=1)
+        html = superuser.get(f"/admin/async_commander/run/{page}").content.decode()
+        assert ">crashed<" in html
+        recorded.refresh_from_db()
+        assert recorded.status == "crashed"
+
+
+def test_a_silent_run_of_another_machine_is_not_shown_as_alive(recorded: Run, superuser: Client) -> None:
+    later = timezone.now() + timedelta(seconds=30)
+    Run.objects.update(status="running", expires=later)
+    Lease.objects.create(name=f"run:{recorded.pk}", host="another machine", boot_id="x", pid=1, epoch=1)
+    assert "no sign of life" not in superuser.get("/admin/async_commander/run/").content.decode()
+    assert is_silent(Run(status="running", expires=timezone.now() - timedelta(seconds=1)))
+
+
+def test_looking_at_runs_that_ended_asks_for_no_lock(
+    recorded: Run, superuser: Client, django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(12) as asked:
+        superuser.get("/admin/async_commander/run/")
+    assert not [query for query in asked.captured_queries if "async_commander_lease" in query["sql"]]
+
+
+def test_a_run_leads_to_its_items_and_its_log(recorded: Run, superuser: Client) -> None:
+    other = Run.objects.create(command="other", identity="1" * 64)
+    RunItem.objects.create(run=other, key="22345678-1234-5678-9234-567812345678", label="of another run", state="dead")
+    RunItem.objects.create(run=recorded, key="32345678-1234-5678-9234-567812345678", label="fine", state="done")
+    html = superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
+    links = [unescape(link) for link in re.findall(r'href="([^"]*run__id__exact[^"]*)"', html)]
+    shown = [superuser.get(link) for link in links]
+    assert [one.status_code for one in shown] == [200] * 4
+    everything, dead, retry, log = (one.content.decode() for one in shown)
+    assert "2 items" in everything.replace("run items", "items")
+    assert "fine" not in dead
+    assert "of another run" not in everything + dead + retry + log
+    assert "0 run items" in retry
+    assert "1 run log" in log
+
+
+def test_the_links_are_for_those_who_may_follow_them(recorded: Run) -> None:
+    staff = User.objects.create_user("staff", password="staff", is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client = Client()
+    client.force_login(staff)
+    html = client.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
+    assert "run__id__exact" not in html
+
+
+def test_the_rate_of_a_resumed_run_is_not_told(recorded: Run, superuser: Client) -> None:
+    Lease.objects.create(name=f"run:{recorded.pk}", epoch=2)
+    html = superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
+    assert "resumed: the time it took counts its pauses" in html
+
+
+def test_levels_are_told_by_name_and_chosen_from_one_on(recorded: Run, superuser: Client) -> None:
+    RunLog.objects.create(run=recorded, at=timezone.now(), level=20, logger="shop", message="an information")
+    every = superuser.get("/admin/async_commander/runlog/").content.decode()
+    assert ">ERROR<" in every
+    assert "an information" in every
+    assert "an information" not in superuser.get("/admin/async_commander/runlog/?from_level=30").content.decode()
+    line = superuser.get(f"/admin/async_commander/runlog/{RunLog.objects.first().pk}/change/").content.decode()
+    assert "ERROR" in line or "INFO" in line
+
+
+def test_items_are_chosen_by_their_reason(recorded: Run, superuser: Client) -> None:
+    assert "1 run item" in superuser.get("/admin/async_commander/runitem/?reason=permanent").content.decode()
+    assert "0 run items" in superuser.get("/admin/async_commander/runitem/?reason=crashed").content.decode()
 
 
 def test_search_and_filters_answer(recorded: Run, superuser: Client) -> None:

@@ -17,7 +17,7 @@ from async_commander.database import connections as rested
 from async_commander.database.lanes import LanePool, must_share, open_lanes
 from async_commander.database.lease import item, settle
 from async_commander.database.unit import Unit
-from tests.testapp.models import Author, Tag
+from tests.testapp.models import Author, Book, Tag
 
 if TYPE_CHECKING:
     from async_commander.database.lease import Lease
@@ -503,3 +503,63 @@ async def test_idle_lanes_leave_djangos_pool_to_others(
         assert pool.get_stats()["pool_available"] == pool.get_stats()["pool_size"]
         assert await lanes.call(Author.objects.count) == 40
         assert pool.get_stats()["pool_size"] <= 3
+
+
+async def test_stop_iteration_comes_out_of_a_call_and_of_a_commit(lanes: LanePool) -> None:
+    def run_out() -> None:
+        next(iter([]))
+
+    lease = lanes.lease()
+    with anyio.fail_after(10):
+        async with item(lease):
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                await Unit("default")(run_out)
+        ended = lease.end(commit=True, before=run_out)
+        assert ended is not None
+        with pytest.raises(RuntimeError, match="StopIteration") as raised:
+            await settle(ended)
+    assert isinstance(raised.value.__cause__, StopIteration)
+    assert lanes.taken == 0
+
+
+@pytest.mark.parametrize("guilty", ["flush", "block"])
+async def test_rows_queued_before_a_savepoint_survive_it(lanes: LanePool, guilty: str) -> None:
+    await lanes.call(Tag.objects.create, name="taken")
+    unit = Unit("default", lease=lanes.lease())
+    author = Author(name="before")
+    assert unit.lease is not None
+    async with item(unit.lease):
+        unit.add(Tag(name="flushed before"))
+        await unit.flush()
+        unit.add(author, Book(author=author, title="t", isbn="1"))
+        with pytest.raises(IntegrityError if guilty == "flush" else LookupError):
+            async with unit.atomic():
+                unit.add(Tag(name="taken" if guilty == "flush" else "of the block"))
+                await unit.flush()
+                unit.add(Tag(name="of the block, too"))
+                raise LookupError
+        assert (author.pk, author._state.adding) == (None, True)
+        assert unit.counts == {("add", "testapp.Tag"): 1, ("add", "testapp.Author"): 1, ("add", "testapp.Book"): 1}
+    ended = unit.lease.end(commit=True, before=unit.write)
+    assert ended is not None
+    await settle(ended)
+    unit.forget()
+    assert unit.counts["add", "testapp.Tag"] == 1
+    assert await lanes.call(lambda: list(Book.objects.values_list("author__name", flat=True))) == ["before"]
+    assert await lanes.call(lambda: sorted(Tag.objects.values_list("name", flat=True))) == ["flushed before", "taken"]
+
+
+async def test_a_connection_in_a_transaction_is_left_alone(lanes: LanePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An item that writes to another database looks after that connection, and not after its own."""
+    tried: list[bool] = []
+
+    def freshen_inside() -> bool:
+        with transaction.atomic():
+            Tag.objects.create(name="kept")
+            monkeypatch.setattr(type(connections["default"]), "is_usable", tried.append)
+            rested.freshen("default")
+        return Tag.objects.exists()
+
+    monkeypatch.setattr(rested, "REST_SECONDS", -1.0)
+    assert await lanes.call(freshen_inside)
+    assert tried == []

@@ -56,6 +56,54 @@ def test_rows_of_one_table_that_refer_to_each_other_are_inserted_in_generations(
     assert Node.objects.get(name="a").parent.parent.name == "c"
 
 
+@pytest.mark.parametrize("verb", ["add", "upsert"])
+def test_a_child_may_be_queued_before_its_parent(unit: Unit, verb: str) -> None:
+    def queue(obj: models.Model) -> None:
+        unit.add(obj) if verb == "add" else unit.upsert(obj, unique=["isbn" if isinstance(obj, Book) else "name"])
+
+    author, root = Author(name="a"), Node(name="root")
+    child = Node(name="child", parent=root)
+    for obj in (Book(author=author, title="t", isbn="1"), Node(name="leaf", parent=child), child, author, root):
+        queue(obj)
+    write(unit)
+    assert Book.objects.get().author.name == "a"
+    assert Node.objects.get(name="leaf").parent.parent.name == "root"
+
+
+def test_a_parent_may_be_saved_after_its_child_was_queued(unit: Unit) -> None:
+    author = Author(name="a")
+    unit.add(Book(author=author, title="t", isbn="1"))
+    author.save()
+    write(unit)
+    assert Book.objects.get().author == author
+
+
+def test_a_parent_that_nobody_saves_is_named(unit: Unit) -> None:
+    book = Book(author=Author(name="a"), title="t", isbn="1")
+    unit.add(book)
+    message = r"add\(<Book.*\): its author <Author.*> is not saved, and nothing here saves it.*self\.db\.add\(author\)"
+    with pytest.raises(ValueError, match=message):
+        write(unit)
+    saved = Book.objects.create(author=Author.objects.create(name="b"), title="t", isbn="2")
+    saved.author = Author(name="c")
+    other = Unit("default")
+    other.update(saved, fields=["author"])
+    with pytest.raises(ValueError, match=r"update\(<Book.*\): its author <Author.*> is not saved"):
+        write(other)
+
+
+def test_a_row_may_be_updated_before_it_is_added_and_not_where_nobody_adds_it(unit: Unit) -> None:
+    page = Page(url="a")
+    unit.update(page, fields=["title"])
+    unit.add(page)
+    page.title = "of the end"
+    write(unit)
+    assert Page.objects.get().title == "of the end"
+    unit.update(Page(url="b"), fields=["title"])
+    with pytest.raises(ValueError, match=r"no row to update: use add\(\) or upsert\(\)"):
+        write(unit)
+
+
 def test_a_circle_is_named(unit: Unit) -> None:
     first, second = Node(name="a"), Node(name="b")
     first.parent, second.parent = second, first
@@ -189,7 +237,7 @@ def test_flushing_is_for_any_other_order(unit: Unit) -> None:
     old = Page.objects.create(url="a", title="old")
     with transaction.atomic():
         unit.delete(old)
-        unit._flush()
+        unit._flush(unit._take())
         unit.add(Page(url="a", title="new"))
         unit.write()
     assert Page.objects.get().title == "new"
@@ -229,7 +277,7 @@ def test_a_flush_that_fails_drops_its_rows(unit: Unit) -> None:
     page = Page(url="taken")
     unit.add(Page(url="first"), page)
     with pytest.raises(IntegrityError), transaction.atomic():
-        unit._flush()
+        unit._flush(unit._take())
     assert page.pk is None
     assert not unit.has_rows
 

@@ -37,7 +37,7 @@ def gate(sqlite: None) -> WriteGate:
 
 
 @pytest.fixture
-def impatient(options: dict[str, Any]) -> Iterator[None]:
+def impatient(sqlite: None, options: dict[str, Any]) -> Iterator[None]:
     """Nobody waits for a lock. One connection stays open: the first one recovers the log, and locks out the second."""
     options["timeout"] = 0
     with closing(sqlite3.connect(connection.settings_dict["NAME"])) as file:

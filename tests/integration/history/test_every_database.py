@@ -93,6 +93,26 @@ def test_a_run_of_this_process_is_left_alone(run_row: Run) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_items_on_lanes_are_no_hindrance_to_each_other() -> None:
+    """A deadlock in the ledger would be an error of an item, though it is tried again."""
+
+    class OnLanes(ac.IterateDownloadCommand[str, str]):
+        limits = ac.Limits(threads=20, db_lanes=4)
+
+        async def iterate(self):
+            return [f"item {number}" for number in range(100)]
+
+        async def download(self, item: str) -> str:
+            return item
+
+        async def parse_and_save(self, item: str, payload: str) -> None:
+            await Page.objects.acreate(url=item)
+
+    result = ac.run(OnLanes())
+    assert (result.status, result.counts["done"], result.errors) == ("succeeded", 100, [])
+
+
+@pytest.mark.django_db(transaction=True)
 def test_text_of_any_kind_can_be_kept() -> None:
     result = ac.run("pages", count=1)
     run = Run.objects.get(pk=result.run_id)

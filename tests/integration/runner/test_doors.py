@@ -6,11 +6,13 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import anyio
 import pytest
+import pytest_asyncio
 from asgiref.sync import sync_to_async
 from django.db import connection, connections, transaction
 from django.http import HttpRequest, JsonResponse
@@ -103,17 +105,34 @@ async def test_arun_raises_for_a_failed_run(arun_db: None) -> None:
     assert (await row(raised.value.result)).status == "failed"
 
 
-@pytest.mark.asyncio
-async def test_cancelling_the_caller_stops_the_run_in_order(arun_db: None) -> None:
+@dataclass
+class Cancelled:
+    """A run with items in hand whose caller was cancelled once."""
+
+    command: Waits
+    task: asyncio.Future[ac.RunResult]
+
+
+@pytest_asyncio.fixture
+async def cancelled(arun_db: None) -> Cancelled:
     command = Waits()
     task = asyncio.ensure_future(ac.arun(command))
     await command.begun.wait()
     task.cancel()
+    await until_stopping(command)
+    return Cancelled(command, task)
+
+
+async def until_stopping(command: ac.AsyncCommand) -> None:
     while not command.stopping:
         await asyncio.sleep(0)
-    command.go.set()
+
+
+@pytest.mark.asyncio
+async def test_cancelling_the_caller_stops_the_run_in_order(cancelled: Cancelled) -> None:
+    cancelled.command.go.set()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await cancelled.task
     run = await Run.objects.aget()
     assert (run.status, run.accounts, run.claimed) == ("interrupted", True, 0)
     assert 0 < run.done < 6
@@ -121,16 +140,10 @@ async def test_cancelling_the_caller_stops_the_run_in_order(arun_db: None) -> No
 
 
 @pytest.mark.asyncio
-async def test_a_second_cancel_ends_what_is_in_hand(arun_db: None) -> None:
-    command = Waits()
-    task = asyncio.ensure_future(ac.arun(command))
-    await command.begun.wait()
-    task.cancel()
-    while not command.stopping:
-        await asyncio.sleep(0)
-    task.cancel()
+async def test_a_second_cancel_ends_what_is_in_hand(cancelled: Cancelled) -> None:
+    cancelled.task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await cancelled.task
     run = await Run.objects.aget()
     assert (run.status, run.accounts, run.done, run.taken) == ("interrupted", True, 0, 0)
 
@@ -164,8 +177,7 @@ async def test_handle_is_stopped_by_a_second_cancel_only(arun_db: None) -> None:
     while not command.__dict__["_session"]:
         await asyncio.sleep(0)
     task.cancel()
-    while not command.stopping:
-        await asyncio.sleep(0)
+    await until_stopping(command)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -304,21 +305,46 @@ def test_a_run_that_takes_too_long_is_stopped_in_order(run: Any, with_hook: bool
     assert len(tags()) == row.done
 
 
+class TakesTooLong(Items):
+    """Each item waits for the time-out of the run."""
+
+    limits = ac.Limits(threads=1, timeout=0.05)
+
+    async def download(self, item: str) -> str:
+        while not self.stopping:
+            await anyio.sleep(0.001)
+        return item
+
+
 def test_an_error_in_on_timeout_stops_the_run_all_the_same(run: Any) -> None:
-    class Command(Items):
-        limits = ac.Limits(threads=1, timeout=0.05)
-
-        async def download(self, item: str) -> str:
-            while not self.stopping:
-                await anyio.sleep(0.001)
-            return item
-
+    class Command(TakesTooLong):
         async def on_timeout(self) -> None:
             raise ValueError("not now")
 
     row = row_of(failed(run, Command()))
     assert "time-out" in row.error
     assert row.logs.filter(message__startswith="on_timeout() failed").count() == 1
+
+
+def test_a_run_is_stopped_though_on_timeout_never_ends(run: Any) -> None:
+    class Command(TakesTooLong):
+        async def on_timeout(self) -> None:
+            await anyio.sleep_forever()
+
+    row = row_of(failed(run, Command(), grace=0.05))
+    assert "time-out" in row.error
+    assert row.logs.filter(message__startswith="on_timeout() did not end within the grace of 0.05 s").count() == 1
+
+
+def test_a_plain_on_timeout_is_called_on_a_lane(run_on_lanes: Any) -> None:
+    called_on: list[str] = []
+
+    class Command(TakesTooLong):
+        def on_timeout(self) -> None:
+            called_on.append(threading.current_thread().name)
+
+    row_of(failed(run_on_lanes, Command()))
+    assert called_on == ["async-commander-lane"]
 
 
 def test_a_key_met_twice_is_skipped_with_one_warning(run: Any) -> None:

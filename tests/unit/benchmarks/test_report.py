@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.__main__ import main
 from benchmarks.contenders.registry import CONTENDERS, OPTIMUM
 from benchmarks.job import Job, parse
 from benchmarks.measure import Measurement
@@ -101,3 +102,23 @@ async def test_the_server_answers_requests_that_come_in_pieces_and_together() ->
 
     assert b"<title>Page 1 &amp; more</title>" in first
     assert b"<title>Page 2 &amp; more</title>" in second
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--pages", "0"], "argument --pages: found '0', allowed: a whole number from 1"),
+        (["--rounds", "-1"], "argument --rounds: found '-1', allowed: a whole number from 1"),
+        (["--latencies", "nan"], "argument --latencies: found 'nan', allowed: seconds from 0 to 60"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str], said: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks", *given])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err

@@ -90,10 +90,29 @@ def test_none_for_a_type_without_none_names_the_remedy() -> None:
         arguments_of(make(since=(date, None)))
 
 
-@pytest.mark.parametrize("name", ["threads", "dry_run", "verbosity", "settings", "color"])
+@pytest.mark.parametrize("name", ["threads", "dry_run", "verbosity", "settings", "color", "args"])
 def test_a_name_of_a_shared_option_is_refused(name: str) -> None:
     with pytest.raises(InvalidCommand, match=f"'{name}' is a shared option"):
         arguments_of(make(**{name: (str, "")}))
+
+
+@pytest.mark.parametrize("name", ["db", "http", "log", "parameters", "previous", "record", "stopping", "handle"])
+def test_a_name_of_the_base_class_is_refused_without_a_default_too(name: str) -> None:
+    with pytest.raises(InvalidCommand, match=f"'{name}' is an attribute of every command"):
+        make(**{name: (str,)})()
+
+
+def test_a_property_of_the_authors_takes_an_argument_of_a_base_away() -> None:
+    class Base(Plain):
+        domain: str
+
+    class Fixed(Base):
+        @property
+        def domain(self) -> str:  # type: ignore[override]
+            return "example.org"
+
+    assert "domain" not in arguments_of(Fixed)
+    assert Fixed().domain == "example.org"
 
 
 @pytest.mark.parametrize("name", ["http", "handle", "help", "limits", "parameters"])
@@ -113,10 +132,33 @@ def test_an_unsupported_type_lists_the_supported_ones() -> None:
         arguments_of(make(where=(dict[str, int],)))
 
 
-@pytest.mark.parametrize("short", ["f", "--f", "-ff", "-h", "-v", "-1"])
+@pytest.mark.parametrize("short", ["", "--f", "-ff", "-h", "h", "-v", "-1"])
 def test_a_bad_short_option_is_refused(short: str) -> None:
-    with pytest.raises(InvalidCommand, match="short="):
-        arguments_of(make(file=(Annotated[Path, ac.Option(short=short)],)))
+    with pytest.raises(InvalidCommand, match=r"short=.*allowed: a letter"):
+        arguments_of(make(file=(Annotated[Path, ac.Option(short=short)], Path("x"))))
+
+
+@pytest.mark.parametrize("short", ["f", "-f"])
+def test_a_short_option_is_a_letter_with_or_without_its_dash(short: str) -> None:
+    argument = arguments_of(make(file=(Annotated[Path, ac.Option(short=short)], Path("x"))))["file"]
+
+    assert argument.spellings == ("-f", "--file")
+
+
+def test_a_short_option_of_a_positional_argument_is_refused() -> None:
+    with pytest.raises(InvalidCommand, match="short='-f' and is positional"):
+        arguments_of(make(file=(Annotated[Path, ac.Option(short="-f")],)))
+
+
+@pytest.mark.parametrize("order", [("x", "no_x"), ("no_x", "x")])
+def test_a_flag_beside_the_name_of_its_opposite_is_refused(order: tuple[str, str]) -> None:
+    arguments = {"x": (bool, True), "no_x": (int, 1)}
+    with pytest.raises(InvalidCommand, match=r"two options have one spelling, --no-x: 'x' and|--no-x: 'no_x' and 'x'"):
+        arguments_of(make(**{name: arguments[name] for name in order}))
+
+
+def test_a_positional_beside_a_flag_of_that_opposite_has_no_spelling_to_clash() -> None:
+    assert list(arguments_of(make(x=(bool, True), no_x=(int,)))) == ["x", "no_x"]
 
 
 @pytest.mark.parametrize("choices", [[], "abc"])
@@ -200,3 +242,31 @@ def test_values_survive_json() -> None:
 
     assert stored == {"domain": "x", "since": "2026-01-31", "tags": ["a"]}
     assert Plain(**stored).parameters == command.parameters
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b", "caf\udce9"])
+@pytest.mark.parametrize("kind", [str, str | None, Path])
+def test_a_text_that_no_database_keeps_is_refused_with_the_remedy(kind: Any, text: str) -> None:
+    with pytest.raises(
+        InvalidCommand, match=r"found '.*\\.*', allowed: a text that a database can keep.*leave these out"
+    ):
+        make(name=(kind,))(name=text)  # type: ignore[call-arg]
+    with pytest.raises(InvalidCommand, match="a text that a database can keep"):
+        make(names=(list[kind],))(names=["good", text])  # type: ignore[call-arg]
+
+
+def test_values_by_position_are_refused_with_the_keyword_form() -> None:
+    with pytest.raises(TypeError, match=r"Plain\(\) takes its arguments by keyword, found 1 .*write Plain\(domain=…\)"):
+        Plain("example.org")  # type: ignore[misc, call-arg]
+    with pytest.raises(TypeError, match="found 1 by position; it declares none"):
+        make()(1)
+
+
+def test_names_of_options_of_the_terminal_are_refused_and_those_of_code_are_free() -> None:
+    assert list(arguments_of(make(user=(str,), trigger=(str,), lease_seconds=(int, 1)))) == [
+        "user",
+        "trigger",
+        "lease_seconds",
+    ]
+    with pytest.raises(InvalidCommand, match="'grace' is a shared option"):
+        arguments_of(make(grace=(int, 1)))

@@ -67,6 +67,14 @@ def open_run() -> Any:
     return OpenRun()
 
 
+def test_an_argument_cannot_be_deleted_and_another_attribute_can() -> None:
+    command = Command()
+    command.opened = True  # type: ignore[attr-defined]
+    del command.opened  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="'domain' is an argument of Command and frozen: it cannot be deleted"):
+        del command.domain
+
+
 def test_arguments_are_frozen_and_the_error_says_where_to_set_others() -> None:
     with pytest.raises(AttributeError, match=r"'domain' is an argument of Command and frozen.*lifespan\(\)"):
         Command().domain = "x"

@@ -11,7 +11,13 @@ from typing import Annotated, Any
 import pytest
 
 import async_commander as ac
-from async_commander.command.parser import accept_both_spellings, add_arguments_to, arguments_from, extra_options
+from async_commander.command.parser import (
+    accept_both_spellings,
+    add_arguments_to,
+    arguments_from,
+    declared_names,
+    extra_options,
+)
 from async_commander.exceptions import InvalidCommand
 
 
@@ -193,6 +199,24 @@ def test_a_required_option_of_add_arguments_is_required_in_python_too() -> None:
     with pytest.raises(TypeError, match="missing 1 required argument: 'mode'"):
         Required()
     assert Required(mode="a").options == {"mode": "a"}  # type: ignore[call-arg]
+
+
+def test_a_list_option_that_is_given_twice_takes_the_values_of_both() -> None:
+    class Tagged(Handled):
+        tags: list[str] = ["default"]
+
+    assert parse(Tagged, "--tags a --tags b c") == {"tags": ["a", "b", "c"]}
+    assert parse(Tagged, "--tags d") == {"tags": ["d"]}
+    assert Tagged().tags == ["default"]
+
+
+def test_the_names_that_a_class_declares_are_those_of_its_arguments_and_of_its_parser() -> None:
+    assert declared_names(WithParser) == {"domain", "deep_level", "mode"}
+
+
+def test_a_text_of_add_arguments_that_no_database_keeps_is_refused() -> None:
+    with pytest.raises(InvalidCommand, match=r"option 'mode': found .*a text that a database can keep"):
+        WithParser(mode="a\0")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("option", ["--threads", "--domain-name", "--verbosity"])

@@ -130,7 +130,7 @@ def test_unsupported_types_are_named(annotation: Any) -> None:
 @pytest.mark.parametrize(
     ("annotation", "values"),
     [
-        (str, st.text()),
+        (str, st.text(st.characters(codec="utf-8", exclude_characters="\0"))),
         (int, st.integers()),
         (float, st.floats(allow_nan=False, allow_infinity=False)),
         (bool, st.booleans()),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,6 +13,15 @@ from async_commander.database.gate import GateLeft, WriteGate
 
 class Someone:
     given_up = False
+
+
+@contextmanager
+def inside(gate: WriteGate) -> Iterator[None]:
+    gate.enter()
+    try:
+        yield
+    finally:
+        gate.leave()
 
 
 def in_thread(function: object, *arguments: object) -> threading.Thread:
@@ -31,10 +42,10 @@ def test_threads_pass_in_the_order_of_their_coming() -> None:
     gate, passed = WriteGate(), []
 
     def go(number: int) -> None:
-        with gate.passed():
+        with inside(gate):
             passed.append(number)
 
-    with gate.passed():
+    with inside(gate):
         threads = []
         for number in range(10):
             threads.append(in_thread(go, number))
@@ -46,14 +57,14 @@ def test_threads_pass_in_the_order_of_their_coming() -> None:
 
 
 def test_one_thread_at_a_time_is_in() -> None:
-    gate, inside, worst = WriteGate(), [0], [0]
+    gate, now, worst = WriteGate(), [0], [0]
 
     def go() -> None:
         for _ in range(200):
-            with gate.passed():
-                inside[0] += 1
-                worst[0] = max(worst[0], inside[0])
-                inside[0] -= 1
+            with inside(gate):
+                now[0] += 1
+                worst[0] = max(worst[0], now[0])
+                now[0] -= 1
 
     threads = [in_thread(go) for _ in range(4)]
     for thread in threads:
@@ -63,7 +74,7 @@ def test_one_thread_at_a_time_is_in() -> None:
 
 def test_the_thread_that_is_in_may_enter_again() -> None:
     gate = WriteGate()
-    with gate.passed(), gate.passed():
+    with inside(gate), inside(gate):
         assert gate.held
     assert not gate.held
 
@@ -77,7 +88,7 @@ def test_who_is_given_up_leaves_the_queue_at_once() -> None:
         except GateLeft as error:
             errors.append(error)
 
-    with gate.passed():
+    with inside(gate):
         thread = in_thread(go)
         wait_for_queue(gate, 1)
         gate.send_away(someone)

@@ -6,10 +6,18 @@ import sqlite3
 import threading
 
 import pytest
-from django.db import DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError, ProgrammingError
 
-from async_commander.database.gate import GateHeldTooLong
-from async_commander.database.outage import Outage, OutageTooLong, is_locked, is_transient
+from async_commander.database import outage
+from async_commander.database.gate import GateBusy, GateHeldTooLong
+from async_commander.database.outage import (
+    MemoryHeld,
+    Outage,
+    OutageTooLong,
+    is_locked,
+    is_read_only,
+    is_transient,
+)
 
 
 class FromPostgres(Exception):
@@ -33,6 +41,7 @@ def caused(error: Exception, cause: BaseException) -> Exception:
         InterfaceError("connection already closed"),
         OperationalError("server closed the connection unexpectedly"),
         GateHeldTooLong(7.5),
+        GateBusy(7.5),
         *(
             caused(OperationalError(state), FromPostgres(state))
             for state in ("08006", "40001", "40P01", "53300", "57P01", "58030", "55P03")
@@ -86,3 +95,28 @@ def test_in_a_hurry_there_is_none() -> None:
     hurry.set()
     with pytest.raises(OutageTooLong):
         Outage(60.0, hurry).wait_out(OperationalError("away"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        caused(OperationalError("attempt to write a readonly database"), FromSQLite(8 | 3 << 8)),
+        caused(InternalError("cannot execute INSERT in a read-only transaction"), FromPostgres("25006")),
+        OperationalError(1290, "running with the --read-only option"),
+    ],
+    ids=str,
+)
+def test_a_database_that_refuses_every_write_is_told_apart(error: BaseException) -> None:
+    assert is_read_only(error)
+    assert not is_transient(error)
+    assert not is_read_only(OperationalError(1205, "text"))
+
+
+def test_a_lock_in_memory_is_not_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = caused(OperationalError("database table is locked"), FromSQLite(262))
+    patience = Outage(60, threading.Event())
+    patience.wait_out(held)
+    monkeypatch.setattr(outage, "MEMORY_PATIENCE", 0.0)
+    with pytest.raises(MemoryHeld, match=r"transaction=True.*run_command\(\)"):
+        patience.wait_out(held)
+    assert not is_transient(MemoryHeld(held))

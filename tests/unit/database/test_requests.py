@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import models
@@ -9,7 +11,7 @@ from django.test import override_settings
 from django.test.utils import isolate_apps
 
 from async_commander.database.unit import Unit
-from tests.testapp.models import Author, Book, Node, Page, Tag
+from tests.testapp.models import Author, Page, Tag
 
 
 @pytest.fixture
@@ -45,21 +47,6 @@ def test_a_copy_without_its_key_can_be_added(unit: Unit) -> None:
     page.pk = None
     unit.add(page)
     assert unit.has_rows
-
-
-def test_an_unsaved_parent_that_nobody_saves_is_an_error(unit: Unit) -> None:
-    with pytest.raises(
-        ValueError, match=r"its author .* is not saved, and nothing here saves it.*self\.db\.add\(author\)"
-    ):
-        unit.add(Book(author=Author(name="a"), title="t", isbn="1"))
-
-
-def test_a_parent_may_be_queued_before_or_in_the_same_call_or_by_another_unit(unit: Unit) -> None:
-    parent = Node(name="a")
-    child = Node(name="b", parent=parent)
-    unit.add(child, parent)
-    Unit("default").add(Node(name="c", parent=parent))
-    assert unit.counts == {("add", "testapp.Node"): 2}
 
 
 @pytest.mark.parametrize(
@@ -118,18 +105,9 @@ def test_update_needs_fields_that_can_be_written(unit: Unit, fields: list[str], 
         unit.update(saved(Page, id=1, url="a"), fields=fields)
 
 
-def test_what_was_never_saved_is_neither_updated_nor_deleted(unit: Unit) -> None:
-    with pytest.raises(ValueError, match=r"no row to update: use add\(\) or upsert\(\)"):
-        unit.update(Page(url="a"), fields=["title"])
+def test_what_was_never_saved_is_not_deleted(unit: Unit) -> None:
     with pytest.raises(ValueError, match="no row to delete"):
         unit.delete(Page(url="a"))
-
-
-def test_what_is_queued_may_be_updated(unit: Unit) -> None:
-    page = Page(url="a")
-    unit.add(page)
-    unit.update(page, fields=["title"])
-    assert unit.counts["update", "testapp.Page"] == 1
 
 
 def test_one_call_is_for_one_model_where_it_names_fields(unit: Unit) -> None:
@@ -158,11 +136,11 @@ def test_a_proxy_is_written_as_what_it_stands_for(unit: Unit) -> None:
     assert unit.has_rows
 
 
-def test_an_object_of_another_database_is_refused(unit: Unit) -> None:
-    page = Page(id=1, url="a")
+def test_an_object_of_another_database_is_queued_for_that(unit: Unit) -> None:
+    page, here = Page(id=1, url="a"), Page(url="b")
     page._state.db = "archive"
-    with pytest.raises(ValueError, match=r"written to the database 'archive'.*is on 'default'.*--database archive"):
-        unit.add(page)
+    unit.add(page, here)
+    assert [(request.alias, *request.objects) for request in unit.requests] == [("archive", page), ("default", here)]
 
 
 class ToArchive:
@@ -171,18 +149,54 @@ class ToArchive:
 
 
 @override_settings(DATABASE_ROUTERS=[ToArchive()])
-def test_an_object_that_is_routed_elsewhere_is_refused(unit: Unit) -> None:
+def test_an_object_that_is_routed_elsewhere_is_queued_for_there(unit: Unit) -> None:
     unit.add(Page(url="a"))
-    with pytest.raises(ValueError, match="'archive'"):
-        unit.add(User(username="a"))
+    unit.upsert(User(username="a"), unique=["username"])
+    assert [request.alias for request in unit.requests] == ["default", "archive"]
 
 
 @pytest.mark.asyncio
 async def test_an_asynchronous_function_needs_no_lane(unit: Unit) -> None:
     async def save() -> None: ...
 
-    with pytest.raises(TypeError, match="await it directly"):
-        await unit(save)
+    class Saving:
+        async def __call__(self) -> None: ...
+
+    for given in (save, partial(save), Saving(), save()):
+        with pytest.raises(TypeError, match="await it directly"):
+            await unit(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.asyncio
+async def test_only_functions_can_be_called(unit: Unit) -> None:
+    with pytest.raises(TypeError, match=r"self\.db\(5\): int cannot be called\. Give a synchronous function"):
+        await unit(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.asyncio
+async def test_a_finished_unit_takes_nothing_any_more(unit: Unit) -> None:
+    unit.add(Page(url="a"))
+    unit.close()
+    page = saved(Page, id=1, url="a")
+    for refused in (
+        lambda: unit.add(Page(url="b")),
+        lambda: unit.upsert(Page(url="b"), unique=["url"]),
+        lambda: unit.update(page, fields=["title"]),
+        lambda: unit.delete(page),
+        unit.atomic,
+    ):
+        with pytest.raises(RuntimeError, match=r"is finished.*Await every task that an item starts before"):
+            refused()
+    with pytest.raises(RuntimeError, match="is finished"):
+        await unit.flush()
+    assert unit.counts == {("add", "testapp.Page"): 1}
+
+
+@pytest.mark.asyncio
+async def test_a_discarded_unit_is_closed(unit: Unit) -> None:
+    await unit.discard()
+    with pytest.raises(RuntimeError, match="is finished"):
+        unit.add(Page(url="a"))
 
 
 def test_a_savepoint_needs_an_items_transaction(unit: Unit) -> None:

@@ -71,6 +71,14 @@ def test_files_that_share_a_name_are_listed_by_what_they_can_be_called(write) ->
     assert [line.name for line in list_commands([], clashing)] == ["blog.fetch", "shop.fetch"]
 
 
+def test_files_of_one_app_that_share_a_name_are_told_apart_by_their_paths(write, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    first, second = write("fetch", ""), File("fetch", "shop", tmp_path / "folder" / "fetch.py")
+    lines = list_commands([], [first, second])
+    assert [line.name for line in lines] == ["shop.fetch", "shop.fetch"]
+    assert {line.broken.rpartition(" ")[2] for line in lines} == {str(first.path), str(second.path)}
+
+
 def test_the_list_is_grouped_by_app_and_stands_in_columns() -> None:
     lines = [
         Line("blog", "clean", "Clean up"),

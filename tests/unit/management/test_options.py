@@ -67,3 +67,14 @@ def test_what_is_no_stretch_of_time_is_refused_with_examples(text: str) -> None:
 def test_only_whole_numbers_from_one_count(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         options.whole(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "fast"])
+def test_a_rate_is_above_zero(text: str) -> None:
+    with pytest.raises(argparse.ArgumentError, match=r"above 0|is no number"):
+        parse("--per-second", text)
+
+
+def test_threads_of_a_command_without_items_are_not_called_items() -> None:
+    told = {option.name: option.help for option in options.acting(has_items=False)}
+    assert "items" not in told["threads"]

@@ -49,6 +49,12 @@ def test_errors_stand_in_columns_with_one_example_each() -> None:
     ]
 
 
+def test_a_run_of_somebody_else_is_locked_and_has_not_failed() -> None:
+    told = shown(Summary(result(RunStatus.FAILED, locked=True, counts={}, error="Run 42 is being worked on")))
+    assert "! locked  fetch" in told
+    assert "failed" not in told
+
+
 def test_many_kinds_of_errors_are_cut_and_the_rest_is_counted() -> None:
     errors = [ErrorKind(f"Error{number}", 1, "x") for number in range(11)]
     told = shown(Summary(result(errors=errors)))

@@ -89,6 +89,13 @@ def test_columns_stand_under_each_other() -> None:
     ]
 
 
+def test_djangos_own_variable_is_honoured_whatever_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_COLORS", "nocolor")
+    assert text.colours_refused({"force_color": True})
+    monkeypatch.setenv("DJANGO_COLORS", "light;error=yellow")
+    assert not text.colours_refused({})
+
+
 @pytest.mark.parametrize(
     ("options", "variable", "refused"),
     [

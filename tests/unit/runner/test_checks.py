@@ -12,7 +12,8 @@ from django.core.checks import run_checks
 from django.db import connections
 
 from async_commander.checks import TAG
-from async_commander.command.registry import get_commands
+from async_commander.command.registry import get_command, get_commands, name_of
+from async_commander.exceptions import InvalidCommand
 
 BROKEN = "import nothing_of_this_name\n"
 GOOD = "import async_commander as ac\n\nclass Command(ac.AsyncCommand):\n    async def handle(self): ...\n"
@@ -83,6 +84,27 @@ def test_e002_two_files_of_one_name_are_named(package: Path) -> None:
     told = message("E002").msg
     assert "'shop_fetch' is given by 2 files" in told
     assert str(package / "shop" / "fetch.py") in told
+
+
+def test_w003_one_name_in_two_apps_is_a_warning_and_both_are_checked(
+    package: Path, tmp_path: Path, settings: Any
+) -> None:
+    other = tmp_path / f"other_{package.name}"
+    other.mkdir()
+    (other / "__init__.py").touch()
+    settings.ASYNC_COMMANDER = {"COMMAND_PACKAGES": [package.name, other.name]}
+    (package / "sync.py").write_text(GOOD)
+    (other / "sync.py").write_text(BROKEN)
+
+    assert ids() == ["W003"]
+    assert (
+        message("W003").hint
+        == f"Run them as {package.name}.sync and {other.name}.sync; 'sync' alone runs none of them."
+    )
+    assert message("E003").obj == f"{other.name}.sync"
+    assert name_of(get_command(f"{package.name}.sync")) == f"{package.name}.sync"
+    with pytest.raises(InvalidCommand, match=f"{package.name}.sync .*{other.name}.sync"):
+        get_command("sync")
 
 
 @pytest.mark.parametrize(

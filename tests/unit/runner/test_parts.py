@@ -10,11 +10,12 @@ import httpx
 import pytest
 
 import async_commander as ac
-from async_commander.engine.results import ErrorKind
+from async_commander.engine.results import ErrorKind, Tally
 from async_commander.exceptions import ItemError, RunFenced
 from async_commander.history.figures import HISTOGRAM_BINS, Figures
 from async_commander.history.redaction import redactor
 from async_commander.runner import signals
+from async_commander.runner.ending import ending_of
 from async_commander.runner.output import OUTPUT_CAP, Kept, Memory, Output
 from async_commander.runner.plan import storable
 from async_commander.runner.request import RunRequest, split_call
@@ -57,6 +58,32 @@ def test_a_secret_at_the_end_of_what_is_kept_is_not_cut_before_it_is_found() -> 
 
 def test_an_error_without_words_is_told_by_its_name() -> None:
     assert text_of(ValueError(), str) == "ValueError()"
+
+
+@pytest.mark.parametrize(
+    ("facts", "counts", "status", "error"),
+    [
+        ({}, {"taken": 2, "done": 2}, "succeeded", ""),
+        ({}, {"taken": 2, "done": 1, "dead": 1}, "partial", ""),
+        ({}, {"taken": 2, "done": 1, "retry": 1}, "interrupted", ""),
+        ({}, {"taken": 2, "done": 1}, "interrupted", ""),
+        ({"complete": False}, {"taken": 2, "done": 2}, "interrupted", ""),
+        (
+            {"complete": False, "timed_out": 1.5},
+            {"taken": 2, "done": 2},
+            "failed",
+            "The run passed its time-out of 1.5 s and was stopped in order.",
+        ),
+        ({"failure": ValueError("no good")}, {}, "failed", "ValueError: no good"),
+        ({"failure": ac.InvalidCommand("wrong"), "timed_out": 1.0}, {}, "failed", "wrong"),
+    ],
+)
+def test_how_a_run_ended(facts: dict[str, Any], counts: dict[str, int], status: str, error: str) -> None:
+    ending = ending_of(
+        **{"failure": None, "complete": True, "timed_out": None, **facts}, tally=Tally(**counts), redact=str
+    )
+    assert (ending.status, ending.error) == (status, error)
+    assert bool(ending.traceback) is ("failure" in facts)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import async_commander as ac
@@ -23,6 +24,10 @@ class Command(ac.AsyncCommand):
         parser.add_argument("--tell", action="store_true")
 
     async def handle(self) -> dict[str, object]:
+        self.log.debug("about to greet, token %s", self.api_token)
+        if "PRINTED" in os.environ:
+            print(os.environ["PRINTED"])
+            os.write(1, b"past Python\n")
         for _ in range(self.times):
             self.stdout.write(f"Hello {self.name}{'!' if self.options['loud_voice'] else ''}")
         if self.name == "nobody":

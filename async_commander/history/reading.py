@@ -1,0 +1,44 @@
+"""What readers of the history are told beside the rows: who died unnoticed, who is silent, who was resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from async_commander.engine.results import RunStatus
+from async_commander.models import Lease, Run
+
+from .lease import lease_name
+from .runs import orphans, sweep
+
+
+def notice_crashes(alias: str) -> None:
+    """Have runs whose owner is gone told as crashed; where one may only read, they are told as they stand.
+
+    As long as there are none it takes a query, and one more for each run that is running: no transaction, no lock.
+    """
+    if next(orphans(alias), None) is not None:
+        with suppress(DatabaseError), transaction.atomic(using=alias):
+            sweep(alias)
+
+
+def is_silent(run: Run) -> bool:
+    """Whether a run says that it is running and has missed its heartbeats."""
+    return run.status == RunStatus.RUNNING.value and run.expires is not None and run.expires < timezone.now()
+
+
+def resumed_among(alias: str, runs: Iterable[Run]) -> set[int]:
+    """The ids of those runs that had more than one sitting: their durations hold the pauses between these.
+
+    Each sitting has its epoch, and so has who marked a crash.
+    """
+    by_lease = {lease_name(run.pk): run for run in runs}
+    leases = Lease.objects.using(alias).filter(name__in=by_lease, epoch__gt=1).values_list("name", "epoch")
+    return {by_lease[name].pk for name, epoch in leases if epoch > (2 if _is_crashed(by_lease[name]) else 1)}
+
+
+def _is_crashed(run: Run) -> bool:
+    return run.status == RunStatus.CRASHED.value

@@ -1,0 +1,49 @@
+"""The value that a run came to, as it is kept."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+VALUE_CAP = 20_000
+"""Characters of JSON that are kept of a run's value."""
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def kept_value(value: Any, redact: Callable[[str], str]) -> tuple[Any, str]:
+    """A run's value as JSON, redacted and capped, and a sentence about what of it is lost; empty where nothing is.
+
+    What JSON cannot say is kept as its text, without the addresses of objects, which mean nothing afterwards.
+    """
+    text, loss = _as_json(value)
+    text = redact(text).replace("\\u0000", "\ufffd")
+    if len(text) > VALUE_CAP:
+        lost = f"The run's value is {len(text)} characters of JSON; the first {VALUE_CAP} of them are kept, as text."
+        return f"{text[:VALUE_CAP]}… ({len(text)} characters)", f"{loss} {lost}".strip()
+    try:
+        return json.loads(text), loss
+    except ValueError:
+        return text, loss
+
+
+def _as_json(value: Any) -> tuple[str, str]:
+    try:
+        return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False), ""
+    except (TypeError, ValueError, RecursionError) as error:
+        loss = (
+            f"The run's value, of type {type(value).__name__}, cannot be kept as JSON "
+            f"({_ADDRESS.sub('', str(error))}): its text is kept in its place. "
+            "Return what JSON can say: finite numbers, text, lists, dicts."
+        )
+    return json.dumps(_ADDRESS.sub("", _text_of(value)), ensure_ascii=False), loss
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a value that cannot even be shown is no reason to fail the run
+        return f"<{type(value).__name__}, whose text cannot be shown>"

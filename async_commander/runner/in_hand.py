@@ -1,0 +1,65 @@
+"""The item that a task has in hand: what the runner knows of it, and where the rest of this code finds it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from async_commander.database.unit import Unit, current_unit
+from async_commander.engine.pace import pace_key_held
+from async_commander.history.log_capture import item_in_hand
+from async_commander.history.recorder import Followed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(slots=True)
+class InHand:
+    """What the runner knows of one item beside the item itself."""
+
+    key: UUID
+    text: str
+    """The key as text, before its digest was taken."""
+    label: str
+    throttle: str | None = None
+    known: bool = False
+    admitted: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    started: datetime | None = None
+    download_ms: int | None = None
+    parse_ms: int | None = None
+    worker: int | None = None
+    followed: list[Followed] = field(default_factory=list)
+    return_value: Any = None
+    told: dict[str, str] = field(default_factory=dict)
+    """What the last attempt failed with, as the ledger tells it."""
+
+
+in_hand: ContextVar[InHand | None] = ContextVar("async_commander_in_hand", default=None)
+
+
+@contextmanager
+def holding(mark: InHand, unit: Unit) -> Iterator[None]:
+    """`self.db`, `self.follow()` and the log find the item that this task has in hand."""
+    tokens = in_hand.set(mark), item_in_hand.set(mark.key), current_unit.set(unit)
+    try:
+        yield
+    finally:
+        in_hand.reset(tokens[0])
+        item_in_hand.reset(tokens[1])
+        current_unit.reset(tokens[2])
+
+
+@contextmanager
+def holding_nothing() -> Iterator[None]:
+    """For a run that an item of another run begins: it has no item in hand yet."""
+    with ExitStack() as stack:
+        for variable in (in_hand, item_in_hand, current_unit, pace_key_held):
+            stack.callback(variable.reset, variable.set(None))  # type: ignore[arg-type]
+        yield

@@ -1,0 +1,83 @@
+"""What became of items, as the ledger is told it: an outcome on a unit of work, handed to the recorder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from async_commander.command.items import item_to_json
+from async_commander.engine.results import ItemState
+from async_commander.history.recorder import ItemOutcome
+
+from .verdicts import text_of
+
+if TYPE_CHECKING:
+    from async_commander.database.unit import Unit
+    from async_commander.engine.pipeline import Ticket
+
+    from .in_hand import InHand
+    from .session import RunSession
+
+
+class Outcomes:
+    """Makes the outcomes of one run's items, and hands them over. `ticket.state` is set with each."""
+
+    def __init__(self, session: RunSession) -> None:
+        self._session = session
+        self._recorder = session.recorder
+        self._warned = False
+
+    def done(self, ticket: Ticket[Any], unit: Unit) -> None:
+        """The item's work is done: its writes are to commit, together with its ledger row."""
+        unit.outcome = self._outcome(ticket, ItemState.DONE, followed=list(ticket.tag.followed))
+        ticket.state = ItemState.DONE
+        self._recorder.put(unit)
+
+    def hand_over(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> None:
+        """The item is dead, skipped or to be tried later: only its ledger row is to commit."""
+        unit = self._session.new_unit()
+        stored = self._stored_item(ticket) if state in (ItemState.DEAD, ItemState.RETRY) else None
+        unit.outcome = self._outcome(ticket, state, item=stored, **columns)
+        ticket.state = state
+        self._recorder.put(unit)
+
+    def given_back(self, ticket: Ticket[Any]) -> ItemOutcome:
+        """That of an item which the ledger knows, and which was stopped before it was done."""
+        return self._outcome(ticket, ItemState.RETRY, item=self._stored_item(ticket), **ticket.tag.told)
+
+    def _outcome(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> ItemOutcome:
+        mark: InHand = ticket.tag
+        return ItemOutcome(
+            key=mark.key,
+            label=mark.label,
+            state=state,
+            known=mark.known,
+            attempts=ticket.attempts,
+            crashes=ticket.crashes,
+            started=mark.started,
+            wait_ms=milliseconds(mark.admitted, mark.began) if mark.began else None,
+            download_ms=mark.download_ms,
+            parse_ms=mark.parse_ms,
+            worker=mark.worker,
+            ticket=ticket,
+            **columns,
+        )
+
+    def _stored_item(self, ticket: Ticket[Any]) -> Any:
+        try:
+            return item_to_json(ticket.item)
+        except (TypeError, ValueError) as error:
+            self._warn_of_the_unkeepable(error)
+            return None
+
+    def _warn_of_the_unkeepable(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            text = f"Items that wait for another attempt cannot be kept; they wait for a resume: {text_of(error, str)}"
+            self._session.reporter.message(text, logging.WARNING)
+
+
+def milliseconds(began: float, ended: float | None = None) -> int:
+    """From one time of the monotonic clock to another, or to now."""
+    return int(((time.monotonic() if ended is None else ended) - began) * 1000)

@@ -1,0 +1,134 @@
+"""The end of a run that somebody asks for, in stages, from anywhere and at any time.
+
+first request, or the time-out      ─▶ stop: items in hand are finished, nothing more is begun
+second request, or the end of grace ─▶ cancel: what still waits for somebody else is ended
+the record is lost                  ─▶ abort: nothing that is done from now on would be kept
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from asgiref.sync import ThreadSensitiveContext
+
+from .calling import PerCall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anyio.abc import TaskGroup
+
+    from async_commander.database.lanes import LanePool
+
+    from .session import RunSession
+    from .signals import StopRequests
+    from .work import Work
+
+logger = logging.getLogger("async_commander.run")
+
+ABANDONED_SECONDS = 0.1
+"""After a cancel: by then every item has let go of its call to the process pool."""
+
+
+class Stopping:
+    """Hears the requests to stop one run, and sees to it that they are met."""
+
+    def __init__(self, session: RunSession, work: Work, stops: StopRequests, hook_lanes: LanePool) -> None:
+        self._session = session
+        self._context = session.context
+        self._grace = session.request.grace
+        self._work = work
+        self._stops = stops
+        self._hook_lanes = hook_lanes
+        self._loop = asyncio.get_running_loop()
+        self._asked = anyio.Event()
+        self._cancelled = False
+        self.beside_work: anyio.CancelScope | None = None
+        """Around what is under way before and after the work: a cancel ends it."""
+        self.lost: BaseException | None = None
+        """Why nothing more can be recorded, where that is so."""
+        self.timed_out = False
+        """The run passed its time-out."""
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """For the time of the block requests are met, also those that came before it."""
+        self._session.recorder.on_lost = self.record_lost
+        self._session.recorder.on_cancel = self._stops.ask
+        self._stops.listen(self._requested_anywhere)
+        try:
+            yield
+        finally:
+            self._stops.listen(None)
+
+    def watch_the_clock(self, tasks: TaskGroup) -> None:
+        """Time-out and grace, in tasks of this group."""
+        tasks.start_soon(self._time_out)
+        tasks.start_soon(self._cancel_after_grace)
+
+    def deadline(self) -> float:
+        """Of what begins now and is no work: after a cancel it has one more grace."""
+        return anyio.current_time() + self._grace if self._cancelled else math.inf
+
+    def record_lost(self, error: BaseException) -> None:
+        """The record is somebody else's, or its database is gone for good."""
+        self.lost = self.lost or error
+        self._work.abort(error)
+
+    def _requested_anywhere(self, count: int) -> None:
+        """From a signal handler, which may interrupt anything: only leaves word on the loop."""
+        self._loop.call_soon_threadsafe(self._requested, count)
+
+    def _requested(self, count: int) -> None:
+        if count >= 2:
+            self._cancel()
+        elif not self._context.stopping:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._context.stopping = True
+        self._work.stop()
+        in_hand = self._context.tally.in_flight
+        self._session.reporter.stage(f"stopping: {in_hand} {'item' if in_hand == 1 else 'items'} in hand")
+        self._asked.set()
+
+    def _cancel(self) -> None:
+        self._context.stopping = self._cancelled = True
+        self._session.reporter.stage("cancelling what is still in hand")
+        self._session.recorder.hurry()
+        self._session.hooks.abandon_downloads()
+        self._work.cancel()
+        if self.beside_work is not None:
+            self.beside_work.cancel()
+        self._loop.call_later(ABANDONED_SECONDS, self._session.end_abandoned_work)
+
+    async def _cancel_after_grace(self) -> None:
+        await self._asked.wait()
+        await anyio.sleep(self._grace)
+        self._cancel()
+
+    async def _time_out(self) -> None:
+        timeout = self._context.limits.timeout
+        if timeout is None:
+            return
+        await anyio.sleep(timeout)
+        self.timed_out = True
+        if self._session.hooks.has("on_timeout"):
+            await self._tell_of_the_timeout()
+        self._requested(1)
+
+    async def _tell_of_the_timeout(self) -> None:
+        """Call the author's `on_timeout()`, which may fail or hang: the run is stopped all the same."""
+        try:
+            with anyio.move_on_after(self._grace) as patience:
+                async with ThreadSensitiveContext(executor=PerCall(self._hook_lanes)):
+                    await self._session.hooks.call("on_timeout")
+        except Exception as error:  # noqa: BLE001 - told in the log
+            self._session.log_failure("on_timeout() failed", error)
+        if patience.cancelled_caught:
+            logger.error("on_timeout() did not end within the grace of %g s and was cancelled.", self._grace)

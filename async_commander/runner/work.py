@@ -1,0 +1,174 @@
+"""The work of one run: the hooks of the command's shape, from the source to the acknowledgement of the last item."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from async_commander.command.base import AsyncCommand
+from async_commander.command.shapes import DownloadIterateCommand, IterateDownloadCommand
+from async_commander.engine.pipeline import Pipeline
+
+from .acknowledging import Acknowledger
+from .items import ItemPorts
+from .patience import Patience
+from .sources import closed_at_the_end, counted, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractContextManager
+
+    from anyio.abc import TaskGroup
+
+    from async_commander.database.lanes import LanePool
+    from async_commander.engine.pipeline import Ticket
+    from async_commander.history.recorder import Opened
+
+    from .session import RunSession
+
+SMALLEST_CHUNK = 16
+"""Items claimed in one transaction, at least, where there are so many: with one thread a claim each would cost more."""
+
+
+class Work:
+    """What a command was written for, done once. `stop`, `cancel` and `abort` may be called at any time."""
+
+    def __init__(self, session: RunSession, opened: Opened, hook_lanes: LanePool) -> None:
+        self._session = session
+        self._context = session.context
+        self._hooks = session.hooks
+        self._opened = opened
+        self._scope = anyio.CancelScope()
+        self._pipeline: Pipeline[Any] | None = None
+        self._acknowledger = Acknowledger(
+            session.hooks,
+            hook_lanes,
+            rows=session.rows_of_its_own,
+            settled=self._settled,
+            failed=session.log_failure,
+            ended=self.abort,
+        )
+        self.value: Any = None
+        """What `handle()` returned."""
+        self.complete = False
+        """Nothing was left undone: the source was read to its end, and all that it gave is settled."""
+
+    async def carry_out(self) -> None:
+        """Call the hooks, and commit what they queued. Raises what the run fails with; a cancel only ends it early."""
+        carried = True
+        with self._scope:
+            if not self._context.stopping:
+                carried = await self._call_hooks()
+        cancelled = self._scope.cancelled_caught
+        left_early = self._context.stopping and (cancelled or self._pipeline is None)
+        self.complete = carried and not left_early
+        if not cancelled:
+            await self._session.commit_hook()
+
+    def acknowledged_beside(self, tasks: TaskGroup) -> AbstractContextManager[None]:
+        """For the time of the block `committed()` is called in tasks of this group."""
+        return self._acknowledger.beside(tasks)
+
+    async def settle(self) -> None:
+        """See to what an abort left under way: it is committed or not, and so it is told."""
+        await self._session.recorder.drain()
+        await self._acknowledger.drain()
+
+    # -- how it ends early -------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Begin nothing more; what is in hand is finished."""
+        if self._pipeline is not None:
+            self._pipeline.stop()
+
+    def cancel(self) -> None:
+        """End what is in hand."""
+        if self._pipeline is not None and self._pipeline.begun:
+            self._pipeline.cancel()
+        else:
+            self._scope.cancel()
+        self._acknowledger.hurry()
+
+    def abort(self, error: BaseException) -> None:
+        """End what is in hand, and the run with this error."""
+        if self._pipeline is not None and self._pipeline.begun:
+            self._pipeline.abort(error)
+        else:
+            self._scope.cancel()
+
+    # -- the shapes --------------------------------------------------------------------------------------------
+
+    async def _call_hooks(self) -> bool:
+        """Whether all was carried that was to be carried."""
+        command = self._session.command
+        if isinstance(command, IterateDownloadCommand):
+            return await self._carry(partial(open_source, self._hooks), download=True)
+        if isinstance(command, DownloadIterateCommand):
+            payload = await Patience(self._session).insist(partial(self._hooks.call, "download"))
+            return await self._carry(partial(open_source, self._hooks, payload), download=False)
+        if isinstance(command, AsyncCommand):
+            self.value = await self._hooks.call("handle")
+        return True
+
+    async def _carry(self, opened: Callable[[], Awaitable[Any]], *, download: bool) -> bool:
+        limits = self._context.limits
+        room, recovered = self._room(), self._opened.recovered
+        ports = ItemPorts(self._session, download=download, done=self._done, max_items=room, recovered=recovered)
+        self._pipeline = ports.pipeline = Pipeline(
+            ports,
+            limits=limits,
+            retry=self._context.retry,
+            tally=self._context.tally,
+            pace=self._session.pace,
+            chunk=min(limits.batch_size, max(2 * limits.threads, SMALLEST_CHUNK)),
+            max_items=None if recovered else room,
+        )
+        if self._context.stopping:
+            self._pipeline.stop()
+        patience = Patience(self._session)
+        source = await patience.insist(opened)
+        await self._count(source)
+        carried = await self._pipeline.run(self._read(patience.items(source, opened), ports))
+        return carried and not (self._pipeline.cut and self._has_more_to_take())
+
+    def _room(self) -> int | None:
+        """How many items may still be taken: those asked for now, else the rest of those asked for at first."""
+        asked_now = self._session.request.max_items
+        asked_first: int | None = self._opened.options.get("max_items")
+        if asked_now is not None or asked_first is None:
+            return asked_now
+        return max(0, asked_first - self._context.tally.taken)
+
+    def _has_more_to_take(self) -> bool:
+        """Whether the bound that this resume was given is narrower than the run's own: it stays unfinished then."""
+        asked_first: int | None = self._opened.options.get("max_items")
+        if not self._opened.resumed or self._session.request.max_items is None:
+            return False
+        return asked_first is None or self._context.tally.taken < asked_first
+
+    async def _read(self, items: AsyncIterator[Any], ports: ItemPorts) -> AsyncIterator[Any]:
+        async with closed_at_the_end(items):
+            async for item in items:
+                ports.source_yielded()
+                yield item
+        await self._session.commit_hook()
+        ports.source_ended()
+
+    async def _count(self, source: Any) -> None:
+        at_most = self._session.request.max_items
+        total = await self._hooks.call("total") if self._hooks.has("total") else None
+        total = await counted(source) if total is None else total
+        if total is not None and at_most is not None and not self._opened.resumed:
+            total = min(total, at_most)
+        self._context.tally.total = total
+
+    def _done(self, ticket: Ticket[Any]) -> None:
+        if self._session.command.keep_values:
+            self._session.values.append(ticket.tag.return_value)
+        self._acknowledger.put(ticket)
+
+    def _settled(self, ticket: Ticket[Any]) -> None:
+        if self._pipeline is not None:
+            self._pipeline.settled(ticket)

@@ -222,17 +222,27 @@ class LanePool:
         return alone
 
     async def aclose(self) -> None:
-        """Close all lanes, after what they do now. A second time does nothing."""
+        """Close all lanes, after what they do now. A second time does nothing.
+
+        Who holds a lane still is rolled back, and who waits for one is refused: nothing waits for ever, and nobody
+        keeps SQLite's write gate.
+        """
         with self.mutex:
             self._closed = True
             lanes, self._lanes, self._idle = self._lanes, [], []
+            waiting, self._queue = self._queue, deque()
+        for lease in waiting:
+            lease.refused(_lanes_are_closed())
+        for tenant in [lane.tenant for lane in lanes]:
+            if tenant is not None:
+                tenant.end(commit=False)
         for closed in [lane.close() for lane in lanes]:
             await settle(closed)
 
     def ask(self, lease: Lease) -> None:
         """For leases, under the mutex: grant a lane, now or later."""
         if self._closed:
-            raise RuntimeError("the database lanes are closed: the run has ended")
+            raise _lanes_are_closed()
         if self._idle:
             lease.granted(self._idle.pop())
         elif len(self._lanes) < self.size:
@@ -255,6 +265,10 @@ class LanePool:
                 self._queue.popleft().granted(lane)
             elif not self._closed:
                 self._idle.append(lane)
+
+
+def _lanes_are_closed() -> RuntimeError:
+    return RuntimeError("the database lanes are closed: the run has ended")
 
 
 @asynccontextmanager

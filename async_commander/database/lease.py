@@ -177,6 +177,14 @@ class Lease(Executor):
         self._kept.clear()
         self._calls.clear()
 
+    def refused(self, error: BaseException) -> None:
+        """For the pool, when it closes: there will be no lane, and the calls that wait for it raise the error."""
+        with self._pool.mutex:
+            self._over, self._failure = True, error
+            kept, self._kept = self._kept, []
+        for call in kept:  # on no lane: where there is a failure, they only tell it
+            call()
+
     def time_is_up(self) -> None:
         """For the lane: the write gate was kept too long, and no call is running."""
         if self._transaction is not None:
@@ -188,8 +196,8 @@ class Lease(Executor):
             return
         self._kept.append(call)
         if not self._asked:
-            self._asked = True
             self._pool.ask(self)
+            self._asked = True
 
     def _withdraw(self) -> None:
         if self._asked:

@@ -167,7 +167,8 @@ class LaneTransaction:
     def _open_eagerly(self, gate: WriteGate) -> None:
         """Begin again, behind the gate: this backend begins past the wrappers."""
         self._stack.close()
-        self._pass(gate)
+        gate.enter(self, patience=self.gate_patience)
+        self._hold(gate)
         self._stack.enter_context(transaction.atomic(using=self.alias))
 
     def _begin_late(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
@@ -175,23 +176,26 @@ class LaneTransaction:
         if self._begin is None:
             # Before it, connection_created receivers may have statements of their own.
             return execute(sql, *rest) if not sql.startswith("BEGIN") else self._swallow(sql)
-        if self._began_at is None and not sql.startswith("SELECT"):
-            self._begin_now()
+        if self._began_at is None and self._gate is not None and not sql.startswith("SELECT"):
+            self._begin_now(self._gate)
         return execute(sql, *rest)
 
     def _swallow(self, begin: str) -> None:
         self._begin = begin
 
-    def _begin_now(self) -> None:
-        if self._gate is not None:
-            self._pass(self._gate)
+    def _begin_now(self, gate: WriteGate) -> None:
         mode = "EXCLUSIVE" if "EXCLUSIVE" in (self._begin or "") else "IMMEDIATE"
         connection = connections[self.alias]
-        with connection.wrap_database_errors:
-            connection.connection.execute(f"BEGIN {mode}")
-
-    def _pass(self, gate: WriteGate) -> None:
         gate.enter(self, patience=self.gate_patience)
+        try:
+            with connection.wrap_database_errors:
+                connection.connection.execute(f"BEGIN {mode}")
+        except BaseException:
+            gate.leave()  # nothing was begun: the next statement that may write tries again
+            raise
+        self._hold(gate)
+
+    def _hold(self, gate: WriteGate) -> None:
         # Under everything else in the stack: left after COMMIT or ROLLBACK, whatever these raise.
         rest = self._stack.pop_all()
         self._stack.callback(gate.leave)

@@ -258,6 +258,12 @@ class Writer:
     # --- units that have a lane of their own, on that lane
 
     def _lane_ended(self, unit: Unit, ended: Future[None]) -> None:
+        try:
+            self._settle_by_lane(unit, ended)
+        except BaseException as error:  # noqa: BLE001  a future drops what its callbacks raise: the owner is told
+            self._die(error)
+
+    def _settle_by_lane(self, unit: Unit, ended: Future[None]) -> None:
         error = ended.exception()
         if error is None:
             self._settle([unit], None)
@@ -293,8 +299,8 @@ class Writer:
                 return
             self._waiting.append(work)
             if not self._busy:
+                self._turn = self._lanes.post(self._work)  # it may find no thread, and then nothing is under way
                 self._busy = True
-                self._turn = self._lanes.post(self._work)
 
     def _go_on(self) -> None:
         with self._mutex:

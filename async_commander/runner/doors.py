@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from async_commander.command.base import AsyncCommand
+from async_commander.command.parser import declared_names
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
 from async_commander.engine.results import RunResult, RunStatus
@@ -89,14 +90,14 @@ def told(result: RunResult) -> RunResult:
 def _prepared(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
     if isinstance(command, str):
         cls = get_command(command)
-        request, own = split_call({**_defaults(cls), **arguments})
+        request, own = split_call({**_defaults(cls), **arguments}, declared_names(cls))
         return cls(**own), request
     if not isinstance(command, AsyncCommand):
         raise TypeError(
             f"a command to run is a name or an instance of AsyncCommand, not {command!r}"
             + (": make an instance of it" if isinstance(command, type) else "")
         )
-    request, own = split_call({**_defaults(type(command)), **arguments})
+    request, own = split_call({**_defaults(type(command)), **arguments}, declared_names(type(command)))
     if own:
         raise TypeError(f"{command!r} has its arguments already; {', '.join(own)} cannot be given again")
     return command, request

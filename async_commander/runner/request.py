@@ -13,6 +13,9 @@ from async_commander.exceptions import InvalidCommand
 from async_commander.history.lease import LEASE_SECONDS
 
 GRACE_SECONDS = 10.0
+TRIGGER_LENGTH = 20
+USER_LENGTH = 150
+"""Characters that the run row has room for."""
 
 LIMIT_NAMES = (
     "threads",
@@ -97,12 +100,15 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "lease_seconds": (lambda value: _is_seconds(value) and value > 0, "more than 0 seconds are needed"),
     "verbosity": (lambda value: _is_whole(value, 0) and value <= 3, "0, 1, 2 or 3 is needed"),
     "database": (lambda value: value is None or isinstance(value, str), "an alias of DATABASES is needed"),
-    "trigger": (lambda value: _is_text(value, TRIGGER_LENGTH), f"a text of at most {TRIGGER_LENGTH} characters is needed"),
+    "trigger": (
+        lambda value: _is_text(value, TRIGGER_LENGTH),
+        f"a text of at most {TRIGGER_LENGTH} characters is needed",
+    ),
     "user": (lambda value: _is_text(value, USER_LENGTH), f"a text of at most {USER_LENGTH} characters is needed"),
     "stdout": (_is_writable, "a file to write text to is needed"),
     "stderr": (_is_writable, "a file to write text to is needed"),
-    **{name: (_is_bool, "True or False is needed") for name in ("resume", "yes", "force", "json")},
-    **{name: (_is_bool, "True or False is needed") for name in ("no_color", "force_color")},
+    **dict.fromkeys(("resume", "yes", "force", "json"), (_is_bool, "True or False is needed")),
+    **dict.fromkeys(("no_color", "force_color"), (_is_bool, "True or False is needed")),
 }
 
 SHARED_NAMES = frozenset(one.name for one in fields(RunRequest)) - {"limits", "options"}

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from async_commander.database.futures import fit_for_a_future
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -96,11 +98,7 @@ class AbandonableThreads:
             result = work()
         except BaseException as error:  # noqa: BLE001 - it is the caller's
             self._idle.release()
-            future.set_exception(_fit_for_a_future(error))
+            future.set_exception(fit_for_a_future(error))
         else:
             self._idle.release()
             future.set_result(result)
-
-
-def _fit_for_a_future(error: BaseException) -> BaseException:
-    return RuntimeError("the function raised StopIteration") if isinstance(error, StopIteration) else error

@@ -1,4 +1,4 @@
-"""P10: Ctrl-C, SIGTERM and SIGHUP, once and twice, at any moment: the row tells the truth, nothing is lost, nobody is left."""
+"""P10: Ctrl-C, SIGTERM and SIGHUP, once and twice, at any moment: the row is true, nothing is lost, nobody is left."""
 
 from __future__ import annotations
 

@@ -469,6 +469,39 @@ async def test_a_connection_lost_in_an_item_fails_that_item_only(postgres: None,
         await end(lease)
 
 
+async def test_who_waits_for_a_lane_when_the_pool_closes_is_refused(transactional_db: None) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        go_on.wait(20)
+
+    async with open_lanes("default", 1) as lanes:
+        running = lanes.post(block)
+        await anyio.to_thread.run_sync(begun.wait)
+        call, lease = lanes.post(Author.objects.count), lanes.lease()
+        query = lease.submit(Author.objects.count)
+        async with anyio.create_task_group() as group:
+            group.start_soon(lanes.aclose)
+            for refused in (call, query):
+                with anyio.fail_after(10), pytest.raises(RuntimeError, match="lanes are closed"):
+                    await settle(refused)
+            go_on.set()
+        assert running.result() is None
+        assert lease.end(commit=False) is None
+
+
+async def test_what_an_item_left_open_is_rolled_back_when_the_pool_closes(transactional_db: None) -> None:
+    async with open_lanes("default", 1) as lanes, item(lanes.lease()):
+        await Author.objects.acreate(name="never ended")
+    async with open_lanes("default", 1) as lanes, item(lease := lanes.lease()):
+        with anyio.fail_after(10):
+            await Author.objects.acreate(name="the next")
+        await end(lease)
+    assert await sync_to_async(lambda: [author.name for author in Author.objects.all()])() == ["the next"]
+    await sync_to_async(connections.close_all)()
+
+
 async def test_a_connection_lost_while_it_rested_harms_nobody(
     postgres: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

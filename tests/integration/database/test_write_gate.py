@@ -275,3 +275,39 @@ async def test_a_locked_database_fails_an_item_as_an_operational_error() -> None
                     await Author.objects.acreate(name="a")
             await settle(lease.end(commit=False))  # type: ignore[arg-type]
             blocker.set()
+
+
+async def test_a_write_after_a_begin_that_failed_is_part_of_the_transaction(
+    options: dict[str, Any], gate: WriteGate
+) -> None:
+    """An item that catches "locked" and tries again: its row is not committed on its own."""
+    options["timeout"] = 0
+    unlock, locked, unlocked = threading.Event(), threading.Event(), threading.Event()
+
+    def lock() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN IMMEDIATE")
+            locked.set()
+            unlock.wait(20)
+            cursor.execute("ROLLBACK")
+        unlocked.set()
+
+    def insert() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO testapp_author (name) VALUES ('again')")
+
+    async with open_lanes("default", 2) as lanes, anyio.create_task_group() as group:
+        lease = lanes.lease()
+        group.start_soon(lanes.call, lock)
+        await anyio.to_thread.run_sync(locked.wait)
+        async with item(lease):
+            with pytest.raises(OperationalError):
+                await sync_to_async(insert)()
+            assert not gate.held
+            unlock.set()
+            await anyio.to_thread.run_sync(unlocked.wait)
+            await sync_to_async(insert)()
+            assert gate.held
+        await settle(lease.end(commit=False))  # type: ignore[arg-type]
+        assert not gate.held
+        assert await lanes.call(Author.objects.count) == 0

@@ -500,6 +500,23 @@ def terminate(pid: int) -> None:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
+async def test_a_unit_that_cannot_be_restored_is_fatal_and_does_not_hang(lanes: LanePool, owner: Owner) -> None:
+    class Stubborn(Unit):
+        def restore(self) -> None:
+            raise ValueError("not this one")
+
+    async with owner.writer(lanes) as writer:
+        unit = Stubborn("default", lease=lanes.lease(), outcome="u")
+        assert unit.lease is not None
+        async with item(unit.lease):
+            await Author.objects.acreate(name="a")
+        owner.failures.append(ValueError("no"))
+        writer.put(unit)
+        with anyio.fail_after(10):
+            await writer.drain()
+    assert [str(error) for error in owner.fatal] == ["not this one"]
+
+
 async def test_ended_backends_cost_nothing(postgres: None, lanes: LanePool, owner: Owner) -> None:
     pids: set[int] = set()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,9 +23,6 @@ from async_commander.history.recorder import Opening, Recorder
 from async_commander.models import Run
 
 from .request import RunRequest
-
-VALUE_CAP = 20_000
-"""Characters of JSON that are kept of a run's value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,21 +131,6 @@ def _jsonable(values: dict[str, Any]) -> dict[str, Any]:
     """What JSON cannot say is told by its text: options of argparse may be anything."""
     plain: dict[str, Any] = json.loads(json.dumps(values, cls=DjangoJSONEncoder, default=str, skipkeys=True))
     return plain
-
-
-def storable(value: Any, redact: Callable[[str], str]) -> Any:
-    """A run's value as JSON, redacted and capped; its text where JSON cannot say it."""
-    try:
-        text = json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        text = json.dumps(repr(value), ensure_ascii=False)
-    text = redact(text).replace("\\u0000", "\ufffd")
-    if len(text) > VALUE_CAP:
-        return f"{text[:VALUE_CAP]}… ({len(text)} characters)"
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def missing_tables(error: BaseException, alias: str) -> AsyncCommanderError | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TextIO
 
+from async_commander.command.values import UNSTORABLE
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.lease import LEASE_SECONDS
@@ -81,7 +81,7 @@ def _is_seconds(value: object) -> bool:
 
 
 def _is_text(value: object, longest: int) -> bool:
-    return isinstance(value, str) and len(value) <= longest and not _UNSTORABLE.search(value)
+    return isinstance(value, str) and len(value) <= longest and not UNSTORABLE.search(value)
 
 
 def _is_writable(value: object) -> bool:
@@ -92,7 +92,6 @@ def _is_bool(value: object) -> bool:
     return isinstance(value, bool)
 
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_items": (lambda value: value is None or _is_whole(value, 1), "at least 1 item. Leave it out to take them all"),
     "resume_run": (lambda value: value is None or _is_whole(value, 1), "the number of a run is needed"),

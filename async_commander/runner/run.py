@@ -26,13 +26,14 @@ from async_commander.exceptions import RunFenced, RunLocked
 from async_commander.history.figures import Figures
 from async_commander.history.log_capture import LogCapture
 from async_commander.history.redaction import redactor
+from async_commander.history.values import kept_value
 
 from .beginning import context_of, lanes_for_hooks, open_record, recorder_of
 from .calling import HookCaller, PerCall
 from .ending import ending_of
 from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
-from .plan import Plan, as_before, storable
+from .plan import Plan, as_before
 from .session import RunSession
 from .stopping import Stopping
 from .verdicts import text_of
@@ -226,13 +227,15 @@ class OneRun:
         ending, result = self._ending(failure), self._result(failure)
         if failure is not None and not isinstance(failure, RunLocked):
             logger.error("The run failed: %s", result.error)
+        value, loss = kept_value(self._work.value, self._redact)
+        if loss:
+            logger.warning("%s", loss)
         if self._stopping.lost is None:
             await self._notes.write()
         if isinstance(self._stopping.lost, RunLocked):
             return self._result(self._stopping.lost)
-        value, output = storable(self._work.value, self._redact), self._redact(self._session.output.kept)
         try:
-            await self._recorder.close(replace(ending, value=value, output=output))
+            await self._recorder.close(replace(ending, value=value, output=self._redact(self._session.output.kept)))
         except RunFenced as error:
             return replace(result, error=str(error), status=RunStatus.FAILED, locked=True)
         except Exception as error:

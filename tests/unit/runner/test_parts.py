@@ -14,10 +14,10 @@ from async_commander.engine.results import ErrorKind, Tally
 from async_commander.exceptions import ItemError, RunFenced
 from async_commander.history.figures import HISTOGRAM_BINS, Figures
 from async_commander.history.redaction import redactor
+from async_commander.history.values import kept_value
 from async_commander.runner import signals
 from async_commander.runner.ending import ending_of
 from async_commander.runner.output import OUTPUT_CAP, Kept, Memory, Output
-from async_commander.runner.plan import storable
 from async_commander.runner.request import RunRequest, split_call
 from async_commander.runner.signals import StopRequests
 from async_commander.runner.verdicts import TEXT_CAP, judge, kind_of, text_of
@@ -117,13 +117,13 @@ def test_a_secret_of_three_letters_is_no_needle() -> None:
     ],
 )
 def test_values_are_kept_as_json(value: Any, kept: Any) -> None:
-    assert storable(value, redactor()) == kept
+    assert kept_value(value, redactor())[0] == kept
 
 
 def test_a_value_without_end_is_kept_as_text() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    assert storable(endless, redactor()) == "[[...]]"
+    assert kept_value(endless, redactor())[0] == "[[...]]"
 
 
 def test_a_call_is_told_apart_from_the_commands_own_arguments() -> None:

@@ -126,6 +126,8 @@ class Pipeline(Generic[ItemT]):
         complete = carried and self._is_finished() and (self._intake.exhausted or self._intake.cut)
         if complete:
             self._books.check()
+            if too_many := self._books.too_many_failures():  # taken over from an earlier try, or below 100 items then
+                raise too_many
         return complete
 
     def settled(self, ticket: Ticket[ItemT]) -> None:

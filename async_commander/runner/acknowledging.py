@@ -110,7 +110,7 @@ class Acknowledger:
             if ends_the_run(error):
                 self._ended(error)
                 return
-            self._failed(f"committed() failed for {ticket.tag.label}, which is done all the same", error)
+            self._failed(ticket.tag.label, error)
             await calm(native_task())
         finally:
             self._under_way.discard(scope)

@@ -10,12 +10,13 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from async_commander.command.arguments import check_names
 from async_commander.command.base import AsyncCommand
 from async_commander.command.parser import declared_names
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
 from async_commander.engine.results import RunResult, RunStatus
-from async_commander.exceptions import AsyncCommanderError, RunFailed, RunLocked
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
 
 from .plan import Plan, database_of, make_plan
@@ -90,14 +91,23 @@ def told(result: RunResult) -> RunResult:
 def _prepared(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
     if isinstance(command, str):
         cls = get_command(command)
-        request, own = split_call({**_defaults(cls), **arguments}, declared_names(cls))
-        return cls(**own), request
-    if not isinstance(command, AsyncCommand):
+    elif isinstance(command, AsyncCommand):
+        cls = type(command)
+    else:
         raise TypeError(
             f"a command to run is a name or an instance of AsyncCommand, not {command!r}"
             + (": make an instance of it" if isinstance(command, type) else "")
         )
-    request, own = split_call({**_defaults(type(command)), **arguments}, declared_names(type(command)))
+    if arguments.get("resume") and arguments.get("resume_run") is not None:
+        raise InvalidCommand(
+            "resume=True and resume_run contradict each other: give the one for the newest unfinished run, the other "
+            "for the run with that number."
+        )
+    declared = declared_names(cls)
+    request, own = split_call({**_defaults(cls), **arguments}, declared)
+    check_names(cls, own, [*declared, *LIMIT_NAMES, *sorted(SHARED_NAMES)])
+    if isinstance(command, str):
+        return cls(**own), request
     if own:
         raise TypeError(f"{command!r} has its arguments already; {', '.join(own)} cannot be given again")
     return command, request

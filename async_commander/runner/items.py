@@ -17,6 +17,7 @@ from async_commander.command.identity import LABEL_LENGTH, item_label, key_uuid
 from async_commander.command.items import ItemGone, item_from_json
 from async_commander.database.lease import Lease
 from async_commander.database.lease import item as on_lease
+from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
 from async_commander.engine.results import ItemState
 from async_commander.history.ledger import CRASHES_ALONE
@@ -160,7 +161,9 @@ class ItemPorts:
             with holding(mark, unit):
                 await self._run_hooks(ticket.item, mark, lease)
             self._outcomes.done(ticket, unit)
-        except BaseException:
+        except BaseException as error:
+            if ends_the_run(error):
+                self._session.log_failure(f"{kind_of(error)} in item “{mark.label}” ends the run:", error)
             await unit.discard()
             raise
 

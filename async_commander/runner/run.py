@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import RunFenced, RunLocked
 from async_commander.history.figures import Figures
 from async_commander.history.log_capture import LogCapture
+from async_commander.history.recorder import Ending
 from async_commander.history.redaction import redactor
 from async_commander.history.values import kept_value
 
@@ -36,14 +37,14 @@ from .notekeeping import NoteKeeper
 from .plan import Plan, as_before
 from .session import RunSession
 from .stopping import Stopping
-from .verdicts import text_of
+from .verdicts import kind_of, text_of, traceback_of
 from .work import Work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from async_commander.database.lanes import LanePool
-    from async_commander.history.recorder import Ending, Opened, Recorder
+    from async_commander.history.recorder import Opened, Recorder
 
     from .reporting import Reporter
     from .signals import StopRequests
@@ -63,11 +64,24 @@ async def execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunRes
             return opened
         if opened.resumed:
             plan = as_before(plan, opened.options)
-        async with lanes_for_hooks(lanes) as hook_lanes:
+        async with lanes_for_hooks(lanes) as hook_lanes, _never_left_running(plan, recorder):
             run = OneRun(plan, opened, recorder, lanes=lanes, hook_lanes=hook_lanes, reporter=reporter, stops=stops)
             result = await run.to_its_end()
         reporter.finished(result)
         return result
+
+
+@asynccontextmanager
+async def _never_left_running(plan: Plan, recorder: Recorder) -> AsyncIterator[None]:
+    """What breaks out of a run is an error of a reporter's, or of this package: the row tells of it all the same."""
+    try:
+        yield
+    except BaseException as error:
+        redact = redactor(plan.secrets)
+        text = f"{kind_of(unwrapped(error))}: {text_of(unwrapped(error), redact)}"
+        with anyio.CancelScope(shield=True), suppress(RunFenced):  # fenced: it was closed before
+            await recorder.close(Ending(status=RunStatus.FAILED, error=text, traceback=traceback_of(error, redact)))
+        raise
 
 
 class OneRun:

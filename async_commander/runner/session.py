@@ -7,7 +7,7 @@ import logging
 import select
 import sys
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import django
@@ -25,7 +25,7 @@ from async_commander.history.recorder import Followed
 from .in_hand import in_hand
 from .output import Output
 from .threads import AbandonableThreads
-from .verdicts import traceback_of
+from .verdicts import kind_of, text_of, traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -229,12 +229,18 @@ class RunSession:
     async def rows_of_its_own(self) -> AsyncIterator[None]:
         """For a hook beside others: what it queues is written at the end of the block, and dropped where that fails."""
         unit = Unit(self.lanes.alias, commit=self.recorder.commit)
-        token = current_unit.set(unit)
-        try:
-            yield
-        finally:
-            current_unit.reset(token)
-        await unit.flush()
+        with closing(unit):
+            token = current_unit.set(unit)
+            try:
+                yield
+            finally:
+                current_unit.reset(token)
+            await unit.flush()
+
+    def acknowledging_failed(self, label: str, error: BaseException) -> None:
+        """Tell that `committed()` failed for an item, which is done all the same."""
+        self.figures.failed(f"{kind_of(error)} in committed()", text_of(error, self.redact), label)
+        self.log_failure(f"committed() failed for {label}, which is done all the same", error)
 
     def log_failure(self, what: str, error: BaseException) -> None:
         """Log what is not the run's own failure, with a traceback that tells no secrets."""

@@ -47,7 +47,7 @@ class Work:
             hook_lanes,
             rows=session.rows_of_its_own,
             settled=self._settled,
-            failed=session.log_failure,
+            failed=session.acknowledging_failed,
             ended=self.abort,
         )
         self.value: Any = None

@@ -13,6 +13,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 import async_commander as ac
+from async_commander.models import Run
 from async_commander.runner.driver import drive_from_shell
 from async_commander.runner.reporting import Silent
 from async_commander.runner.request import RunRequest
@@ -304,6 +305,18 @@ def test_a_run_that_is_aborted_tells_of_all_items_that_were_committed(run: Any) 
     row_of(result)
     assert result.counts["claimed"] == 0
     assert told == [result.counts]
+
+
+def test_an_error_of_a_reporter_does_not_leave_the_row_running(run: Any) -> None:
+    class Broken(Silent):
+        async def watch(self) -> None:
+            raise ValueError("the screen is gone")
+
+    with pytest.raises(ExceptionGroup):
+        run(Numbers(), reporter=Broken())
+    row = Run.objects.get()
+    assert (row.status, row.error) == ("failed", "ValueError: the screen is gone")
+    assert row.finished is not None
 
 
 # -- the status ------------------------------------------------------------------------------------------------------

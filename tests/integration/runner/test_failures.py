@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -37,6 +38,10 @@ class Items(ac.IterateDownloadCommand[str, str]):
         self.db.add(Tag(name=payload))
 
     def fail(self, item: str) -> None: ...
+
+
+class Counted(Items):
+    count: int = 2
 
 
 def tags() -> str:
@@ -154,6 +159,7 @@ def test_what_no_item_may_survive_ends_the_run(run: Any, error: type[BaseExcepti
     assert row.status == "failed"
     assert error.__name__ in row.error
     assert row.dead == 0
+    assert row.logs.filter(message__startswith=f"{error.__name__} in item “c” ends the run").exists()
 
 
 def test_should_retry_decides_what_is_tried_again(run: Any) -> None:
@@ -251,6 +257,46 @@ def test_max_failures_as_a_share_counts_after_a_hundred_items(run: Any) -> None:
     tolerable = Command()
     tolerable.every_nth = 11
     assert run(tolerable).status is ac.RunStatus.PARTIAL
+
+
+def test_a_run_that_failed_too_often_is_not_made_partial_by_a_resume_without_work(run_on_lanes: Any) -> None:
+    class Command(ac.IterateDownloadCommand[int, int]):
+        limits = ac.Limits(threads=1, batch_size=1, max_failures=1)
+        retry = QUICK
+
+        async def iterate(self):
+            return range(2)
+
+        async def download(self, item: int) -> int:
+            raise ValueError("none of them")
+
+        async def parse_and_save(self, item: int, payload: int) -> None: ...
+
+    first = failed(run_on_lanes, Command())
+    again = failed(run_on_lanes, Command(), resume=True)
+    assert again.run_id == first.run_id
+    assert again.error == "2 items failed, 1 allowed (max_failures=1, 2 items finished)"
+    allowed = run_on_lanes(Command(), resume=True, max_failures=2)
+    assert (allowed.run_id, allowed.status) == (first.run_id, ac.RunStatus.PARTIAL)
+
+
+def test_failures_below_a_hundred_items_count_at_the_end(run: Any) -> None:
+    class Command(ac.IterateDownloadCommand[int, int]):
+        limits = ac.Limits(threads=4, max_failures="10%")
+
+        async def iterate(self):
+            return range(120)
+
+        async def download(self, item: int) -> int:
+            if item < 50:
+                raise ValueError("the first fifty")
+            return item
+
+        async def parse_and_save(self, item: int, payload: int) -> None: ...
+
+    result = failed(run, Command())
+    assert result.error == "50 items failed, 12 allowed (max_failures='10%', 120 items finished)"
+    assert row_of(result).done == 70
 
 
 def test_max_items_cuts_the_source(run: Any) -> None:
@@ -466,12 +512,35 @@ def test_a_value_out_of_range_is_refused_before_there_is_a_run(run: Any, options
 def test_misspelt_arguments_are_refused_with_a_suggestion(run: Any) -> None:
     with pytest.raises(TypeError, match=r"'cuont'\. Did you mean 'count'"):
         run("pages", cuont=3)
+    for command in ("pages", Items()):
+        with pytest.raises(TypeError, match=r"'treads'\. Did you mean 'threads'"):
+            run(command, treads=3)
     with pytest.raises(TypeError, match="has its arguments already; count cannot be given again"):
-        run(Items(), count=3)
+        run(Counted(), count=3)
     with pytest.raises(TypeError, match="make an instance of it"):
         run(Items)
     with pytest.raises(ac.CommandNotFound, match="Did you mean pages"):
         run("pagse")
+
+
+def test_resume_and_a_number_to_resume_contradict_each_other(run: Any) -> None:
+    with pytest.raises(ac.InvalidCommand, match="resume=True and resume_run contradict each other"):
+        run(Items(), resume=True, resume_run=1)
+    assert not Run.objects.exists()
+
+
+def test_a_number_to_resume_goes_before_a_default_of_the_class(run_on_lanes: Any) -> None:
+    tries = itertools.count()
+
+    class Command(Items):
+        option_defaults = {"resume": True}
+
+        def fail(self, item: str) -> None:
+            if next(tries) == 0:
+                raise MemoryError
+
+    first = failed(run_on_lanes, Command())
+    assert run_on_lanes(Command(), resume_run=first.run_id).run_id == first.run_id
 
 
 def test_a_command_serves_one_run(run: Any) -> None:

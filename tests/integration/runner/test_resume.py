@@ -403,3 +403,48 @@ def test_errors_of_both_times_are_counted(run: Any) -> None:
     assert result.status is ac.RunStatus.PARTIAL
     kind = row_of(result).error_kinds.get()
     assert (kind.kind, kind.count) == ("ValueError", 2)
+
+
+# -- a resume with a bound of its own ------------------------------------------------------------------------------
+
+
+def test_a_resume_that_is_cut_by_its_own_bound_stays_unfinished(run: Any) -> None:
+    first = failed(run, command(broken=3))
+    cut = run(command(), resume=True, max_items=4)
+    assert (cut.run_id, cut.status) == (first.run_id, ac.RunStatus.INTERRUPTED)
+    assert effects() == ITEMS[:7]
+    row_of(cut)
+
+
+def test_what_cut_resumes_left_is_taken_once(run: Any) -> None:
+    first = failed(run, command(broken=3))
+    for done in (5, 7, 9):
+        assert run(command(), resume=True, max_items=2).counts["done"] == done
+    last = run(command(), resume=True)
+    assert (last.run_id, last.status) == (first.run_id, ac.RunStatus.SUCCEEDED)
+    assert effects() == labels_of(last, state="done") == ITEMS
+    assert row_of(last).taken == len(ITEMS)
+
+
+def test_a_resume_whose_bound_is_wider_than_what_is_left_finishes_the_run(run: Any) -> None:
+    first = failed(run, command(broken=3))
+    result = run(command(), resume=True, max_items=100)
+    assert (result.run_id, result.status) == (first.run_id, ac.RunStatus.SUCCEEDED)
+    assert effects() == ITEMS
+
+
+def test_a_run_with_a_bound_is_finished_when_that_is_reached_by_however_many_resumes(run: Any) -> None:
+    first = failed(run, command(broken=3), max_items=8)
+    cut = run(command(), resume=True, max_items=2)
+    assert (cut.run_id, cut.status, cut.counts["done"]) == (first.run_id, ac.RunStatus.INTERRUPTED, 5)
+    last = run(command(), resume=True, max_items=3)
+    assert (last.run_id, last.status) == (first.run_id, ac.RunStatus.SUCCEEDED)
+    assert effects() == ITEMS[:8]
+    assert row_of(last).options["max_items"] == 8
+
+
+def test_a_resume_cannot_widen_the_bound_that_the_run_was_begun_with(run: Any) -> None:
+    failed(run, command(broken=3), max_items=8)
+    last = run(command(), resume=True)
+    assert (last.status, effects()) == (ac.RunStatus.SUCCEEDED, ITEMS[:8])
+    assert run(command(), resume=True).run_id != last.run_id

@@ -410,6 +410,7 @@ def test_an_error_in_committed_leaves_the_item_done(run: Any) -> None:
     result = run(Command())
     assert_saved_all(result)
     assert row_of(result).logs.filter(message__contains="committed() failed").count() == len(NAMES)
+    assert [(kind.kind, kind.count) for kind in result.errors] == [("ValueError in committed()", len(NAMES))]
 
 
 def test_items_are_left_out_on_purpose(run: Any) -> None:

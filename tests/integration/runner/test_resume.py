@@ -441,10 +441,3 @@ def test_a_run_with_a_bound_is_finished_when_that_is_reached_by_however_many_res
     assert (last.run_id, last.status) == (first.run_id, ac.RunStatus.SUCCEEDED)
     assert effects() == ITEMS[:8]
     assert row_of(last).options["max_items"] == 8
-
-
-def test_a_resume_cannot_widen_the_bound_that_the_run_was_begun_with(run: Any) -> None:
-    failed(run, command(broken=3), max_items=8)
-    last = run(command(), resume=True)
-    assert (last.status, effects()) == (ac.RunStatus.SUCCEEDED, ITEMS[:8])
-    assert run(command(), resume=True).run_id != last.run_id

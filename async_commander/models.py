@@ -146,6 +146,9 @@ class RunBucket(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "at", "stage"], name="ac_bucket_once")]
 
+    def __str__(self) -> str:
+        return f"{self.stage} from {self.at}: {self.count}"
+
 
 class RunErrorKind(models.Model):
     """Errors of one kind in one run, counted, with one example."""
@@ -158,6 +161,9 @@ class RunErrorKind(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "kind"], name="ac_error_kind_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} × {self.count}"
 
 
 class RunLog(models.Model):
@@ -173,6 +179,9 @@ class RunLog(models.Model):
     class Meta:
         indexes = [models.Index(fields=["run", "level"], name="ac_log_level")]
 
+    def __str__(self) -> str:
+        return self.message.partition("\n")[0][:LABEL_LENGTH]
+
 
 class ObjectLog(models.Model):
     """Which run created, updated, deleted or linked which object."""
@@ -187,6 +196,9 @@ class ObjectLog(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["content_type", "object_id"], name="ac_object_log_object")]
+
+    def __str__(self) -> str:
+        return f"{self.object_id} {self.action}"
 
 
 class Lease(models.Model):

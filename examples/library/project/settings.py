@@ -62,6 +62,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 STATIC_URL = "static/"
 USE_TZ = True
+TIME_ZONE = "UTC"
 
 # Where the pages are: `python -m docserver` serves them here unless it is told otherwise.
 LIBRARY_URL = os.environ.get("LIBRARY_URL", "http://127.0.0.1:8901/")

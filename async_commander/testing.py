@@ -183,7 +183,9 @@ class InMemoryRecorder:
         del self._due[key]
         outcome = self.items[key]
         self._in_hand.add(key)
-        return Known(key, outcome.attempts, min(outcome.crashes, CRASHES_ALONE - 1), outcome.label, outcome.item)
+        crashes = min(outcome.crashes, CRASHES_ALONE - 1)
+        told = {"error_kind": outcome.error_kind, "error": outcome.error}
+        return Known(key, outcome.attempts, crashes, outcome.label, outcome.item, **told)
 
     async def adopt(self, key: UUID) -> None:
         """See Recorder."""

@@ -11,7 +11,7 @@ from async_commander.exceptions import InvalidCommand
 from .annotations import is_ours
 from .arguments import DJANGO_OPTIONS, SHARED_OPTIONS, Argument, arguments_of, check_missing, label_of
 from .redaction import HIDDEN, is_secret_name
-from .values import check_storable
+from .values import check_storable, plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,10 +30,19 @@ class ExtraOption:
     type: Callable[[str], Any] | None = None
 
     def restored(self, stored: Any) -> Any:
-        """A value as it was before it was kept as JSON."""
+        """A value as it was before it was kept as JSON, which made a text of what it could not say.
+
+        Where the option's own type does not make the same text again, the value was a text before, too.
+        """
         if isinstance(stored, list):
             return [self.restored(member) for member in stored]
-        return self.type(stored) if isinstance(stored, str) and self.type is not None else stored
+        if not isinstance(stored, str) or self.type is None:
+            return stored
+        try:
+            value = self.type(stored)
+        except (TypeError, ValueError, ArgumentTypeError):
+            return stored
+        return value if plain_json(value) == stored else stored
 
 
 def add_arguments_to(parser: ArgumentParser, cls: type[AsyncCommand]) -> None:

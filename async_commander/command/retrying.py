@@ -11,9 +11,14 @@ _DATABASE = (OperationalError, InterfaceError)
 
 
 def is_passing(error: BaseException) -> bool:
-    """True for time-outs, connection errors, the statuses 408, 425, 429 and 5xx, and database errors that pass."""
+    """True for time-outs, connection errors, the statuses 408, 425, 429 and 5xx, and database errors that pass.
+
+    A group passes where all of its members do.
+    """
     from async_commander.downloads.errors import is_transient  # a command without downloads needs no client
 
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_passing, error.exceptions))
     if isinstance(error, ItemError):
         return False
     return isinstance(error, _DATABASE) or is_transient(error)

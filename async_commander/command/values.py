@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import types
@@ -12,6 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
 from uuid import UUID
+
+from django.core.serializers.json import DjangoJSONEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +76,12 @@ def check_storable(value: Any) -> None:
             f"found {str(value)!r:.80}, allowed: a text that a database can keep, without NUL characters and lone "
             f"surrogates (bytes that are no UTF-8); leave these out, or give the text in another form"
         )
+
+
+def plain_json(value: Any) -> Any:
+    """A value, which may be anything, as JSON keeps it: what JSON cannot say is told by its text."""
+    text = json.dumps(value, cls=DjangoJSONEncoder, default=str, skipkeys=True)
+    return json.loads(text, parse_constant=str)
 
 
 def kind_of(annotation: Any) -> Kind:

@@ -213,6 +213,8 @@ class Pipeline(Generic[ItemT]):
             with watch.renewed():
                 failure = await self._carry_until_one_fails(watch)
             timed_out = watch.fired
+            if failure is not None and not timed_out and cancelled_for_real() and is_cancellation(failure[1]):
+                failure[0].attempts -= 1  # it was not let finish
             if watch.disturbed:
                 await watch.calm()
             if failure is not None:

@@ -110,7 +110,7 @@ class Ledger:
             if len(answer.fresh) < room:
                 answer.fresh.add(key)
         elif row.state == ItemState.CLAIMED.value or _waits_for_the_source(row):
-            known = Known(key, attempts=row.attempts, crashes=row.crashes)
+            known = Known(key, row.attempts, row.crashes, error_kind=row.error_kind, error=row.error)
             (answer.crashed if row.crashes >= CRASHES_DEAD else answer.again)[key] = known
         else:
             answer.duplicates += duplicate
@@ -140,7 +140,9 @@ class Ledger:
         self._claim([row.key for row in rows if row.crashes < CRASHES_ALONE])
         next_in = 0.0 if len(rows) + gone + dead >= room else self._seconds_until_next(now)
         fence(self.tenure)
-        items = [Known(row.key, row.attempts, row.crashes, row.label, row.item) for row in rows]
+        items = [
+            Known(row.key, row.attempts, row.crashes, row.label, row.item, row.error_kind, row.error) for row in rows
+        ]
         return Stored(items, len(due), next_in, gone, dead)
 
     def _move(self, rows: Sequence[RunItem], state: ItemState, **columns: Any) -> None:

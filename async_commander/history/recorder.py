@@ -63,6 +63,9 @@ class Known:
     crashes: int = 0
     label: str = ""
     item: Any = None
+    error_kind: str = ""
+    error: str = ""
+    """What it failed with last."""
 
 
 @dataclass(slots=True)

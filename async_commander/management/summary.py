@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from django.core.serializers.json import DjangoJSONEncoder
 from rich.text import Text
 
 from async_commander.engine.results import ErrorKind, RunResult, RunStatus
 from async_commander.history.redaction import redactor
+from async_commander.history.values import redacted_value
 
 from .text import count, duration, items, plain, rate
 
@@ -156,7 +155,7 @@ def summariser(
 
     def summarise(result: RunResult, meter: Meter | None) -> list[Text]:
         before, retried = (meter.before, meter.tally.retried) if meter else (0, None)
-        result = replace(result, value=showable(result.value, redact))
+        result = replace(result, value=redacted_value(result.value, redact))
         return Summary(result, before, retried, steps(result), counts_items).lines(unicode=unicode, width=width)
 
     return summarise
@@ -176,34 +175,13 @@ def json_document(result: RunResult, redact: Callable[[str], str] = no_credentia
         ],
         "duration": round(result.duration, 3),
         "error": result.error,
-        "value": showable(result.value, redact),
+        "value": redacted_value(result.value, redact),
     }
     if result.values:
-        document["values"] = showable(result.values, redact)
+        document["values"] = redacted_value(result.values, redact)
     return to_json(document)
 
 
 def to_json(document: Any) -> str:
     """`document` as strict JSON: NaN and the infinities, which JSON lacks, become null."""
-    return json.dumps(showable(document, str), indent=2, allow_nan=False)
-
-
-def showable(value: Any, redact: Callable[[str], str]) -> Any:
-    """What JSON can say of a value, without its secrets; what JSON has no form for becomes text."""
-    if isinstance(value, dict):
-        return {redact(str(key)): showable(one, redact) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [showable(one, redact) for one in value]
-    if value is None or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
-        return value if isinstance(value, bool) else None
-    if isinstance(value, str | int | float):
-        told = redact(str(value))
-        return value if told == str(value) else told
-    return redact(_text(value))
-
-
-def _text(value: Any) -> str:
-    try:
-        return str(DjangoJSONEncoder().default(value))
-    except TypeError:
-        return str(value)
+    return json.dumps(redacted_value(document, str), indent=2, allow_nan=False)

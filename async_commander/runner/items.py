@@ -124,6 +124,7 @@ class ItemPorts:
         if known is not None:
             mark.known = True
             ticket.attempts, ticket.crashes = known.attempts, known.crashes
+            mark.told = {"error_kind": known.error_kind, "error": known.error}
             ticket.alone = known.crashes >= CRASHES_ALONE
         return ticket
 

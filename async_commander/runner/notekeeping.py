@@ -43,6 +43,7 @@ class NoteKeeper:
         self._by_hand = by_hand
         self._on_lost = on_lost
         self._total_told: int | None = None
+        self._done_told = 0
 
     async def tick(self) -> None:
         """Tell the recorder again and again that the loop turns; until cancelled."""
@@ -67,7 +68,7 @@ class NoteKeeper:
             slices=self._figures.slices(),
             errors=self._figures.changed_kinds(),
             total=total,
-            done=self._tally.done if self._by_hand and self._tally.done else None,
+            done=self._done_since() if self._by_hand else None,
         )
         try:
             with anyio.CancelScope(shield=True):
@@ -77,3 +78,8 @@ class NoteKeeper:
         except Exception:
             self._capture.lost(notes.logs)
             logger.exception("Log lines and figures of this run could not be kept")
+
+    def _done_since(self) -> int | None:
+        """What `self.progress()` told, if that is something else than the last time."""
+        before, self._done_told = self._done_told, self._tally.done
+        return None if before == self._done_told else self._done_told

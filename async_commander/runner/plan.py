@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import getpass
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, connections, router
 
 from async_commander.command.arguments import arguments_of, to_json
@@ -16,6 +14,7 @@ from async_commander.command.base import AsyncCommand
 from async_commander.command.identity import identity
 from async_commander.command.redaction import is_secret_name, redacted
 from async_commander.command.registry import name_of
+from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
@@ -78,7 +77,7 @@ def make_plan(
             command=name,
             identity=identity(name, parameters),
             parameters=redacted(parameters, shown=arguments_of(cls)),
-            options=redacted(_jsonable(options), shown=arguments_of(cls)),
+            options=redacted(plain_json(options), shown=arguments_of(cls)),
             limits={bound: getattr(limits, bound) for bound in Limits.__annotations__},
             trigger=request.trigger,
             user=request.user or _login(request),
@@ -125,12 +124,6 @@ def _login(request: RunRequest) -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return ""
-
-
-def _jsonable(values: dict[str, Any]) -> dict[str, Any]:
-    """What JSON cannot say is told by its text: options of argparse may be anything."""
-    plain: dict[str, Any] = json.loads(json.dumps(values, cls=DjangoJSONEncoder, default=str, skipkeys=True))
-    return plain
 
 
 def missing_tables(error: BaseException, alias: str) -> AsyncCommanderError | None:

@@ -194,18 +194,28 @@ class OneRun:
 
     @asynccontextmanager
     async def _lifespan(self, whole: anyio.CancelScope) -> AsyncIterator[None]:
-        """The author's, with the client inside of it. A cancel ends its beginning or its end, not what is between."""
+        """The author's. A cancel ends its beginning or its end, not what is between.
+
+        The client is open around it, one of the author's own inside of it, for it may need what is set there.
+        """
+        own_client = self._hooks.has("http_client")
         async with AsyncExitStack() as stack:
             self._stopping.beside_work = whole
+            if not own_client:
+                await self._open_http(stack)
             if self._hooks.has("lifespan"):
                 await stack.enter_async_context(self._hooks.decide("lifespan"))
             await self._session.commit_hook()
-            self._session.open_http(await stack.enter_async_context(self._hooks.decide("http_client")))
-            stack.callback(self._session.open_http, None)
+            if own_client:
+                await self._open_http(stack)
             self._stopping.beside_work = None
             yield
             self._stopping.beside_work = whole
             whole.deadline = self._stopping.deadline()
+
+    async def _open_http(self, stack: AsyncExitStack) -> None:
+        self._session.open_http(await stack.enter_async_context(self._hooks.decide("http_client")))
+        stack.callback(self._session.open_http, None)
 
     async def _worked(self) -> BaseException | None:
         try:

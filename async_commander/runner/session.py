@@ -14,6 +14,7 @@ import django
 
 from async_commander.command.identity import item_label, key_uuid
 from async_commander.command.items import item_to_json
+from async_commander.command.shapes import ItemCommand
 from async_commander.conf import get_settings
 from async_commander.database.unit import Unit, current_unit
 from async_commander.engine.pace import Pace
@@ -99,7 +100,9 @@ class RunSession:
         """See Session."""
         if self._client is None:
             raise AsyncCommanderError(
-                "self.http is not open yet: use it in lifespan() after its first await, or later."
+                "self.http is not open here: the http_client() of this command is opened after the beginning of "
+                "lifespan(), so that it can use what is set there, and closed before its end. Use self.http from the "
+                "hooks between them."
             )
         client: httpx.AsyncClient = self._client
         return client
@@ -182,7 +185,7 @@ class RunSession:
 
     def progress(self, done: int, total: int | None = None) -> None:
         """See Session."""
-        if in_hand.get() is not None:
+        if isinstance(self.command, ItemCommand):
             raise InvalidCommand("self.progress() is for handle(): the items of this command count themselves.")
         _check_progress(done, total)
         tally = self.context.tally
@@ -253,11 +256,11 @@ class RunSession:
 
 def _check_progress(done: object, total: object) -> None:
     numbers = [done] if total is None else [done, total]
-    whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
+    whole = all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63 for number in numbers)
     if not whole or (isinstance(done, int) and isinstance(total, int) and done > total):
         raise InvalidCommand(
-            f"self.progress({done!r}, {total!r}): allowed are whole numbers from 0, and no more done than there are "
-            "in total; leave `total` out where it is not known."
+            f"self.progress({done!r}, {total!r}): allowed are whole numbers from 0, and no more done than there are in "
+            "total (nor than a database counts, 2**63); leave `total` out where it is not known."
         )
 
 

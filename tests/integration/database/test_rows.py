@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import IntegrityError, connection, models, transaction
+from django.db.models.functions import Upper
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from async_commander.database.unit import Unit, write_units
@@ -344,3 +345,70 @@ def test_a_reference_to_another_field_is_handed_down(unit: Unit, tables: Any) ->
     unit.add(tables.Price(shop=shop, by_code=shop, article="x"), shop)
     write(unit)
     assert tables.Price.objects.get().by_code.code == "a"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("verb", ["add", "upsert"])
+def test_rows_whose_keys_are_partly_null_are_written_in_one_order(unit: Unit, tables: Any, verb: str) -> None:
+    shop = tables.Shop.objects.create(code="a")
+    prices = [tables.Price(shop=shop, article=article) for article in ("b", None, "a")]
+    if verb == "add":
+        unit.add(*prices)
+    else:
+        unit.upsert(*prices, unique=["shop", "article"])
+    write(unit)
+    assert sorted(tables.Price.objects.values_list("article", flat=True), key=str) == [None, "a", "b"]
+    assert all(price.pk for price in prices)
+
+
+def test_upsert_by_the_key_alone_keeps_the_row_that_is_there(unit: Unit) -> None:
+    Tag.objects.create(pk=7, name="old")
+    unit.upsert(Tag(pk=7, name="new"), Tag(pk=8, name="other"), unique=["pk"], update=[])
+    write(unit)
+    assert dict(Tag.objects.values_list("pk", "name")) == {7: "old", 8: "other"}
+
+
+@pytest.fixture
+def places() -> Iterator[Any]:
+    """A model whose primary key is two fields, one of whose columns the database computes."""
+    with isolate_apps("tests.testapp"):
+
+        class Place(models.Model):
+            pk = models.CompositePrimaryKey("row", "column")
+            row = models.IntegerField()
+            column = models.IntegerField()
+            name = models.CharField(max_length=10)
+            shout = models.GeneratedField(
+                expression=Upper("name"), output_field=models.CharField(max_length=10), db_persist=True
+            )
+
+            class Meta:
+                app_label = "testapp"
+
+        with connection.schema_editor() as editor:
+            editor.create_model(Place)
+        yield Place
+        with connection.schema_editor() as editor:
+            editor.delete_model(Place)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_with_a_key_of_several_fields_are_written_like_others(unit: Unit, places: Any) -> None:
+    unit.add(places(row=1, column=2, name="a"), places(row=1, column=1, name="b"))
+    unit.upsert(places(row=1, column=3, name="c"), unique=["row", "column"])
+    write(unit)
+    again = Unit("default")
+    again.upsert(places(row=1, column=3, name="new"), unique=["column", "row"])
+    again.update(places.objects.get(pk=(1, 1)), fields=["name"])
+    again.delete(places.objects.get(pk=(1, 2)))
+    write(again)
+    assert list(places.objects.order_by("column").values_list("column", "shout")) == [(1, "B"), (3, "NEW")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_database_computes_is_not_written(unit: Unit, places: Any) -> None:
+    place = places.objects.create(row=1, column=1, name="a")
+    with pytest.raises(ValueError, match=r"fields: 'shout' of testapp\.Place is computed by the database"):
+        unit.update(place, fields=["shout"])
+    with pytest.raises(ValueError, match=r"fields: 'row' is the primary key of testapp\.Place; it never changes"):
+        unit.update(place, fields=["row"])

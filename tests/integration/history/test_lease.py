@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.utils import timezone
 import async_commander as ac
 from async_commander.exceptions import RunFenced
 from async_commander.history.lease import Tenure, fence, release, renew, take_over
-from async_commander.history.ownership import NOBODY, Owner, this_process
+from async_commander.history.ownership import NOBODY, Owner, this_boot, this_process
 from async_commander.history.runs import sweep
 from async_commander.models import Lease, Run, RunItem
 from tests.integration.runner.ledger import end_without_a_word, give_lease
@@ -142,3 +143,33 @@ def test_the_heartbeat_prolongs_the_lease(run_on_lanes: Any) -> None:
             return True
 
     assert run_on_lanes(Command(), lease_seconds=0.4).value is True
+
+
+def test_of_two_who_saw_the_same_lease_the_second_is_locked_out(tenure: Tenure) -> None:
+    assert take_over("default", tenure.run_id, seen=1).epoch == 2
+    with pytest.raises(ac.RunLocked, match=rf"taken over by another process just now\. .*aruns show {tenure.run_id}"):
+        take_over("default", tenure.run_id, seen=1)
+    assert Lease.objects.get().epoch == 2
+
+
+def test_a_process_that_may_not_be_asked_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's: it is there, or there would be nothing to be forbidden."""
+
+    def forbidden(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("async_commander.history.ownership.os.kill", forbidden)
+    assert replace(this_process(), process_start=None).is_gone() is False
+
+
+def test_without_proc_an_owner_is_told_by_its_number_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    this_boot.cache_clear()
+    request.addfinalizer(this_boot.cache_clear)
+    monkeypatch.setattr("async_commander.history.ownership._BOOT_ID", tmp_path / "absent")
+    monkeypatch.setattr("async_commander.history.ownership.Path", lambda path: tmp_path / "absent")
+    here = this_process()
+    assert (here.boot_id, here.process_start) == ("", None)
+    assert here.is_gone() is False
+    assert replace(here, pid=2**22 + 1).is_gone() is True

@@ -29,6 +29,13 @@ def transactional_db(django_db_setup: None, django_db_blocker: Any) -> Iterator[
         connections.close_all()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Name the database fixture of `run[lanes]`: pytest-django looks at names, before a fixture asks for another."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if parameters.get("run") == "lanes":
+        item.fixturenames.append("transactional_db")
+
+
 @pytest_asyncio.fixture
 async def arun_db(transactional_db: None) -> AsyncIterator[None]:
     """For coroutine tests: afterwards no connection is left, not even that of asgiref's thread."""

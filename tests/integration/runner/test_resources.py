@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -388,3 +389,43 @@ def test_any_other_client_may_be_brought(run: Any) -> None:
     result = run(Command())
     assert sorted(result.values) == ["/a", "/c"]
     assert [one.error_kind for one in items_of(result, state="dead")] == ["HTTPStatusError 404"]
+
+
+def test_the_client_is_open_in_lifespan_too(run: Any, settings: Any) -> None:
+    settings.ASYNC_COMMANDER = {}
+    told: list[str] = []
+
+    class Command(ac.AsyncCommand):
+        @asynccontextmanager
+        async def lifespan(self):
+            for part in ("beginning", "end"):
+                with pytest.raises(ac.AsyncCommanderError, match="INTERNAL_HOSTS"):
+                    await self.http.get("http://127.0.0.1:9/")
+                told.append(part)
+                if part == "beginning":
+                    yield
+
+        async def handle(self) -> None: ...
+
+    run(Command())
+    assert told == ["beginning", "end"]
+
+
+def test_a_client_of_ones_own_uses_what_lifespan_set_and_is_not_there_before(run: Any) -> None:
+    import httpx
+
+    class Command(ac.AsyncCommand):
+        @asynccontextmanager
+        async def lifespan(self):
+            with pytest.raises(ac.AsyncCommanderError, match=r"http_client\(\) of this command is opened after"):
+                self.http  # noqa: B018 - the property raises
+            self.base = "https://example.org"
+            yield
+
+        def http_client(self):
+            return httpx.AsyncClient(base_url=self.base)
+
+        async def handle(self) -> str:
+            return str(self.http.base_url)
+
+    assert run(Command()).value == "https://example.org"

@@ -441,3 +441,42 @@ def test_a_run_with_a_bound_is_finished_when_that_is_reached_by_however_many_res
     assert (last.run_id, last.status) == (first.run_id, ac.RunStatus.SUCCEEDED)
     assert effects() == ITEMS[:8]
     assert row_of(last).options["max_items"] == 8
+
+
+# -- what waits for another try ------------------------------------------------------------------------------------
+
+
+def test_a_waiting_item_that_is_cancelled_in_a_resume_waits_on(run_on_lanes: Any) -> None:
+    stops = StopRequests()
+
+    class Flaky(Breaks):
+        retry = ac.Retry(attempts=3, initial=1000, maximum=1000)
+        sitting = 1
+
+        async def download(self, item: str) -> str:
+            if item == "item 03" and self.sitting == 1:
+                self.begun.release()
+                raise TimeoutError("not yet")
+            if item == "item 03" and self.sitting == 2:
+                stops.ask()
+                stops.ask()
+                await anyio.sleep_forever()
+            return await super().download(item)
+
+    def flaky(sitting: int, broken: int = 99) -> Flaky:
+        made = Flaky()
+        made.sitting, made.broken = sitting, broken
+        return made
+
+    first = failed(run_on_lanes, flaky(1, broken=5))
+    RunItem.objects.update(next_at=timezone.now())
+    second = drive_from_shell(flaky(2), RunRequest(resume=True), Silent(), stops=stops)
+    assert (second.run_id, second.status, second.counts["retry"]) == (first.run_id, ac.RunStatus.INTERRUPTED, 1)
+    [waiting] = items_of(second, state="retry")
+    assert (waiting.label, waiting.item) == ("item 03", "item 03")
+    assert (waiting.error_kind, waiting.error, waiting.attempts) == ("TimeoutError", "not yet", 1)
+    row_of(second)
+    last = run_on_lanes(flaky(3), resume=True)
+    assert (last.run_id, last.status) == (first.run_id, ac.RunStatus.SUCCEEDED)
+    assert effects() == ITEMS
+    row_of(last)

@@ -122,6 +122,13 @@ def test_the_key_of_a_model_instance_is_label_and_primary_key() -> None:
     assert item_key(saved(pk=5)) == "testapp.Author:5"
 
 
+def test_rows_inside_of_an_item_stand_for_their_primary_keys() -> None:
+    assert item_key([saved(pk=5), "x"]) == item_key([saved(pk=5, name="renamed"), "x"])
+    assert item_key([saved(pk=5), "x"]) != item_key([saved(pk=6), "x"])
+    with pytest.raises(ValueError, match="not saved"):
+        item_key([Author(name="x"), "x"])
+
+
 def test_the_key_of_a_proxy_is_that_of_its_row() -> None:
     proxy = type("Proxy", (Author,), {"__module__": Author.__module__, "Meta": type("Meta", (), {"proxy": True})})
     row = proxy(pk=5)

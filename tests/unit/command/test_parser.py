@@ -238,3 +238,64 @@ def test_two_options_with_one_spelling_are_named() -> None:
 
     with pytest.raises(InvalidCommand, match=r"two options have one spelling.*-f"):
         parser_of(Clash)
+
+
+def test_an_option_of_add_arguments_with_the_spelling_of_an_argument_is_named() -> None:
+    class Clash(Handled):
+        domain: Annotated[str, ac.Option(short="-d")] = ""
+
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("-d", "--deep", action="store_true")
+
+    with pytest.raises(InvalidCommand, match=r"Clash: two options have one spelling: argument -d/--deep: conflicting"):
+        parser_of(Clash)
+
+
+def test_positions_that_the_environment_fills_may_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Filled(Handled):
+        domain: Annotated[str, ac.Option(env="DOMAIN_OF_TEST")]
+        numbers: Annotated[list[int], ac.Option(env="NUMBERS_OF_TEST")]
+
+    monkeypatch.setenv("DOMAIN_OF_TEST", "example.org")
+    monkeypatch.setenv("NUMBERS_OF_TEST", "1, 2")
+    assert parse(Filled, "") == {}
+    assert (Filled().domain, Filled().numbers) == ("example.org", [1, 2])  # type: ignore[call-arg]
+    assert parse(Filled, "x 3") == {"domain": "x", "numbers": [3]}
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"), [(Path("a"), "a"), ([Path("a"), Path("b")], ["a", "b"]), (None, None)], ids=repr
+)
+def test_a_value_of_add_arguments_comes_back_from_json_as_it_was(value: Any, stored: Any) -> None:
+    class Files(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("--files", type=Path, nargs="*")
+
+    assert extra_options(Files)["files"].restored(stored) == value
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (lambda text: text.split(","), ["a", "b"]),
+        (lambda text: f"p/{text}", "p/x"),
+        (lambda text: {"size": int(text)}, {"size": 3}),
+        (str.upper, "X"),
+        (float, 1.5),
+    ],
+    ids=["split", "prefix", "dict", "upper", "float"],
+)
+def test_a_type_that_makes_plain_data_is_not_applied_to_it_again(type_: Any, value: Any) -> None:
+    class Typed(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("--value", type=type_)
+
+    assert extra_options(Typed)["value"].restored(value) == value
+
+
+def test_a_text_that_the_type_does_not_take_back_is_kept() -> None:
+    class Coloured(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("--size", type=int)
+
+    assert extra_options(Coloured)["size"].restored("large") == "large"

@@ -208,3 +208,17 @@ def test_an_apps_folder_outside_of_its_package_is_imported_by_path(
         command = get_command("hello")
         assert command.__module__ == "reg_moved.commands.hello"
         assert command is get_command("hello")
+
+
+def test_a_broken_file_outside_of_its_package_is_tried_again_when_it_is_mended(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("reg_mended/__init__.py", "")
+    elsewhere = write("elsewhere/commands/hello.py", BOMB).parents[1]
+    monkeypatch.setattr(AppConfig, "_path_from_module", lambda self, module: str(elsewhere))
+
+    with installed("reg_mended"):
+        with pytest.raises(InvalidCommand, match=r"hello\.py cannot be imported: RuntimeError: imported"):
+            get_command("hello")
+        write("elsewhere/commands/hello.py")
+        assert get_command("hello").__module__ == "reg_mended.commands.hello"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -67,3 +68,110 @@ def test_a_long_value_is_cut_and_told() -> None:
 
 def test_secrets_are_hidden() -> None:
     assert kept_value({"a": "my pass word"}, redactor(["pass word"]))[0] == {"a": f"my {HIDDEN}"}
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("half a pair \ud83d", "half a pair \ufffd"),
+        ({"\ud83d": ["\x00 and \ud83d"]}, {"\ufffd": ["\ufffd and \ufffd"]}),
+        ({"quoted": '\\ " \n \u2028'}, {"quoted": '\\ " \n \u2028'}),
+        (2**70, 2**70),
+        (Decimal("1.10"), "1.10"),
+        (Decimal("NaN"), "NaN"),
+        ({1: "a", None: "b"}, {"1": "a", "null": "b"}),
+    ],
+)
+def test_text_that_no_database_keeps_is_replaced_and_all_else_is_as_it_was(value: Any, kept: Any) -> None:
+    assert kept_value(value, redactor()) == (kept, "")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ({"deep": [{"er": float("-inf")}]}, "{'deep': [{'er': -inf}]}"),
+        ({(1, 2): 3}, "{(1, 2): 3}"),
+        (b"\x00\xff", r"b'\x00\xff'"),
+        (["\ud83d", {1}], r"['\ud83d', {1}]"),
+        (10**5000, "<int, whose text cannot be shown>"),
+    ],
+    ids=["nan deep inside", "keys", "bytes", "a surrogate beside", "digits"],
+)
+def test_one_part_that_json_cannot_say_makes_a_text_of_the_whole(value: Any, kept: str) -> None:
+    found, loss = kept_value(value, redactor())
+    assert found == kept
+    assert loss.startswith(f"The run's value, of type {type(value).__name__}, cannot be kept as JSON (")
+    assert loss.endswith("Return what JSON can say: finite numbers, text, lists, dicts.")
+
+
+def test_a_value_too_deep_for_json_is_told() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    found, loss = kept_value(deep, redactor())
+    assert found == "<list, whose text cannot be shown>"
+    assert "maximum recursion depth" in loss
+
+
+def test_a_long_value_that_is_no_json_is_told_with_both() -> None:
+    kept, loss = kept_value({"x" * VALUE_CAP}, redactor())
+    assert len(kept) < VALUE_CAP + 50
+    assert "of type set, cannot be kept as JSON" in loss
+    assert f"the first {VALUE_CAP} of them are kept" in loss
+
+
+@pytest.mark.parametrize(
+    ("value", "secret", "kept"),
+    [
+        (["s3cret"], "s3cret", [HIDDEN]),
+        ({"s3cret": 1}, "s3cret", {HIDDEN: 1}),
+        ('a "quoted" one', '"quoted"', f"a {HIDDEN} one"),
+        ("two\nlines", "two\nlines", HIDDEN),
+        ("naïve word", "naïve word", HIDDEN),
+        (ValueError("my s3cret"), "s3cret", f"ValueError('my {HIDDEN}')"),
+        ("https://user:word@example.org/?token=abc&page=2", "none of it", None),
+    ],
+)
+def test_secrets_are_hidden_however_they_are_written(value: Any, secret: str, kept: Any) -> None:
+    shown = f"https://{HIDDEN}@example.org/?token={HIDDEN}&page=2" if kept is None else kept
+    assert kept_value(value, redactor([secret]))[0] == shown
+
+
+def test_a_secret_at_the_cut_is_hidden_before_it_is_cut() -> None:
+    value = "x" * (VALUE_CAP - 5) + "s3cret-of-many-letters" + "x" * 100
+    assert "s3c" not in kept_value(value, redactor(["s3cret-of-many-letters"]))[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "secrets", "kept"),
+    [
+        (
+            {"url": "https://example.org/?token=abc", "n": 3},
+            [],
+            {"url": f"https://example.org/?token={HIDDEN}", "n": 3},
+        ),
+        ({"head": "Cookie: abc", "n": 3}, [], {"head": f"Cookie: {HIDDEN}", "n": 3}),
+        ({"id": 123456, "n": 3}, [1234], None),
+        ("C:\\u0000dir", [], "C:\\u0000dir"),
+    ],
+)
+def test_what_is_hidden_leaves_the_rest_of_the_value_as_it_was(value: Any, secrets: list[Any], kept: Any) -> None:
+    found, loss = kept_value(value, redactor(secrets))
+    assert loss == ""
+    assert isinstance(found, type(value))
+    assert kept is None or found == kept
+
+
+@pytest.mark.parametrize(
+    "value", [{"api_key": "abc"}, [{"password": "hunter2"}], {"headers": {"Authorization": "Bearer x"}}]
+)
+def test_values_under_secret_names_are_hidden(value: Any) -> None:
+    assert str(kept_value(value, redactor())[0]).count(HIDDEN) == 1
+
+
+def test_a_value_that_fails_while_it_is_read_is_told() -> None:
+    class Lazy(list[int]):
+        def __iter__(self) -> Any:
+            raise LookupError("gone")
+
+    assert "cannot be kept as JSON (gone)" in kept_value(Lazy([1]), redactor())[1]

@@ -1,0 +1,147 @@
+"""Sources that ask a database only when they are looked at: that happens on a lane, never on the loop's thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import async_commander as ac
+from tests.testapp.models import Author, Tag
+
+from .ledger import row_of
+
+pytestmark = pytest.mark.timeout(30)
+
+NAMES = [f"name {number}" for number in range(7)]
+
+
+class SavesTags(ac.IterateDownloadCommand[Author, str]):
+    async def download(self, item: Author) -> str:
+        return item.name
+
+    async def parse_and_save(self, item: Author, payload: str) -> None:
+        self.db.add(Tag(name=payload))
+
+
+def raw(where: str = "") -> Any:
+    return Author.objects.raw(f"SELECT id, name FROM testapp_author {where} ORDER BY id")
+
+
+def tags() -> list[str]:
+    return sorted(Tag.objects.values_list("name", flat=True))
+
+
+@pytest.fixture
+def authors(run: Any) -> None:
+    Author.objects.bulk_create([Author(name=name) for name in NAMES])
+
+
+@pytest.mark.parametrize("written", ["async def", "def"])
+def test_a_raw_query_gives_its_rows_and_is_counted(run: Any, authors: None, written: str) -> None:
+    class Awaited(SavesTags):
+        async def iterate(self):
+            return raw()
+
+    class Plain(SavesTags):
+        def iterate(self):
+            return raw("WHERE name <> 'name 3'")
+
+    result = run(Awaited() if written == "async def" else Plain())
+    expected = [name for name in NAMES if written == "async def" or name != "name 3"]
+    row = row_of(result)
+    assert (row.status, row.total, row.done) == ("succeeded", len(expected), len(expected))
+    assert tags() == expected
+
+
+def test_a_raw_query_without_rows_is_counted_too(run: Any) -> None:
+    class Command(SavesTags):
+        async def iterate(self):
+            return raw()
+
+    row = row_of(run(Command()))
+    assert (row.status, row.total, row.done) == ("succeeded", 0, 0)
+
+
+@pytest.mark.parametrize("where", ["returned", "read in a generator"])
+def test_a_raw_query_that_the_database_refuses_fails_the_run(run_on_lanes: Any, where: str) -> None:
+    class Returns(SavesTags):
+        async def iterate(self):
+            return raw("WHERE nonsense")
+
+    class Reads(SavesTags):
+        def iterate(self):
+            yield from raw("WHERE nonsense")
+
+    with pytest.raises(ac.RunFailed, match="nonsense") as raised:
+        run_on_lanes(Returns() if where == "returned" else Reads())
+    row = row_of(raised.value.result)
+    assert "SynchronousOnlyOperation" not in row.error
+    assert (row.total, row.done) == (None, 0)
+
+
+class Noted:
+    """Notes the threads that count it and read it; each asks the database, as lazy collections do."""
+
+    def __init__(self) -> None:
+        self.threads: set[threading.Thread] = set()
+
+    def __iter__(self) -> Iterator[Author]:
+        self.threads.add(threading.current_thread())
+        return iter(list(Author.objects.order_by("pk")))
+
+
+class Sized(Noted):
+    def __len__(self) -> int:
+        self.threads.add(threading.current_thread())
+        return Author.objects.count()
+
+
+@pytest.mark.parametrize(("source", "total"), [(Sized(), 7), (Noted(), None)], ids=["sized", "not sized"])
+def test_a_lazy_source_is_counted_and_read_on_a_lane(run_on_lanes: Any, source: Noted, total: int | None) -> None:
+    class Command(SavesTags):
+        async def iterate(self):
+            self.loop_thread = threading.current_thread()
+            return source
+
+    Author.objects.bulk_create([Author(name=name) for name in NAMES])
+    command = Command()
+    row = row_of(run_on_lanes(command))
+    assert (row.total, row.done) == (total, 7)
+    assert command.loop_thread not in source.threads
+    assert {thread.name for thread in source.threads} == {"async-commander-lane"}
+
+
+def test_a_generator_over_a_raw_query_has_no_total(run: Any, authors: None) -> None:
+    class Command(SavesTags):
+        def iterate(self):
+            yield from raw()
+
+    row = row_of(run(Command()))
+    assert (row.total, row.done) == (None, 7)
+
+
+def test_a_bound_cuts_the_total_of_a_raw_query(run: Any, authors: None) -> None:
+    class Command(SavesTags):
+        async def iterate(self):
+            return raw()
+
+    row = row_of(run(Command(), max_items=3))
+    assert (row.total, row.done) == (3, 3)
+    assert tags() == NAMES[:3]
+
+
+def test_a_length_that_cannot_be_told_fails_the_run(run: Any) -> None:
+    class Endless(Noted):
+        def __len__(self) -> int:
+            raise OverflowError("too many to count")
+
+    class Command(SavesTags):
+        async def iterate(self):
+            return Endless()
+
+    with pytest.raises(ac.RunFailed, match="OverflowError: too many to count") as raised:
+        run(Command())
+    assert row_of(raised.value.result).taken == 0

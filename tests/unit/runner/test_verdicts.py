@@ -1,0 +1,77 @@
+"""The text of a group of errors tells its members: "many (2 sub-exceptions)" alone helps nobody."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+import async_commander as ac
+from async_commander.history.redaction import redactor
+from async_commander.runner.verdicts import LEAVES, READ_CAP, TEXT_CAP, judge, text_of
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise LookupError
+
+
+def refused() -> httpx.HTTPStatusError:
+    request = httpx.Request("GET", "https://example.org/")
+    return httpx.HTTPStatusError("no", request=request, response=httpx.Response(403))
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ([ValueError("one")], "ValueError: one"),
+        ([ValueError("one"), KeyError("two")], "ValueError: one; KeyError: 'two'"),
+        ([ValueError(), TimeoutError()], "ValueError: ValueError(); TimeoutError: TimeoutError()"),
+        ([refused(), OSError("gone")], "HTTPStatusError 403: no; OSError: gone"),
+        ([Unspeakable(), OSError("gone")], "Unspeakable: Unspeakable, whose text cannot be shown; OSError: gone"),
+    ],
+)
+def test_a_group_tells_the_kind_and_the_words_of_each_member(members: list[Exception], told: str) -> None:
+    plural = "s" * (len(members) > 1)
+    assert text_of(ExceptionGroup("many", members), str) == f"many ({len(members)} sub-exception{plural}): {told}"
+
+
+def test_groups_in_groups_are_told_too() -> None:
+    inner = ExceptionGroup("inner", [KeyError("deep"), OSError("deeper")])
+    assert text_of(ExceptionGroup("outer", [ValueError("top"), inner]), str) == (
+        "outer (2 sub-exceptions): ValueError: top; "
+        "ExceptionGroup: inner (2 sub-exceptions): KeyError: 'deep'; OSError: deeper"
+    )
+
+
+def test_a_group_of_what_no_item_survives_is_told_like_any_other() -> None:
+    group = BaseExceptionGroup("ended", [SystemExit(3), ValueError("and this")])
+    assert text_of(group, str) == "ended (2 sub-exceptions): SystemExit: 3; ValueError: and this"
+
+
+def test_of_many_members_the_first_are_told_and_all_are_counted() -> None:
+    text = text_of(ExceptionGroup("many", [ValueError(f"number {one}") for one in range(50)]), str)
+    assert text.startswith("many (50 sub-exceptions): ")
+    assert text.count("ValueError: number") == LEAVES
+
+
+def test_the_text_of_a_group_is_capped() -> None:
+    members = [ValueError("x" * READ_CAP), ValueError("y")]
+    assert len(text_of(ExceptionGroup("many", members), str)) == TEXT_CAP
+
+
+def test_a_group_so_deep_that_it_cannot_be_told_is_an_error_all_the_same() -> None:
+    deep: Exception = ValueError("at the bottom")
+    for _ in range(5_000):
+        deep = ExceptionGroup("deep", [deep])
+    assert text_of(deep, str).startswith("deep (1 sub-exception): ExceptionGroup: ")
+    assert len(text_of(deep, str)) <= TEXT_CAP
+
+
+def test_secrets_of_members_are_hidden() -> None:
+    group = ExceptionGroup("many", [ValueError("my pass word"), KeyError("x")])
+    assert text_of(group, redactor(["pass word"])) == "many (2 sub-exceptions): ValueError: my ********; KeyError: 'x'"
+
+
+def test_a_group_that_is_not_retried_is_given_up_as_permanent() -> None:
+    group = ExceptionGroup("many", [ac.SkipItem("not wanted"), ValueError("no")])
+    assert (judge(group, lambda: False).kind, judge(group, lambda: False).reason) == ("dead", "permanent")

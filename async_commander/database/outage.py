@@ -14,6 +14,8 @@ from .timeouts import IdleTooLong
 if TYPE_CHECKING:
     import threading
 
+OUTAGE_BUDGET = 60.0
+"""Seconds for which a database that is away is waited for."""
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
 MEMORY_PATIENCE = 1.0
@@ -22,11 +24,14 @@ MEMORY_PATIENCE = 1.0
 # SQLSTATE classes: connection, transaction rolled back (deadlock, serialisation), resources, operator intervention,
 # system; and a lock that was not available. Not 57014: a statement cancelled for its length may do in a smaller batch.
 _PASSING_CLASSES = ("08", "40", "53", "57P", "58", "55P03")
+_OUTAGE_CLASSES = ("08", "53", "57P", "58")
 _SQLITE_PASSING = {5, 6, 10, 13, 14, 15}  # busy, locked, I/O error, full, cannot open, protocol
+_SQLITE_OUTAGE = {10, 13, 14}
 _SQLITE_LOCKED = {5, 6}
 _SQLITE_READ_ONLY = 8
 _SQLITE_LOCKED_IN_MEMORY = 262
 _MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 2055}
+_MYSQL_OUTAGE = _MYSQL_PASSING - {1205, 1213}
 _MYSQL_READ_ONLY = {1290, 1792, 1836}
 _READ_ONLY_STATE = "25006"
 
@@ -74,6 +79,22 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, (InterfaceError, GateBusy, GateHeldTooLong, IdleTooLong)):
         return True
     return isinstance(error, OperationalError) and not isinstance(error, OutageTooLong) and _is_passing(error)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database is away or full, so that nobody gets an answer now, whatever was asked."""
+    if isinstance(error, InterfaceError):
+        return "clos" in str(error)  # "the connection is closed": it was lost before
+    if not isinstance(error, OperationalError) or isinstance(error, OutageTooLong):
+        return False
+    cause = error.__cause__
+    sqlstate, sqlite_code = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", None)
+    if sqlstate is not None:
+        return str(sqlstate).startswith(_OUTAGE_CLASSES)
+    if sqlite_code is not None:
+        return sqlite_code & 0xFF in _SQLITE_OUTAGE
+    number = error.args[0] if error.args else None
+    return number in _MYSQL_OUTAGE if isinstance(number, int) else hasattr(cause, "sqlstate")
 
 
 def _is_passing(error: OperationalError) -> bool:

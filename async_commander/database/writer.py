@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from .elsewhere import write_elsewhere
 from .lease import Call, result_of, settle
-from .outage import Outage, OutageTooLong, is_transient
+from .outage import OUTAGE_BUDGET, Outage, OutageTooLong, is_transient
 from .unit import write_units
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Writer:
         on_settled: Callable[[Unit, BaseException | None], None],
         on_fatal: Callable[[BaseException], None],
         fatal: tuple[type[BaseException], ...] = (),
-        outage_budget: float = 60.0,
+        outage_budget: float = OUTAGE_BUDGET,
     ) -> None:
         self._lanes = lanes.alone()
         self._owns_lanes = self._lanes is not lanes

@@ -79,7 +79,9 @@ class Judge(Generic[ItemT]):
 
     async def _carry_out(self, ticket: Ticket[ItemT], error: BaseException) -> None:
         verdict = self._ports.verdict(ticket, error)
-        if verdict.kind == "retry" and not self._retry.again(ticket.attempts):
+        if verdict.free:
+            ticket.attempts -= 1
+        elif verdict.kind == "retry" and not self._retry.again(ticket.attempts):
             verdict = replace(verdict, kind="dead", reason="exhausted")
         if verdict.kind == "fatal":
             self._abort(error)

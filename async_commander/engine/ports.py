@@ -49,6 +49,8 @@ class Verdict:
     reason: str = ""
     retry_after: float | None = None
     """Seconds that the server asked for."""
+    free: bool = False
+    """The attempt was no fault of the item's: it does not count."""
 
 
 @dataclass(frozen=True, slots=True)

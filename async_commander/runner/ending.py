@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from async_commander.database.missing import lacks_schema
 from async_commander.engine.results import RunStatus
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.recorder import Ending
@@ -48,6 +49,8 @@ def _words(failure: BaseException | None, timed_out: float | None, redact: Calla
     """Why the run failed, in one line; empty where it did not."""
     if failure is not None:
         text = text_of(failure, redact)
+        if lacks_schema(failure):
+            text += " The database lacks what the models have: run `manage.py migrate` first, then resume."
         return text if isinstance(failure, AsyncCommanderError) else f"{kind_of(failure)}: {text}"
     if timed_out is not None:
         return f"The run passed its time-out of {timed_out:g} s and was stopped in order."

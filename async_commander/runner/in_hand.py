@@ -39,6 +39,8 @@ class InHand:
     return_value: Any = None
     told: dict[str, str] = field(default_factory=dict)
     """What the last attempt failed with, as the ledger tells it."""
+    away_since: float | None = None
+    """When it first met a database that is away, on the monotonic clock."""
 
 
 in_hand: ContextVar[InHand | None] = ContextVar("async_commander_in_hand", default=None)

@@ -24,6 +24,7 @@ from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.recorder import Candidate, ItemOutcome, Known, Stored
 
 from .in_hand import InHand, holding
+from .outages import Outages
 from .outcomes import Outcomes, milliseconds
 from .verdicts import REASON_LENGTH, judge, kind_of, text_of, traceback_of
 
@@ -54,6 +55,7 @@ class ItemPorts:
         self._download = download
         self._done = done
         self._outcomes = Outcomes(session)
+        self._outages = Outages()
         self._hooks = session.hooks
         self._recorder = session.recorder
         self._tally = session.context.tally
@@ -188,9 +190,11 @@ class ItemPorts:
 
     def verdict(self, ticket: Ticket[Any], error: BaseException) -> Verdict:
         """What an error means for its item."""
-        verdict = judge(error, lambda: self._hooks.decide("should_retry", error))
+        verdict = self._outages.verdict(ticket.tag, error) or judge(
+            error, lambda: self._hooks.decide("should_retry", error)
+        )
         if verdict.kind in ("dead", "retry"):
-            again = verdict.kind == "retry" and self._session.context.retry.again(ticket.attempts)
+            again = verdict.kind == "retry" and (verdict.free or self._session.context.retry.again(ticket.attempts))
             text = text_of(error, self._session.redact)
             ticket.tag.told = {"error_kind": kind_of(error), "error": text}
             self._figures.failed(kind_of(error), text, ticket.tag.label)
@@ -286,6 +290,7 @@ class ItemPorts:
         if error is not None:
             self._refused(ticket, outcome, error)
             return
+        self._outages.committed()
         if outcome.followed_new:
             self._tally.taken += outcome.followed_new
             self._tally.retry += outcome.followed_new

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.db import DatabaseError, connections, router
+from django.db import connections, router
 
 from async_commander.command.arguments import arguments_of, to_json
 from async_commander.command.base import AsyncCommand
@@ -16,6 +16,7 @@ from async_commander.command.redaction import is_secret_name, redacted
 from async_commander.command.registry import name_of
 from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
+from async_commander.database.missing import lacks_schema
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.recorder import Opening, Recorder
@@ -128,10 +129,7 @@ def _login(request: RunRequest) -> str:
 
 def missing_tables(error: BaseException, alias: str) -> AsyncCommanderError | None:
     """The remedy, where the reason for a database error is that the migrations were not run."""
-    if not isinstance(error, DatabaseError):
-        return None
-    text = str(error).lower()
-    if "async_commander_" not in text or not any(words in text for words in _NO_TABLE):
+    if not lacks_schema(error) or "async_commander_" not in str(error).lower():
         return None
     option = "" if alias == "default" else f" --database {alias}"
     return InvalidCommand(
@@ -139,5 +137,3 @@ def missing_tables(error: BaseException, alias: str) -> AsyncCommanderError | No
         f"Run `manage.py migrate async_commander{option}` first."
     )
 
-
-_NO_TABLE = ("no such table", "does not exist", "doesn't exist", "has no column", "no such column", "unknown column")

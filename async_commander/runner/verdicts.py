@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from typing import TYPE_CHECKING
 
 import httpx
 
+from async_commander.database.missing import lacks_schema
 from async_commander.downloads.pacing import retry_after as asked_delay
 from async_commander.engine.pipeline import Verdict
 from async_commander.engine.processes import PoolStartFailed
 from async_commander.exceptions import InvalidCommand, ItemError, RunLocked, SkipItem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 FATAL = (RunLocked, InvalidCommand, PoolStartFailed)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+KIND_LENGTH = 200
 REASON_LENGTH = 20
 READ_CAP = 100_000
 TEXT_CAP = 2_000
@@ -26,20 +30,36 @@ LEAVES = 3
 
 def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
     """Retry, give up, skip, or end the run. `should_retry` asks the command, whose default asks the error."""
-    if isinstance(error, SkipItem):
-        return Verdict("skip")
-    if isinstance(error, FATAL):
+    members = list(_members(error))
+    if any(map(_is_fatal, members)):
         return Verdict("fatal")
+    if all(isinstance(one, SkipItem) for one in members):
+        return Verdict("skip")
     if isinstance(error, ItemError):
         return Verdict("dead", reason=error.reason)
     if should_retry():
-        return Verdict("retry", retry_after=asked_delay(error))
+        return Verdict("retry", retry_after=max(filter(None, map(asked_delay, members)), default=None))
     return Verdict("dead", reason="timeout" if isinstance(error, TimeoutError) else "permanent")
+
+
+def _is_fatal(error: BaseException) -> bool:
+    """What every item would meet: a setting or a table that is wrong or missing, a disk that is full."""
+    is_full = isinstance(error, OSError) and error.errno in FULL
+    return isinstance(error, FATAL) or is_full or lacks_schema(error)
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    """The errors of a group, deep inside too; of anything else itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for member in error.exceptions:
+        yield from _members(member)
 
 
 def kind_of(error: BaseException) -> str:
     """The name under which errors of this kind are counted together."""
-    name = type(error).__name__
+    name = type(error).__name__[:KIND_LENGTH]
     if isinstance(error, httpx.HTTPStatusError):
         return f"{name} {error.response.status_code}"
     return name

@@ -520,3 +520,19 @@ async def test_books_that_do_not_balance_are_an_error() -> None:
 
     with pytest.raises(RuntimeError, match=r"books do not balance: .*'claimed': 1"):
         await Forgetful(chunk=50).run(range(10))
+
+
+async def test_an_attempt_that_was_no_fault_of_the_items_is_not_counted() -> None:
+    class Away(Desk):
+        async def work(self, ticket: Ticket) -> None:
+            self.began.append(ticket.attempts)
+            if len(self.began) < 6:
+                raise Transient
+            self.hand_over(ticket, ItemState.DONE)
+
+    desk = Away(retry=Retry(attempts=1))
+    desk.verdict = lambda ticket, error: Verdict("retry", free=True)
+    assert await desk.run([7])
+    assert desk.began == [1] * 6
+    assert desk.of(ItemState.DONE) == [7]
+    desk.check_books()

@@ -1,29 +1,21 @@
-"""The ways into a run from code: awaited on the running loop, or synchronously."""
+"""The ways into a run from code. Nothing here needs settings or models before a run is asked for."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anyio
-from asgiref.sync import async_to_sync, sync_to_async
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from async_commander.command.arguments import check_names
-from async_commander.command.base import AsyncCommand
-from async_commander.command.parser import declared_names
-from async_commander.command.registry import get_command
-from async_commander.database.lanes import must_share
-from async_commander.engine.results import RunResult, RunStatus
-from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
-from async_commander.history.recorder import Recorder
+from async_commander.exceptions import AsyncCommanderError
 
-from .plan import Plan, database_of, make_plan
-from .reporting import Reporter, Silent
-from .request import LIMIT_NAMES, SHARED_NAMES, RunRequest, split_call
-from .run import execute
-from .signals import StopRequests
+if TYPE_CHECKING:
+    from async_commander.command.base import AsyncCommand
+    from async_commander.engine.results import RunResult
+    from async_commander.history.recorder import Recorder
+
+    from .reporting import Reporter
 
 
 async def arun(
@@ -43,11 +35,10 @@ async def arun(
     for a failed one, RunLocked where another process owns the run, CommandNotFound, InvalidCommand and TypeError before
     anything is begun. Cancelling the caller stops the run in order, then raises CancelledError.
     """
-    _check_settings()
-    made, request = _prepared(command, arguments)
-    shared = await sync_to_async(must_share)(database_of(request))
-    plan = make_plan(made, request, shared=shared, recorder=recorder, processes=1)
-    return told(await _in_a_task_of_its_own(plan, reporter or Silent()))
+    _check_setup()
+    from .calls import call_async
+
+    return await call_async(command, arguments, reporter=reporter, recorder=recorder)
 
 
 def run(
@@ -59,97 +50,13 @@ def run(
     **arguments: Any,
 ) -> RunResult:
     """Run a command from synchronous code, as `arun` does. Inside a test's transaction the run is part of it."""
-    _check_settings()
-    made, request = _prepared(command, arguments)
-    return told(drive_from_call(made, request, reporter or Silent(), recorder=recorder))
+    _check_setup()
+    from .calls import call_sync
+
+    return call_sync(command, arguments, reporter=reporter, recorder=recorder)
 
 
-def drive_from_call(
-    command: AsyncCommand, request: RunRequest, reporter: Reporter, *, recorder: Recorder | None = None
-) -> RunResult:
-    """Run a command by `async_to_sync`, on the caller's connection where that is inside a transaction.
-
-    Raises AsyncCommanderError inside a running event loop.
-    """
-    if _loop_is_running():
-        raise AsyncCommanderError("ac.run() cannot be used inside a running event loop: `await ac.arun(...)` there.")
-    shared = must_share(database_of(request))
-    plan = make_plan(command, request, shared=shared, recorder=recorder)
-    result: RunResult = async_to_sync(execute)(plan, reporter, StopRequests())
-    return result
-
-
-def told(result: RunResult) -> RunResult:
-    """The result of a run that did not fail; raises for one that did."""
-    if result.locked:
-        raise RunLocked(result.error)
-    if result.status is RunStatus.FAILED:
-        raise RunFailed(f"{result.command} failed: {result.error}", result) from result.failure
-    return result
-
-
-def _prepared(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
-    if isinstance(command, str):
-        cls = get_command(command)
-    elif isinstance(command, AsyncCommand):
-        cls = type(command)
-    else:
-        raise TypeError(
-            f"a command to run is a name or an instance of AsyncCommand, not {command!r}"
-            + (": make an instance of it" if isinstance(command, type) else "")
-        )
-    if arguments.get("resume") and arguments.get("resume_run") is not None:
-        raise InvalidCommand(
-            "resume=True and resume_run contradict each other: give the one for the newest unfinished run, the other "
-            "for the run with that number."
-        )
-    declared = declared_names(cls)
-    request, own = split_call({**_defaults(cls), **arguments}, declared)
-    check_names(cls, own, [*declared, *LIMIT_NAMES, *sorted(SHARED_NAMES)])
-    if isinstance(command, str):
-        return cls(**own), request
-    if own:
-        raise TypeError(f"{command!r} has its arguments already; {', '.join(own)} cannot be given again")
-    return command, request
-
-
-def _defaults(cls: type[AsyncCommand]) -> dict[str, Any]:
-    """The class's defaults for shared options, less those that mean something in the terminal only."""
-    return {name: value for name, value in cls.option_defaults.items() if name in LIMIT_NAMES or name in SHARED_NAMES}
-
-
-async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter) -> RunResult:
-    """Turn a cancel of the caller, which would tear through every shield, into requests to stop."""
-    stops = StopRequests()
-    # The one task of this package that no task group gives birth to: a group would pass the cancel on to it.
-    task = asyncio.get_running_loop().create_task(execute(plan, reporter, stops), name=f"run of {plan.name}")
-    cancelled: asyncio.CancelledError | None = None
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError as error:
-        cancelled = error
-        stops.ask()
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                stops.ask()
-    if cancelled is not None:
-        task.exception()
-        raise cancelled
-    return task.result()
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _check_settings() -> None:
+def _check_setup() -> None:
     if not settings.configured:
         try:
             settings.INSTALLED_APPS  # noqa: B018 - the first touch reads DJANGO_SETTINGS_MODULE
@@ -158,3 +65,8 @@ def _check_settings() -> None:
                 "Django's settings are not configured. Set DJANGO_SETTINGS_MODULE and call django.setup() first, "
                 "or run the command by `manage.py arun`."
             ) from error
+    if not apps.ready:
+        raise AsyncCommanderError(
+            "Django is not set up yet. Call django.setup() before ac.run() and ac.arun(); in a module that is imported "
+            "while apps are loaded, do it in a function that is called later."
+        )

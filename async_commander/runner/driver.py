@@ -12,7 +12,7 @@ from async_commander.command.base import AsyncCommand
 from async_commander.database.lanes import must_share
 from async_commander.engine.results import RunResult
 
-from .doors import drive_from_call
+from .calls import drive_from_call
 from .plan import database_of, make_plan
 from .reporting import Reporter
 from .request import RunRequest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -29,6 +30,43 @@ def test_the_front_door_loads_no_models_and_no_client() -> None:
 @pytest.mark.parametrize("name", async_commander.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(async_commander, name) is not None
+
+
+def outside_of_django(code: str) -> str:
+    """What a Python program without settings prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY, env=environment
+    )
+    return told.stdout
+
+
+def test_every_public_name_is_there_before_django_is_set_up() -> None:
+    code = """
+import sys
+import async_commander as ac
+print([name for name in ac.__all__ if getattr(ac, name) is None], "async_commander.models" in sys.modules)
+"""
+    assert outside_of_django(code).strip() == "[] False"
+
+
+@pytest.mark.parametrize(
+    ("configured", "remedy"),
+    [("", "Set DJANGO_SETTINGS_MODULE and call"), ("settings.configure()", "Django is not set up yet. Call")],
+)
+def test_a_run_before_django_is_set_up_is_refused_with_the_remedy(configured: str, remedy: str) -> None:
+    code = f"""
+import asyncio
+import async_commander as ac
+from django.conf import settings
+{configured}
+for call in (lambda: ac.run("x"), lambda: asyncio.run(ac.arun("x"))):
+    try:
+        call()
+    except ac.AsyncCommanderError as error:
+        print(error)
+"""
+    assert outside_of_django(code).count(f"{remedy} django.setup()") == 2
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -74,7 +112,7 @@ def test_nothing_is_evaluated_and_nothing_is_unpickled(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_task_is_born_in_a_task_group(path: Path) -> None:
-    if path.relative_to(ROOT) == Path("runner/doors.py"):  # says itself why it is the exception
+    if path.relative_to(ROOT) == Path("runner/calls.py"):  # says itself why it is the exception
         return
     assert not re.search(r"\b(create_task|ensure_future)\(", path.read_text())
 

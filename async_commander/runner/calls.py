@@ -1,0 +1,127 @@
+"""A run that code asks for: its arguments sorted, and driven on the running loop or from synchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+from asgiref.sync import async_to_sync, sync_to_async
+
+from async_commander.command.arguments import check_names
+from async_commander.command.base import AsyncCommand
+from async_commander.command.parser import declared_names
+from async_commander.command.registry import get_command
+from async_commander.database.lanes import must_share
+from async_commander.engine.results import RunResult, RunStatus
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
+from async_commander.history.recorder import Recorder
+
+from .plan import Plan, database_of, make_plan
+from .reporting import Reporter, Silent
+from .request import LIMIT_NAMES, SHARED_NAMES, RunRequest, split_call
+from .run import execute
+from .signals import StopRequests
+
+
+async def call_async(
+    command: AsyncCommand | str, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
+) -> RunResult:
+    """Run a command on the running event loop. See `doors.arun`."""
+    made, request = _prepared(command, arguments)
+    shared = await sync_to_async(must_share)(database_of(request))
+    plan = make_plan(made, request, shared=shared, recorder=recorder, processes=1)
+    return told(await _in_a_task_of_its_own(plan, reporter or Silent()))
+
+
+def call_sync(
+    command: AsyncCommand | str, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
+) -> RunResult:
+    """Run a command from synchronous code. See `doors.run`."""
+    made, request = _prepared(command, arguments)
+    return told(drive_from_call(made, request, reporter or Silent(), recorder=recorder))
+
+
+def drive_from_call(
+    command: AsyncCommand, request: RunRequest, reporter: Reporter, *, recorder: Recorder | None = None
+) -> RunResult:
+    """Run a command by `async_to_sync`, on the caller's connection where that is inside a transaction.
+
+    Raises AsyncCommanderError inside a running event loop.
+    """
+    if _loop_is_running():
+        raise AsyncCommanderError("ac.run() cannot be used inside a running event loop: `await ac.arun(...)` there.")
+    shared = must_share(database_of(request))
+    plan = make_plan(command, request, shared=shared, recorder=recorder)
+    result: RunResult = async_to_sync(execute)(plan, reporter, StopRequests())
+    return result
+
+
+def told(result: RunResult) -> RunResult:
+    """The result of a run that did not fail; raises for one that did."""
+    if result.locked:
+        raise RunLocked(result.error)
+    if result.status is RunStatus.FAILED:
+        raise RunFailed(f"{result.command} failed: {result.error}", result) from result.failure
+    return result
+
+
+def _prepared(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
+    if isinstance(command, str):
+        cls = get_command(command)
+    elif isinstance(command, AsyncCommand):
+        cls = type(command)
+    else:
+        raise TypeError(
+            f"a command to run is a name or an instance of AsyncCommand, not {command!r}"
+            + (": make an instance of it" if isinstance(command, type) else "")
+        )
+    if arguments.get("resume") and arguments.get("resume_run") is not None:
+        raise InvalidCommand(
+            "resume=True and resume_run contradict each other: give the one for the newest unfinished run, the other "
+            "for the run with that number."
+        )
+    declared = declared_names(cls)
+    request, own = split_call({**_defaults(cls), **arguments}, declared)
+    check_names(cls, own, [*declared, *LIMIT_NAMES, *sorted(SHARED_NAMES)])
+    if isinstance(command, str):
+        return cls(**own), request
+    if own:
+        raise TypeError(f"{command!r} has its arguments already; {', '.join(own)} cannot be given again")
+    return command, request
+
+
+def _defaults(cls: type[AsyncCommand]) -> dict[str, Any]:
+    """The class's defaults for shared options, less those that mean something in the terminal only."""
+    return {name: value for name, value in cls.option_defaults.items() if name in LIMIT_NAMES or name in SHARED_NAMES}
+
+
+async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter) -> RunResult:
+    """Turn a cancel of the caller, which would tear through every shield, into requests to stop."""
+    stops = StopRequests()
+    # The one task of this package that no task group gives birth to: a group would pass the cancel on to it.
+    task = asyncio.get_running_loop().create_task(execute(plan, reporter, stops), name=f"run of {plan.name}")
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError as error:
+        cancelled = error
+        stops.ask()
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                stops.ask()
+    if cancelled is not None:
+        task.exception()
+        raise cancelled
+    return task.result()
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

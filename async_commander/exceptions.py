@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class RunFailed(AsyncCommanderError):
     def __init__(self, message: str, result: RunResult) -> None:
         super().__init__(message)
         self.result = result
+
+    def __reduce__(self) -> tuple[type[RunFailed], tuple[str, RunResult]]:
+        return type(self), (str(self), replace(self.result, failure=None))  # which may be anything
 
 
 class TooManyFailures(AsyncCommanderError):

@@ -170,7 +170,9 @@ class AsyncCommand:
 
     @property
     def options(self) -> dict[str, Any]:
-        """All other values by name: options outside the identity, those of `add_arguments()`, the run's shared ones."""
+        """All other values by name: options outside the identity, those of `add_arguments()`, and while a run is open
+        those of its shared options that are kept with it (`max_items`, `force`) where they were given.
+        """
         own = {name: getattr(self, name) for name, each in arguments_of(type(self)).items() if not each.in_identity}
         shared = self._session.context.options if self._session else {}
         return {**shared, **self._extra_options, **own}
@@ -263,7 +265,10 @@ class AsyncCommand:
         return self._in_run("record").record
 
     async def confirm(self, text: str) -> bool:
-        """Ask the person at the terminal. `--yes` answers True; without a terminal it is an error."""
+        """Ask the person at the terminal. `--yes` answers True; without a terminal it is an error.
+
+        A request to stop the run, such as Ctrl-C, answers False.
+        """
         return await self._in_run("confirm()").confirm(text)
 
     def progress(self, done: int, total: int | None = None) -> None:

@@ -100,9 +100,13 @@ class Books(Generic[ItemT]):
         if allowed is None or dead <= allowed:
             return None
         bound = f"max_failures={self._limits.max_failures!r}"
-        return TooManyFailures(f"{dead} items failed, {allowed} allowed ({bound}, {finished} items finished)")
+        return TooManyFailures(f"{_items(dead)} failed, {allowed} allowed ({bound}, {_items(finished)} finished)")
 
     def check(self) -> None:
         """To be called when all is done. Raises RuntimeError if an item was taken and has no outcome."""
         if self._tally.claimed:
             raise RuntimeError(f"all items were carried, but the books do not balance: {self._tally.as_counts()}")
+
+
+def _items(number: int) -> str:
+    return f"{number} {'item' if number == 1 else 'items'}"

@@ -143,7 +143,7 @@ class LogCapture(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record, if it is one of this run's."""
-        if current_run() is not self._context or record.levelno < self._least(record):
+        if not self._is_ours(record) or record.levelno < self._least(record):
             return
         try:
             line = self._line(record)
@@ -155,6 +155,11 @@ class LogCapture(logging.Handler):
             self._held += 1
             if self._held > RECORDS_HELD:
                 self._drop_one()
+
+    def _is_ours(self, record: logging.LogRecord) -> bool:
+        """Said inside of this run; or by its own logger on a thread that knows of no run at all."""
+        run = current_run()
+        return run is self._context or (run is None and record.name == f"{OWN_LOGGER}.{self._context.command}")
 
     def _least(self, record: logging.LogRecord) -> int:
         if record.name.startswith(OWN_LOGGER) or not record.pathname.startswith(_foreign):

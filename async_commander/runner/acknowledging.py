@@ -9,6 +9,7 @@ import anyio
 from asgiref.sync import ThreadSensitiveContext
 
 from async_commander.engine.failures import calm, cancelled_for_real, ends_the_run, is_cancellation, native_task
+from async_commander.exceptions import AsyncCommanderError
 
 from .calling import PerCall
 
@@ -104,6 +105,8 @@ class Acknowledger:
             with scope:
                 async with self._rows():
                     await self._hooks.call("committed", ticket.item)
+            if scope.cancelled_caught:
+                self._failed(ticket.tag.label, AsyncCommanderError("cancelled: the run was asked to end at once."))
         except BaseException as error:  # the item is committed, whatever comes of this
             if isinstance(error, GeneratorExit) or (is_cancellation(error) and cancelled_for_real()):
                 raise

@@ -10,6 +10,8 @@ from django.core.management.base import OutputWrapper
 from django.core.management.color import Style, color_style, no_style
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .request import RunRequest
 
 OUTPUT_CAP = 100_000
@@ -37,16 +39,18 @@ class Memory:
 
 
 class Kept(io.TextIOBase):
-    """A stream that passes everything on to `target` and remembers the end of it."""
+    """A stream that passes everything on to `target`, without secrets, and remembers the end of it."""
 
-    def __init__(self, target: TextIO, memory: Memory) -> None:
+    def __init__(self, target: TextIO, memory: Memory, redact: Callable[[str], str]) -> None:
         self._target = target
         self._memory = memory
+        self._redact = redact
 
     def write(self, text: str) -> int:
-        """Pass on and remember."""
+        """Pass on and remember: as it is, for a secret may come in parts; it is redacted as a whole at the end."""
         self._memory.append(text)
-        return self._target.write(text)
+        self._target.write(self._redact(text))
+        return len(text)
 
     def flush(self) -> None:
         """Flush the target."""
@@ -63,19 +67,19 @@ class Kept(io.TextIOBase):
 class Output:
     """`stdout`, `stderr` and `style` of one run, as Django's commands have them."""
 
-    def __init__(self, request: RunRequest) -> None:
+    def __init__(self, request: RunRequest, redact: Callable[[str], str]) -> None:
         self._memory = Memory()
         stderr = request.stderr or sys.stderr
         stdout = stderr if request.json else request.stdout or sys.stdout
         self.style = _style(request)
-        self.stdout = OutputWrapper(cast("TextIO", Kept(stdout, self._memory)))
-        self.stderr = OutputWrapper(cast("TextIO", Kept(stderr, self._memory)))
+        self.stdout = OutputWrapper(cast("TextIO", Kept(stdout, self._memory, redact)))
+        self.stderr = OutputWrapper(cast("TextIO", Kept(stderr, self._memory, redact)))
         if not request.no_color:
             self.stderr.style_func = self.style.ERROR
 
     @property
     def kept(self) -> str:
-        """What was written, at most the last `OUTPUT_CAP` characters."""
+        """What was written, at most the last `OUTPUT_CAP` characters; not redacted yet."""
         return self._memory.text()
 
 

@@ -136,4 +136,3 @@ def missing_tables(error: BaseException, alias: str) -> AsyncCommanderError | No
         f"The database {alias!r} lacks the tables of async_commander ({error}). "
         f"Run `manage.py migrate async_commander{option}` first."
     )
-

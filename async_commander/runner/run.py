@@ -234,6 +234,8 @@ class OneRun:
             with anyio.CancelScope(deadline=self._stopping.deadline()) as self._stopping.beside_work:
                 await self._hooks.call("cleanup", self._result(failure))
                 await self._session.commit_hook()
+            if self._stopping.beside_work.cancelled_caught:
+                logger.error("cleanup() was cancelled: the run was asked to end at once.")
         except Exception as error:  # noqa: BLE001 - it is told in the run row
             self._session.log_failure("cleanup() failed", error)
             return failure or error

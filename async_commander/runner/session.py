@@ -10,6 +10,7 @@ import time
 from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
+import anyio
 import django
 
 from async_commander.command.identity import item_label, key_uuid
@@ -84,8 +85,9 @@ class RunSession:
         self.reporter = reporter
         self.redact = redact
         self.log = logging.getLogger(f"{OWN_LOGGER}.{context.command}")
-        self.output = Output(request)
+        self.output = Output(request, redact)
         self.values: list[Any] = []
+        self.stop_asked = anyio.Event()
         limits = context.limits
         self.pace = Pace(limits.per_host, limits.per_second)
         self._run_unit = Unit(lanes.alias, commit=recorder.commit)
@@ -178,10 +180,23 @@ class RunSession:
             raise AsyncCommanderError(f"“{text}” cannot be asked without a terminal. Give --yes to agree.")
         self.stderr.write(f"{text} [y/N] ", ending="")
         self.stderr.flush()
+        answer = await self._line_unless_stopped()
+        return answer.strip().lower() in YES and not self.context.stopping
+
+    async def _line_unless_stopped(self) -> str:
+        answer = ""
         threads = AbandonableThreads(1)
         threads.abandon()  # the line may never come
-        answer = await threads.call(_line)
-        return answer.strip().lower() in YES
+
+        async def leave() -> None:
+            await self.stop_asked.wait()
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(leave)
+            answer = await threads.call(_line)
+            tasks.cancel_scope.cancel()
+        return answer
 
     def progress(self, done: int, total: int | None = None) -> None:
         """See Session."""

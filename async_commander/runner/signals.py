@@ -13,6 +13,10 @@ from async_commander.engine.results import EXIT_SIGNAL_BASE
 
 HANDLED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
+_LEFT_ALONE = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
+"""Stays ignored where it was at the start: that is what `nohup` asks for. A shell ignores SIGINT for all it starts with
+`&`, which nobody asked for."""
+
 SIGNALS_HEARD = 2
 """Signals that the run may answer; requests from elsewhere do not count among them."""
 
@@ -60,7 +64,7 @@ def install() -> StopRequests:
     requests = StopRequests()
     if threading.current_thread() is threading.main_thread():
         for number in HANDLED:
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            if number not in _LEFT_ALONE or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, requests._receive)  # noqa: SLF001 - the other half of this module
         atexit.register(_ignore_from_now_on)
     return requests

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import anyio
 from asgiref.sync import ThreadSensitiveContext
 
+from async_commander.command.shapes import ItemCommand
+
 from .calling import PerCall
 
 if TYPE_CHECKING:
@@ -92,13 +94,20 @@ class Stopping:
 
     def _stop(self) -> None:
         self._context.stopping = True
+        self._session.stop_asked.set()
         self._work.stop()
-        in_hand = self._context.tally.in_flight
-        self._session.reporter.stage(f"stopping: {in_hand} {'item' if in_hand == 1 else 'items'} in hand")
+        self._session.reporter.stage(f"stopping: {self._in_hand()}")
         self._asked.set()
+
+    def _in_hand(self) -> str:
+        if not isinstance(self._session.command, ItemCommand):
+            return "handle() is waited for"
+        number = self._context.tally.in_flight
+        return f"{number} {'item' if number == 1 else 'items'} in hand"
 
     def _cancel(self) -> None:
         self._context.stopping = self._cancelled = True
+        self._session.stop_asked.set()
         self._session.reporter.stage("cancelling what is still in hand")
         self._session.recorder.hurry()
         self._session.hooks.abandon_downloads()

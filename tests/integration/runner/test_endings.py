@@ -442,6 +442,34 @@ def test_a_question_that_nobody_answers_keeps_no_process_alive(
             thread.join(5)
 
 
+def test_ctrl_c_answers_a_question_with_no(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    stops, answered = StopRequests(), threading.Event()
+    asked: list[threading.Thread] = []
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self, size: int | None = -1) -> str:  # type: ignore[override]
+            asked.append(threading.current_thread())
+            stops.ask()
+            answered.wait()
+            return "y\n"
+
+    class Command(ac.AsyncCommand):
+        async def handle(self) -> bool:
+            return await self.confirm("Sure?")
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    try:
+        result = shell(Command(), stops, grace=100)
+        assert (result.value, row_of(result).status) == (False, "interrupted")
+    finally:
+        answered.set()
+        for thread in asked:
+            thread.join(5)
+
+
 @pytest.mark.parametrize("answer", ["y\n", "no\n", OSError("the terminal is gone")])
 def test_a_question_is_answered_at_the_terminal(run: Any, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
     class Terminal(io.StringIO):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import threading
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -160,6 +161,17 @@ def test_what_no_item_may_survive_ends_the_run(run: Any, error: type[BaseExcepti
     assert error.__name__ in row.error
     assert row.dead == 0
     assert row.logs.filter(message__startswith=f"{error.__name__} in item “c” ends the run").exists()
+
+
+def test_a_failed_run_can_be_told_to_another_process(run: Any) -> None:
+    class Command(ac.AsyncCommand):
+        async def handle(self) -> None:
+            raise http_error(404)
+
+    with pytest.raises(ac.RunFailed) as raised:
+        run(Command())
+    copy = pickle.loads(pickle.dumps(raised.value))
+    assert (str(copy), copy.result) == (str(raised.value), raised.value.result)
 
 
 def test_should_retry_decides_what_is_tried_again(run: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -252,6 +253,32 @@ def test_output_is_passed_on_and_kept(run: Any) -> None:
     assert "to the other" in stderr.getvalue()
     assert "to the one\n" in row.output
     assert "to the other" in row.output
+
+
+def test_output_tells_no_secrets_on_the_terminal_either(run: Any) -> None:
+    class Command(ac.AsyncCommand):
+        pin: Annotated[str, ac.Option(secret=True)] = ""
+
+        async def handle(self) -> None:
+            self.stdout.write(f"the pin is {self.pin}")
+            self.stderr.write(f"the pin is {self.pin}")
+            for part in ("can", "ary"):
+                self.stdout.write(part, ending="")
+
+    stdout, stderr = io.StringIO(), io.StringIO()
+    result = run(Command(pin="canary"), stdout=stdout, stderr=stderr, no_color=True)
+    assert (stdout.getvalue(), stderr.getvalue()) == ("the pin is ********\ncanary", "the pin is ********\n")
+    assert "canary" not in row_of(result).output
+
+
+def test_what_a_plain_thread_says_by_the_commands_own_logger_is_kept(run: Any) -> None:
+    class Command(ac.AsyncCommand):
+        async def handle(self) -> None:
+            thread = threading.Thread(target=self.log.warning, args=["from a thread"])
+            thread.start()
+            thread.join()
+
+    assert row_of(run(Command())).logs.filter(message="from a thread").count() == 1
 
 
 def test_much_output_is_kept_by_its_end(run: Any) -> None:

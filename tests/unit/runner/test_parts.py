@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import httpx
@@ -133,7 +135,7 @@ def test_a_call_is_told_apart_from_the_commands_own_arguments() -> None:
 
 def test_output_is_passed_on_and_its_end_is_remembered() -> None:
     target, memory = io.StringIO(), Memory()
-    kept = Kept(target, memory)
+    kept = Kept(target, memory, str)
     for number in range(100):
         kept.write(f"{number:04}" * 1_000)
     assert len(target.getvalue()) == 400_000
@@ -145,7 +147,7 @@ def test_output_is_passed_on_and_its_end_is_remembered() -> None:
 
 def test_under_json_all_output_goes_to_stderr() -> None:
     stdout, stderr = io.StringIO(), io.StringIO()
-    output = Output(RunRequest(json=True, stdout=stdout, stderr=stderr, no_color=True))
+    output = Output(RunRequest(json=True, stdout=stdout, stderr=stderr, no_color=True), str)
     output.stdout.write("for people")
     output.stderr.write("for people too")
     assert (stdout.getvalue(), stderr.getvalue()) == ("", "for people\nfor people too\n")
@@ -160,6 +162,22 @@ def test_requests_to_stop_are_counted_and_kept() -> None:
     stops.ask()
     assert heard == [1, 2]
     assert stops.count == 3
+
+
+def test_ctrl_c_is_heard_where_a_shell_ignored_it_and_a_hangup_is_not_where_nohup_did() -> None:
+    code = """
+import signal
+for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+from async_commander.runner.signals import install
+stops = install()
+signal.raise_signal(signal.SIGHUP)
+print(stops.count)
+signal.raise_signal(signal.SIGINT)
+print(stops.count, stops.signal == signal.SIGINT)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.split() == ["0", "1", "True"]
 
 
 def test_only_the_third_signal_ends_the_process_whatever_else_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
+import sys
 from pathlib import Path
 
 from .faults import Faults
@@ -19,15 +21,20 @@ def main() -> None:
     options = _options()
     folder = render_library(_PAGES, pages=options.pages)
     server = PageServer(folder, options.latency, Faults(options.faults, options.seed))
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):  # whoever started this is gone
         asyncio.run(_serve(server, options.port))
 
 
 async def _serve(server: PageServer, port: int) -> None:
     listening = await server.serve(port=port)
     address, port = listening.sockets[0].getsockname()[:2]
-    print(f"http://{address}:{port}/", flush=True)  # the one line that whoever started this waits for
+    _tell(f"http://{address}:{port}/\n")  # the one line that whoever started this waits for
     await listening.serve_forever()
+
+
+def _tell(line: str) -> None:
+    """Past Python's own buffer, which would try once more at the end and complain."""
+    os.write(sys.stdout.fileno(), line.encode())
 
 
 def _options() -> argparse.Namespace:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
@@ -14,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
 from async_commander.command.checking import check_class
+from async_commander.command.parser import check_parser
 from async_commander.command.registry import CommandFile, find_clashes, get_commands, load_command
 from async_commander.conf import get_settings
 from async_commander.downloads.guard import AddressGuard
@@ -23,6 +26,7 @@ from async_commander.models import Run
 
 TAG = "async_commander"
 PATIENCE_SECONDS = 20
+_CLASH = "async_commander.E004"
 SPARE_CONNECTIONS = 3
 """Beside the lanes: the writer, the heartbeat, and the hooks that belong to no item."""
 
@@ -42,12 +46,40 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
 
 
 @register(TAG)
-def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """E002: two files of one app give one command name, so that nothing tells them apart. W003: those of two apps do.
-
-    Only the first is an error: nobody can rename the files of third-party apps, and `app_label.name` runs each of them.
-    """
+def check_what_is_to_come(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """W003: a setting that is valid, and has no effect in this release."""
     if check_settings(app_configs):
+        return []
+    return [
+        Caution(
+            f"ASYNC_COMMANDER[{key!r}] has no effect yet: it comes with {what}, in a later release.",
+            hint=f"Leave {key} out until then.",
+            id="async_commander.W003",
+        )
+        for key, what in get_settings().to_come.items()
+    ]
+
+
+_for_a_run: ContextVar[bool] = ContextVar("async_commander_for_a_run", default=False)
+
+
+@contextmanager
+def checks_for_a_run() -> Iterator[None]:
+    """For the block, checks tell what stands in the way of one run: a name that it does not go by does not."""
+    token = _for_a_run.set(True)
+    try:
+        yield
+    finally:
+        _for_a_run.reset(token)
+
+
+@register(TAG)
+def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """E002: two files of one app give one command name, so that nothing tells them apart. E004: those of two apps do.
+
+    They break that name only, so that they do not stop the runs of commands.
+    """
+    if _for_a_run.get() or check_settings(app_configs):
         return []
     return [_clash(name, files) for name, files in find_clashes().items()]
 
@@ -57,8 +89,11 @@ def _clash(name: str, files: Sequence[CommandFile]) -> CheckMessage:
     full_names = {file.full_name for file in files}
     if len(full_names) < len(files):
         return Error(told, hint="Rename all but one of the files in each app.", id="async_commander.E002")
-    hint = f"Run them as {' and '.join(sorted(full_names))}; {name!r} alone runs none of them."
-    return Caution(told, hint=hint, id="async_commander.W003")
+    hint = (
+        f"Rename all but one of them. As long as they stay, {' and '.join(sorted(full_names))} run them, and {name!r} "
+        f'alone runs none; where the apps are others\', put "{_CLASH}" into SILENCED_SYSTEM_CHECKS.'
+    )
+    return Error(told, hint=hint, id=_CLASH)
 
 
 @register(TAG)
@@ -134,6 +169,8 @@ def broken_commands() -> Iterator[CheckMessage]:
     files |= {file.full_name: file for clashing in clashes.values() for file in clashing}
     for name, file in files.items():
         try:
-            check_class(load_command(file))
+            command_class = load_command(file)
+            check_class(command_class)
+            check_parser(command_class)
         except AsyncCommanderError as error:
             yield Error(str(error), obj=name, id="async_commander.E003")

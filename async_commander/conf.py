@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -26,6 +27,17 @@ class Settings:
     """Packages with commands that belong to no app."""
     internal_hosts: tuple[str, ...] = ()
     """Names, addresses and networks that `self.http` may reach although they are not public."""
+    keep_days: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Days after which logs, items and runs are pruned, where they are given. No effect yet."""
+    cache: str = ""
+    """The alias in STORAGES that downloads are cached in. No effect yet."""
+    engine: str = ""
+    """Where `--detach` and `--distribute` send. No effect yet."""
+
+    @property
+    def to_come(self) -> dict[str, str]:
+        """The keys that are set and have no effect in this release, with what they come with."""
+        return {key: what for key, what in _TO_COME.items() if getattr(self, key.lower())}
 
 
 def get_settings() -> Settings:
@@ -42,7 +54,7 @@ def _read() -> Settings:
 
 
 def _forget(*, setting: str, **_: Any) -> None:
-    if setting == NAME:
+    if setting in {NAME, "STORAGES"}:
         _read.cache_clear()
 
 
@@ -50,10 +62,6 @@ setting_changed.connect(_forget, dispatch_uid="async_commander.conf")
 
 
 def _value(key: Any, value: Any) -> Any:
-    if key in _TO_COME:
-        raise ImproperlyConfigured(
-            f"{NAME}[{key!r}] has no effect yet: it comes with {_TO_COME[key]}, in a later release. Leave it out."
-        )
     if key not in _READERS:
         raise ImproperlyConfigured(f"{NAME} has no key {key!r}; {_meant(key, _READERS)}")
     try:
@@ -73,6 +81,30 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return MappingProxyType(dict(value))
 
 
+def _days(value: Any) -> Mapping[str, int]:
+    """Days by what is kept; one number means all of it."""
+    days = value if isinstance(value, Mapping) else dict.fromkeys(_KEPT, value)
+    if not days or not all(name in _KEPT and _is_number_of_days(each) for name, each in days.items()):
+        raise ValueError("allowed: a whole number of days from 1, or a dict of such numbers for logs, items and runs")
+    return MappingProxyType(dict(days))
+
+
+def _is_number_of_days(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _storage(value: Any) -> str:
+    if not isinstance(value, str) or value not in settings.STORAGES:
+        raise ValueError(f"allowed: an alias of STORAGES, which has {', '.join(settings.STORAGES)}")
+    return value
+
+
+def _dotted(value: Any) -> str:
+    if not isinstance(value, str) or not _DOTTED.fullmatch(value):
+        raise ValueError("allowed: a name, or the dotted path of a class, as a text")
+    return value
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple | set | frozenset) or not all(
         isinstance(each, str) and each for each in value
@@ -86,10 +118,16 @@ _TO_COME = {
     "KEEP_DAYS": "the pruning of the history",
     "ENGINE": "--detach and --distribute",
 }
-"""Keys without effect in this release, and what they come with: set all the same, they would be promises not kept."""
+"""Keys without effect in this release, and what they come with: their values are checked, and a warning says so."""
+
+_KEPT = ("logs", "items", "runs")
+_DOTTED = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "LIMITS": _mapping,
     "COMMAND_PACKAGES": _texts,
     "INTERNAL_HOSTS": _texts,
+    "CACHE": _storage,
+    "KEEP_DAYS": _days,
+    "ENGINE": _dotted,
 }

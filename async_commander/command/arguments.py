@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from async_commander.engine.limits import Bounds
 from async_commander.exceptions import InvalidCommand
 
 from .annotations import Annotation, annotations_of, is_ours
@@ -28,6 +29,9 @@ SHARED_OPTIONS = frozenset({
     "detach", "distribute", "shards", "help_all", "check",
 })
 """Options that every command has, by the names of their values."""
+
+OF_A_CALL = frozenset({*Bounds.__annotations__, "reporter", "recorder"})
+"""What `ac.arun()` takes beside a command's arguments: what it takes it does not hand on."""
 
 DJANGO_OPTIONS = frozenset({
     "version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks",
@@ -130,8 +134,12 @@ class Argument:
         return accepted
 
     def accept_member(self, text: str) -> Any:
-        """As `accept`, for one member of a list on the command line."""
-        return self.accept([text])[0] if self.kind.members else self.accept(text)
+        """As `accept`, for a text of the command line: one member of a list, the whole value of any other argument."""
+        return replace(self, kind=self.kind.members or self.kind).accept_text(text)
+
+    def accept_text(self, text: str | list[str]) -> Any:
+        """As `accept`, for what was given as text, which cannot say None."""
+        return replace(self, kind=replace(self.kind, optional=False)).accept(text)
 
     def to_json(self, value: Any) -> Any:
         """What JSON keeps of a value; `accept` takes it back."""
@@ -188,7 +196,11 @@ def complete(cls: type, given: Mapping[str, Any], also: Collection[str] = ()) ->
     found = {name: given[name] if name in given else argument.from_env() for name, argument in known.items()}
     values = {name: known[name].default if value is REQUIRED else value for name, value in found.items()}
     check_missing(cls, [name for name, value in values.items() if value is REQUIRED])
-    return {name: _accepted(known[name], value) for name, value in values.items()}
+    from_env = {name for name, value in found.items() if name not in given and value is not REQUIRED}
+    return {
+        name: (_accepted_from_env if name in from_env else _accepted)(known[name], value)
+        for name, value in values.items()
+    }
 
 
 def check_names(cls: type, given: Collection[str], known: Collection[str]) -> None:
@@ -234,6 +246,14 @@ def _accepted(argument: Argument, value: Any) -> Any:
         raise InvalidCommand(f"{argument.place}: argument {argument.name!r}: {error}") from None
 
 
+def _accepted_from_env(argument: Argument, value: Any) -> Any:
+    try:
+        return argument.accept_text(value)
+    except ValueError as error:
+        where = f"from the environment variable {argument.option.env}"
+        raise InvalidCommand(f"{argument.place}: argument {argument.name!r}, {where}: {error}") from None
+
+
 def _is_computed(cls: type, name: str) -> bool:
     """A property of the author's in the place of an attribute takes the argument away; one of ours is a clash."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), object)
@@ -268,6 +288,10 @@ def _kind(annotation: Annotation, place: str) -> Kind:
 def _check_clash(cls: type, name: str, place: str) -> None:
     if name in SHARED_OPTIONS or {name, f"no_{name}"} & DJANGO_OPTIONS:
         raise InvalidCommand(f"{place}: {name!r} is a shared option of every command; choose another name")
+    if name in OF_A_CALL:
+        raise InvalidCommand(
+            f"{place}: {name!r} is given to the run of any command, as in ac.run(…, {name}=…); choose another name"
+        )
     if any(name in vars(base) for base in cls.__mro__ if is_ours(base) and base is not object):
         raise InvalidCommand(
             f"{place}: {name!r} is an attribute of every command and cannot be an argument; to set it write it without "

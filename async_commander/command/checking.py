@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from async_commander.engine.limits import Limits, Retry
 from async_commander.exceptions import InvalidCommand
 
 from .arguments import SHARED_OPTIONS, arguments_of, label_of
 from .hooks import check_hooks
+from .option_defaults import check_option_defaults
+
+if TYPE_CHECKING:
+    from .base import AsyncCommand
 
 
-def check_class(cls: type) -> None:
+def check_class(cls: type[AsyncCommand]) -> None:
     """Raise InvalidCommand, with what was found, what is allowed and what to do, for the first thing that is wrong."""
     check_hooks(cls)
     arguments_of(cls)
@@ -24,6 +28,7 @@ def check_class(cls: type) -> None:
     _refuse_what_is_to_come(cls)
     _refuse_options_to_come(cls)
     _check_keys(cls, "option_defaults", SHARED_OPTIONS - _OPTIONS_TO_COME)
+    check_option_defaults(cls)
     _check_keys(cls, "test_parameters", arguments_of(cls))
 
 

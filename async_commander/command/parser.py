@@ -6,10 +6,10 @@ from argparse import SUPPRESS, ArgumentError, ArgumentParser, ArgumentTypeError,
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from async_commander.exceptions import InvalidCommand
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
 from .annotations import is_ours
-from .arguments import DJANGO_OPTIONS, SHARED_OPTIONS, Argument, arguments_of, check_missing, label_of
+from .arguments import DJANGO_OPTIONS, OF_A_CALL, SHARED_OPTIONS, Argument, arguments_of, check_missing, label_of
 from .redaction import HIDDEN, is_secret_name
 from .values import check_storable, plain_json
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from .base import AsyncCommand
+
+
+_SHORT_ONES = frozenset({"-h", "-v"})
+_LONG_ONES = (SHARED_OPTIONS | DJANGO_OPTIONS | {"help"}) - {"stdout", "stderr", "args"}
+"""Spellings of shared options, and of Django's; the last three are no options of the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +53,27 @@ class ExtraOption:
 def add_arguments_to(parser: ArgumentParser, cls: type[AsyncCommand]) -> None:
     """Add a command's arguments, and what its `add_arguments()` adds, to a parser, in both spellings.
 
-    Values that are not given do not appear in the namespace. InvalidCommand where two options have one spelling.
+    Values that are not given do not appear in the namespace. InvalidCommand where two options have one spelling, one
+    of them a shared one perhaps.
     """
-    try:
-        for argument in arguments_of(cls).values():
-            _add(parser, argument)
-        cls.__new__(cls).add_arguments(parser)
-    except ArgumentError as error:
-        raise InvalidCommand(f"{label_of(cls)}: two options have one spelling: {error}") from error
+    extra_options(cls)
+    for argument in arguments_of(cls).values():
+        _add(parser, argument)
+    _let_add(parser, cls)
     accept_both_spellings(parser)
+
+
+def check_parser(cls: type[AsyncCommand]) -> None:
+    """InvalidCommand where a command's line in the terminal cannot be read, whatever is typed, or has no help."""
+    parser = ArgumentParser(add_help=False)
+    add_arguments_to(parser, cls)
+    try:
+        parser.format_help()
+    except Exception as error:
+        raise InvalidCommand(
+            f"{label_of(cls)}: --help cannot be shown: {type(error).__name__}: {error}; a per cent sign in a help text "
+            f"of add_arguments() is written %%"
+        ) from error
 
 
 def arguments_from(cls: type[AsyncCommand], namespace: Namespace | Mapping[str, Any]) -> dict[str, Any]:
@@ -72,19 +89,44 @@ def declared_names(cls: type[AsyncCommand]) -> AbstractSet[str]:
 
 
 def extra_options(cls: type[AsyncCommand]) -> dict[str, ExtraOption]:
-    """What `add_arguments()` of a class adds, by the names of the values. InvalidCommand where a name is taken."""
+    """What `add_arguments()` of a class adds, by the names of the values.
+
+    InvalidCommand where it fails, and where a name or a spelling is taken.
+    """
     if is_ours(_owner(cls, "add_arguments")):
         return {}
     parser = ArgumentParser(add_help=False)
-    cls.__new__(cls).add_arguments(parser)
-    found = {each.name: each for each in map(_extra, parser._actions) if each.name != SUPPRESS}  # noqa: SLF001  as Django
-    taken = found.keys() & (arguments_of(cls).keys() | SHARED_OPTIONS | DJANGO_OPTIONS)
+    found = {each.name: each for each in _let_add(parser, cls) if each.name != SUPPRESS}
+    taken = found.keys() & (arguments_of(cls).keys() | SHARED_OPTIONS | DJANGO_OPTIONS | OF_A_CALL)
     if taken:
         raise InvalidCommand(
             f"{label_of(cls)}.add_arguments() adds {min(taken)!r}, which is an argument of the class or a shared "
             f"option already; choose another name"
         )
+    _check_spellings(cls, parser)
     return found
+
+
+def _let_add(parser: ArgumentParser, cls: type[AsyncCommand]) -> list[ExtraOption]:
+    """Call `add_arguments()` of a class; what the parser has then."""
+    try:
+        cls.__new__(cls).add_arguments(parser)
+        return [_extra(action) for action in parser._actions]  # noqa: SLF001  as Django
+    except ArgumentError as error:
+        raise InvalidCommand(f"{label_of(cls)}: two options have one spelling: {error}") from error
+    except AsyncCommanderError:
+        raise
+    except Exception as error:
+        raise InvalidCommand(f"{label_of(cls)}.add_arguments() fails: {type(error).__name__}: {error}") from error
+
+
+def _check_spellings(cls: type, parser: ArgumentParser) -> None:
+    for spelling in parser._option_string_actions:  # noqa: SLF001  argparse keeps them nowhere else
+        if spelling in _SHORT_ONES or (spelling[:2] == "--" and spelling[2:].replace("-", "_") in _LONG_ONES):
+            raise InvalidCommand(
+                f"{label_of(cls)}.add_arguments() adds {spelling}, which is a shared option of every command; choose "
+                f"another spelling"
+            )
 
 
 def complete_extra(cls: type[AsyncCommand], given: Mapping[str, Any]) -> dict[str, Any]:

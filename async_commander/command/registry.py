@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections import Counter
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 FOLDER = "commands"
 """The folder in an app whose modules are commands."""
+
+SUGGESTED = 3
+ALIKE = 0.5
+"""How much a name must resemble another one to have been meant."""
+
+
+class AmbiguousName(InvalidCommand):
+    """Several apps have a command of that name: `app_label.name` says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +67,16 @@ def get_commands() -> dict[str, CommandFile]:
 def get_command(name: str) -> type[AsyncCommand]:
     """The command class of that name, or of `app_label.name`; its module is imported now.
 
-    CommandNotFound, with up to three names that were meant, where there is none. InvalidCommand where two files share
-    the name, or where the file is broken: the import error is its `__cause__`.
+    CommandNotFound, with the three names that are closest to it, where there is none. InvalidCommand where two files
+    share the name, or where the file is broken: the import error is its `__cause__`.
     """
     return load_command(find_command(name))
 
 
 def find_command(name: str) -> CommandFile:
     """The file of a command, not imported. CommandNotFound and InvalidCommand as `get_command`."""
+    if not isinstance(name, str):
+        raise TypeError(f"a command's name is a text like 'fetch' or 'shop.fetch', found {name!r:.80}")
     found = _matching(name, _files())
     if not found:
         _scan.cache_clear()  # a file may be new
@@ -73,7 +84,7 @@ def find_command(name: str) -> CommandFile:
     if not found:
         raise CommandNotFound(_not_found(name))
     if len(found) > 1:
-        raise InvalidCommand(_clash(name, found))
+        raise _clash(name, found)
     return found[0]
 
 
@@ -163,19 +174,35 @@ def _matching(name: str, files: Iterable[CommandFile]) -> list[CommandFile]:
 
 
 def _not_found(name: str) -> str:
-    files = _files()
-    known = [file.full_name for file in files] if "." in name else [file.name for file in files]
-    close = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
-    if close:
-        return f"there is no command {name!r}. Did you mean {', '.join(close)}?"
-    return f"there is no command {name!r}. `manage.py arun` lists all of them; they live in <app>/{FOLDER}/."
+    if not name:
+        return f"a command's name is needed, found {name!r}; `manage.py arun` lists all of them."
+    found, close = f"there is no command {name!r}", closest(name, SUGGESTED)
+    if not close:
+        return f"{found}: there are none yet. They live in <app>/{FOLDER}/."
+    if SequenceMatcher(None, close[0], name).ratio() >= ALIKE:
+        return f"{found}. Did you mean {', '.join(close)}?"
+    return f"{found}. The closest names are {', '.join(close)}; `manage.py arun` lists all of them."
 
 
-def _clash(name: str, files: list[CommandFile]) -> str:
-    places = ", ".join(f"{file.full_name} ({file.path})" for file in files)
+def closest(name: str, number: int) -> list[str]:
+    """So many names that a command can be run by, the most similar to `name` first; fewer where there are fewer."""
+    known = [file.full_name if "." in name else run_by for run_by, file in _runnable().items()]
+    return get_close_matches(name, dict.fromkeys(known), n=number, cutoff=0.0)
+
+
+def _runnable() -> dict[str, CommandFile]:
+    """Every command by the shortest name that means it alone."""
+    by_name, by_full_name = _by_name(_files()), Counter(file.full_name for file in _files())
+    alone = {file.name if len(files) == 1 else file.full_name: file for files in by_name.values() for file in files}
+    return {name: file for name, file in alone.items() if by_full_name[file.full_name] == 1}
+
+
+def _clash(name: str, files: list[CommandFile]) -> InvalidCommand:
+    told = f"{len(files)} files give the name {name!r}"
+    told += f": {', '.join(f'{file.full_name} ({file.path})' for file in files)}"
     if len({file.app_label for file in files}) == len(files):
-        return f"{len(files)} files give the name {name!r}: {places}; say which by app_label.name"
-    return f"{len(files)} files give the name {name!r}: {places}; rename all but one"
+        return AmbiguousName(f"{told}; say which by app_label.name")
+    return InvalidCommand(f"{told}; rename all but one")
 
 
 def _import(file: CommandFile) -> ModuleType:

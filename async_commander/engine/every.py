@@ -19,14 +19,21 @@ def every(seconds: float, *, jitter: float = 0.0, immediately: bool = True) -> A
 
     Tick n is due n × `seconds` after the start, by the event loop's clock, however long the ticks before it took; ticks
     that were missed are skipped. They are numbers: from 0, or from 1 where the first one is not `immediately`. Each
-    comes up to `jitter` seconds late, at random, without moving the others. Raises ValueError for a period that is
-    not positive, or a jitter that is not shorter than it.
+    comes up to `jitter` seconds late, at random, without moving the others. Raises TypeError for what is no number,
+    ValueError for a period that is not positive, or a jitter that is not shorter than it.
     """
+    _check_number(f"every({seconds!r})", seconds)
+    _check_number(f"jitter={jitter!r}", jitter)
     if not 0 < seconds < math.inf:
-        raise ValueError(f"every({seconds}): a time above 0 seconds is needed")
+        raise ValueError(f"every({seconds}): a time above 0 seconds is needed, and not infinitely much")
     if not 0 <= jitter < seconds:
         raise ValueError(f"jitter={jitter}: from 0 to less than the period of {seconds} seconds is allowed")
     return _ticks(seconds, jitter, 0 if immediately else 1)
+
+
+def _check_number(said: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{said}: a number of seconds is needed")
 
 
 async def _ticks(seconds: float, jitter: float, number: int) -> AsyncIterator[int]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _SHARE_APPLIES_AFTER = 100
+_OF = dict.fromkeys(("timeout", "item_timeout", "initial", "maximum", "retry_after_cap"), " of seconds")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
@@ -203,7 +204,7 @@ def _whole(name: str, value: Any, least: int = 1) -> int:
 
 def _number(name: str, value: Any, least: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r}: a number is needed")
+        raise TypeError(f"{name}={value!r}: a number{_OF.get(name, '')} is needed")
     if not least <= value < math.inf:
         raise ValueError(f"{name}={value}: at least {least} is needed, and not infinitely much")
     return value

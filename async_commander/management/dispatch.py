@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from argparse import ArgumentParser, Namespace
-from contextlib import ExitStack, contextmanager
+from argparse import ArgumentError, ArgumentParser, Namespace
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.utils.connection import ConnectionDoesNotExist
 
+from async_commander.command.arguments import label_of
 from async_commander.command.checking import check_class
 from async_commander.command.parser import add_arguments_to, arguments_from, extra_options
 from async_commander.command.registry import name_of
@@ -22,14 +26,14 @@ from async_commander.engine.results import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunLocked
 
 from .options import NAMES, acting, bounds_in, check_together, requests_in
-from .parsers import CommandLineParser, command_parser
+from .parsers import CommandLineParser, Refusal, command_parser
 from .pipes import stdout_on_stderr
 from .steps import Invocation, next_steps
 from .text import plain
-from .typed import TypedCommand
+from .typed import EXIT_INTERRUPTED, TypedCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from async_commander.command.base import AsyncCommand
     from async_commander.engine.results import RunResult
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from async_commander.runner.signals import StopRequests
 
     from .reporter import TerminalReporter
+
+MISSING = "the following arguments are required"
+"""What argparse says where a line is too short."""
 
 
 class RunCommand(TypedCommand):
@@ -50,6 +57,9 @@ class RunCommand(TypedCommand):
     _called_from_command_line = False
     _stops: StopRequests | None = None
     _result: RunResult | None = None
+    _is_told = False
+    """Whether stdout has the document that `--json` asks for."""
+    _prog = ""
     invocation = Invocation("manage.py arun", ())
 
     def use(self, command_class: type[AsyncCommand]) -> None:
@@ -72,6 +82,7 @@ class RunCommand(TypedCommand):
         def declare(parser: ArgumentParser) -> None:
             add_arguments_to(parser, command_class)
 
+        self._prog = prog
         shared = acting(has_items=has_items(command_class))
         parser = command_parser(prog, describe(command_class), declare, shared, shell=self._called_from_command_line)
         parser.set_defaults(**{name: value for name, value in command_class.option_defaults.items() if name in NAMES})
@@ -81,6 +92,42 @@ class RunCommand(TypedCommand):
         """See TypedCommand."""
         self.invocation = Invocation(f"{PurePath(argv[0]).name} {argv[1]}", argv[2:])
         super().run_from_argv(argv)
+
+    def _run_line(self, argv: list[str]) -> None:
+        try:
+            super()._run_line(argv)
+        except BaseException as error:
+            if isinstance(error, Refusal) and error.text.startswith(MISSING) and self.command_class is not None:
+                self._tell_line_to_resume(self.command_class, argv[2:])
+            code = code_of(error)
+            if code and not self._is_told and self._wants_json(argv):
+                self._tell_program(code, reason_of(error))
+            raise
+
+    def _tell_line_to_resume(self, command_class: type[AsyncCommand], tokens: Sequence[str]) -> None:
+        from .retyping import line_to_resume_as_asked
+
+        with suppress(DatabaseError, ConnectionDoesNotExist, ImproperlyConfigured, ArgumentError):
+            if line := line_to_resume_as_asked(command_class, self._prog, tokens):
+                self.stderr.write(f"To resume it: {line}")
+
+    def _wants_json(self, argv: Sequence[str]) -> bool:
+        typed = "--json" in takewhile(lambda token: token != "--", argv)  # noqa: S105 - a token of the command line
+        return typed or bool(self.command_class and self.command_class.option_defaults.get("json"))
+
+    def _tell_program(self, code: int, reason: str) -> None:
+        """Give a program its document where there is no result of a run."""
+        from .summary import refusal_document
+
+        self.stdout.write(refusal_document(self._name(), code, reason))
+
+    def _name(self) -> str:
+        if self.command_class is None:
+            return ""
+        try:
+            return name_of(self.command_class)
+        except (InvalidCommand, ImproperlyConfigured):  # the settings, of which we are about to tell
+            return label_of(self.command_class)
 
     def tell_loss(self, error: Exception) -> bool:
         """See TypedCommand; after a run the exit code tells of the run, which has done its work."""
@@ -100,8 +147,10 @@ class RunCommand(TypedCommand):
         return super().execute(*args, **options)
 
     def check(self, *args: Any, **options: Any) -> None:
-        """As Django's; from 6.1 on it asks the databases too."""
-        with told_where_unreachable():
+        """As Django's; from 6.1 on it asks the databases too. Before a run, names of other commands are no matter."""
+        from async_commander.checks import checks_for_a_run
+
+        with told_where_unreachable(), checks_for_a_run() if self.command_class is not None else nullcontext():
             super().check(*args, **options)
 
     def check_migrations(self) -> None:
@@ -181,7 +230,20 @@ class RunCommand(TypedCommand):
                 return drive_from_shell(command, request, reporter, stops=self._stops)
             return drive_from_call(command, request, reporter)
         except AsyncCommanderError as error:
-            raise CommandError(str(error), returncode=refusal_code(error)) from error
+            code = refusal_code(error)
+            told = f"{error} {self._line_to_resume(command, request) if code == EXIT_USAGE else ''}".rstrip()
+            raise CommandError(told, returncode=code) from error
+
+    def _line_to_resume(self, command: AsyncCommand, request: RunRequest) -> str:
+        """What to type where the run that was named is one of this command, with other arguments."""
+        if request.resume_run is None:
+            return ""
+        from .retyping import line_to_resume
+
+        with suppress(DatabaseError, ConnectionDoesNotExist):  # the error is about that then
+            if line := line_to_resume(command, self._prog, request.resume_run, request.database):
+                return f"To resume it: {line}"
+        return ""
 
     def _end(self, result: RunResult, options: Mapping[str, Any], redact: Callable[[str], str], *, told: bool) -> None:
         """Tell programs what the summary told people, then leave with the exit code."""
@@ -189,6 +251,7 @@ class RunCommand(TypedCommand):
             from .summary import json_document
 
             self.stdout.write(json_document(result, redact))
+            self._is_told = True
         if not self._called_from_command_line:
             return self._raise_failure(result)
         if result.failure is not None and options["traceback"]:
@@ -228,6 +291,24 @@ def told_where_unreachable() -> Iterator[None]:
             "No run was begun. See that they are up and that DATABASES names the right addresses and users, "
             "or pass --skip-checks."
         ) from error
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of a process that an exception ends."""
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    code = error.code if isinstance(error, SystemExit) else EXIT_FAILED
+    return code if isinstance(code, int) else EXIT_FAILED if code else 0
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a process ends: Django tells an error to people, and then exits with its code."""
+    if isinstance(error, Refusal):
+        return error.text
+    cause = error.__context__ if isinstance(error, SystemExit) else error
+    if isinstance(cause, AsyncCommanderError | CommandError):
+        return str(cause)
+    return f"{type(cause).__name__}: {cause}".rstrip(": ") if cause is not None else str(error)
 
 
 def has_items(command_class: type[AsyncCommand]) -> bool:

@@ -90,7 +90,7 @@ _BATCH = "items saved in one transaction, at most"
 _FAILURES = "end the run when more items failed: a number, or a share of those finished as in 5%%"
 _FORCE = "self.force is true: what that means is up to the command"
 _JSON = "print the result as one JSON document on stdout, everything else on stderr"
-_PROGRESS = "on stderr: auto (a bar on a terminal, else a line now and then), bar, plain, none"
+_PROGRESS = "on stderr: auto, bar (a bar on a terminal, else lines), plain (a line now and then), none"
 _RESUME = "go on with the newest unfinished run of these arguments, if there is one"
 
 BOUNDS = (

@@ -43,6 +43,8 @@ class Meter:
     now: Callable[[], float] = time.monotonic
     window: float = WINDOW
     counts_items: bool = True
+    taken_at_most: int | None = None
+    """Items that may be taken in all."""
     begun: float = field(init=False)
     before: int = field(init=False)
     _samples: deque[tuple[float, int]] = field(init=False, default_factory=deque)
@@ -51,6 +53,11 @@ class Meter:
         self.begun = self.now()
         self.before = settled(self.tally)
         self._samples.append((self.begun, self.before))
+
+    @property
+    def cut(self) -> bool:
+        """Whether as many items were taken as may be."""
+        return self.taken_at_most is not None and self.tally.taken >= self.taken_at_most
 
     def read(self) -> Reading:
         """The counts, and the speed over the recent window; over the whole run where nothing happened lately."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from difflib import get_close_matches
@@ -11,10 +12,12 @@ from typing import Any, NoReturn
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
 from async_commander.command.parser import accept_both_spellings
+from async_commander.engine.results import EXIT_USAGE
 
 from .options import NAMES, SHARED, SharedOption, add_shared
 
 DJANGO = "Django's options"
+_VALUE_OF_A_FLAG = re.compile(r"argument (?:[^/:]+/)*([^/:]+): ignored explicit argument (.*)")
 RARE_OF_DJANGO = {"--version", "--settings", "--pythonpath", "--force-color", "--skip-checks"}
 
 Declare = Callable[[argparse.ArgumentParser], None]
@@ -86,12 +89,32 @@ class CommandLineParser(CommandParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 on the command line; raise CommandError where the command was called by code."""
+        message = self._of_a_flag(message) or message
         if not self.called_from_command_line:
             super().error(message)
-        self.exit(2, f"{self.prog}: {message}\nSee {self.prog} --help\n")
+        self._print_message(f"{self.prog}: {message}\nSee {self.prog} --help\n", sys.stderr)
+        raise Refusal(EXIT_USAGE, message)
+
+    def _of_a_flag(self, message: str) -> str:
+        """What to say in argparse's place where a flag was given a value."""
+        found = _VALUE_OF_A_FLAG.fullmatch(message)
+        known = self._option_string_actions
+        if found is None or found[1] not in known:
+            return ""
+        like_it = [action for action in self._actions if action.dest == known[found[1]].dest and action.nargs == 0]
+        written = " or ".join(_longest(action) for action in like_it)
+        return f"{found[1]} is a flag and takes no value, found {found[2]}: write {written}"
 
     def _flags(self) -> list[str]:
         return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+
+
+class Refusal(SystemExit):
+    """The end of the process before there was a run; `text` says why, to programs: people were told."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code)
+        self.text = text
 
 
 class HelpAll(argparse.Action):
@@ -116,6 +139,7 @@ def command_parser(
     shared = list(shared)
     own = CommandParser(prog=prog, add_help=False, allow_abbrev=False, called_from_command_line=shell)
     declare(own)
+    _mark_required(own)
     add_shared(own, shared, rare=rare)
     parser = CommandLineParser(
         prog=prog,
@@ -210,7 +234,35 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 def _usage(parser: argparse.ArgumentParser) -> str:
     positionals = [action for action in parser._actions if not action.option_strings]  # noqa: SLF001 - as Django does
-    return " ".join(["%(prog)s", *map(_placeholder, positionals), "[options]"])
+    required = [" | ".join(map(_written, options)) for options in _required_options(parser)]
+    shown = [f"({each})" if " | " in each else each for each in required]
+    return "%(prog)s " + " ".join([*map(_placeholder, positionals), *shown, "[options]"]).replace("%", "%%")
+
+
+def _required_options(parser: argparse.ArgumentParser) -> list[list[argparse.Action]]:
+    """Options that a line must have; where any of several will do, these together."""
+    groups = [group for group in parser._mutually_exclusive_groups if group.required]  # noqa: SLF001 - kept nowhere else
+    alone = [action for action in parser._actions if action.option_strings and action.required]  # noqa: SLF001
+    return [[action] for action in alone] + [list(group._group_actions) for group in groups]  # noqa: SLF001
+
+
+def _mark_required(parser: argparse.ArgumentParser) -> None:
+    for options in _required_options(parser):
+        mark = "(required)" if len(options) == 1 else f"(required: {' or '.join(map(_longest, options))})"
+        for action in options:
+            if action.help != argparse.SUPPRESS:
+                action.help = f"{action.help or ''} {mark}".lstrip()
+
+
+def _written(action: argparse.Action) -> str:
+    if action.nargs == 0:
+        return _longest(action)
+    name = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    return f"{_longest(action)} {name}{' ...' if action.nargs in {'*', '+'} else ''}"
+
+
+def _longest(action: argparse.Action) -> str:
+    return max(action.option_strings, key=len)
 
 
 def _placeholder(action: argparse.Action) -> str:

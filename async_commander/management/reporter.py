@@ -44,13 +44,21 @@ class TerminalReporter:
     """
 
     def __init__(
-        self, console: Console, display: Display, summarise: Summarise, *, verbosity: int = 1, counts_items: bool = True
+        self,
+        console: Console,
+        display: Display,
+        summarise: Summarise,
+        *,
+        verbosity: int = 1,
+        counts_items: bool = True,
+        max_items: int | None = None,
     ) -> None:
         self.console = console
         self.display = display
         self.verbosity = verbosity
         self.summarise = summarise
         self.counts_items = counts_items
+        self.max_items = max_items
         self.result: RunResult | None = None
         self._name = ""
         self._stage = ""
@@ -60,7 +68,9 @@ class TerminalReporter:
     def started(self, context: RunContext) -> None:
         """See Reporter."""
         self._name = plain(context.command)
-        self._meter = Meter(context.tally, counts_items=self.counts_items)
+        asked_first: int | None = context.options.get("max_items")
+        at_most = asked_first if self.max_items is None else context.tally.taken + self.max_items
+        self._meter = Meter(context.tally, counts_items=self.counts_items, taken_at_most=at_most)
 
     def message(self, text: str, level: int = logging.INFO) -> None:
         """See Reporter."""

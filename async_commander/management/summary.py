@@ -53,6 +53,8 @@ class Summary:
     retried: int | None = None
     steps: Sequence[tuple[str, str]] = field(default=())
     counts_items: bool = True
+    cut: bool = False
+    """As many items were taken as `--max-items` allows."""
 
     @property
     def settled(self) -> int:
@@ -87,7 +89,7 @@ class Summary:
 
     @property
     def _has_items(self) -> bool:
-        return self.counts_items and bool(self.result.counts.get("taken"))
+        return self.counts_items and "taken" in self.result.counts and self.result.status is not RunStatus.SKIPPED
 
     def _counts(self) -> list[Text]:
         if not self._has_items:
@@ -98,7 +100,9 @@ class Summary:
             head.append("   ").append(speed, "cyan")
         if self.before:
             head.append(f"   {count(self.settled)} in all", "dim")
-        return [head, self._outcomes()]
+        outcomes = [self._outcomes()] if self.result.counts["taken"] else []
+        cut = [Text(f"{MARGIN}ended by --max-items: the source was not asked for more")] if self.cut else []
+        return [head, *outcomes, *cut]
 
     def _outcomes(self) -> Text:
         line = Text(MARGIN)
@@ -154,9 +158,9 @@ def summariser(
     """A function that tells a result with its next steps, and no secrets in its value."""
 
     def summarise(result: RunResult, meter: Meter | None) -> list[Text]:
-        before, retried = (meter.before, meter.tally.retried) if meter else (0, None)
+        before, retried, cut = (meter.before, meter.tally.retried, meter.cut) if meter else (0, None, False)
         result = replace(result, value=redacted_value(result.value, redact))
-        return Summary(result, before, retried, steps(result), counts_items).lines(unicode=unicode, width=width)
+        return Summary(result, before, retried, steps(result), counts_items, cut).lines(unicode=unicode, width=width)
 
     return summarise
 
@@ -185,3 +189,9 @@ def json_document(result: RunResult, redact: Callable[[str], str] = no_credentia
 def to_json(document: Any) -> str:
     """`document` as strict JSON: NaN and the infinities, which JSON lacks, become null."""
     return json.dumps(redacted_value(document, str), indent=2, allow_nan=False)
+
+
+def refusal_document(command: str, code: int, error: str) -> str:
+    """The same document where no run came to be."""
+    document = json.loads(json_document(RunResult(run_id=None, command=command, status=RunStatus.FAILED, error=error)))
+    return to_json(document | {"exit_code": code, "error": no_credentials(error)})

@@ -54,5 +54,12 @@ def open_terminal(
     width = console.width if told.isatty() else None
     unicode = speaks_unicode(console)
     summarise = summariser(steps, redact=redact, unicode=unicode, width=width, counts_items=counts_items)
-    reporter = TerminalReporter(console, display, summarise, verbosity=verbosity, counts_items=counts_items)
+    reporter = TerminalReporter(
+        console,
+        display,
+        summarise,
+        verbosity=verbosity,
+        counts_items=counts_items,
+        max_items=options.get("max_items"),
+    )
     return Terminal(own_out, own_err, reporter)

@@ -33,7 +33,7 @@ class TypedCommand(BaseCommand):
             self.style = no_style()
         self.stderr.style_func = self.style.ERROR
         try:
-            super().run_from_argv(argv)
+            self._run_line(argv)
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)
         finally:
@@ -41,6 +41,9 @@ class TypedCommand(BaseCommand):
             self.stderr.flush()
         if not written:
             sys.exit(EXIT_FAILED)
+
+    def _run_line(self, argv: list[str]) -> None:
+        super().run_from_argv(argv)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """As Django's; the environment's wish for no colours is honoured."""

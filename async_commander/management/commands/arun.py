@@ -11,12 +11,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
 from async_commander.checks import TAG
-from async_commander.command.registry import find_clashes, get_command, get_commands
+from async_commander.command.registry import AmbiguousName, find_clashes, get_command, get_commands
 from async_commander.engine.results import EXIT_FAILED, EXIT_USAGE
 from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.management.dispatch import RunCommand
 from async_commander.management.listing import Line, list_commands, render
-from async_commander.management.parsers import CommandLineParser, front_parser
+from async_commander.management.parsers import CommandLineParser, Refusal, front_parser
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,6 +28,7 @@ class Command(RunCommand):
 
     help = "Run an async command, or list them all."
     requires_system_checks: Any = ()
+    _typed_name = ""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandLineParser:
         """A parser that waits for the command's name."""
@@ -49,10 +50,11 @@ class Command(RunCommand):
             self._list(options)
 
     def _read(self, prog: str, name: str, tokens: Sequence[str]) -> Namespace:
+        self._typed_name = name
         try:
             self.use(get_command(name))
             parser = self.own_parser(f"{prog} {name}")
-        except CommandNotFound as error:
+        except (CommandNotFound, AmbiguousName) as error:
             self._refuse(prog, error, EXIT_USAGE, tokens)
         except (InvalidCommand, ImproperlyConfigured) as error:
             self._refuse(prog, error, EXIT_FAILED, tokens)
@@ -68,7 +70,10 @@ class Command(RunCommand):
         if "--traceback" in tokens:
             raise error
         self.stderr.write(f"{prog}: {error}")
-        sys.exit(code)
+        raise Refusal(code, str(error))
+
+    def _name(self) -> str:
+        return super()._name() or self._typed_name
 
     def _list(self, options: dict[str, Any]) -> None:
         lines = self._lines()

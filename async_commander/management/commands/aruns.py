@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 
-from async_commander.engine.results import EXIT_USAGE, RunStatus
+from async_commander.command.registry import find_command
+from async_commander.engine.results import EXIT_FAILED, EXIT_USAGE, RunStatus
+from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.history.reading import notice_crashes, resumed_among
 from async_commander.management.options import whole
+from async_commander.management.parsers import did_you_mean
 from async_commander.management.run_page import RunPage, page_json
 from async_commander.management.runs import as_json, narrowed, table
 from async_commander.management.summary import to_json
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 LIMIT = 20
+_WHAT = ("list", "show")
 
 
 class Command(TypedCommand):
@@ -35,7 +41,7 @@ class Command(TypedCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """See BaseCommand."""
         parser.usage = "%(prog)s [list | show [ID]] [options]"
-        parser.add_argument("what", nargs="?", choices=("list", "show"), default="list", help="list is the default")
+        parser.add_argument("what", nargs="?", type=_what, default="list", help="list, which is the default, or show")
         parser.add_argument(
             "run", nargs="?", type=whole, metavar="ID", help="of the run to show; without it the newest one"
         )
@@ -56,6 +62,7 @@ class Command(TypedCommand):
         tell = self._show if options["what"] == "show" else self._list
         try:
             notice_crashes(alias)
+            self._check_command(alias, options["command"])
             self.write_lines(tell(alias, options))
         except DatabaseError as error:
             missing = missing_tables(error, alias)
@@ -71,6 +78,17 @@ class Command(TypedCommand):
             return [to_json([as_json(run, resumed=run.pk in resumed) for run in runs])]
         return table(runs, self.style, resumed, self._width()) if runs else ["No runs."]
 
+    def _check_command(self, alias: str, name: str | None) -> None:
+        """A command that is gone has its runs; what never was is a mistake."""
+        if name is None or narrowed(_runs(alias), command=name, status=None).exists():
+            return
+        try:
+            find_command(name)
+        except CommandNotFound as error:
+            raise CommandError(f"There are no runs of {name!r}, and {error}", returncode=EXIT_USAGE) from error
+        except (InvalidCommand, ImproperlyConfigured):  # something else than the name is wrong
+            return
+
     def _show(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
         run, more = self._find(alias, options), options["verbosity"] >= 2
         resumed = bool(resumed_among(alias, [run]))
@@ -85,7 +103,8 @@ class Command(TypedCommand):
             run = narrowed(_runs(alias), command=options["command"], status=options["status"]).first()
         if run is None:
             what = f"run {options['run']}" if options["run"] is not None else "such run"
-            raise CommandError(f"There is no {what}. The newest are listed by: manage.py aruns")
+            code = EXIT_FAILED if options["run"] is None else EXIT_USAGE
+            raise CommandError(f"There is no {what}. The newest are listed by: manage.py aruns", returncode=code)
         return run
 
     def _width(self) -> int | None:
@@ -97,6 +116,14 @@ class Command(TypedCommand):
             known = ", ".join(connections)
             raise CommandError(f"There is no database {alias!r}, only {known}.", returncode=EXIT_USAGE)
         return alias
+
+
+def _what(text: str) -> str:
+    if text.isdecimal():
+        raise ArgumentTypeError(f"to see one run: aruns show {text}")
+    if text not in _WHAT:
+        raise ArgumentTypeError(f"{text!r} is neither {' nor '.join(_WHAT)}.{did_you_mean(text, _WHAT)}")
+    return text
 
 
 def _runs(alias: str) -> QuerySet[Run]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_list_groups_by_app_and_imports_nothing(manage) -> None:
@@ -327,3 +331,133 @@ def test_all_commands_are_imported_and_checked_on_request(manage) -> None:
             assert f"{broken}: (async_commander.E003)" in ended.err
         assert "greet" not in ended.err
     assert manage("check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "command", "code", "error"),
+    [
+        ("greet", "greet", 2, "the following arguments are required: name"),
+        ("greet Ann --times x", "greet", 2, "argument --times: found 'x', allowed: a whole number"),
+        ("greet Ann --tims 3", "greet", 2, "unknown option --tims. Did you mean --times?"),
+        ("graet Ann", "graet", 2, "there is no command 'graet'. Did you mean greet"),
+        ("missing", "missing", 1, "cannot be imported: ModuleNotFoundError"),
+        ("greet Ann --database nope", "greet", 2, "There is no database 'nope'"),
+        ("greet Ann --no-color --force-color", "greet", 2, "contradict each other"),
+        ("scrapers_fetch --resume-run 99", "scrapers_fetch", 2, "There is no run 99."),
+        ("scrapers_fetch --max-failures lots", "scrapers_fetch", 2, "max_failures='lots'"),
+        ("--max-items 3", "", 2, "--max-items is for a run"),
+    ],
+)
+def test_a_program_gets_its_document_where_no_run_came_to_be(
+    manage, line: str, command: str, code: int, error: str
+) -> None:
+    ended = manage(f"arun {line} --json")
+    document = json.loads(ended.out)
+    assert (ended.code, document["exit_code"]) == (code, code)
+    assert error in document["error"]
+    assert error in ended.err
+    assert (document["run"], document["status"], document["command"]) == (None, "failed", command)
+    assert document.keys() == json.loads(manage("arun greet Ann --json").out).keys()
+
+
+def test_a_program_is_told_of_missing_tables_and_of_wrong_settings(unmigrated) -> None:
+    assert "manage.py migrate async_commander" in json.loads(unmigrated("arun greet Ann --json").out)["error"]
+    wrong = unmigrated("arun greet Ann --json", PROJECT_SETTINGS='{"LIMITS": {"threads": 0}}')
+    assert "threads=0" in json.loads(wrong.out)["error"]
+    plain = unmigrated("hello Ann --json")
+    assert (json.loads(plain.out)["command"], json.loads(plain.out)["exit_code"]) == ("greet", plain.code)
+    wrong = unmigrated("hello Ann --json", PROJECT_SETTINGS='{"LIMITZ": {}}')
+    assert "LIMITZ" in json.loads(wrong.out)["error"]
+    for line, error in (("--resume-run 1", "lacks the tables"), ("--resume-run 1 --database nope", "no database")):
+        refused = unmigrated(f"arun scrapers_fetch --json {line}")
+        assert error in json.loads(refused.out)["error"]
+        assert "Traceback" not in refused.err
+
+
+def test_help_and_a_json_that_is_no_option_give_no_document(manage) -> None:
+    assert manage("arun greet --help --json").out.startswith("usage:")
+    assert manage("arun greet --bogus -- --json").out == ""
+
+
+def test_one_name_in_two_apps_breaks_that_name_only(manage, tmp_path: Path) -> None:
+    (tmp_path / "twin").mkdir()
+    (tmp_path / "twin" / "__init__.py").touch()
+    shutil.copy(manage.project / "blog" / "commands" / "report.py", tmp_path / "twin" / "greet.py")
+    twin = {"PROJECT_SETTINGS": '{"COMMAND_PACKAGES": ["twin"]}', "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+
+    bare = manage("arun greet Ann", **twin)
+    assert bare.code == 2
+    assert "shop.greet" in bare.err
+    assert "twin.greet" in bare.err
+    for line in ("arun shop.greet Ann", "arun twin.greet", "arun report"):
+        ended = manage(line, **twin)
+        assert ended.code == 0, ended.err
+        assert "E004" not in ended.err
+    checked = manage("check", **twin)
+    assert checked.code == 1
+    assert "async_commander.E004" in checked.err
+    assert "async_commander.E004" in manage("arun --check", **twin).err
+
+
+def test_a_run_that_is_resumed_without_its_arguments_is_told_the_line(manage) -> None:
+    stopped = manage("arun scrapers_fetch --until 5 --broken 5 --max-failures 0")
+    assert stopped.code == 1, stopped.err
+    refused = manage("arun scrapers_fetch --resume-run 1")
+    assert refused.code == 2
+    line = "arun scrapers_fetch --until=5 --broken=5 --resume-run 1"
+    assert f"To resume it: manage.py {line}" in refused.err
+    assert "run 1" in manage(f"{line} --max-failures 9").err
+    assert "To resume it" not in manage("arun scrapers_fetch --resume-run 7").err
+
+
+WITH_ALL_KINDS = """
+from typing import Annotated
+
+import async_commander as ac
+
+class Command(ac.IterateDownloadCommand[int, int]):
+    words: list[str]
+    size: Annotated[int, ac.Option(named=True)]
+    token: Annotated[str, ac.Option(named=True)]
+    loud: bool = False
+    tags: list[str] = ["a"]
+    note: str = "x"
+
+    async def iterate(self):
+        return [1]
+
+    async def download(self, item):
+        raise ValueError("no")
+
+    async def parse_and_save(self, item, payload): ...
+"""
+
+
+def test_the_line_to_resume_has_all_that_must_be_given(manage, tmp_path: Path) -> None:
+    (tmp_path / "kinds").mkdir()
+    (tmp_path / "kinds" / "__init__.py").touch()
+    (tmp_path / "kinds" / "kinds.py").write_text(WITH_ALL_KINDS)
+    here = {"PROJECT_SETTINGS": '{"COMMAND_PACKAGES": ["kinds"]}', "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+
+    failed = manage("arun kinds --size 3 --token s3cr3t --loud --tags b --tags c --max-failures 0 -- -w it's", **here)
+    assert failed.code == 1, failed.err
+    for how, more in (("--resume-run 1", ""), ("--resume_run=1 --database default", " --database default")):
+        refused = manage(f"arun kinds {how}", **here)
+        assert refused.code == 2
+        assert "the following arguments are required" in refused.err
+        line = f"arun kinds --size=3 '--token=…' --loud --tags=b --tags=c --resume-run 1{more}"
+        assert f"To resume it: manage.py {line} -- -w 'it'\"'\"'s'\n" in refused.err
+    assert "To resume it" not in manage("arun kinds --resume-run 9", **here).err
+    assert "To resume it" not in manage("arun kinds", **here).err
+    resumed = manage(
+        "arun kinds --size=3 --token=s3cr3t --loud --tags=b --tags=c --resume-run 1 --max-failures 9 -- -w it's", **here
+    )
+    assert "kinds  run 1" in resumed.err
+
+
+def test_the_summary_tells_of_no_items_and_of_max_items(manage) -> None:
+    assert "  0 items in " in manage("arun scrapers_fetch --until 0").err
+    cut = manage("arun scrapers_fetch --until 9 --max-items 3").err
+    assert "  3 items in " in cut
+    assert "ended by --max-items: the source was not asked for more" in cut
+    assert "--max-items" not in manage("arun scrapers_fetch --until 3 --max-items 9").err

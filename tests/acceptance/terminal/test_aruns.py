@@ -224,7 +224,10 @@ def test_the_page_is_there_for_programs(partial: Run) -> None:
     [
         ("show 99999", "There is no run 99999."),
         ("show last", "'last' is no whole number"),
-        ("7", "invalid choice: '7'"),
+        ("7", "to see one run: aruns show 7"),
+        ("shw", "'shw' is neither list nor show. Did you mean show?"),
+        ("--command cuont", "There are no runs of 'cuont', and there is no command 'cuont'"),
+        ("show --command cuont", "there is no command 'cuont'"),
         ("list 7", "To see one run: aruns show 7"),
         ("--database nope", "There is no database 'nope'"),
         ("--status done", "invalid choice: 'done'"),
@@ -236,3 +239,16 @@ def test_the_page_is_there_for_programs(partial: Run) -> None:
 def test_a_mistake_is_named(line: str, said: str) -> None:
     with pytest.raises(CommandError, match=re.escape(said)):
         aruns(*line.split())
+
+
+@pytest.mark.usefixtures("count")
+def test_a_command_that_has_not_run_yet_is_no_mistake() -> None:
+    assert aruns("--command", "count") == "No runs.\n"
+    assert json.loads(aruns("--command", "called.count", "--json")) == []
+
+
+def test_only_a_run_that_was_named_is_wrong_usage() -> None:
+    for arguments, code in ((["show", "99999"], 2), (["show"], 1)):
+        with pytest.raises(CommandError) as refused:
+            aruns(*arguments)
+        assert refused.value.returncode == code

@@ -11,6 +11,7 @@ import pytest
 import async_commander as ac
 from async_commander.command.arguments import arguments_of, complete, is_secret, to_json
 from async_commander.exceptions import InvalidCommand
+from async_commander.runner.request import LIMIT_NAMES, SHARED_NAMES, split_call
 
 
 class Plain(ac.AsyncCommand):
@@ -270,3 +271,38 @@ def test_names_of_options_of_the_terminal_are_refused_and_those_of_code_are_free
     ]
     with pytest.raises(InvalidCommand, match="'grace' is a shared option"):
         arguments_of(make(grace=(int, 1)))
+
+
+@pytest.mark.parametrize("name", ["max_body", "reporter", "recorder"])
+def test_what_a_call_takes_for_the_run_cannot_be_an_argument(name: str) -> None:
+    with pytest.raises(
+        InvalidCommand, match=rf"'{name}' is given to the run of any command, as in ac\.run\(…, {name}=…\)"
+    ):
+        arguments_of(make(**{name: (str, "")}))
+
+
+def test_no_name_of_a_call_is_both_taken_by_the_run_and_free_for_a_command() -> None:
+    own = {"user", "trigger", "lease_seconds"}
+    for name in {*LIMIT_NAMES, *SHARED_NAMES} - own:
+        with pytest.raises(InvalidCommand, match=r"shared option|given to the run|attribute of every command"):
+            arguments_of(make(**{name: (str, "")}))
+    assert split_call(dict.fromkeys(own, "mine"), own)[1] == dict.fromkeys(own, "mine")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "told"),
+    [
+        (int, "soon", "found 'soon', allowed: a whole number$"),
+        (int | None, "None", "found 'None', allowed: a whole number$"),
+        (list[int], "1, x", "found .*, allowed: a list, each member a whole number$"),
+    ],
+)
+def test_a_wrong_value_of_the_environment_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, kind: Any, text: str, told: str
+) -> None:
+    command = make(size=(Annotated[kind, ac.Option(env="A_SIZE", named=True)],))
+    monkeypatch.setenv("A_SIZE", text)
+    with pytest.raises(InvalidCommand, match=f"argument 'size', from the environment variable A_SIZE: {told}"):
+        complete(command, {})
+    with pytest.raises(InvalidCommand, match="argument 'size': found"):
+        complete(command, {"size": "x"})

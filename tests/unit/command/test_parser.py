@@ -15,6 +15,7 @@ from async_commander.command.parser import (
     accept_both_spellings,
     add_arguments_to,
     arguments_from,
+    check_parser,
     declared_names,
     extra_options,
 )
@@ -299,3 +300,54 @@ def test_a_text_that_the_type_does_not_take_back_is_kept() -> None:
             parser.add_argument("--size", type=int)
 
     assert extra_options(Coloured)["size"].restored("large") == "large"
+
+
+@pytest.mark.parametrize(
+    "flags", [["--json"], ["--no_color"], ["-v"], ["-x", "--help"], ["--max-items"], ["--dry_run"]]
+)
+def test_add_arguments_may_not_take_a_spelling_that_is_taken(flags: list[str]) -> None:
+    class Clash(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument(*flags, dest="something_else")
+
+    for ask in (extra_options, check_parser, parser_of):
+        with pytest.raises(
+            InvalidCommand, match=rf"Clash\.add_arguments\(\) adds {flags[-1]}, which is a shared option"
+        ):
+            ask(Clash)
+
+
+def test_add_arguments_that_clashes_with_itself_or_fails_is_named() -> None:
+    class Twice(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("--mode")
+            parser.add_argument("--mode")
+
+    class Failing(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            raise LookupError("no such mode")
+
+    with pytest.raises(InvalidCommand, match=r"Twice: two options have one spelling: argument --mode"):
+        check_parser(Twice)
+    with pytest.raises(InvalidCommand, match=r"Failing\.add_arguments\(\) fails: LookupError: no such mode") as raised:
+        check_parser(Failing)
+    assert isinstance(raised.value.__cause__, LookupError)
+
+
+def test_none_is_not_offered_to_who_cannot_write_it(capsys: pytest.CaptureFixture[str]) -> None:
+    class Optional(Handled):
+        size: int | None = None
+        sizes: list[int] | None = None
+
+    assert "found 'None', allowed: a whole number\n" in refused(Optional, "--size None", capsys)
+    assert "found 'x', allowed: a whole number\n" in refused(Optional, "--sizes 1 x", capsys)
+    assert parse(Optional, "--sizes 1 2 --sizes 3") == {"sizes": [1, 2, 3]}
+
+
+def test_a_help_text_that_argparse_cannot_show_is_named() -> None:
+    class Unhelpful(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("--share", help="up to 50% (of all)")
+
+    with pytest.raises(InvalidCommand, match=r"Unhelpful.*(cannot be shown|add_arguments\(\) fails): ValueError"):
+        check_parser(Unhelpful)

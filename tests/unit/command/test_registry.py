@@ -11,7 +11,7 @@ import pytest
 from django.apps import AppConfig
 from django.test import override_settings
 
-from async_commander.command.registry import find_clashes, get_command, get_commands, name_of
+from async_commander.command.registry import AmbiguousName, find_clashes, get_command, get_commands, name_of
 from async_commander.exceptions import CommandNotFound, InvalidCommand
 
 COMMAND = """
@@ -222,3 +222,48 @@ def test_a_broken_file_outside_of_its_package_is_tried_again_when_it_is_mended(
             get_command("hello")
         write("elsewhere/commands/hello.py")
         assert get_command("hello").__module__ == "reg_mended.commands.hello"
+
+
+def test_a_name_like_no_other_gets_the_three_closest(write: Write) -> None:
+    write("reg_far/__init__.py", "")
+    for name in ("import_a", "import_b", "zebra", "other"):
+        write(f"reg_far/commands/{name}.py")
+
+    with installed("reg_far"):
+        with pytest.raises(CommandNotFound, match=r"'zzzzzz'. The closest names are zebra, \w+, \w+; `manage.py arun`"):
+            get_command("zzzzzz")
+        with pytest.raises(CommandNotFound, match=r"'import_c'. Did you mean import_\w, import_\w, \w+\?"):
+            get_command("import_c")
+
+
+def test_where_there_are_fewer_commands_fewer_are_suggested(write: Write) -> None:
+    write("reg_few/__init__.py", "")
+    with installed("reg_few"), pytest.raises(CommandNotFound, match="there are none yet"):
+        get_command("fetch")
+    write("reg_few/commands/fetch.py")
+    with installed("reg_few"), pytest.raises(CommandNotFound, match=r"Did you mean fetch\?"):
+        get_command("fecth")
+
+
+def test_a_name_that_two_apps_give_is_suggested_with_its_app(write: Write) -> None:
+    for app in ("reg_left", "reg_right"):
+        write(f"{app}/__init__.py", "")
+        write(f"{app}/commands/fetch.py")
+    with installed("reg_left", "reg_right"):
+        with pytest.raises(
+            CommandNotFound, match=r"reg_left\.fetch.*reg_right\.fetch|reg_right\.fetch.*reg_left\.fetch"
+        ):
+            get_command("fetsh")
+        with pytest.raises(AmbiguousName, match=r"reg_left\.fetch .*reg_right\.fetch .*say which by app_label\.name"):
+            get_command("fetch")
+
+
+@pytest.mark.parametrize("name", [None, 5, b"fetch"])
+def test_a_name_is_a_text(name: object) -> None:
+    with pytest.raises(TypeError, match=r"a command's name is a text like 'fetch' or 'shop\.fetch', found"):
+        get_command(name)  # type: ignore[arg-type]
+
+
+def test_an_empty_name_is_none() -> None:
+    with pytest.raises(CommandNotFound, match="a command's name is needed, found ''"):
+        get_command("")

@@ -49,10 +49,20 @@ async def test_jitter_comes_late_and_does_not_add_up() -> None:
     assert len(set(late)) > 10
 
 
-@pytest.mark.parametrize("arguments", [{"seconds": 0}, {"seconds": -1}, {"seconds": float("inf")}])
+@pytest.mark.parametrize(
+    "arguments", [{"seconds": 0}, {"seconds": -1}, {"seconds": float("inf")}, {"seconds": float("nan")}]
+)
 async def test_a_period_must_be_positive(arguments) -> None:
     with pytest.raises(ValueError, match="a time above 0 seconds is needed"):
         every(**arguments)
+
+
+@pytest.mark.parametrize("seconds", ["x", True, None])
+async def test_a_period_is_a_number(seconds) -> None:
+    with pytest.raises(TypeError, match=rf"every\({seconds!r}\): a number of seconds is needed"):
+        every(seconds)
+    with pytest.raises(TypeError, match=rf"jitter={seconds!r}: a number of seconds is needed"):
+        every(5, jitter=seconds)
 
 
 async def test_jitter_must_be_shorter_than_the_period() -> None:

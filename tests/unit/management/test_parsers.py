@@ -18,6 +18,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("domain")
     parser.add_argument("--since-date", dest="since", required=True)
     parser.add_argument("--odd_name", default="")
+    parser.add_argument("-q", "--quick", action="store_true")
+    parser.add_argument("--no-quick", dest="quick", action="store_false")
 
 
 def make(*, shell: bool = True, has_items: bool = True) -> Any:
@@ -68,6 +70,12 @@ def test_an_option_declared_with_underscores_is_also_taken_with_dashes() -> None
         ("x", "the following arguments are required: --since-date"),
         ("x --since-date d --threads 0", "--threads: 0: at least 1"),
         ("x --since-date d -v 7", "invalid choice: 7"),
+        ("x --since-date d --json=yes", "--json is a flag and takes no value, found 'yes': write --json\n"),
+        (
+            "x --since-date d --quick=yes",
+            "--quick is a flag and takes no value, found 'yes': write --quick or --no-quick",
+        ),
+        ("x --since-date d -q=1", "--quick is a flag and takes no value"),
     ],
 )
 def test_a_mistake_ends_with_exit_code_2_and_a_word_about_it(
@@ -112,6 +120,7 @@ def test_help_keeps_the_rare_options_for_help_all(capsys: pytest.CaptureFixture[
     assert ended.value.code == 0
     assert "--threads" in short
     assert "--db-lanes" not in short
+    assert "auto, bar (a bar on a terminal, else lines)" in " ".join(short.split())
     assert "--settings" not in short
     assert "--db-lanes" in full
     assert "--settings" in full
@@ -151,3 +160,21 @@ def test_up_to_three_names_are_suggested() -> None:
     known = ["--threads", "--thread-name", "--threat", "--tread", "--json"]
     assert did_you_mean("--thread", known) == " Did you mean --threads, --tread or --threat?"
     assert did_you_mean("--xyz", known) == ""
+
+
+def test_what_must_be_given_is_in_the_usage_line_and_marked() -> None:
+    def declare(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("domain")
+        parser.add_argument("-f", "--file", required=True, help="What to import")
+        parser.add_argument("--tags", nargs="*", required=True)
+        parser.add_argument("--share", required=True, metavar="{5%,10%}")
+        parser.add_argument("--free")
+        sure = parser.add_mutually_exclusive_group(required=True)
+        sure.add_argument("--sure", action="store_true")
+        sure.add_argument("--no-sure", action="store_true")
+
+    told = command_parser("arun x", "", declare, acting(has_items=False), shell=True).format_help()
+    assert "usage: arun x domain --file FILE --tags TAGS ... --share {5%,10%} (--sure | --no-sure) [options]" in told
+    assert "What to import (required)" in told
+    assert told.count("(required: --sure or --no-sure)") == 2
+    assert told.count("(required") == 5

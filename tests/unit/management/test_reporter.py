@@ -126,3 +126,35 @@ def test_a_stream_that_goes_away_ends_the_telling_and_nothing_else(
 def test_it_is_a_reporter() -> None:
     one: Reporter = reporter()[0]
     assert one is not None
+
+
+@pytest.mark.parametrize(
+    ("asked_now", "asked_first", "before", "now", "cut"),
+    [
+        (None, None, 0, 9, False),
+        (5, 5, 0, 5, True),
+        (5, 5, 0, 4, False),
+        (5, None, 20, 24, False),
+        (5, None, 20, 25, True),
+        (None, 30, 20, 30, True),
+    ],
+    ids=["unbounded", "reached", "not reached", "resumed, not reached", "resumed, reached", "the first time's"],
+)
+def test_max_items_counts_from_where_this_part_of_the_run_begins(
+    asked_now: int | None, asked_first: int | None, before: int, now: int, cut: bool
+) -> None:
+    told: list[bool] = []
+    tally = Tally(taken=before)
+    opened = context(tally)
+    opened.options = {} if asked_first is None else {"max_items": asked_first}
+    wrapper, _ = wrapped(terminal=False)
+
+    def summarise(result: RunResult, meter: Any) -> list[Any]:
+        told.append(meter.cut)
+        return []
+
+    one = TerminalReporter(open_console(Verbatim(wrapper)), Looks(), summarise, max_items=asked_now)
+    one.started(opened)
+    tally.taken = now
+    one.finished(RESULT)
+    assert told == [cut]

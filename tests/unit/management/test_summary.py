@@ -12,7 +12,7 @@ import pytest
 from async_commander.command.redaction import HIDDEN
 from async_commander.engine.results import ErrorKind, RunResult, RunStatus
 from async_commander.history.redaction import redactor
-from async_commander.management.summary import Summary, json_document, summariser
+from async_commander.management.summary import Summary, json_document, refusal_document, summariser
 
 
 def result(status: RunStatus = RunStatus.PARTIAL, **more: Any) -> RunResult:
@@ -163,3 +163,24 @@ def test_the_document_is_strict_json_whatever_the_value_is() -> None:
     assert document["value"]["3"] == "2026-01-02"
     assert document["value"]["path"] == "a/b"
     assert document["values"] == [1, "{2}"]
+
+
+def test_a_run_without_items_says_so() -> None:
+    none = dict.fromkeys(("taken", "done", "skipped", "dead", "retry", "claimed"), 0)
+    told = shown(Summary(result(RunStatus.SUCCEEDED, counts=none, duration=0.2)))
+    assert "succeeded  fetch  run 42\n\n  0 items in 0.20 s\n" in told
+    assert "done" not in told
+    assert "items" not in shown(Summary(result(RunStatus.SUCCEEDED, counts=none), counts_items=False))
+
+
+def test_a_run_that_max_items_ended_says_so() -> None:
+    assert "ended by --max-items: the source was not asked for more" in shown(Summary(result(), cut=True))
+    assert "--max-items" not in shown(Summary(result()))
+
+
+def test_a_program_is_told_of_a_refusal_in_the_shape_of_a_result() -> None:
+    document = json.loads(refusal_document("fetch", 2, "no such option"))
+    assert document.keys() == json.loads(json_document(result())).keys()
+    assert (document["run"], document["status"], document["exit_code"]) == (None, "failed", 2)
+    assert (document["error"], document["counts"], document["errors"]) == ("no such option", {}, [])
+    assert (document["duration"], document["value"]) == (0, None)

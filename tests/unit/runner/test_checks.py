@@ -11,14 +11,14 @@ import pytest
 from django.core.checks import run_checks
 from django.db import connections
 
-from async_commander.checks import TAG
+from async_commander.checks import TAG, checks_for_a_run
 from async_commander.command.registry import get_command, get_commands, name_of
 from async_commander.exceptions import InvalidCommand
 
 BROKEN = "import nothing_of_this_name\n"
 GOOD = "import async_commander as ac\n\nclass Command(ac.AsyncCommand):\n    async def handle(self): ...\n"
 HOOKLESS = "import async_commander as ac\n\nclass Command(ac.IterateDownloadCommand[int, int]): ...\n"
-
+CLASHING = "    def add_arguments(self, parser): parser.add_argument('--json')\n"
 
 PREFIX = "async_commander."
 
@@ -86,7 +86,7 @@ def test_e002_two_files_of_one_name_are_named(package: Path) -> None:
     assert str(package / "shop" / "fetch.py") in told
 
 
-def test_w003_one_name_in_two_apps_is_a_warning_and_both_are_checked(
+def test_e004_one_name_in_two_apps_is_an_error_and_both_are_checked(
     package: Path, tmp_path: Path, settings: Any
 ) -> None:
     other = tmp_path / f"other_{package.name}"
@@ -96,19 +96,36 @@ def test_w003_one_name_in_two_apps_is_a_warning_and_both_are_checked(
     (package / "sync.py").write_text(GOOD)
     (other / "sync.py").write_text(BROKEN)
 
-    assert ids() == ["W003"]
-    assert (
-        message("W003").hint
-        == f"Run them as {package.name}.sync and {other.name}.sync; 'sync' alone runs none of them."
-    )
+    assert ids() == ["E004"]
+    hint = message("E004").hint
+    assert f"{package.name}.sync and {other.name}.sync run them, and 'sync' alone runs none" in hint
+    assert '"async_commander.E004" into SILENCED_SYSTEM_CHECKS' in hint
     assert message("E003").obj == f"{other.name}.sync"
     assert name_of(get_command(f"{package.name}.sync")) == f"{package.name}.sync"
     with pytest.raises(InvalidCommand, match=f"{package.name}.sync .*{other.name}.sync"):
         get_command("sync")
+    with checks_for_a_run():
+        assert ids() == []
+    assert ids() == ["E004"]
+
+
+@pytest.mark.parametrize("key", ["KEEP_DAYS", "CACHE", "ENGINE"])
+def test_w003_a_setting_without_effect_is_told_and_stops_nothing(settings: Any, key: str) -> None:
+    settings.ASYNC_COMMANDER = {key: {"KEEP_DAYS": 30, "CACHE": "default", "ENGINE": "celery"}[key]}
+    assert ids() == ["W003"]
+    assert f"ASYNC_COMMANDER['{key}'] has no effect yet" in message("W003").msg
+    assert not message("W003").is_serious()
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [(BROKEN, "nothing_of_this_name"), (HOOKLESS, "has no iterate()"), ("", "Command")]
+    ("code", "told"),
+    [
+        (BROKEN, "nothing_of_this_name"),
+        (HOOKLESS, "has no iterate()"),
+        ("", "Command"),
+        (GOOD + CLASHING, "'json', which is an argument of the class or a shared option already"),
+        (GOOD + "    option_defaults = {'threads': 'many'}\n", "option_defaults gives 'threads'"),
+    ],
 )
 def test_e003_a_broken_file_is_named_where_commands_are_imported(package: Path, code: str, told: str) -> None:
     (package / f"broken_{len(code)}.py").write_text(code)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.apps import apps
+from django.db import DEFAULT_DB_ALIAS, router
 from django.db.models import Model
 
 from .identity import saved_pk
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TYPE, VALUE = "$type", "value"
+ROW = "row"
 
 
 class ItemGone(LookupError):
@@ -35,13 +37,49 @@ class _Form:
     load: Callable[[Any], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class RowReference:
+    """What is stored of a model instance: which row of which database it is."""
+
+    label: str
+    pk: Any
+    using: str | None = None
+
+    @property
+    def alias(self) -> str:
+        """The database that the row is in; where none is stored, the one that this model is read from."""
+        return self.using or router.db_for_read(self._model())
+
+    def is_a(self, model: type[Model]) -> bool:
+        """Whether its model, if there still is one, is this one or made of it."""
+        try:
+            return issubclass(self._model(), model)
+        except ItemGone:
+            return False
+
+    def read(self) -> Model:
+        """The row, as it is without anything that a queryset adds. ItemGone where it is not there."""
+        row: Model | None = self._model()._base_manager.using(self.alias).filter(pk=self.pk).first()
+        if row is None:
+            raise ItemGone(f"there is no {self.label} with the primary key {self.pk!r} any more")
+        return row
+
+    def _model(self) -> type[Model]:
+        try:
+            return apps.get_model(self.label)
+        except LookupError:
+            raise ItemGone(f"there is no model {self.label} any more") from None
+
+
 def item_to_json(item: Any) -> Any:
     """JSON for an item: plain values as they are, model instances as {"model": label, "pk": …}, others with their type.
+
+    A model instance is kept with its database, unless that is the only one there is to read it from.
 
     TypeError where an item has no such form: yield plain data, dataclasses or saved model instances.
     """
     if isinstance(item, Model):
-        return {"model": item._meta.label, "pk": item_to_json(saved_pk(item))}
+        return _row_to_json(item)
     if type(item) is str:
         return {TYPE: "text", VALUE: item.encode("utf-8", "surrogatepass").hex()} if UNSTORABLE.search(item) else item
     if type(item) in {int, float, bool, type(None)}:
@@ -55,20 +93,39 @@ def item_to_json(item: Any) -> Any:
     return _typed(item)
 
 
-def item_from_json(stored: Any, using: str | None = None) -> Any:
+def item_from_json(stored: Any) -> Any:
     """The item again. A model instance is read from its table, so call it where ORM calls are allowed.
 
     ItemGone where that row is not there any more; TypeError where a class is not known any more.
     """
     if isinstance(stored, list):
-        return [item_from_json(member, using) for member in stored]
+        return [item_from_json(member) for member in stored]
     if not isinstance(stored, dict):
         return stored
-    if stored.keys() == {"model", "pk"}:
-        return _row(stored["model"], item_from_json(stored["pk"], using), using)
+    if row := row_reference(stored):
+        return row.read()
     if TYPE in stored:
-        return _restored(stored[TYPE], item_from_json(stored[VALUE], using))
-    return {key: item_from_json(value, using) for key, value in stored.items()}
+        return _restored(stored[TYPE], item_from_json(stored[VALUE]))
+    return {key: item_from_json(value) for key, value in stored.items()}
+
+
+def row_reference(stored: Any) -> RowReference | None:
+    """Which row a stored item is; None where it is something else."""
+    if not isinstance(stored, dict):
+        return None
+    if stored.keys() == {"model", "pk"}:
+        return RowReference(stored["model"], item_from_json(stored["pk"]))
+    if stored.get(TYPE) == ROW:
+        label, pk, using = stored[VALUE]
+        return RowReference(label, item_from_json(pk), using)
+    return None
+
+
+def _row_to_json(instance: Model) -> dict[str, Any]:
+    label, pk, using = instance._meta.label, item_to_json(saved_pk(instance)), instance._state.db
+    if using is None or (using == DEFAULT_DB_ALIAS and not router.routers):
+        return {"model": label, "pk": pk}
+    return {TYPE: ROW, VALUE: [label, pk, using]}
 
 
 def _looks_special(plain: dict[str, Any]) -> bool:
@@ -140,14 +197,3 @@ def _class(name: str) -> type:
             f"the stored item is a {name}, which does not exist any more; import its module in the command's"
         )
     return found
-
-
-def _row(label: str, pk: Any, using: str | None) -> Model:
-    try:
-        model = apps.get_model(label)
-    except LookupError:
-        raise ItemGone(f"there is no model {label} any more") from None
-    row: Model | None = model._base_manager.using(using).filter(pk=pk).first()
-    if row is None:
-        raise ItemGone(f"there is no {label} with the primary key {pk!r} any more")
-    return row

@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.db import IntegrityError
 
 from async_commander.command.identity import LABEL_LENGTH, item_label, key_uuid
-from async_commander.command.items import ItemGone, item_from_json
+from async_commander.command.items import ItemGone
 from async_commander.database.lease import Lease
 from async_commander.database.lease import item as on_lease
 from async_commander.engine.failures import ends_the_run
@@ -26,6 +26,7 @@ from async_commander.history.recorder import Candidate, ItemOutcome, Known, Stor
 from .in_hand import InHand, holding
 from .outages import Outages
 from .outcomes import Outcomes, milliseconds
+from .sources import restored
 from .verdicts import REASON_LENGTH, judge, kind_of, text_of, traceback_of
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class ItemPorts:
         self._left_over = True
         self._warned_of_duplicates = False
         self._workers: dict[object, int] = {}
+        self.source: Any = None
+        """What `iterate` gave. Where it is a queryset, items of the ledger are read again as it gives them."""
         self.pipeline: Pipeline[Any]
         session.recorder.on_settled = self.unit_settled
 
@@ -267,21 +270,27 @@ class ItemPorts:
         self._tally.dead += found.dead
         if source_ended and not found.items and found.next_in is None and not (found.gone or found.dead):
             self._left_over = False
-        tickets = [await self._restored(known) for known in found.items]
+        tickets = []
+        if found.items:
+            items = await sync_to_async(restored)([known.item for known in found.items], self.source)
+            tickets = list(map(self._restored, found.items, items))
         return Due([ticket for ticket in tickets if ticket is not None], _again_in(found))
 
-    async def _restored(self, known: Known) -> Ticket[Any] | None:
+    def _restored(self, known: Known, items: Sequence[Any] | ItemGone) -> Ticket[Any] | None:
         mark = InHand(known.key, "", known.label, known=True)
-        try:
-            item = await sync_to_async(item_from_json)(known.item, self._session.lanes.alias)
-        except ItemGone as error:
+        if isinstance(items, ItemGone):
             ticket: Ticket[Any] = Ticket(known.item, tag=mark)
             self.pipeline.handed_over(ticket)
-            text = text_of(error, self._session.redact)
+            text = text_of(items, self._session.redact)
             self._outcomes.hand_over(ticket, ItemState.SKIPPED, reason="gone", error=text)
             return None
+        item = items[0] if len(items) == 1 else self._meant(known.key, items)
         mark.text, mark.throttle = self._hooks.decide("item_key", item), self._hooks.decide("throttle_key", item)
         return self._ticket(item, mark, known)
+
+    def _meant(self, key: UUID, items: Sequence[Any]) -> Any:
+        """The one of several that has this key; any, where their keys are not what they were."""
+        return next((item for item in items if key_uuid(self._hooks.decide("item_key", item)) == key), items[0])
 
     def unit_settled(self, unit: Unit, error: BaseException | None) -> None:
         """The recorder's answer to a unit, on the event loop."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence, Sized
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from asgiref.sync import sync_to_async
+from django.core.exceptions import EmptyResultSet
 from django.db.models import QuerySet
 from django.db.models.query import ModelIterable
 
 from async_commander.command.hooks import HookKind
+from async_commander.command.items import ItemGone, item_from_json, item_to_json, row_reference
 
 if TYPE_CHECKING:
     from .calling import HookCaller
@@ -23,6 +27,8 @@ PAGE_SIZE = 500
 CHUNK_SIZE = 100
 CHUNK_SECONDS = 0.05
 """A plain generator is asked for so many items at once, or for so long."""
+_WINDOW = re.compile(r"\bOVER\s*\(", re.IGNORECASE)
+"""Looked for in the SQL, where it may come from `extra()` and `RawSQL` as well."""
 
 
 async def open_source(hooks: HookCaller, *arguments: Any) -> Any:
@@ -71,31 +77,107 @@ async def counted(source: Any) -> int | None:
 
 async def _pages(queryset: QuerySet[Any]) -> AsyncIterator[list[Any]]:
     """Pages by primary key: no cursor stays open, and rows that come or go meanwhile shift nothing."""
-    if not _pages_by_key(queryset):
+    if not await sync_to_async(_may_be_filtered_by_key)(queryset):
         yield await sync_to_async(_fetch)(queryset)
         return
-    ordered = queryset.order_by("pk")
-    page = await sync_to_async(_fetch)(ordered[:PAGE_SIZE])
-    while page:
+    rest = ordered = _ascending(queryset)
+    while page := await sync_to_async(_fetch_page)(rest):
+        # The worker that has a row may delete it, and take its key from it, before the next page is asked for.
+        last = page[-1].pk
         yield page
-        page = await sync_to_async(_fetch)(ordered.filter(pk__gt=page[-1].pk)[:PAGE_SIZE])
+        rest = ordered.filter(pk__gt=last)
+
+
+def _ascending(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    by_key = queryset.order_by("pk")
+    return by_key if by_key.query.standard_ordering else by_key.reverse()
 
 
 def _fetch(queryset: QuerySet[Any]) -> list[Any]:
     return list(queryset)
 
 
-def _pages_by_key(queryset: QuerySet[Any]) -> bool:
-    """Slices, unions, `values()` and `distinct("name")` have no key to page by: they are read in one go."""
+def _fetch_page(queryset: QuerySet[Any]) -> list[Any]:
+    """The next rows; all of one key, of which a join may give several, are in one page."""
+    page = list(queryset[:PAGE_SIZE])
+    if len(page) < PAGE_SIZE:
+        return page
+    last = page[-1].pk
+    before = [row for row in page if row.pk != last]
+    return before or list(queryset.filter(pk=last))
+
+
+def _may_be_filtered_by_key(queryset: QuerySet[Any]) -> bool:
+    """Whether a filter by primary key leaves out rows, and changes nothing about the others.
+
+    Not so for slices, unions, `values()`, `distinct("name")` and window functions: these are read in one go.
+    """
+    return _gives_instances(queryset) and not queryset.query.is_sliced and not _sees_other_rows(queryset)
+
+
+def _gives_instances(queryset: QuerySet[Any]) -> bool:
+    return issubclass(queryset._iterable_class, ModelIterable)  # noqa: SLF001 - no public way to ask
+
+
+def _sees_other_rows(queryset: QuerySet[Any]) -> bool:
+    """Whether what a row is, or whether it is there at all, hangs on which other rows are."""
     query = queryset.query
-    whole = not (query.is_sliced or query.combinator or query.distinct_fields)
-    return whole and issubclass(queryset._iterable_class, ModelIterable)  # noqa: SLF001 - no public way to ask
+    if query.combinator or query.distinct_fields:
+        return True
+    try:
+        sql, _ = query.clone().get_compiler(using=queryset.db).as_sql()
+    except EmptyResultSet:
+        return False
+    return _WINDOW.search(sql) is not None
+
+
+def restored(stored: Sequence[Any], source: Any) -> list[Sequence[Any] | ItemGone]:
+    """For each stored item what it may be: rows as the source gives them, where it is a queryset that has them.
+
+    A join may give several of one primary key. Any other item comes back as it was stored; ItemGone stands for a row
+    that is not there any more. To be called on a lane.
+    """
+    again = _rows_again(stored, source) if isinstance(source, QuerySet) and _gives_instances(source) else {}
+    return [again.get(_text(one)) or _restored(one) for one in stored]
+
+
+def _restored(stored: Any) -> Sequence[Any] | ItemGone:
+    try:
+        return [item_from_json(stored)]
+    except ItemGone as error:
+        return error
+
+
+def _rows_again(stored: Sequence[Any], queryset: QuerySet[Any]) -> dict[str, list[Any]]:
+    keys: dict[str, list[Any]] = {}
+    for row in filter(None, map(row_reference, stored)):
+        if row.is_a(queryset.model):
+            keys.setdefault(row.alias, []).append(row.pk)
+    found: dict[str, list[Any]] = {}
+    for alias, pks in keys.items():
+        for instance in _with_keys(queryset.using(alias), pks):
+            found.setdefault(_text(item_to_json(instance)), []).append(instance)
+    return found
+
+
+def _with_keys(queryset: QuerySet[Any], pks: list[Any]) -> Iterable[Any]:
+    if _sees_other_rows(queryset):
+        return (row for row in queryset if row.pk in pks)
+    whole = queryset.all()
+    whole.query.clear_limits()
+    return whole.filter(pk__in=pks)
+
+
+def _text(stored: Any) -> str:
+    """One text for one stored item: a database may keep the members of JSON in an order of its own."""
+    return json.dumps(stored, sort_keys=True)
 
 
 async def _chunks(source: Iterable[Any]) -> AsyncIterator[list[Any]]:
     iterator = await sync_to_async(_begin)(source)
+    take = _Taker(iterator)
     try:
-        while chunk := await sync_to_async(_take)(iterator):
+        while chunk := await sync_to_async(take)():
             yield chunk
     finally:
         if callable(close := getattr(iterator, "close", None)):
@@ -107,12 +189,28 @@ def _begin(source: Iterable[Any]) -> Iterator[Any]:
     return iter(source)
 
 
-def _take(iterator: Iterator[Any]) -> list[Any]:
-    """What comes in a moment: a slow source must not keep its first item back until a chunk is full."""
-    until = time.monotonic() + CHUNK_SECONDS
-    chunk = []
-    for item in itertools.islice(iterator, CHUNK_SIZE):
-        chunk.append(item)
-        if time.monotonic() > until:
-            break
-    return chunk
+class _Taker:
+    """Takes what comes in a moment: a slow source must not keep its first item back until a chunk is full.
+
+    What came before an error is given first, and the error is raised when more is asked for.
+    """
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+        self._error: Exception | None = None
+
+    def __call__(self) -> list[Any]:
+        if self._error is not None:
+            raise self._error
+        until = time.monotonic() + CHUNK_SECONDS
+        chunk: list[Any] = []
+        try:
+            for item in itertools.islice(self._iterator, CHUNK_SIZE):
+                chunk.append(item)
+                if time.monotonic() > until:
+                    break
+        except Exception as error:
+            if not chunk:
+                raise
+            self._error = error
+        return chunk

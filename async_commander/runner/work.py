@@ -128,7 +128,7 @@ class Work:
         if self._context.stopping:
             self._pipeline.stop()
         patience = Patience(self._session)
-        source = await patience.insist(opened)
+        source = ports.source = await patience.insist(opened)
         await self._count(source)
         carried = await self._pipeline.run(self._read(patience.items(source, opened), ports))
         return carried and not (self._pipeline.cut and self._has_more_to_take())

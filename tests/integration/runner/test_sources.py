@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import async_commander as ac
+from async_commander.runner.sources import stream
 from tests.testapp.models import Author, Tag
 
 from .ledger import row_of
@@ -145,3 +147,53 @@ def test_a_length_that_cannot_be_told_fails_the_run(run: Any) -> None:
     with pytest.raises(ac.RunFailed, match="OverflowError: too many to count") as raised:
         run(Command())
     assert row_of(raised.value.result).taken == 0
+
+
+@pytest.mark.parametrize("written", ["async def", "def"])
+def test_what_a_source_gave_before_an_error_is_not_lost(run: Any, written: str) -> None:
+    """Each pass breaks twenty items further: that is progress, however the generator is written."""
+    passes: list[int] = []
+
+    def numbers() -> Iterator[str]:
+        passes.append(len(passes))
+        for number in range(300):
+            if number == 20 * len(passes):
+                raise ConnectionResetError
+            yield f"number {number:03}"
+
+    class Numbers(ac.IterateDownloadCommand[str, str]):
+        retry = ac.Retry(attempts=2, initial=0.001, maximum=0.002)
+
+        async def download(self, item: str) -> str:
+            return item
+
+        async def parse_and_save(self, item: str, payload: str) -> None:
+            self.db.add(Tag(name=payload))
+
+    class Plain(Numbers):
+        def iterate(self):
+            yield from numbers()
+
+    class Awaited(Numbers):
+        async def iterate(self):
+            for number in numbers():
+                yield number
+
+    row = row_of(run(Plain() if written == "def" else Awaited()))
+    assert (row.status, row.done, len(passes)) == ("succeeded", 300, 15)
+    assert tags() == [f"number {number:03}" for number in range(300)]
+
+
+def test_what_a_plain_generator_gave_comes_before_its_error() -> None:
+    def broken() -> Iterator[str]:
+        yield from NAMES
+        raise ValueError("it broke")
+
+    async def read() -> None:
+        async for item in stream(broken()):
+            came.append(item)
+
+    came: list[str] = []
+    with pytest.raises(ValueError, match="it broke"):
+        asyncio.run(read())
+    assert came == NAMES

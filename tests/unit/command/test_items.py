@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from async_commander.command.items import item_from_json, item_to_json
+from async_commander.command.items import ItemGone, RowReference, item_from_json, item_to_json, row_reference
 from tests.testapp.models import Author
 
 
@@ -54,6 +54,8 @@ def there_and_back(item: Any) -> Any:
         {1: "a", (2, 3): "b"},
         {"model": "x", "pk": 1},
         {"$type": "tuple", "value": (1,)},
+        {"$type": "row", "value": ["testapp.Author", 5, "default"]},
+        {"model": "testapp.Author", "pk": 5},
         {1, 2},
         frozenset({"a"}),
         date(2026, 1, 31),
@@ -98,6 +100,42 @@ def test_a_saved_row_is_its_label_and_primary_key() -> None:
     author._state.adding = False
 
     assert item_to_json(author) == {"model": "testapp.Author", "pk": 5}
+
+
+@pytest.mark.parametrize(
+    ("using", "routers", "stored"),
+    [
+        ("default", [], {"model": "testapp.Author", "pk": 5}),
+        ("default", [object()], {"$type": "row", "value": ["testapp.Author", 5, "default"]}),
+        ("other", [], {"$type": "row", "value": ["testapp.Author", 5, "other"]}),
+        (None, [object()], {"model": "testapp.Author", "pk": 5}),
+    ],
+)
+def test_a_row_has_its_database_where_that_is_not_the_only_one(
+    settings: Any, using: str | None, routers: list[object], stored: Any
+) -> None:
+    settings.DATABASE_ROUTERS = routers
+    author = Author(pk=5)
+    author._state.adding, author._state.db = False, using
+
+    assert item_to_json(author) == stored
+
+
+def test_what_is_stored_of_a_row_tells_which_it_is() -> None:
+    assert row_reference({"model": "testapp.Author", "pk": 5}) == RowReference("testapp.Author", 5, None)
+    key = {"$type": "tuple", "value": [1, {"$type": "UUID", "value": str(UUID(int=5))}]}
+    stored = {"$type": "row", "value": ["testapp.Author", key, "other"]}
+    assert row_reference(stored) == RowReference("testapp.Author", (1, UUID(int=5)), "other")
+    for other in (5, "text", [stored], {"row": stored}, {"$type": "tuple", "value": [1, 2, 3]}):
+        assert row_reference(other) is None
+
+
+def test_a_row_of_a_model_that_is_no_more_is_gone() -> None:
+    reference = RowReference("testapp.Nothing", 5)
+
+    assert not reference.is_a(Author)
+    with pytest.raises(ItemGone, match=r"no model testapp\.Nothing any more"):
+        reference.read()
 
 
 def test_an_unsaved_row_is_refused() -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections
 from django.db.models import Q
 
+from .keys import COMPUTED, Keyed, in_order, is_known, keys_of, rounded
 from .layout import concrete, fields_of, has_key, is_saved, layout_of, parents_first
+from .rounds import Rounds
 from .rows import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from django.db.models import Field, ForeignKey, Model
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import ForeignKey, Model
 
     from .rows import Request
-
-Key = tuple[Any, ...]
 
 
 def write(alias: str, requests: Sequence[Request]) -> None:
@@ -45,49 +45,59 @@ class _Group(NamedTuple):
     fields: tuple[str, ...]
 
 
+class _Row(NamedTuple):
+    """One object, and the statement that it belongs to."""
+
+    group: _Group
+    obj: Model
+
+
 def _save(alias: str, requests: Sequence[Request]) -> None:
-    waiting = _grouped(requests)
-    unwritten = {id(obj) for objects in waiting.values() for obj in objects}
-    order = parents_first(frozenset(group.model for group in waiting))
+    waiting = _by_model(requests)
+    unwritten = {id(row.obj) for rows in waiting.values() for row in rows}
+    order = parents_first(frozenset(waiting))
     while waiting:
         before = len(unwritten)
-        for group in sorted(waiting, key=lambda group: order.index(group.model)):
-            ready, blocked = _split(group, waiting.pop(group), unwritten)
+        for model in sorted(waiting, key=order.index):
+            ready, blocked = _split(model, waiting.pop(model), unwritten)
             if blocked:
-                waiting[group] = blocked
+                waiting[model] = blocked
             if ready:
-                _insert(alias, group, ready)
-                unwritten.difference_update(map(id, ready))
+                _insert(alias, model, ready)
+                unwritten.difference_update(id(row.obj) for row in ready)
         if waiting and len(unwritten) == before:
             raise _circle(waiting)
 
 
-def _grouped(requests: Sequence[Request]) -> dict[_Group, list[Model]]:
-    """The objects by statement, each once; one that another unit has saved meanwhile needs no insert."""
-    groups: dict[tuple[Any, ...], dict[int, Model]] = defaultdict(dict)
+def _by_model(requests: Sequence[Request]) -> dict[type[Model], list[_Row]]:
+    """The objects in order, each once; one that another unit has saved meanwhile needs no insert."""
+    rows: dict[type[Model], dict[tuple[_Group, int], _Row]] = defaultdict(dict)
     for request in requests:
         for obj in request.objects:
             if request.verb is Verb.UPSERT or not is_saved(obj):
-                groups[concrete(obj), request.verb, request.unique, request.fields][id(obj)] = obj
-    return {_Group(*group): list(objects.values()) for group, objects in groups.items()}
+                group = _Group(concrete(obj), request.verb, request.unique, request.fields)
+                rows[group.model].pop((group, id(obj)), None)  # the last one wins, so the last place counts
+                rows[group.model][group, id(obj)] = _Row(group, obj)
+    return {model: list(some.values()) for model, some in rows.items()}
 
 
-def _split(group: _Group, objects: list[Model], unwritten: set[int]) -> tuple[list[Model], list[Model]]:
+def _split(model: type[Model], rows: list[_Row], unwritten: set[int]) -> tuple[list[_Row], list[_Row]]:
     """Those whose parents are written, with the parents' keys handed down to them, and the others."""
-    references = layout_of(group.model).references
+    references = layout_of(model).references
     if not references:
-        return objects, []
-    ready: list[Model] = []
-    blocked: list[Model] = []
-    for obj in objects:
+        return rows, []
+    ready: list[_Row] = []
+    blocked: list[_Row] = []
+    for row in rows:
+        obj = row.obj
         parents = [(field, field.get_cached_value(obj)) for field in references if field.is_cached(obj)]
         if any(id(parent) in unwritten for _, parent in parents):
-            blocked.append(obj)
+            blocked.append(row)
             continue
         for field, parent in parents:
-            _check_parent(group.verb, obj, field, parent)
+            _check_parent(row.group.verb, obj, field, parent)
             _hand_down(obj, field, parent)
-        ready.append(obj)
+        ready.append(row)
     return ready, blocked
 
 
@@ -104,16 +114,63 @@ def _hand_down(obj: Model, field: ForeignKey[Any, Any], parent: Model | None) ->
         setattr(obj, field.name, parent)
 
 
-def _insert(alias: str, group: _Group, objects: list[Model]) -> None:
-    manager = group.model._base_manager.using(alias)
-    if group.verb is Verb.ADD:
-        manager.bulk_create(_sorted(objects, layout_of(group.model).order))
-        return
-    unique = fields_of(group.model, group.unique)
-    winners, merged = _merge(objects, unique)
-    _upsert(alias, group, winners)
-    for obj, winner in merged:
-        _take_over(obj, winner)
+def _insert(alias: str, model: type[Model], rows: list[_Row]) -> None:
+    """One statement for each group of a round: two writers that have the same groups write them in the same order."""
+    groups = dict.fromkeys(row.group for row in rows)
+    order = list(groups) if any(_moves_rows(group) for group in groups) else sorted(groups, key=_shape)
+    for parts in _rounds_of_rows(connections[alias], rows, groups):
+        for group in order:
+            if group not in parts:
+                continue
+            if group.verb is Verb.ADD:
+                _add(alias, model, [obj for _, obj in parts[group]])
+            else:
+                _upsert_merged(alias, group, parts[group])
+
+
+def _shape(group: _Group) -> tuple[Any, ...]:
+    return group.verb, group.unique, group.fields
+
+
+def _moves_rows(group: _Group) -> bool:
+    """Whether it overwrites what makes rows unique, so that what comes after it may need what it sets free."""
+    others = {name for names in layout_of(group.model).uniques for name in names}.difference(group.unique)
+    return not others.isdisjoint(group.fields)
+
+
+def _rounds_of_rows(
+    connection: BaseDatabaseWrapper, rows: list[_Row], groups: Iterable[_Group]
+) -> list[dict[_Group, list[Keyed]]]:
+    """Inserts and upserts of the same row keep their order. One that only the database can tell has its own round."""
+    model, objects = rows[0].group.model, [row.obj for row in rows]
+    uniques = tuple(dict.fromkeys(group.unique for group in groups if group.unique))
+    if not uniques:
+        return [{group: [((), obj) for obj in objects] for group in groups}]
+    rounds: Rounds[_Group] = Rounds()
+    known = zip(*(keys_of(objects, fields_of(model, unique), connection) for unique in uniques), strict=True)
+    for (group, obj), keys in zip(rows, known, strict=True):
+        key = keys[uniques.index(group.unique)] if group.unique else ()
+        if COMPUTED in key:
+            rounds.put_alone(group, key, obj)
+        else:
+            same = [(unique, one) for unique, one in zip(uniques, keys, strict=True) if is_known(one)]
+            rounds.put(group, key, obj, same)
+    return rounds.rounds
+
+
+def _add(alias: str, model: type[Model], objects: list[Model]) -> None:
+    fields = layout_of(model).order
+    if fields and len(objects) > 1:
+        objects = _sorted(zip(keys_of(objects, fields, connections[alias]), objects, strict=True))
+    model._base_manager.using(alias).bulk_create(objects)
+
+
+def _upsert_merged(alias: str, group: _Group, keyed: list[Keyed]) -> None:
+    """The last object of each key is written, and every other one gets what that has. NULL equals nothing."""
+    last = {key: obj for key, obj in keyed if is_known(key)}
+    _upsert(alias, group, _sorted([*last.items(), *(pair for pair in keyed if not is_known(pair[0]))]))
+    for key, obj in keyed:
+        _take_over(obj, last.get(key, obj))
 
 
 def _upsert(alias: str, group: _Group, objects: list[Model]) -> None:
@@ -140,14 +197,14 @@ def _keys_come_back(alias: str, model: type[Model]) -> bool:
 def _fetch_keys(alias: str, group: _Group, objects: list[Model]) -> None:
     """The row that was there already keeps its key: learn it, where the statement does not tell."""
     fields = fields_of(group.model, group.unique)
-    attributes = [field.attname for field in fields]
-    by_key = dict(zip(_keys(objects, fields), objects, strict=True))
-    for some in _chunks(objects, 50):
+    keys = keys_of(objects, fields, connections[alias])
+    by_key = {key: obj for key, obj in zip(keys, objects, strict=True) if is_known(key)}
+    for some in _chunks(list(by_key.values()), 50):
         condition = Q()
         for obj in some:
-            condition |= Q(**{name: getattr(obj, name) for name in attributes})
+            condition |= Q(**{field.attname: rounded(field, getattr(obj, field.attname)) for field in fields})
         found = list(group.model._base_manager.using(alias).filter(condition).only("pk", *group.unique))
-        for key, row in zip(_keys(found, fields), found, strict=True):
+        for key, row in zip(keys_of(found, fields, connections[alias]), found, strict=True):
             by_key[key].pk = row.pk
 
 
@@ -162,8 +219,8 @@ def _take_over(obj: Model, winner: Model) -> None:
     obj._state.adding, obj._state.db = False, winner._state.db
 
 
-def _circle(waiting: dict[_Group, list[Model]]) -> ValueError:
-    some = [repr(obj) for objects in waiting.values() for obj in objects][:3]
+def _circle(waiting: dict[type[Model], list[_Row]]) -> ValueError:
+    some = [repr(row.obj) for rows in waiting.values() for row in rows][:3]
     return ValueError(
         f"Rows that refer to each other in a circle cannot be inserted together: {', '.join(some)}. "
         "Add one without its reference, `await self.db.flush()`, then update() it."
@@ -176,11 +233,11 @@ def _circle(waiting: dict[_Group, list[Model]]) -> ValueError:
 def _update(alias: str, requests: Sequence[Request]) -> None:
     for request in requests:
         _check_updated(request.objects, request.fields)
-    for rows in _rounds(requests):
-        models = parents_first(frozenset(model for model, _ in rows))
-        for model, fields in sorted(rows, key=lambda group: (models.index(group[0]), group[1])):
-            objects = _sorted(list(rows[model, fields].values()), model._meta.pk_fields)
-            model._base_manager.using(alias).bulk_update(objects, fields)
+    for parts in _rounds_of_updates(alias, requests):
+        models = parents_first(frozenset(model for model, _ in parts))
+        for model, fields in sorted(parts, key=lambda part: (models.index(part[0]), part[1])):
+            last = dict(parts[model, fields])
+            model._base_manager.using(alias).bulk_update(_sorted(last.items()), fields)
 
 
 def _check_updated(objects: Iterable[Model], fields: Sequence[str]) -> None:
@@ -192,21 +249,17 @@ def _check_updated(objects: Iterable[Model], fields: Sequence[str]) -> None:
                 _check_parent(Verb.UPDATE, obj, field, field.get_cached_value(obj))
 
 
-def _rounds(requests: Sequence[Request]) -> list[dict[tuple[type[Model], tuple[str, ...]], dict[Any, Model]]]:
+def _rounds_of_updates(
+    alias: str, requests: Sequence[Request]
+) -> list[dict[tuple[type[Model], tuple[str, ...]], list[Keyed]]]:
     """Updates of the same row keep their order: other fields in a later round, the same fields overwritten at once."""
-    rounds: list[dict[tuple[type[Model], tuple[str, ...]], dict[Any, Model]]] = []
-    latest: dict[tuple[type[Model], Any], tuple[int, tuple[str, ...]]] = {}
+    rounds: Rounds[tuple[type[Model], tuple[str, ...]]] = Rounds()
     for request in requests:
-        for obj in request.objects:
-            model = concrete(obj)
-            turn, fields = latest.get((model, obj.pk), (0, request.fields))
-            if fields != request.fields:
-                turn += 1
-            latest[model, obj.pk] = turn, request.fields
-            if turn == len(rounds):
-                rounds.append(defaultdict(dict))
-            rounds[turn][model, request.fields][obj.pk] = obj
-    return rounds
+        model = concrete(request.objects[0])
+        keys = keys_of(request.objects, model._meta.pk_fields, connections[alias])
+        for key, obj in zip(keys, request.objects, strict=True):
+            rounds.put((model, request.fields), key, obj, [(model, key)])
+    return rounds.rounds
 
 
 def _delete(alias: str, requests: Sequence[Request]) -> None:
@@ -218,41 +271,9 @@ def _delete(alias: str, requests: Sequence[Request]) -> None:
         model._base_manager.using(alias).filter(pk__in=sorted(keys[model], key=repr)).delete()
 
 
-# --- keys ---------------------------------------------------------------------------------------------------------
-
-
-def _keys(objects: Sequence[Model], fields: Sequence[Field[Any, Any]]) -> list[Key]:
-    """The objects' values in these fields, as the database compares them."""
-    columns = [[field.get_prep_value(getattr(obj, field.attname)) for obj in objects] for field in fields]
-    return list(zip(*columns, strict=True))
-
-
-def _merge(objects: list[Model], fields: Sequence[Field[Any, Any]]) -> tuple[list[Model], list[tuple[Model, Model]]]:
-    """The last object of each key, sorted by key, and every other object with the one that stands for it."""
-    keys = _keys(objects, fields)
-    keyed = [(key, obj) for key, obj in zip(keys, objects, strict=True) if None not in key]  # NULL equals nothing
-    loose = [obj for key, obj in zip(keys, objects, strict=True) if None in key]
-    last = dict(keyed)
-    winners = [obj for _, obj in _in_order(last.items())]
-    return winners + loose, [(obj, last[key]) for key, obj in keyed if obj is not last[key]]
-
-
-def _sorted(objects: list[Model], fields: Sequence[Field[Any, Any]]) -> list[Model]:
+def _sorted(keyed: Iterable[Keyed]) -> list[Model]:
     """By key, so that two writers lock the same rows in the same order and cannot deadlock."""
-    if not fields or len(objects) == 1:
-        return objects
-    return [obj for _, obj in _in_order(zip(_keys(objects, fields), objects, strict=True))]
-
-
-def _in_order(keyed: Iterable[tuple[Key, Model]]) -> list[tuple[Key, Model]]:
-    keyed = list(keyed)
-    try:
-        return sorted(keyed, key=_first)
-    except TypeError:  # NULL among them, or values that only the database can compare
-        return sorted(keyed, key=lambda pair: repr(pair[0]))
-
-
-_first = itemgetter(0)
+    return [obj for _, obj in in_order(keyed)]
 
 
 def _chunks(objects: list[Model], size: int) -> Iterable[list[Model]]:

@@ -11,6 +11,7 @@ from django.db import Error, connections
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
     from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
 
 REST_SECONDS = 1.0
@@ -40,7 +41,11 @@ def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
 
 
 def freshen(alias: str) -> BaseDatabaseWrapper:
-    """Give the current thread's connection to `alias`, closed first where it is broken or too old."""
+    """Give the current thread's connection to `alias`, closed first where it is broken or too old.
+
+    The thread is one of ours: its connections commit at once, outside of transactions.
+    """
+    commit_at_once()
     for open_connection in connections.all(initialized_only=True):
         _close_if_stale(open_connection)
     connection = connections[alias]
@@ -48,6 +53,17 @@ def freshen(alias: str) -> BaseDatabaseWrapper:
         # An open chunked read would hold an old snapshot, on which the next BEGIN IMMEDIATE fails at once.
         connection.features.can_use_chunked_reads = False
     return connection
+
+
+def commit_at_once() -> None:
+    """Have this thread's connections in autocommit, also where the project has set AUTOCOMMIT = False.
+
+    With that, even the outermost `atomic()` does not commit. The project's own connections stay as they are.
+    """
+    for alias in connections:
+        if not connections.settings[alias]["AUTOCOMMIT"]:
+            connection = connections[alias]
+            connection.settings_dict = {**connection.settings_dict, "AUTOCOMMIT": True}
 
 
 def lay_aside() -> None:
@@ -69,6 +85,15 @@ def drop(alias: str) -> None:
 def close_all() -> None:
     """Close what this thread has opened."""
     connections.close_all()
+
+
+def close_all_of_process() -> None:
+    """Close what this thread has opened, and the process's own pools of connections. Raises nothing."""
+    for connection in connections.all(initialized_only=True):
+        with suppress(Exception):  # a broken connection may raise anything; it is gone with the process at last
+            connection.close()
+            if _is_pooled(connection):
+                cast("PostgresWrapper", connection).close_pool()
 
 
 def _close_if_stale(connection: BaseDatabaseWrapper) -> None:

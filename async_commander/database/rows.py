@@ -133,9 +133,10 @@ def _conflict(
     model: type[Model], unique: tuple[str, ...], update: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Checked names: of the fields that must be unique, and of those that are overwritten."""
-    named = tuple(_field(model, "unique", name).name for name in unique)
     layout = layout_of(model)
-    if frozenset(named) not in map(frozenset, layout.uniques):
+    names = frozenset(_field(model, "unique", name).name for name in unique)
+    named = next((its for its in layout.uniques if names == frozenset(its)), ())
+    if not named:
         allowed = ", ".join(str(list(names)) for names in layout.uniques)
         raise ValueError(
             f"unique={list(unique)}: {model._meta.label} has no unique constraint on exactly these fields, so that the "

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -45,7 +46,17 @@ class Counter(Protocol):
     value: int
 
 
-def serve(sock: socket.socket, begun: Counter, initializer: Callable[[], None] | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a child does besides the calls; functions that can be found by name."""
+
+    initializer: Callable[[], None] | None = None
+    """Before the first call."""
+    after_call: Callable[[], None] | None = None
+    """After the initializer and after each call, before it is answered; what it raises is the call's error."""
+
+
+def serve(sock: socket.socket, begun: Counter, hooks: Hooks) -> None:
     """Answer calls until the parent closes the pipe or is gone.
 
     `begun` counts the calls that were begun; it outlives a kill, and tells the parent which call was running.
@@ -54,8 +65,8 @@ def serve(sock: socket.socket, begun: Counter, initializer: Callable[[], None] |
     end_with_parent(sock)
     sys.stdout = sys.stderr  # the parent's stdout may be a document (--json); also, stderr is not lost at a kill
     with sock, suppress(ConnectionError):
-        if _initialize(sock, initializer):
-            _answer_calls(sock, begun)
+        if _initialize(sock, hooks):
+            _answer_calls(sock, begun, hooks.after_call)
 
 
 def ignore_signals() -> None:
@@ -84,10 +95,12 @@ def _watch_parent(pipe: int) -> None:
     os._exit(1)
 
 
-def _initialize(sock: socket.socket, initializer: Callable[[], None] | None) -> bool:
+def _initialize(sock: socket.socket, hooks: Hooks) -> bool:
     try:
-        if initializer is not None:
-            initializer()
+        if hooks.initializer is not None:
+            hooks.initializer()
+        if hooks.after_call is not None:
+            hooks.after_call()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent is told
         _send(sock, Kind.NOT_READY, 0.0, dump_error(error))
         return False
@@ -95,7 +108,7 @@ def _initialize(sock: socket.socket, initializer: Callable[[], None] | None) -> 
     return True
 
 
-def _answer_calls(sock: socket.socket, begun: Counter) -> None:
+def _answer_calls(sock: socket.socket, begun: Counter, after_call: Callable[[], None] | None) -> None:
     with sock.makefile("rb") as calls:
         while head := calls.read(CALL.size):
             (length,) = CALL.unpack(head)
@@ -104,14 +117,18 @@ def _answer_calls(sock: socket.socket, begun: Counter) -> None:
                 return
             begun.value += 1
             started = time.perf_counter()
-            kind, answer = _answer(body)
+            kind, answer = _answer(body, after_call)
             _send(sock, kind, time.perf_counter() - started, answer)
 
 
-def _answer(body: bytes) -> tuple[Kind, bytes]:
+def _answer(body: bytes, after_call: Callable[[], None] | None) -> tuple[Kind, bytes]:
     try:
-        function, args = load_call(body)
-        return Kind.RESULT, dump_result(function, function(*args))
+        try:
+            function, args = load_call(body)
+            return Kind.RESULT, dump_result(function, function(*args))
+        finally:
+            if after_call is not None:
+                after_call()
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the call's answer

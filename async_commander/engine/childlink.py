@@ -16,11 +16,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final, Literal
 
-from .child import ANSWER, CALL, OUT_OF_MEMORY, SMALL, Counter, Kind, serve
+from .child import ANSWER, CALL, OUT_OF_MEMORY, SMALL, Counter, Hooks, Kind, serve
 from .payload import load_error, load_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from multiprocessing.process import BaseProcess
 
     from .jobs import Job
@@ -68,7 +68,7 @@ class ChildLink:
         self._incoming = Frames()
 
     @classmethod
-    def start(cls, initializer: Callable[[], None] | None, method: StartMethod) -> ChildLink:
+    def start(cls, hooks: Hooks, method: StartMethod) -> ChildLink:
         """Start a child; it says itself when it is ready. Blocks for some milliseconds: never on an event loop."""
         context = (
             multiprocessing.get_context("spawn") if method == "spawn" else multiprocessing.get_context("forkserver")
@@ -77,9 +77,7 @@ class ChildLink:
         try:
             ours.setblocking(False)
             begun = context.RawValue("Q", 0)
-            process = context.Process(
-                target=serve, args=(theirs, begun, initializer), name="async_commander", daemon=True
-            )
+            process = context.Process(target=serve, args=(theirs, begun, hooks), name="async_commander", daemon=True)
             with _start_lock, _main_left_alone(), _signals_blocked(method):
                 process.start()
         except BaseException:

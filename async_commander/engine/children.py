@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import anyio
 
+    from .child import Hooks
     from .mailbox import Mailbox
 
 Arguments = TypeVarTuple("Arguments")
@@ -60,14 +61,14 @@ class Children:
     def __init__(
         self,
         size: int,
-        initializer: Callable[[], None] | None,
+        hooks: Hooks,
         method: StartMethod,
         *,
         crashes_allowed: int,
         abandon_after: float,
     ) -> None:
         self.size = size
-        self.initializer: Final = initializer
+        self.hooks: Final = hooks
         self._method: StartMethod = method
         self._crashes_allowed = crashes_allowed
         self._abandon_after = abandon_after
@@ -212,7 +213,7 @@ class Children:
 
     def _start_child(self) -> None:
         try:
-            self._started(ChildLink.start(self.initializer, self._method))
+            self._started(ChildLink.start(self.hooks, self._method))
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers are told
             with self._lock:
                 self._starting -= 1

@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from .child import Hooks
 from .children import ChildCrashed, Children, PoolClosed, PoolStartFailed, open_children
 from .jobs import Job
 from .mailbox import current_mailbox
@@ -47,8 +48,9 @@ CLOSE_GRACE: Final = 2.0
 class ProcessPool:
     """At most `size` processes that run plain functions, started when first needed.
 
-    `initializer` runs in each child before its first call. A function that ends its process (killed, out of memory) is
-    run again alone, and given up after `crashes_allowed` crashes: at-least-once, as all that can be killed.
+    `initializer` runs in each child before its first call, `after_call` after it and after each call, before the answer
+    is sent: functions that can be found by name. A function that ends its process (killed, out of memory) is run again
+    alone, and given up after `crashes_allowed` crashes: at-least-once, as all that can be killed.
     Children ignore SIGINT, SIGTERM and SIGHUP, print to stderr, hold no connection of the parent (they are never
     forked from it), do not run its script again, and end with it. Any thread and any event loop may use one pool.
     A function whose caller went away may run on for `abandon_after` seconds; then its process is replaced.
@@ -59,13 +61,18 @@ class ProcessPool:
         size: int,
         *,
         initializer: Callable[[], None] | None = None,
+        after_call: Callable[[], None] | None = None,
         method: StartMethod | None = None,
         crashes_allowed: int = 3,
         abandon_after: float = 5.0,
     ) -> None:
         _check(size, method, crashes_allowed)
         self._children = Children(
-            size, initializer, method or "spawn", crashes_allowed=crashes_allowed, abandon_after=abandon_after
+            size,
+            Hooks(initializer, after_call),
+            method or "spawn",
+            crashes_allowed=crashes_allowed,
+            abandon_after=abandon_after,
         )
 
     @property
@@ -74,9 +81,9 @@ class ProcessPool:
         return self._children.size
 
     @property
-    def initializer(self) -> Callable[[], None] | None:
-        """What each child runs before its first call."""
-        return self._children.initializer
+    def hooks(self) -> Hooks:
+        """What each child runs besides the calls."""
+        return self._children.hooks
 
     @property
     def closed(self) -> bool:
@@ -154,17 +161,19 @@ _shared_lock = threading.Lock()
 _shared: ProcessPool | None = None
 
 
-def shared_pool(size: int, initializer: Callable[[], None] | None = None) -> ProcessPool:
+def shared_pool(
+    size: int, initializer: Callable[[], None] | None = None, after_call: Callable[[], None] | None = None
+) -> ProcessPool:
     """The pool of this OS process, at least of this size: made when first asked for, or when the last one was closed.
 
-    It is ended at exit. Raises ValueError for another initializer than that of the pool there is.
+    It is ended at exit. Raises ValueError for another initializer, or `after_call`, than that of the pool there is.
     """
     global _shared  # noqa: PLW0603 - one for each OS process
     with _shared_lock:
         if _shared is None or _shared.closed:
-            _shared = ProcessPool(size, initializer=initializer)
-        if _shared.initializer != initializer:
-            raise ValueError(f"the shared pool has the initializer {_shared.initializer!r}, not {initializer!r}")
+            _shared = ProcessPool(size, initializer=initializer, after_call=after_call)
+        if _shared.hooks != Hooks(initializer, after_call):
+            raise ValueError(f"the shared pool has {_shared.hooks!r}, not {Hooks(initializer, after_call)!r}")
         _shared.grow(size)
         return _shared
 

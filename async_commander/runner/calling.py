@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import connections
 
 from async_commander.command.hooks import Hook, HookKind, hooks_of, specs_of
+from async_commander.database.connections import close_all, commit_at_once
 
 from .threads import AbandonableThreads
 
@@ -90,10 +90,11 @@ class HookCaller:
 
 def _closing_connections(function: Callable[..., T], *arguments: Any) -> T:
     """A worker thread may outlive the run: it must not keep a connection."""
+    commit_at_once()
     try:
         return function(*arguments)
     finally:
-        connections.close_all()
+        close_all()
 
 
 class PerCall(Executor):

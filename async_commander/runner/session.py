@@ -17,6 +17,7 @@ from async_commander.command.identity import item_label, key_uuid
 from async_commander.command.items import item_to_json
 from async_commander.command.shapes import ItemCommand
 from async_commander.conf import get_settings
+from async_commander.database.connections import close_all_of_process
 from async_commander.database.unit import Unit, current_unit
 from async_commander.engine.pace import Pace
 from async_commander.engine.processes import ProcessPool, shared_pool
@@ -129,7 +130,7 @@ class RunSession:
 
     async def cpu(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """See Session."""
-        self._pool = shared_pool(self.context.limits.processes, django.setup)
+        self._pool = shared_pool(self.context.limits.processes, django.setup, close_all_of_process)
         with self.timed("cpu"):
             return await self._pool.run(function, *args)
 

@@ -106,15 +106,7 @@ class Manage:
 
     def interrupted(self, line: str, when: str, *, and_again: str = "", **environment: str) -> Ended:
         """The same without a terminal, with one Ctrl-C as soon as stdout shows `when`, one more at `and_again`."""
-        process = subprocess.Popen(
-            self._command(line),
-            cwd=self.project,
-            env=self._environment(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = self._begun(line, environment, stderr=subprocess.PIPE)
         assert process.stdout is not None
         shown = ""
         while when not in shown:
@@ -133,15 +125,7 @@ class Manage:
     @contextmanager
     def held(self, line: str, when: str, **environment: str) -> Iterator[None]:
         """For the block, a command line that has shown `when` on stdout and goes on; it is ended with the block."""
-        process = subprocess.Popen(
-            self._command(line),
-            cwd=self.project,
-            env=self._environment(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        process = self._begun(line, environment, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
         try:
             assert any(when in shown for shown in process.stdout)
@@ -149,6 +133,17 @@ class Manage:
         finally:
             process.kill()
             process.communicate(timeout=SECONDS)
+
+    def _begun(self, line: str, environment: dict[str, str], *, stderr: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command(line),
+            cwd=self.project,
+            env=self._environment(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
 
     def _command(self, line: str) -> list[str]:
         return [sys.executable, "-W", "error::DeprecationWarning:async_commander", "manage.py", *line.split()]

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import connection, connections
 
 import async_commander as ac
 from async_commander.database.outage import MemoryHeld
 from async_commander.models import Run, RunItem
 from async_commander.testing import InMemoryRecorder
+from tests.integration.database import child_work as work
 from tests.integration.runner.conftest import run, transactional_db
-from tests.testapp.models import Author, Book, Node, Tag
+from tests.testapp.models import Author, Book, Node, Page, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["run", "transactional_db"]
 
@@ -177,3 +181,107 @@ def test_a_database_that_cannot_be_written_to_is_told_in_a_sentence(read_only: N
     with pytest.raises(ac.AsyncCommanderError, match=message):
         ac.run(Handles())
     assert not Run.objects.exists()
+
+
+class Counts(ac.AsyncCommand):
+    limits = ac.Limits(processes=1)
+
+    async def handle(self) -> list[tuple[bool, int]]:
+        return [await self.cpu(work.query) for _ in range(3)]
+
+
+def test_a_child_of_the_pool_keeps_no_connection(run: Any) -> None:
+    calls = run(Counts()).value
+    assert [was_open for was_open, _ in calls] == [False] * 3
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", [[pid for _, pid in calls]])
+            assert cursor.fetchone() == (0,)
+
+
+@pytest.fixture
+def without_autocommit(transactional_db: None) -> Iterator[None]:
+    """The project's setting, as the connections of other threads find it."""
+    settings = connections.settings["default"]
+    connection.close()
+    settings["AUTOCOMMIT"] = False
+    yield
+    settings["AUTOCOMMIT"] = True
+    connection.close()
+
+
+class Commits(ac.IterateDownloadCommand[int, int]):
+    """Writes in every way there is."""
+
+    async def iterate(self):
+        await Author.objects.acreate(name="iterate")
+        return range(4)
+
+    def download(self, item: int) -> int:
+        Author.objects.create(name=f"download {item}")
+        return item
+
+    async def parse_and_save(self, item: int, payload: int) -> None:
+        self.db.add(Tag(name=f"queued {item}"))
+        if item % 2:
+            await Author.objects.acreate(name=f"lane {item}")
+
+    async def cleanup(self) -> None:
+        self.db.add(Tag(name="cleanup"))
+
+
+@pytest.mark.usefixtures("without_autocommit")
+def test_a_run_commits_where_the_project_does_not_by_itself() -> None:
+    result = ac.run(Commits())
+    connection.rollback()  # begin to see what others have committed
+    assert (result.status, result.counts["done"]) == ("succeeded", 4)
+    assert Author.objects.count() == 1 + 4 + 2
+    assert Tag.objects.count() == 5
+    assert not connection.get_autocommit()
+    assert connection.settings_dict["AUTOCOMMIT"] is False
+    connection.rollback()
+
+
+class Groups(ac.IterateDownloadCommand[int, int]):
+    """Two upserts of one model in each item."""
+
+    turned: bool = False
+
+    async def iterate(self):
+        return range(300)
+
+    async def download(self, item: int) -> int:
+        return item
+
+    async def parse_and_save(self, item: int, payload: int) -> None:
+        for verb in (self.keep, self.overwrite) if self.turned else (self.overwrite, self.keep):
+            verb(item)
+
+    def overwrite(self, item: int) -> None:
+        self.db.upsert(*(Page(url=f"a {i}", title=str(item)) for i in range(10)), unique=["url"], update=["title"])
+
+    def keep(self, item: int) -> None:
+        self.db.upsert(*(Page(url=f"b {i}") for i in range(10)), unique=["url"], update=[])
+
+
+def deadlocks() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_stat_clear_snapshot(), deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        )
+        return int(cursor.fetchone()[1])
+
+
+def test_two_writers_of_the_same_rows_cannot_deadlock(transactional_db: None) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("counts the server's deadlocks")
+    before = deadlocks()
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(*(ac.arun(Groups(turned=turned), batch_size=10) for turned in (False, True)))
+
+    results = asyncio.run(both())
+    assert [result.counts["done"] for result in results] == [300, 300]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(1.1)")  # the statistics are told once a second
+    assert deadlocks() == before

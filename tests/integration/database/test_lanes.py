@@ -36,6 +36,12 @@ def end_backend(pid: int) -> None:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
+def is_alive(pid: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid])
+        return bool(cursor.fetchone()[0])
+
+
 def sessions() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
@@ -536,6 +542,24 @@ async def test_idle_lanes_leave_djangos_pool_to_others(
         assert pool.get_stats()["pool_available"] == pool.get_stats()["pool_size"]
         assert await lanes.call(Author.objects.count) == 40
         assert pool.get_stats()["pool_size"] <= 3
+
+
+async def test_a_process_that_closes_all_keeps_no_connection_of_djangos_pool(
+    postgres: None, options: dict[str, Any]
+) -> None:
+    options["pool"] = {"min_size": 1, "max_size": 3, "timeout": 20}
+
+    def use_and_close() -> tuple[Any, int]:
+        pid, pool = backend(), connection.pool
+        rested.close_all_of_process()
+        rested.close_all_of_process()
+        return pool, pid
+
+    pool, pid = await asyncio.to_thread(use_and_close)
+    assert pool.closed
+    del options["pool"]
+    assert not await sync_to_async(is_alive)(pid)
+    await sync_to_async(connections.close_all)()
 
 
 async def test_stop_iteration_comes_out_of_a_call_and_of_a_commit(lanes: LanePool) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import IntegrityError, connection, models, transaction
-from django.db.models.functions import Upper
+from django.db.models import F, Subquery, Value
+from django.db.models.functions import Coalesce, Concat, Upper
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from async_commander.database.unit import Unit, write_units
@@ -198,6 +199,63 @@ def test_upserts_of_one_key_with_different_fields_both_count() -> None:
     assert Page.objects.values_list("title", "body").get() == ("title", "body")
 
 
+def test_writes_of_one_row_keep_their_order_and_others_share_statements() -> None:
+    units = [Unit("default") for _ in range(6)]
+    for number, unit in enumerate(units):
+        pages = Page(url="a", title=str(number), body=str(number)), Page(url=f"other {number}")
+        unit.upsert(*pages, unique=["url"], update=["title", "body"][: 1 + number % 2])
+    with CaptureQueriesContext(connection) as queries:
+        write(*units)
+    assert Page.objects.values_list("title", "body").get(url="a") == ("5", "5")
+    assert len([query for query in queries if "INSERT" in query["sql"]]) == 7
+    assert Page.objects.count() == 7
+
+
+def test_an_upsert_before_an_add_of_the_same_row_does_not_hide_that_it_is_there(unit: Unit) -> None:
+    unit.upsert(Page(url="a"), unique=["url"])
+    unit.add(Page(url="a"))
+    with pytest.raises(IntegrityError):
+        write(unit)
+    other = Unit("default")
+    other.add(Page(url="b", title="added"))
+    other.upsert(Page(url="b", title="overwritten"), unique=["url"])
+    write(other)
+    assert Page.objects.get().title == "overwritten"
+
+
+def test_an_object_that_is_upserted_again_is_the_last(unit: Unit) -> None:
+    first, second = Page(url="a", title="first"), Page(url="a", title="second")
+    for page in (first, second, first):
+        unit.upsert(page, unique=["url"])
+    write(unit)
+    assert Page.objects.get().title == "first"
+    assert first.pk == second.pk
+
+
+def test_a_unique_value_that_an_upsert_sets_free_can_be_used_after_it(unit: Unit) -> None:
+    old = Tag.objects.create(name="taken")
+    unit.upsert(Tag(pk=old.pk, name="free"), unique=["pk"])
+    unit.add(Tag(name="taken"))
+    write(unit)
+    assert set(Tag.objects.values_list("name", flat=True)) == {"free", "taken"}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_statements_of_one_model_come_in_one_order_whatever_was_queued_first(unit: Unit, turned: bool) -> None:
+    def keep() -> None:
+        unit.upsert(Page(url="a"), Page(url="b"), unique=["url"], update=[])
+
+    def overwrite() -> None:
+        unit.upsert(Page(url="c"), unique=["url"], update=["title"])
+
+    for queue in (overwrite, keep) if turned else (keep, overwrite):
+        queue()
+    with CaptureQueriesContext(connection) as queries:
+        write(unit)
+    overwritten = [query["sql"].partition(" UPDATE ")[2] for query in queries if "INSERT" in query["sql"]]
+    assert ["title" in columns for columns in overwritten] == [False, True]
+
+
 def test_updates_come_after_inserts_and_the_last_of_a_row_wins(unit: Unit) -> None:
     author = Author.objects.create(name="a")
     book = Book.objects.create(author=author, title="t", isbn="1")
@@ -209,6 +267,41 @@ def test_updates_come_after_inserts_and_the_last_of_a_row_wins(unit: Unit) -> No
     write(unit)
     book.refresh_from_db()
     assert (book.stock, book.title) == (2, "other")
+
+
+def test_each_update_with_an_expression_counts() -> None:
+    book = Book.objects.create(author=Author.objects.create(name="a"), title="t", isbn="1")
+    units = [Unit("default") for _ in range(10)]
+    for unit in units:
+        unit.update(Book(pk=str(book.pk), stock=F("stock") + 1), fields=["stock"])
+    write(*units)
+    book.refresh_from_db()
+    assert book.stock == 10
+    last = Unit("default")
+    last.update(Book(pk=book.pk, stock=5), fields=["stock"])
+    last.update(Book(pk=str(book.pk), stock=F("stock") + 1), fields=["stock"])
+    write(last)
+    book.refresh_from_db()
+    assert book.stock == 6
+
+
+def test_updates_with_expressions_of_different_rows_are_one_statement() -> None:
+    author = Author.objects.create(name="a")
+    books = [Book.objects.create(author=author, title="t", isbn=str(number)) for number in range(5)]
+    unit = Unit("default")
+    unit.update(*(Book(pk=book.pk, stock=F("stock") + 1) for book in books), fields=["stock"])
+    with CaptureQueriesContext(connection) as queries:
+        write(unit)
+    assert len([query for query in queries if "UPDATE" in query["sql"]]) == 1
+    assert set(Book.objects.values_list("stock", flat=True)) == {1}
+
+
+def test_each_upsert_with_an_expression_counts(unit: Unit) -> None:
+    longer = Concat(Coalesce(Subquery(Page.objects.filter(url="a").values("title")), Value("")), Value("x"))
+    for _ in range(3):
+        unit.upsert(Page(url="a", title=longer), unique=["url"])
+    write(unit)
+    assert Page.objects.get().title == "xxx"
 
 
 def test_an_update_can_point_to_a_row_of_the_same_unit(unit: Unit) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -412,62 +413,57 @@ def test_a_stop_ends_the_wait_for_the_lease_of_another_host(transactional_db: No
     assert (result.status, result.run_id) == (ac.RunStatus.INTERRUPTED, None)
 
 
+class Silence(io.StringIO):
+    """A terminal at which nobody answers; requests to stop come while the question stands."""
+
+    def __init__(self, stops: StopRequests, requests: int) -> None:
+        super().__init__()
+        self._stops, self._requests = stops, requests
+        self._over = threading.Event()
+        self.readers: list[threading.Thread] = []
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self, size: int | None = -1) -> str:  # type: ignore[override]
+        self.readers.append(threading.current_thread())
+        for _ in range(self._requests):
+            self._stops.ask()
+        self._over.wait()
+        return "y\n"
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """For the block; then the readers are let go."""
+        try:
+            yield
+        finally:
+            self._over.set()
+            for reader in self.readers:
+                reader.join(5)
+
+
+class Asks(ac.AsyncCommand):
+    async def handle(self) -> bool:
+        return await self.confirm("Sure?")
+
+
 def test_a_question_that_nobody_answers_keeps_no_process_alive(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stops, answered, asked = StopRequests(), threading.Event(), []
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-        def readline(self, size: int | None = -1) -> str:  # type: ignore[override]
-            asked.append(threading.current_thread())
-            stops.ask()
-            stops.ask()
-            answered.wait()
-            return "y\n"
-
-    class Command(ac.AsyncCommand):
-        async def handle(self) -> bool:
-            return await self.confirm("Sure?")
-
-    monkeypatch.setattr("sys.stdin", Terminal())
-    try:
-        assert row_of(shell(Command(), stops)).status == "interrupted"
-        assert [thread.daemon for thread in asked] == [True]
-    finally:
-        answered.set()
-        for thread in asked:
-            thread.join(5)
+    terminal = Silence(stops := StopRequests(), requests=2)
+    monkeypatch.setattr("sys.stdin", terminal)
+    with terminal.kept():
+        assert row_of(shell(Asks(), stops)).status == "interrupted"
+        assert [reader.daemon for reader in terminal.readers] == [True]
 
 
 def test_ctrl_c_answers_a_question_with_no(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    stops, answered = StopRequests(), threading.Event()
-    asked: list[threading.Thread] = []
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-        def readline(self, size: int | None = -1) -> str:  # type: ignore[override]
-            asked.append(threading.current_thread())
-            stops.ask()
-            answered.wait()
-            return "y\n"
-
-    class Command(ac.AsyncCommand):
-        async def handle(self) -> bool:
-            return await self.confirm("Sure?")
-
-    monkeypatch.setattr("sys.stdin", Terminal())
-    try:
-        result = shell(Command(), stops, grace=100)
+    terminal = Silence(stops := StopRequests(), requests=1)
+    monkeypatch.setattr("sys.stdin", terminal)
+    with terminal.kept():
+        result = shell(Asks(), stops, grace=100)
         assert (result.value, row_of(result).status) == (False, "interrupted")
-    finally:
-        answered.set()
-        for thread in asked:
-            thread.join(5)
 
 
 @pytest.mark.parametrize("answer", ["y\n", "no\n", OSError("the terminal is gone")])

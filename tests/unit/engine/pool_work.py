@@ -164,6 +164,12 @@ def start_well(path: str) -> None:
     note(path, str(os.getpid()))
 
 
+def raise_later(path: str) -> None:
+    if Path(path).exists():
+        raise LookupError("not clean")
+    note(path, str(os.getpid()))
+
+
 def start_badly(path: str) -> NoReturn:
     note(path, str(os.getpid()))
     raise LookupError("no settings")

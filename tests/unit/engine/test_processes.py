@@ -391,6 +391,27 @@ async def test_children_are_started_when_needed_and_no_more(tmp_path: Path) -> N
         assert sorted(pool.pids) == sorted(int(pid) for pid in lines(started))
 
 
+async def test_children_clean_up_after_their_start_and_after_each_call(tmp_path: Path) -> None:
+    started, cleaned = tmp_path / "started", tmp_path / "cleaned"
+    hooks = {
+        "initializer": functools.partial(work.start_well, str(started)),
+        "after_call": functools.partial(work.start_well, str(cleaned)),
+    }
+    async with own_pool(1, **hooks) as pool:
+        pid = await pool.run(work.pid)
+        assert lines(cleaned) == [str(pid)] * 2
+        with pytest.raises(ValueError, match="no page"):
+            await pool.run(work.fail, "plain")
+        assert lines(cleaned) == [str(pid)] * 3
+
+
+async def test_what_a_clean_up_raises_is_the_error_of_its_call(tmp_path: Path) -> None:
+    hook = functools.partial(work.raise_later, str(tmp_path / "calls"))
+    async with own_pool(1, after_call=hook) as pool:
+        with pytest.raises(LookupError, match="not clean"):
+            await pool.run(work.pid)
+
+
 async def test_children_ignore_the_signals_of_the_process_group() -> None:
     async with own_pool(1) as pool:
         assert await pool.run(work.signal_self) == 0
@@ -555,7 +576,7 @@ def test_the_shared_pool_grows_and_is_made_anew_after_its_end() -> None:
 @pytest.mark.usefixtures("no_shared_pool")
 def test_the_shared_pool_has_one_initializer() -> None:
     shared_pool(1, time.tzset)
-    with pytest.raises(ValueError, match=r"has the initializer .*tzset"):
+    with pytest.raises(ValueError, match=r"has Hooks.initializer=.*tzset"):
         shared_pool(1)
 
 

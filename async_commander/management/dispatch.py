@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError
 from django.utils.connection import ConnectionDoesNotExist
 
 from async_commander.command.arguments import label_of
@@ -23,14 +23,15 @@ from async_commander.command.parser import add_arguments_to, arguments_from, ext
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
 from async_commander.engine.results import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE
-from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunLocked
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
 from .options import NAMES, acting, bounds_in, check_together, requests_in
 from .parsers import CommandLineParser, Refusal, command_parser
 from .pipes import stdout_on_stderr
+from .refusals import code_of, reason_of, refusal_code, told_where_unreachable
 from .steps import Invocation, next_steps
 from .text import plain
-from .typed import EXIT_INTERRUPTED, TypedCommand
+from .typed import TypedCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -280,37 +281,6 @@ class RunCommand(TypedCommand):
         return self.command_class
 
 
-@contextmanager
-def told_where_unreachable() -> Iterator[None]:
-    """CommandError in place of a driver's traceback, where a check finds no database."""
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise CommandError(
-            f"A database cannot be reached ({str(error).strip()}): Django's checks ask each one in DATABASES. "
-            "No run was begun. See that they are up and that DATABASES names the right addresses and users, "
-            "or pass --skip-checks."
-        ) from error
-
-
-def code_of(error: BaseException) -> int:
-    """The exit code of a process that an exception ends."""
-    if isinstance(error, KeyboardInterrupt):
-        return EXIT_INTERRUPTED
-    code = error.code if isinstance(error, SystemExit) else EXIT_FAILED
-    return code if isinstance(code, int) else EXIT_FAILED if code else 0
-
-
-def reason_of(error: BaseException) -> str:
-    """Why a process ends: Django tells an error to people, and then exits with its code."""
-    if isinstance(error, Refusal):
-        return error.text
-    cause = error.__context__ if isinstance(error, SystemExit) else error
-    if isinstance(cause, AsyncCommanderError | CommandError):
-        return str(cause)
-    return f"{type(cause).__name__}: {cause}".rstrip(": ") if cause is not None else str(error)
-
-
 def has_items(command_class: type[AsyncCommand]) -> bool:
     """Whether the command hands out items, or does one job in `handle()`."""
     return hasattr(command_class, "iterate")
@@ -319,11 +289,3 @@ def has_items(command_class: type[AsyncCommand]) -> bool:
 def describe(command_class: type[AsyncCommand]) -> str:
     """What `--help` says of a command: its `help`, else its docstring."""
     return command_class.help or inspect.cleandoc(command_class.__doc__ or "")
-
-
-def refusal_code(error: AsyncCommanderError) -> int:
-    """The exit code where no run was begun: 2 for what was asked, 1 where something else (a table) is the cause."""
-    if isinstance(error, RunLocked):
-        return EXIT_LOCKED
-    by_itself = error.__cause__ is None or error.__cause__ is error
-    return EXIT_USAGE if isinstance(error, InvalidCommand) and by_itself else EXIT_FAILED

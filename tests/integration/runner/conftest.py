@@ -33,7 +33,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Name the database fixture of `run[lanes]`: pytest-django looks at names, before a fixture asks for another."""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     if parameters.get("run") == "lanes":
-        item.fixturenames.append("transactional_db")
+        item.fixturenames = [*item.fixturenames, "transactional_db"]  # the list belongs to all of its cases
 
 
 @pytest_asyncio.fixture

@@ -34,7 +34,7 @@ def main() -> None:
         ]
     server = [postgres_version()] if "postgres" in reachable else []
     conditions = Conditions(
-        command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
+        command=" ".join(["python -m benchmarks", *sys.argv[1:]]) if sys.argv[1:] else "make bench",
         cores=cores(),
         versions=[*versions(), *server],
         pages=options.pages,
@@ -117,7 +117,7 @@ def _output_of(arguments: Sequence[str], variables: dict[str, str]) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--pages", type=_whole, default=2000, help="per contender and round (default: %(default)s)")
+    parser.add_argument("--pages", type=_whole, default=1000, help="per contender and round (default: %(default)s)")
     parser.add_argument("--rounds", type=_whole, default=5, help="default: %(default)s")
     parser.add_argument(
         "--warm-up", type=_whole, default=300, help="pages before the measured ones (default: %(default)s)"

@@ -23,7 +23,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/library/demo.py
 
 test: $(STAMP)
-	BIN=$(BIN) sh tests/run.sh
+	$(BIN)/python -m tests.run
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest tests/unit tests/integration

@@ -1,10 +1,9 @@
-"""Says whether a service that some tests need can be reached: `python -m tests.services postgres`."""
+"""Whether a service that some tests need can be reached."""
 
 from __future__ import annotations
 
 import os
 import socket
-import sys
 
 ADDRESSES = {
     "postgres": (os.environ.get("PGHOST", "127.0.0.1"), int(os.environ.get("PGPORT", "5432"))),
@@ -21,9 +20,9 @@ def reachable(name: str) -> bool:
     return True
 
 
-if __name__ == "__main__":
-    wanted = sys.argv[1]
-    if not reachable(wanted):
-        host, port = ADDRESSES[wanted]
-        print(f"SKIPPED: no {wanted} at {host}:{port}; its tests are not run.")
-        raise SystemExit(1)
+def absence(name: str) -> str:
+    """Why the tests of a service are not run; nothing where it is there."""
+    if reachable(name):
+        return ""
+    host, port = ADDRESSES[name]
+    return f"SKIPPED: no {name} at {host}:{port}; its tests are not run."

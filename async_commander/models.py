@@ -73,16 +73,20 @@ class Run(models.Model):
 
     @property
     def duration(self) -> timedelta | None:
-        """From start to end, or until now while it runs; None where it crashed unseen."""
+        """From start to end, until now while it runs, or to its last sign of life; None where it gave none."""
         end = self.finished or (timezone.now() if self.status == RunStatus.RUNNING.value else self.heartbeat)
-        return end - self.started if end else None
+        return end - self.started if end and end > self.started else None
 
     @property
     def rate(self) -> float | None:
         """Items with an outcome per second over the whole duration."""
         duration = self.duration
-        settled = self.done + self.skipped + self.dead
-        return settled / duration.total_seconds() if duration and duration.total_seconds() else None
+        return self.settled / duration.total_seconds() if duration and duration.total_seconds() else None
+
+    @property
+    def settled(self) -> int:
+        """Items with an outcome."""
+        return self.done + self.skipped + self.dead
 
     @property
     def accounts(self) -> bool:

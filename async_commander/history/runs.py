@@ -77,7 +77,10 @@ def _named(run: Run | None, opening: Opening) -> Run:
             f"it cannot be resumed as {opening.command} with {opening.parameters or 'no parameters'}."
         )
     if run.status not in UNFINISHED:
-        raise InvalidCommand(f"Run {run.pk} is {run.status}: only {', '.join(UNFINISHED)} runs are resumed.")
+        raise InvalidCommand(
+            f"Run {run.pk} is {run.status}: only {', '.join(UNFINISHED)} runs are resumed. "
+            "A new run, without --resume-run, takes all items again, those that are dead in this one too."
+        )
     _check_format(run)
     return run
 

@@ -110,10 +110,14 @@ class RunPage:
         return [line for label, *why in rows for line in (label, f"{MARGIN}{'  '.join(why)}")]
 
     def _log(self) -> list[str]:
-        return [
-            f"{moment(one.at)}  {logging.getLevelName(one.level):<8}{plain(in_short(one.message), ERROR_WIDTH)}"
-            for one in last_log(self.run, self._limit(LOG_SHOWN))
-        ]
+        lines = []
+        for one in last_log(self.run, self._limit(LOG_SHOWN)):
+            said, *rest = plain_block(one.message) if self.more else [plain(in_short(one.message), ERROR_WIDTH)]
+            lines += [
+                f"{moment(one.at)}  {logging.getLevelName(one.level):<8}{said}",
+                *(MARGIN + line for line in rest),
+            ]
+        return lines
 
     def _limit(self, few: int) -> int:
         return MORE_SHOWN if self.more else few

@@ -119,7 +119,7 @@ def cells(run: Run, *, resumed: bool = False) -> list[str]:
         state_of(run) + (" (dry)" if run.dry_run else ""),
         moment(run.started),
         took(run),
-        count(run.taken) if run.taken else "",
+        count(run.settled) if run.taken else "",
         count(run.dead) if run.dead else "",
         "resumed" if resumed else rate(run.rate) if run.taken else "",
     ]

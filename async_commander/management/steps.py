@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from async_commander.engine.results import RunResult, RunStatus
+from async_commander.exceptions import TooManyFailures
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -42,7 +43,8 @@ def next_steps(result: RunResult, invocation: Invocation, *, resumable: bool) ->
     manage = invocation.prog.rpartition(" ")[0]
     steps = [("details", f"{manage} aruns show {result.run_id}")]
     if resumable and result.status in _UNFINISHED and not result.locked:
-        steps.append(("resume", invocation.line("--resume")))
+        more = ["--max-failures", "100%"] if isinstance(result.failure, TooManyFailures) else []
+        steps.append(("resume", invocation.line("--resume", *more)))
     return steps
 
 

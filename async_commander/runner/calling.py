@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.db import connections, transaction
 
 from async_commander.command.hooks import Hook, HookKind, hooks_of, specs_of
 from async_commander.database.connections import close_all, commit_at_once
@@ -100,7 +101,8 @@ def _closing_connections(function: Callable[..., T], *arguments: Any) -> T:
 class PerCall(Executor):
     """Runs each call on a lane of its own, in autocommit, and gives the lane back at once.
 
-    For the hooks that belong to no item: between two calls they hold nothing.
+    For the hooks that belong to no item: between two calls they hold nothing. Inside the caller's transaction each has
+    a savepoint: an error that would not leave autocommit does not leave the transaction broken.
     """
 
     def __init__(self, lanes: LanePool) -> None:
@@ -108,4 +110,20 @@ class PerCall(Executor):
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See concurrent.futures.Executor."""
-        return self._lanes.post(partial(function, *args, **kwargs))
+        call = partial(function, *args, **kwargs)
+        return self._lanes.post(partial(_by_itself, self._lanes.alias, call) if self._lanes.shared else call)
+
+
+def _by_itself(alias: str, call: Callable[[], T]) -> T:
+    """Not `atomic()`, inside of which the call could not have a durable block of its own."""
+    if not connections[alias].in_atomic_block or transaction.get_rollback(using=alias):
+        return call()
+    savepoint = transaction.savepoint(using=alias)
+    try:
+        value = call()
+        transaction.savepoint_commit(savepoint, using=alias)
+    except BaseException:
+        transaction.set_rollback(False, using=alias)
+        transaction.savepoint_rollback(savepoint, using=alias)
+        raise
+    return value

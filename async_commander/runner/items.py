@@ -27,7 +27,7 @@ from .in_hand import InHand, holding
 from .outages import Outages
 from .outcomes import Outcomes, milliseconds
 from .sources import restored
-from .verdicts import REASON_LENGTH, judge, kind_of, text_of, traceback_of
+from .verdicts import REASON_LENGTH, judge, kind_of, place_of, text_of, traceback_of
 
 if TYPE_CHECKING:
     from async_commander.database.unit import Unit
@@ -204,8 +204,9 @@ class ItemPorts:
             self._session.reporter.item_failed(ticket.tag.label, kind_of(error), text, not again)
             logger.log(
                 logging.INFO if again else logging.ERROR,
-                "%s failed in attempt %d%s: %s: %s%s",
+                "%s failed in attempt %d%s: %s: %s%s%s",
                 ticket.tag.label, ticket.attempts, "" if again else ", for good", kind_of(error), text,
+                "" if again else place_of(error),
                 f"\n{traceback_of(error, self._session.redact)}" if self._session.context.verbosity >= 3 else "",
             )  # fmt: skip
         return verdict

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import sysconfig
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -24,6 +26,11 @@ REASON_LENGTH = 20
 READ_CAP = 100_000
 TEXT_CAP = 2_000
 """Characters of an error's text that are looked at, and that are kept."""
+_FOREIGN = (
+    "<",
+    str(Path(__file__).parents[1]),
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
 LEAVES = 3
 """So many errors of a group are told in its text."""
 
@@ -63,6 +70,21 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"{name} {error.response.status_code}"
     return name
+
+
+def place_of(error: BaseException) -> str:
+    """Where in the project's own code an error came up: ` (shop/parsing.py:15 in extract)`.
+
+    Nothing for what servers answer and networks do, and where the project's code was not passed.
+    """
+    if isinstance(error, (httpx.HTTPError, ItemError)):
+        return ""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_FOREIGN)]
+    if not own:
+        return ""
+    path = Path(own[-1].filename)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else Path(*path.parts[-3:])
+    return f" ({shown}:{own[-1].lineno} in {own[-1].name})"
 
 
 def text_of(error: BaseException, redact: Callable[[str], str]) -> str:

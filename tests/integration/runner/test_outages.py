@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from django.db import InterfaceError, OperationalError, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 
 import async_commander as ac
 from async_commander.runner import outages
@@ -167,6 +167,24 @@ def test_a_missing_table_or_column_fails_the_run_with_the_remedy(run: Any, sql: 
     assert result.error.endswith("run `manage.py migrate` first, then resume.")
     assert result.counts["dead"] == 0
     assert row_of(result).status == "failed"
+
+
+def test_an_error_in_a_hook_leaves_the_callers_transaction_as_it_was(run: Any) -> None:
+    class Command(ac.AsyncCommand):
+        async def handle(self) -> str:
+            await Tag.objects.acreate(name="before")
+            with pytest.raises(IntegrityError):
+                await Tag.objects.acreate(name="before")
+            await Tag.objects.acreate(name="after")
+            await self.db(self.durably)
+            return "told"
+
+        def durably(self) -> None:
+            with transaction.atomic(durable=True):
+                Tag.objects.create(name="durable")
+
+    assert run(Command()).value == "told"
+    assert sorted(Tag.objects.values_list("name", flat=True)) == ["after", "before", "durable"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)

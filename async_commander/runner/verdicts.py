@@ -79,12 +79,12 @@ def place_of(error: BaseException) -> str:
     """
     if isinstance(error, (httpx.HTTPError, ItemError)):
         return ""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_FOREIGN)]
-    if not own:
-        return ""
-    path = Path(own[-1].filename)
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else Path(*path.parts[-3:])
-    return f" ({shown}:{own[-1].lineno} in {own[-1].name})"
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        if not code.co_filename.startswith(_FOREIGN):
+            place = f" ({Path(*Path(code.co_filename).parts[-3:])}:{line} in {code.co_name})"
+    return place
 
 
 def text_of(error: BaseException, redact: Callable[[str], str]) -> str:

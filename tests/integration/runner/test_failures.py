@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 import threading
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -75,6 +76,11 @@ def test_an_item_that_fails_is_dead_and_the_others_are_done(run: Any) -> None:
         ("b", "permanent", "ValueError", "b is no good", 1, "b"),
         ("d", "permanent", "ValueError", "d is no good", 1, "d"),
     ]
+    said = row_of(result).logs.filter(message__contains="for good").values_list("message", flat=True)
+    assert all(
+        re.search(r"b|d failed .*: ValueError: . is no good \(.*test_failures\.py:\d+ in fail\)$", one) for one in said
+    )
+    assert len(said) == 2
     kind = RunErrorKind.objects.get()
     assert (kind.kind, kind.count, kind.item in "bd") == ("ValueError", 2, True)
     assert row_of(result).status == "partial"

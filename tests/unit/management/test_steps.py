@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from async_commander.engine.results import RunResult, RunStatus
+from async_commander.exceptions import TooManyFailures
 from async_commander.management.steps import Invocation, next_steps
 
 
@@ -50,3 +53,8 @@ def test_secrets_are_not_shown_again() -> None:
     tokens = ["fetch", "--token", "s3cret", "--password=s3cret", "x"]
     line = Invocation("manage.py arun", tokens, secrets=["s3cret", ""]).line()
     assert line == "manage.py arun fetch --token … --password=… x"
+
+
+def test_a_run_that_failed_too_often_is_resumed_with_another_bound() -> None:
+    failed = replace(ended(RunStatus.FAILED), failure=TooManyFailures("12 items failed, 10 allowed"))
+    assert next_steps(failed, INVOCATION, resumable=True)[1] == (RESUME[0], f"{RESUME[1]} --max-failures 100%")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import httpx
 import pytest
 
 import async_commander as ac
 from async_commander.history.redaction import redactor
-from async_commander.runner.verdicts import LEAVES, READ_CAP, TEXT_CAP, judge, text_of
+from async_commander.runner.verdicts import LEAVES, READ_CAP, TEXT_CAP, judge, place_of, text_of
 
 
 class Unspeakable(Exception):
@@ -75,3 +78,27 @@ def test_secrets_of_members_are_hidden() -> None:
 def test_a_group_that_is_not_retried_is_given_up_as_permanent() -> None:
     group = ExceptionGroup("many", [ac.SkipItem("not wanted"), ValueError("no")])
     assert (judge(group, lambda: False).kind, judge(group, lambda: False).reason) == ("dead", "permanent")
+
+
+def raised(error: Exception) -> Exception:
+    try:
+        raise error
+    except Exception as caught:
+        return caught
+
+
+def failed_in_a_library() -> Exception:
+    try:
+        json.loads("{")
+    except ValueError as caught:
+        return caught
+    raise AssertionError
+
+
+def test_the_place_of_an_error_is_the_last_line_of_the_projects_own_code() -> None:
+    assert re.fullmatch(r" \(unit/runner/test_verdicts\.py:\d+ in raised\)", place_of(raised(KeyError("x"))))
+    assert "test_verdicts.py" in place_of(failed_in_a_library())
+
+
+def test_what_servers_answer_and_what_was_never_raised_has_no_place() -> None:
+    assert [place_of(one) for one in (raised(refused()), raised(ac.SkipItem("no")), KeyError("x"))] == ["", "", ""]

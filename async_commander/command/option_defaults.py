@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from async_commander.engine.limits import Bounds, Limits
 from async_commander.exceptions import InvalidCommand
 
 from .arguments import label_of
+from .values import is_seconds, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,20 +41,12 @@ def _problem_of_bound(name: str, value: Any) -> str:
     return ""
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_seconds(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-
-
 _PROGRESS = ("auto", "bar", "plain", "none")
 _YES_OR_NO: tuple[str, Callable[[Any], bool]] = ("True or False", lambda value: isinstance(value, bool))
 _ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "max_items": ("a whole number from 1", _is_whole),
-    "resume_run": ("the number of a run", _is_whole),
-    "grace": ("a number of seconds, not below 0", _is_seconds),
+    "max_items": ("a whole number from 1", is_whole),
+    "resume_run": ("the number of a run", is_whole),
+    "grace": ("a number of seconds, not below 0", is_seconds),
     "database": ("an alias of DATABASES, as a text", lambda value: isinstance(value, str)),
     "progress": (f"one of {', '.join(_PROGRESS)}", lambda value: value in _PROGRESS),
     **dict.fromkeys(("resume", "yes", "force", "json"), _YES_OR_NO),

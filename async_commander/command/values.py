@@ -78,6 +78,16 @@ def check_storable(value: Any) -> None:
         )
 
 
+def is_whole(value: object, least: int = 1) -> bool:
+    """Whether this is a whole number, and no less than that."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_seconds(value: object) -> bool:
+    """Whether this is a finite time in seconds, not below 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
 def plain_json(value: Any) -> Any:
     """A value, which may be anything, as JSON keeps it: what JSON cannot say is told by its text."""
     text = json.dumps(value, cls=DjangoJSONEncoder, default=str, skipkeys=True)

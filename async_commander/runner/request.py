@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TextIO
 
-from async_commander.command.values import UNSTORABLE
+from async_commander.command.values import UNSTORABLE, is_seconds, is_whole
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.lease import LEASE_SECONDS
@@ -72,14 +71,6 @@ class RunRequest:
         return {**{name: value for name, value in shared.items() if value}, **self.options}
 
 
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-
-
 def _is_text(value: object, longest: int) -> bool:
     return isinstance(value, str) and len(value) <= longest and not UNSTORABLE.search(value)
 
@@ -93,11 +84,11 @@ def _is_bool(value: object) -> bool:
 
 
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_items": (lambda value: value is None or _is_whole(value, 1), "at least 1 item. Leave it out to take them all"),
-    "resume_run": (lambda value: value is None or _is_whole(value, 1), "the number of a run is needed"),
-    "grace": (_is_seconds, "at least 0 seconds are needed"),
-    "lease_seconds": (lambda value: _is_seconds(value) and value > 0, "more than 0 seconds are needed"),
-    "verbosity": (lambda value: _is_whole(value, 0) and value <= 3, "0, 1, 2 or 3 is needed"),
+    "max_items": (lambda value: value is None or is_whole(value), "at least 1 item. Leave it out to take them all"),
+    "resume_run": (lambda value: value is None or is_whole(value), "the number of a run is needed"),
+    "grace": (is_seconds, "at least 0 seconds are needed"),
+    "lease_seconds": (lambda value: is_seconds(value) and value > 0, "more than 0 seconds are needed"),
+    "verbosity": (lambda value: is_whole(value, 0) and value <= 3, "0, 1, 2 or 3 is needed"),
     "database": (lambda value: value is None or isinstance(value, str), "an alias of DATABASES is needed"),
     "trigger": (
         lambda value: _is_text(value, TRIGGER_LENGTH),

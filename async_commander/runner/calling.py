@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import connections, transaction
+from django.db import connections
 
 from async_commander.command.hooks import Hook, HookKind, hooks_of, specs_of
 from async_commander.database.connections import close_all, commit_at_once
@@ -116,14 +116,15 @@ class PerCall(Executor):
 
 def _by_itself(alias: str, call: Callable[[], T]) -> T:
     """Not `atomic()`, inside of which the call could not have a durable block of its own."""
-    if not connections[alias].in_atomic_block or transaction.get_rollback(using=alias):
+    connection = connections[alias]
+    if not connection.in_atomic_block or connection.get_rollback():
         return call()
-    savepoint = transaction.savepoint(using=alias)
+    savepoint = connection.savepoint()
     try:
         value = call()
-        transaction.savepoint_commit(savepoint, using=alias)
+        connection.savepoint_commit(savepoint)
     except BaseException:
-        transaction.set_rollback(False, using=alias)
-        transaction.savepoint_rollback(savepoint, using=alias)
+        connection.set_rollback(False)
+        connection.savepoint_rollback(savepoint)
         raise
     return value

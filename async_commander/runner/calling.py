@@ -120,6 +120,8 @@ def _by_itself(alias: str, call: Callable[[], T]) -> T:
     if not connection.in_atomic_block or connection.get_rollback():
         return call()
     savepoint = connection.savepoint()
+    if savepoint is None:  # this database has none
+        return call()
     try:
         value = call()
         connection.savepoint_commit(savepoint)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from typing import Any
 
 HIDDEN = "********"
 
@@ -22,29 +20,8 @@ def is_secret_name(name: str) -> bool:
     return _NAME.search(name) is not None
 
 
-def redacted(values: Mapping[str, Any], *, shown: Collection[str] = ()) -> dict[str, Any]:
-    """The same values, nested ones too, with those under secret names, and the secret parts of URLs, hidden.
-
-    Those named in `shown` are known to be no secrets, whatever their names say.
-    """
-    return {
-        name: HIDDEN if name not in shown and is_secret_name(str(name)) else _redacted_value(value)
-        for name, value in values.items()
-    }
-
-
 def redacted_text(text: str) -> str:
     """The same text with the user part and the secret query parameters of its URLs hidden."""
     if "@" in text:
         text = _USER_INFO.sub(f"{HIDDEN}@", text)
     return _QUERY.sub(rf"\g<1>{HIDDEN}", text) if "=" in text else text
-
-
-def _redacted_value(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return redacted(value)
-    if isinstance(value, str):
-        return redacted_text(value)
-    if isinstance(value, list | tuple):
-        return [_redacted_value(each) for each in value]
-    return value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic
 from async_commander.exceptions import TooManyFailures
 
 from .ports import ItemT
-from .results import ItemState
+from .results import ItemState, items_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -100,13 +100,10 @@ class Books(Generic[ItemT]):
         if allowed is None or dead <= allowed:
             return None
         bound = f"max_failures={self._limits.max_failures!r}"
-        return TooManyFailures(f"{_items(dead)} failed, {allowed} allowed ({bound}, {_items(finished)} finished)")
+        told = f"{items_in_words(dead)} failed, {allowed} allowed ({bound}, {items_in_words(finished)} finished)"
+        return TooManyFailures(told)
 
     def check(self) -> None:
         """To be called when all is done. Raises RuntimeError if an item was taken and has no outcome."""
         if self._tally.claimed:
             raise RuntimeError(f"all items were carried, but the books do not balance: {self._tally.as_counts()}")
-
-
-def _items(number: int) -> str:
-    return f"{number} {'item' if number == 1 else 'items'}"

@@ -44,6 +44,11 @@ _EXIT_CODES = {
 }
 
 
+def items_in_words(number: int) -> str:
+    """A count of items: "1 item", "12,345 items"."""
+    return f"{number:,} item" if number == 1 else f"{number:,} items"
+
+
 @dataclass(slots=True)
 class Tally:
     """The live counts of a run, in items. `taken = done + skipped + dead + retry + claimed`, always."""

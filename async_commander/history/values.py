@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -31,21 +31,22 @@ def kept_value(value: Any, redact: Callable[[str], str]) -> tuple[Any, str]:
     return kept, loss
 
 
-def redacted_value(value: Any, redact: Callable[[str], str]) -> Any:
+def redacted_value(value: Any, redact: Callable[[str], str], *, shown: Collection[str] = ()) -> Any:
     """The same in plain JSON, without secrets: neither those that `redact` finds nor what stands under a secret name.
 
-    What JSON has no form for becomes text, NaN and the infinities become null.
+    The names of `shown`, in the outermost dict, are known to be none. What JSON has no form for becomes text, NaN and
+    the infinities become null.
     """
     try:
-        return _redacted(value, redact)
+        return _redacted(value, redact, shown)
     except RecursionError:
         return redact(_text_of(value))
 
 
-def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+def _redacted(value: Any, redact: Callable[[str], str], shown: Collection[str] = ()) -> Any:
     if isinstance(value, dict):
         return {
-            redact(str(name)): HIDDEN if is_secret_name(str(name)) else _redacted(one, redact)
+            redact(str(name)): HIDDEN if is_secret_name(str(name)) and name not in shown else _redacted(one, redact)
             for name, one in value.items()
         }
     if isinstance(value, list | tuple):

@@ -12,8 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from async_commander.engine.results import items_in_words
+
 from .screen import Verbatim, from_command, speaks_unicode
-from .text import clock, count, items, rate, shorten
+from .text import clock, count, rate, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,7 +222,7 @@ def counts_of(reading: Reading) -> list[Part]:
 
 def amount(number: int, reading: Reading) -> str:
     """A number of items, or of whatever the command counts."""
-    return items(number) if reading.counts_items else count(number)
+    return items_in_words(number) if reading.counts_items else count(number)
 
 
 def share(reading: Reading) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
-from async_commander.engine.results import ItemState, RunStatus
+from async_commander.engine.results import ItemState, RunStatus, items_in_words
 
 from .runs import SILENT, as_json, moment, state_of, style_of, took
-from .text import columns, count, items, plain, plain_block, rate
+from .text import columns, count, plain, plain_block, rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -173,7 +173,7 @@ def figures(run: Run) -> str:
     known = {name: getattr(run, name) for name in ("done", "skipped", "dead", "retry", "claimed")}
     parts = [f"{count(number)} {_NAMES.get(name, name)}" for name, number in known.items() if number or name == "done"]
     of = f" of {count(run.total)}" if run.total is not None and run.total != run.taken else ""
-    return f"{items(run.taken)}{of}: {', '.join(parts)}"
+    return f"{items_in_words(run.taken)}{of}: {', '.join(parts)}"
 
 
 def origin(run: Run) -> str:

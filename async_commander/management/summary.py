@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from async_commander.engine.results import ErrorKind, RunResult, RunStatus
+from async_commander.engine.results import ErrorKind, RunResult, RunStatus, items_in_words
 from async_commander.history.redaction import redactor
 from async_commander.history.values import redacted_value
 
-from .text import count, duration, items, plain, rate
+from .text import count, duration, plain, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,7 +94,7 @@ class Summary:
     def _counts(self) -> list[Text]:
         if not self._has_items:
             return []
-        now = items(self.settled - self.before)
+        now = items_in_words(self.settled - self.before)
         head = Text.assemble(MARGIN, (now, "bold"), f" in {duration(self.result.duration)}")
         if speed := rate(self.per_second):
             head.append("   ").append(speed, "cyan")

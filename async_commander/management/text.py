@@ -50,11 +50,6 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def items(number: int) -> str:
-    """A count of items, with the word in its right number."""
-    return f"{number:,} item" if number == 1 else f"{number:,} items"
-
-
 def rate(per_second: float | None) -> str:
     """Items per second in three figures, per minute where a second is too short to show one; empty where unknown."""
     if per_second is None or per_second <= 0:

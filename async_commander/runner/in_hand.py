@@ -18,6 +18,8 @@ from async_commander.history.recorder import Followed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .outages import Absence
+
 
 @dataclass(slots=True)
 class InHand:
@@ -39,8 +41,8 @@ class InHand:
     return_value: Any = None
     told: dict[str, str] = field(default_factory=dict)
     """What the last attempt failed with, as the ledger tells it."""
-    away_since: float | None = None
-    """When it first met a database that is away, on the monotonic clock."""
+    absence: Absence | None = None
+    """Of the database."""
 
 
 in_hand: ContextVar[InHand | None] = ContextVar("async_commander_in_hand", default=None)

@@ -24,7 +24,6 @@ from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.recorder import Candidate, ItemOutcome, Known, Stored
 
 from .in_hand import InHand, holding
-from .outages import Outages
 from .outcomes import Outcomes, milliseconds
 from .sources import restored
 from .verdicts import REASON_LENGTH, judge, kind_of, place_of, text_of, traceback_of
@@ -56,7 +55,6 @@ class ItemPorts:
         self._download = download
         self._done = done
         self._outcomes = Outcomes(session)
-        self._outages = Outages()
         self._hooks = session.hooks
         self._recorder = session.recorder
         self._tally = session.context.tally
@@ -193,7 +191,7 @@ class ItemPorts:
 
     def verdict(self, ticket: Ticket[Any], error: BaseException) -> Verdict:
         """What an error means for its item."""
-        verdict = self._outages.verdict(ticket.tag, error) or judge(
+        verdict = self._session.outages.verdict(ticket.tag, error) or judge(
             error, lambda: self._hooks.decide("should_retry", error)
         )
         if verdict.kind in ("dead", "retry"):
@@ -300,7 +298,7 @@ class ItemPorts:
         if error is not None:
             self._refused(ticket, outcome, error)
             return
-        self._outages.committed()
+        self._session.outages.committed()
         if outcome.followed_new:
             self._tally.taken += outcome.followed_new
             self._tally.retry += outcome.followed_new

@@ -3,42 +3,63 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from async_commander.database.outage import OUTAGE_BUDGET, is_outage
 from async_commander.engine.ports import Verdict
 
-if TYPE_CHECKING:
-    from .in_hand import InHand
-
 logger = logging.getLogger("async_commander.run")
 
 
-class Outages:
-    """Judges errors that tell of an outage, for all items of one run.
+class Absence:
+    """The time for which the database was away, as one met it. Not to meet it for `OUTAGE_BUDGET` seconds ends it."""
 
-    The run fails where nothing was committed for `OUTAGE_BUDGET` seconds. An item that alone meets such errors, for as
+    __slots__ = ("_began", "_last_met")
+
+    def __init__(self) -> None:
+        self._began = self._last_met = -math.inf
+
+    def met(self) -> float:
+        """How long it has lasted by now, in seconds: 0 where it begins."""
+        now = time.monotonic()
+        if now - self._last_met > OUTAGE_BUDGET:
+            self._began = now
+        self._last_met = now
+        return now - self._began
+
+
+class Waiting(Protocol):
+    """An item, or a source, that may meet an outage."""
+
+    absence: Absence | None
+
+
+class Outages:
+    """Judges errors that tell of an outage, for the items and the sources of one run.
+
+    The run fails where nothing was committed for `OUTAGE_BUDGET` seconds. One that alone meets such errors, for as
     long, is judged by its error like any other: it may be the reason for them.
     """
 
     def __init__(self) -> None:
-        self._since: float | None = None
+        self._absence = Absence()
 
     def committed(self) -> None:
         """The database is there."""
-        self._since = None
+        self._absence = Absence()
 
-    def verdict(self, mark: InHand, error: BaseException) -> Verdict | None:
-        """What is to be done with an item; None where its error tells of no outage, or has told of it for too long."""
+    def verdict(self, who: Waiting, error: BaseException) -> Verdict | None:
+        """What is to be done with who met it; None where an error tells of no outage, or told of it for too long."""
         if not is_outage(error):
             return None
-        now = time.monotonic()
-        if self._since is None:
-            self._since = now
+        away = self._absence.met()
+        if away == 0:
             logger.warning("The database is away. What meets that is tried again, for up to %g s.", OUTAGE_BUDGET)
-        mark.away_since = mark.away_since or now
-        if now - self._since > OUTAGE_BUDGET:
+        who.absence = who.absence or Absence()
+        away_from_it = who.absence.met()
+        if away > OUTAGE_BUDGET:
             logger.error("The database did not come back within %g s: resume the run when it is there.", OUTAGE_BUDGET)
             return Verdict("fatal")
-        return Verdict("retry", free=True) if now - mark.away_since <= OUTAGE_BUDGET else None
+        return Verdict("retry", free=True) if away_from_it <= OUTAGE_BUDGET else None

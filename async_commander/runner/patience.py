@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -12,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from async_commander.command.retrying import is_passing
-from async_commander.database.outage import OUTAGE_BUDGET, is_outage
 from async_commander.downloads.pacing import retry_after
 
 from .sources import closed_at_the_end, stream
 from .verdicts import kind_of, text_of
 
 if TYPE_CHECKING:
+    from .outages import Absence
     from .session import RunSession
 
 
@@ -27,7 +25,8 @@ class Patience:
 
     def __init__(self, session: RunSession) -> None:
         self._session = session
-        self._away_since = self._away_last = -math.inf
+        self.absence: Absence | None = None
+        """Of the database."""
 
     async def insist(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Await a call, again after errors that pass. Raises the last one, and any other at once."""
@@ -51,7 +50,7 @@ class Patience:
                     async for item in items:
                         position += 1
                         if position > furthest:
-                            furthest, failures = position, 0
+                            furthest, failures, self.absence = position, 0, None
                         yield item
             except Exception as error:  # noqa: BLE001 - judged there, and raised where it does not pass
                 failures += 1
@@ -61,19 +60,11 @@ class Patience:
             self._session.recorder.source_restarted()
             source = await self.insist(opened)
 
-    def _waits_out(self, error: Exception) -> bool:
-        """Whether the database is away, and may be for a while longer."""
-        if not is_outage(error):
-            return False
-        now = time.monotonic()
-        if now - self._away_last > OUTAGE_BUDGET:
-            self._away_since = now
-        self._away_last = now
-        return now - self._away_since <= OUTAGE_BUDGET
-
     async def _rest(self, attempt: int, error: Exception) -> None:
         session, retry = self._session, self._session.context.retry
-        if session.context.stopping or not (self._waits_out(error) or (is_passing(error) and retry.again(attempt))):
+        verdict = session.outages.verdict(self, error)
+        again = verdict.kind == "retry" if verdict else is_passing(error) and retry.again(attempt)
+        if session.context.stopping or not again:
             raise error
         delay = retry.delay(attempt, retry_after=retry_after(error))
         told = f"{kind_of(error)}: {text_of(error, session.redact)}"

@@ -12,7 +12,7 @@ from django.db import connections, router
 from async_commander.command.arguments import arguments_of, to_json
 from async_commander.command.base import AsyncCommand
 from async_commander.command.identity import identity
-from async_commander.command.redaction import is_secret_name, redacted
+from async_commander.command.redaction import is_secret_name, redacted_text
 from async_commander.command.registry import name_of
 from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
@@ -20,6 +20,7 @@ from async_commander.database.missing import lacks_schema
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.recorder import Opening, Recorder
+from async_commander.history.values import redacted_value
 from async_commander.models import Run
 
 from .request import RunRequest
@@ -64,6 +65,7 @@ def make_plan(
     name = name_of(cls)
     parameters = to_json(cls, command.parameters)
     options = {**request.stored_options(), **_own_options(command)}
+    declared = arguments_of(cls)
     limits = layered_limits(cls, request, processes)
     return Plan(
         command=command,
@@ -77,8 +79,8 @@ def make_plan(
         opening=Opening(
             command=name,
             identity=identity(name, parameters),
-            parameters=redacted(parameters, shown=arguments_of(cls)),
-            options=redacted(plain_json(options), shown=arguments_of(cls)),
+            parameters=redacted_value(parameters, redacted_text, shown=declared),
+            options=redacted_value(plain_json(options), redacted_text, shown=declared),
             limits={bound: getattr(limits, bound) for bound in Limits.__annotations__},
             trigger=request.trigger,
             user=request.user or _login(request),

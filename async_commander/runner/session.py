@@ -26,6 +26,7 @@ from async_commander.history.log_capture import OWN_LOGGER
 from async_commander.history.recorder import Followed
 
 from .in_hand import in_hand
+from .outages import Outages
 from .output import Output
 from .threads import AbandonableThreads
 from .verdicts import kind_of, text_of, traceback_of
@@ -89,6 +90,7 @@ class RunSession:
         self.output = Output(request, redact)
         self.values: list[Any] = []
         self.stop_asked = anyio.Event()
+        self.outages = Outages()
         limits = context.limits
         self.pace = Pace(limits.per_host, limits.per_second)
         self._run_unit = Unit(lanes.alias, commit=recorder.commit)

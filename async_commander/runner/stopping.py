@@ -17,6 +17,7 @@ import anyio
 from asgiref.sync import ThreadSensitiveContext
 
 from async_commander.command.shapes import ItemCommand
+from async_commander.engine.results import items_in_words
 
 from .calling import PerCall
 
@@ -102,8 +103,7 @@ class Stopping:
     def _in_hand(self) -> str:
         if not isinstance(self._session.command, ItemCommand):
             return "handle() is waited for"
-        number = self._context.tally.in_flight
-        return f"{number} {'item' if number == 1 else 'items'} in hand"
+        return f"{items_in_words(self._context.tally.in_flight)} in hand"
 
     def _cancel(self) -> None:
         self._context.stopping = self._cancelled = True

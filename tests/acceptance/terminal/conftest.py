@@ -10,8 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -38,16 +39,7 @@ class Manage:
 
     def __call__(self, line: str, **environment: str) -> Ended:
         """Run a command line to its end; nothing is a terminal."""
-        done = subprocess.run(
-            self._command(line),
-            cwd=self.project,
-            env=self._environment(environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return _ended(self._begun(self._command(line), environment))
 
     def at_a_terminal(self, line: str, *, until: str = "", **environment: str) -> Ended:
         """The same, where stderr is a terminal of eighty columns.
@@ -57,92 +49,65 @@ class Manage:
         ours, theirs = pty.openpty()
         terminal = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", "PYTHONIOENCODING": "utf-8"}
         environment = {**terminal, **environment}
-        process = subprocess.Popen(
-            self._command(line),
-            cwd=self.project,
-            env=self._environment(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-        )
+        process = self._begun(self._command(line), environment, stderr=theirs)
         os.close(theirs)
         seen = b""
         for chunk in _read_to_the_end(ours):
             seen += chunk
             if until and until.encode() in seen:
                 Path(environment["GATE"]).touch()
-        out, _ = process.communicate(timeout=SECONDS)
-        return Ended(process.returncode, out.decode(), seen.decode())
+        return replace(_ended(process), err=seen.decode())
 
     def redirected(self, line: str, where: str, **environment: str) -> Ended:
         """The same, with the shell's redirections after it: `2>&-`, `>/dev/full`."""
-        done = subprocess.run(
-            ["sh", "-c", f'exec "$@" {where}', "sh", *self._command(line)],
-            cwd=self.project,
-            env=self._environment(environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return _ended(self._begun(["sh", "-c", f'exec "$@" {where}', "sh", *self._command(line)], environment))
 
     def left_alone(self, line: str, **environment: str) -> Ended:
         """The same, where nobody reads what is written to stdout."""
         reader, writer = os.pipe()
         os.close(reader)
-        done = subprocess.run(
-            self._command(line),
-            cwd=self.project,
-            env=self._environment(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            timeout=SECONDS,
-            check=False,
-        )
+        process = self._begun(self._command(line), environment, stdout=writer)
         os.close(writer)
-        return Ended(done.returncode, "", done.stderr.decode())
+        return _ended(process)
 
     def interrupted(self, line: str, when: str, *, and_again: str = "", **environment: str) -> Ended:
         """The same without a terminal, with one Ctrl-C as soon as stdout shows `when`, one more at `and_again`."""
-        process = self._begun(line, environment, stderr=subprocess.PIPE)
-        assert process.stdout is not None
-        shown = ""
-        while when not in shown:
-            line_shown = process.stdout.readline()
-            assert line_shown, process.communicate()[1]
-            shown += line_shown
+        process = self._begun(self._command(line), environment)
+        shown = _read_until(when, process.stdout)
         process.send_signal(signal.SIGINT)
+        told = ""
         if and_again:
-            assert process.stderr is not None
-            while and_again not in process.stderr.readline():
-                pass
+            told = _read_until(and_again, process.stderr)
             process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=SECONDS)
-        return Ended(process.returncode, shown + out, err)
+        ended = _ended(process)
+        return replace(ended, out=shown + ended.out, err=told + ended.err)
 
     @contextmanager
     def held(self, line: str, when: str, **environment: str) -> Iterator[None]:
         """For the block, a command line that has shown `when` on stdout and goes on; it is ended with the block."""
-        process = self._begun(line, environment, stderr=subprocess.DEVNULL)
-        assert process.stdout is not None
+        process = self._begun(self._command(line), environment, stderr=subprocess.DEVNULL)
         try:
-            assert any(when in shown for shown in process.stdout)
+            _read_until(when, process.stdout)
             yield
         finally:
             process.kill()
-            process.communicate(timeout=SECONDS)
+            _ended(process)
 
-    def _begun(self, line: str, environment: dict[str, str], *, stderr: int) -> subprocess.Popen[str]:
+    def _begun(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        *,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._command(line),
+            command,
             cwd=self.project,
             env=self._environment(environment),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
-            text=True,
         )
 
     def _command(self, line: str) -> list[str]:
@@ -152,6 +117,27 @@ class Manage:
         dropped = {"NO_COLOR", "FORCE_COLOR", "DJANGO_SETTINGS_MODULE", "DJANGO_COLORS", "COLUMNS"}
         kept = {name: value for name, value in os.environ.items() if name not in dropped}
         return {**kept, "PYTHONPATH": str(ROOT), "PROJECT_DATABASE": str(self.database), **more}
+
+
+def _ended(process: subprocess.Popen[bytes]) -> Ended:
+    try:
+        out, err = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        pytest.fail(f"did not end within {SECONDS} s; so far: {out.decode()}{(err or b'').decode()}")
+    return Ended(process.returncode, (out or b"").decode(), (err or b"").decode())
+
+
+def _read_until(shown: str, stream: IO[bytes] | None) -> str:
+    """The lines of a stream, up to the one that shows this."""
+    assert stream is not None
+    lines = ""
+    for line in stream:
+        lines += line.decode()
+        if shown in lines:
+            return lines
+    return pytest.fail(f"ended without {shown!r}: {lines}")
 
 
 def _read_to_the_end(terminal: int) -> Iterator[bytes]:

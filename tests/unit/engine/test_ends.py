@@ -13,7 +13,7 @@ import sniffio
 
 from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pace import Pace
-from async_commander.engine.results import ItemState
+from async_commander.engine.results import ItemState, items_in_words
 from async_commander.exceptions import SkipItem
 
 from .desk import Desk, Transient, sleep
@@ -465,3 +465,7 @@ async def test_an_end_leaves_no_task_behind() -> None:
                 await desk.run(anumbers(100))
     assert asyncio.all_tasks() == before
     assert ItemState.DONE in desk.states.values()
+
+
+def test_one_item_is_not_items() -> None:
+    assert (items_in_words(1), items_in_words(1200)) == ("1 item", "1,200 items")

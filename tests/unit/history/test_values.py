@@ -10,7 +10,7 @@ import pytest
 
 from async_commander.command.redaction import HIDDEN
 from async_commander.history.redaction import redactor
-from async_commander.history.values import VALUE_CAP, kept_value
+from async_commander.history.values import VALUE_CAP, kept_value, redacted_value
 
 
 class Thing:
@@ -64,6 +64,23 @@ def test_a_long_value_is_cut_and_told() -> None:
     kept, loss = kept_value("x" * VALUE_CAP, redactor())
     assert kept.endswith(f"x… ({VALUE_CAP + 2} characters)")
     assert f"{VALUE_CAP + 2} characters of JSON; the first {VALUE_CAP}" in loss
+
+
+def test_values_under_secret_names_are_hidden_at_any_depth() -> None:
+    values = {"domain": "x", "api_key": "k", "inner": {"password": "p", "list": [{"token": "t", "n": 1}]}}
+
+    assert redacted_value(values, redactor()) == {
+        "domain": "x",
+        "api_key": HIDDEN,
+        "inner": {"password": HIDDEN, "list": [{"token": HIDDEN, "n": 1}]},
+    }
+    assert values["api_key"] == "k"
+
+
+def test_names_that_are_known_to_be_no_secrets_are_shown_at_the_outermost_only() -> None:
+    values = {"sort_key": "a", "inner": {"sort_key": "b"}}
+    kept = redacted_value(values, redactor(), shown={"sort_key"})
+    assert kept == {"sort_key": "a", "inner": {"sort_key": HIDDEN}}
 
 
 def test_secrets_are_hidden() -> None:

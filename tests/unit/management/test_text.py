@@ -78,10 +78,6 @@ def test_a_clock_shows_hours_minutes_and_seconds() -> None:
     assert (text.clock(-3), text.clock(187.9), text.clock(36_000)) == ("0:00:00", "0:03:07", "10:00:00")
 
 
-def test_one_item_is_not_items() -> None:
-    assert (text.items(1), text.items(1200)) == ("1 item", "1,200 items")
-
-
 def test_columns_stand_under_each_other() -> None:
     assert text.columns([["1", "a", "x"], ["1,234", "bbb", ""]], right=frozenset({0})) == [
         "    1  a    x",

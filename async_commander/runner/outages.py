@@ -14,17 +14,18 @@ logger = logging.getLogger("async_commander.run")
 
 
 class Absence:
-    """The time for which the database was away, as one met it. Not to meet it for `OUTAGE_BUDGET` seconds ends it."""
+    """The time for which the database was away, as one met it. Not to meet it for `ends_after` seconds ends it."""
 
-    __slots__ = ("_began", "_last_met")
+    __slots__ = ("_began", "_ends_after", "_last_met")
 
-    def __init__(self) -> None:
+    def __init__(self, ends_after: float) -> None:
+        self._ends_after = ends_after
         self._began = self._last_met = -math.inf
 
     def met(self) -> float:
         """How long it has lasted by now, in seconds: 0 where it begins."""
         now = time.monotonic()
-        if now - self._last_met > OUTAGE_BUDGET:
+        if now - self._last_met > self._ends_after:
             self._began = now
         self._last_met = now
         return now - self._began
@@ -40,15 +41,17 @@ class Outages:
     """Judges errors that tell of an outage, for the items and the sources of one run.
 
     The run fails where nothing was committed for `OUTAGE_BUDGET` seconds. One that alone meets such errors, for as
-    long, is judged by its error like any other: it may be the reason for them.
+    long, is judged by its error like any other: it may be the reason for them. `longest_wait`, in seconds, is the most
+    that lies between two attempts.
     """
 
-    def __init__(self) -> None:
-        self._absence = Absence()
+    def __init__(self, longest_wait: float) -> None:
+        self._ends_after = OUTAGE_BUDGET + longest_wait
+        self.committed()
 
     def committed(self) -> None:
         """The database is there."""
-        self._absence = Absence()
+        self._absence = Absence(self._ends_after)
 
     def verdict(self, who: Waiting, error: BaseException) -> Verdict | None:
         """What is to be done with who met it; None where an error tells of no outage, or told of it for too long."""
@@ -57,7 +60,7 @@ class Outages:
         away = self._absence.met()
         if away == 0:
             logger.warning("The database is away. What meets that is tried again, for up to %g s.", OUTAGE_BUDGET)
-        who.absence = who.absence or Absence()
+        who.absence = who.absence or Absence(self._ends_after)
         away_from_it = who.absence.met()
         if away > OUTAGE_BUDGET:
             logger.error("The database did not come back within %g s: resume the run when it is there.", OUTAGE_BUDGET)

@@ -90,7 +90,7 @@ class RunSession:
         self.output = Output(request, redact)
         self.values: list[Any] = []
         self.stop_asked = anyio.Event()
-        self.outages = Outages()
+        self.outages = Outages(context.retry.maximum)
         limits = context.limits
         self.pace = Pace(limits.per_host, limits.per_second)
         self._run_unit = Unit(lanes.alias, commit=recorder.commit)

@@ -17,7 +17,7 @@ from django.db import connections, router
 
 from async_commander.command.checking import check_class
 from async_commander.command.parser import check_parser
-from async_commander.command.registry import CommandFile, find_clashes, get_commands, load_command
+from async_commander.command.registry import CommandFile, find_clashes, get_commands, get_runnable, load_command
 from async_commander.conf import get_settings
 from async_commander.downloads.guard import AddressGuard
 from async_commander.engine.limits import Limits
@@ -164,10 +164,7 @@ def _asked_for(check: FrameType | None) -> bool:
 
 def broken_commands() -> Iterator[CheckMessage]:
     """One message for each command that cannot be used."""
-    clashes = find_clashes()
-    files = {name: file for name, file in get_commands().items() if name not in clashes}
-    files |= {file.full_name: file for clashing in clashes.values() for file in clashing}
-    for name, file in files.items():
+    for name, file in get_runnable().items():
         try:
             command_class = load_command(file)
             check_class(command_class)

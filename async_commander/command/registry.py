@@ -102,6 +102,13 @@ def load_command(file: CommandFile) -> type[AsyncCommand]:
     return command
 
 
+def get_runnable() -> dict[str, CommandFile]:
+    """Every command by the shortest name that means it alone; those that no name does are left out."""
+    by_name, by_full_name = _by_name(_files()), Counter(file.full_name for file in _files())
+    alone = {file.name if len(files) == 1 else file.full_name: file for files in by_name.values() for file in files}
+    return {name: file for name, file in alone.items() if by_full_name[file.full_name] == 1}
+
+
 def find_clashes() -> dict[str, tuple[CommandFile, ...]]:
     """Names that more than one file gives, with those files."""
     return {name: files for name, files in _by_name(_files()).items() if len(files) > 1}
@@ -186,15 +193,8 @@ def _not_found(name: str) -> str:
 
 def closest(name: str, number: int) -> list[str]:
     """So many names that a command can be run by, the most similar to `name` first; fewer where there are fewer."""
-    known = [file.full_name if "." in name else run_by for run_by, file in _runnable().items()]
+    known = [file.full_name if "." in name else run_by for run_by, file in get_runnable().items()]
     return get_close_matches(name, dict.fromkeys(known), n=number, cutoff=0.0)
-
-
-def _runnable() -> dict[str, CommandFile]:
-    """Every command by the shortest name that means it alone."""
-    by_name, by_full_name = _by_name(_files()), Counter(file.full_name for file in _files())
-    alone = {file.name if len(files) == 1 else file.full_name: file for files in by_name.values() for file in files}
-    return {name: file for name, file in alone.items() if by_full_name[file.full_name] == 1}
 
 
 def _clash(name: str, files: list[CommandFile]) -> InvalidCommand:

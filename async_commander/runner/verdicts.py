@@ -96,9 +96,14 @@ def _words_of(error: BaseException) -> str:
     try:
         if isinstance(error, BaseExceptionGroup):
             return f"{error}: {'; '.join(map(_kind_and_words, error.exceptions[:LEAVES]))}"
-        return str(error) or repr(error)
+        return _own_words(str(error)) or repr(error)
     except Exception:  # noqa: BLE001 - an error that cannot even be shown is an error all the same
         return f"{type(error).__name__}, whose text cannot be shown"
+
+
+def _own_words(text: str) -> str:
+    """Without the line in which httpx tells where the meaning of a status can be read."""
+    return text.split("\nFor more information check: https://", maxsplit=1)[0]
 
 
 def _kind_and_words(error: BaseException) -> str:

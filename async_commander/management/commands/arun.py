@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
 from async_commander.checks import TAG
-from async_commander.command.registry import AmbiguousName, find_clashes, get_command, get_commands
+from async_commander.command.registry import AmbiguousName, find_clashes, get_command, get_commands, get_runnable
 from async_commander.engine.results import EXIT_FAILED, EXIT_USAGE
 from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.management.dispatch import RunCommand
@@ -46,6 +46,7 @@ class Command(RunCommand):
             super().handle(*args, **options)
         elif options["check"]:
             self.check(tags=[TAG], display_num_errors=True)
+            self.stdout.write(f"Commands checked: {len(get_runnable())}.")
         else:
             self._list(options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import sys
 from pathlib import Path
@@ -26,7 +27,12 @@ def main() -> None:
 
 
 async def _serve(server: PageServer, port: int) -> None:
-    listening = await server.serve(port=port)
+    try:
+        listening = await server.serve(port=port)
+    except (OSError, OverflowError) as error:
+        sys.exit(
+            f"docserver: port {port} cannot be used: {error}. Give another one with --port, or 0 for any free one."
+        )
     address, port = listening.sockets[0].getsockname()[:2]
     _tell(f"http://{address}:{port}/\n")  # the one line that whoever started this waits for
     await listening.serve_forever()
@@ -44,7 +50,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--faults", type=float, default=0.02, help="share that goes wrong (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="decides which ones go wrong (default: %(default)s)")
     parser.add_argument("--pages", type=int, default=None, help="so many modules only (default: all)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not 0 <= options.faults <= 1:
+        parser.error(f"--faults {options.faults:g}: a share from 0 to 1 is needed")
+    if not 0 <= options.latency < math.inf:
+        parser.error(f"--latency {options.latency:g}: a time in seconds is needed")
+    if options.pages is not None and options.pages < 1:
+        parser.error(f"--pages {options.pages}: at least 1 is needed")
+    return options
 
 
 if __name__ == "__main__":

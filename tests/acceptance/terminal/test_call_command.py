@@ -8,6 +8,7 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 
+from async_commander.command.registry import get_commands
 from async_commander.models import Run
 
 pytestmark = pytest.mark.django_db
@@ -82,3 +83,7 @@ def test_nothing_is_left_after_the_test_s_transaction_a() -> None:
 
 def test_nothing_is_left_after_the_test_s_transaction_b() -> None:
     assert Run.objects.count() == 0
+
+
+def test_a_check_tells_how_many_commands_it_saw() -> None:
+    assert called(check=True).endswith(f"Commands checked: {len(get_commands())}.\n")

@@ -38,6 +38,13 @@ def test_a_group_tells_the_kind_and_the_words_of_each_member(members: list[Excep
     assert text_of(ExceptionGroup("many", members), str) == f"many ({len(members)} sub-exception{plural}): {told}"
 
 
+def test_a_status_is_told_without_a_link_to_what_it_means() -> None:
+    request = httpx.Request("GET", "https://example.org/a")
+    with pytest.raises(httpx.HTTPStatusError) as raised:
+        httpx.Response(404, request=request).raise_for_status()
+    assert text_of(raised.value, str) == "Client error '404 Not Found' for url 'https://example.org/a'"
+
+
 def test_groups_in_groups_are_told_too() -> None:
     inner = ExceptionGroup("inner", [KeyError("deep"), OSError("deeper")])
     assert text_of(ExceptionGroup("outer", [ValueError("top"), inner]), str) == (

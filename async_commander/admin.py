@@ -80,7 +80,7 @@ class RunAdmin(ReadOnly, OneRunAdmin):
     list_display = ("id", "command", "state", "started", "took", "done", "dead")
     list_display_links = ("id", "command")
     list_filter = ("status", "started")
-    search_fields = ("command", "error")
+    search_fields = ("=id", "command", "error")
     date_hierarchy = "started"
     ordering = ("-id",)
     list_per_page = 50

@@ -18,7 +18,8 @@ from django.db import connections, router
 from async_commander.command.checking import check_class
 from async_commander.command.parser import check_parser
 from async_commander.command.registry import CommandFile, find_clashes, get_commands, get_runnable, load_command
-from async_commander.conf import get_settings
+from async_commander.conf import NAME, get_settings
+from async_commander.database.connections import keeps_one_snapshot
 from async_commander.downloads.guard import AddressGuard
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
@@ -41,7 +42,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
         AddressGuard.of(settings.internal_hosts)
         get_commands()
     except (ImproperlyConfigured, InvalidCommand, TypeError, ValueError) as error:
-        return [Error(f"ASYNC_COMMANDER: {error}", id="async_commander.E001")]
+        told = str(error)
+        return [Error(told if told.startswith(NAME) else f"{NAME}: {told}", id="async_commander.E001")]
     return []
 
 
@@ -141,6 +143,25 @@ def check_pool(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckM
             f"The connection pool of {alias!r} has max_size={largest}; one run may hold {needed} connections.",
             hint=f'Set "max_size" to {needed} or more, or fewer `db_lanes` in ASYNC_COMMANDER["LIMITS"].',
             id="async_commander.W002",
+        )
+    ]
+
+
+@register(TAG)
+def check_isolation(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """W004: PostgreSQL is to keep one snapshot for each transaction, and the transactions of items keep none."""
+    del app_configs
+    alias = router.db_for_write(Run)
+    level = connections[alias].settings_dict["OPTIONS"].get("isolation_level")
+    if not keeps_one_snapshot(connections[alias], level):
+        return []
+    return [
+        Caution(
+            f"DATABASES[{alias!r}]['OPTIONS'] has an isolation_level above READ COMMITTED. The transactions of items "
+            "are READ COMMITTED all the same: they all change the counts of their run.",
+            hint="Where items meet on a row that they read and then change, read it with select_for_update(). If that "
+            'is done, put "async_commander.W004" into SILENCED_SYSTEM_CHECKS.',
+            id="async_commander.W004",
         )
     ]
 

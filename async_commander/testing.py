@@ -62,6 +62,7 @@ class InMemoryRecorder:
         self.on_settled: Callable[[Unit, BaseException | None], None] = _ignore
         self.on_lost: Callable[[BaseException], None] = _ignore
         self.on_cancel: Callable[[], None] = _ignore
+        self.on_alive: Callable[[], None] = _ignore
         self.tick_seconds = 1.0
         self.items: dict[UUID, ItemOutcome] = {}
         self.logs: list[LogLine] = []
@@ -80,6 +81,7 @@ class InMemoryRecorder:
         self._numbers = itertools.count(1)
         self._number = 0
         self._duplicates = 0
+        self._taken_at_most: int | None = None
         self._lanes: LanePool
 
     # -- the run -----------------------------------------------------------------------------------------------
@@ -143,9 +145,19 @@ class InMemoryRecorder:
 
     # -- the items ---------------------------------------------------------------------------------------------
 
+    def bound(self, taken_at_most: int | None) -> None:
+        """See Recorder."""
+        self._taken_at_most = taken_at_most
+
+    def _room_left(self) -> int | None:
+        if self._taken_at_most is None:
+            return None
+        return max(0, self._taken_at_most - len(self._in_hand | self.items.keys()) - self._duplicates)
+
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
         """See Recorder."""
         answer = Admission()
+        room = min((one for one in (room, self._room_left()) if one is not None), default=None)
         for key in [candidate.key for candidate in candidates]:
             if key in self._by_follow:
                 self._by_follow.remove(key)
@@ -244,9 +256,12 @@ class InMemoryRecorder:
         self._in_hand.discard(outcome.key)
         if outcome.state is ItemState.RETRY:
             self._due[outcome.key] = time.monotonic() + (outcome.delay or 0.0)
-        new = [item for item in outcome.followed if item.key not in self.items and item.key not in self._in_hand]
-        outcome.followed_new = len({item.key for item in new})
-        for item in new:
+        unknown = (item for item in outcome.followed if item.key not in self.items and item.key not in self._in_hand)
+        new = list({item.key: item for item in unknown}.values())
+        room = self._room_left()
+        outcome.left_out = 0 if room is None else max(0, len(new) - room)
+        outcome.followed_new = len(new) - outcome.left_out
+        for item in new[: outcome.followed_new]:
             waiting = ItemOutcome(key=item.key, label=item.label, state=ItemState.RETRY, attempts=0, item=item.item)
             self.items[item.key], self._due[item.key] = waiting, time.monotonic()
             self._by_follow.add(item.key)

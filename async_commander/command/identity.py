@@ -19,7 +19,7 @@ from uuid import UUID
 
 from django.db.models import Model
 
-from .redaction import redacted_text
+from .redaction import redacted_text, redacted_value
 
 LABEL_LENGTH = 200
 _HOST = re.compile(r"\s*[a-z][a-z0-9+.\-]*://(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:\[\]]*)", re.IGNORECASE)
@@ -66,7 +66,7 @@ def key_uuid(key: str) -> UUID:
 
 
 def item_label(item: Any) -> str:
-    """A readable line about an item, of at most 200 characters, without control characters and secrets of URLs.
+    """A readable line about an item, of at most 200 characters, without control characters and secrets.
 
     It never touches the database, so a model instance is not asked for its text.
     """
@@ -78,12 +78,27 @@ def item_label(item: Any) -> str:
 
 
 def host_of(item: Any) -> str | None:
-    """The host of an item that is a URL, or of its `url`, in lower case; None where there is none."""
+    """The host of an item that is a URL, or of its `url`, as requests to it are paced; None where there is none."""
     url = item if isinstance(item, str) else _own(item, "url")
     if not isinstance(url, str) or "://" not in url:
         return None
     found = _HOST.match(url)
-    return found[1].strip("[]").lower() or None if found else None
+    if not found:
+        return None
+    return _in_ascii(found[1].strip("[]").lower()) or None
+
+
+def _in_ascii(host: str) -> str:
+    if host.isascii():
+        return host
+    import httpx
+
+    from async_commander.downloads.pacing import pace_key
+
+    try:
+        return pace_key(f"http://{host}/")
+    except httpx.InvalidURL:
+        return host
 
 
 def model_label(instance: Model) -> str:
@@ -165,7 +180,7 @@ def _readable(item: Any) -> str:
     if isinstance(item, Model):
         return " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _own(item, "url")))))
     try:
-        return canonical_json(item)
+        return _dump(redacted_value(_plain(item), redacted_text))
     except (TypeError, ValueError):
         return f"{type(item).__qualname__} {_own(item, 'url') or ''}"
 

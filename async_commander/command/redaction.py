@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Collection
+from enum import Enum
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
 
 HIDDEN = "********"
 
@@ -25,3 +31,54 @@ def redacted_text(text: str) -> str:
     if "@" in text:
         text = _USER_INFO.sub(f"{HIDDEN}@", text)
     return _QUERY.sub(rf"\g<1>{HIDDEN}", text) if "=" in text else text
+
+
+class PlainEncoder(DjangoJSONEncoder):
+    """JSON of what arguments can be: dates, `Decimal` and `UUID` as their texts, a member of an `Enum` by its name."""
+
+    def default(self, o: Any) -> Any:
+        """See json.JSONEncoder."""
+        return o.name if isinstance(o, Enum) else super().default(o)
+
+
+def redacted_value(value: Any, redact: Callable[[str], str], *, shown: Collection[str] = ()) -> Any:
+    """The same in plain JSON, without secrets: neither those that `redact` finds nor what stands under a secret name.
+
+    The names of `shown`, in the outermost dict, are known to be none. What JSON has no form for becomes text, NaN and
+    the infinities become null.
+    """
+    try:
+        return _redacted(value, redact, shown)
+    except RecursionError:
+        return redact(text_of_value(value))
+
+
+def text_of_value(value: Any, form: Callable[[Any], str] = repr) -> str:
+    """The text of any value, also of one that has none."""
+    try:
+        return form(value)
+    except Exception:  # noqa: BLE001 - a value that cannot even be shown is no reason to fail the run
+        return f"<{type(value).__name__}, whose text cannot be shown>"
+
+
+def _redacted(value: Any, redact: Callable[[str], str], shown: Collection[str] = ()) -> Any:
+    if isinstance(value, dict):
+        return {
+            redact(str(name)): HIDDEN if is_secret_name(str(name)) and name not in shown else _redacted(one, redact)
+            for name, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_redacted(one, redact) for one in value]
+    if value is None or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        return value if isinstance(value, bool) else None
+    if isinstance(value, str | int | float):
+        told = redact(str(value))
+        return value if told == str(value) else told
+    return redact(_shown(value))
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(PlainEncoder().default(value))
+    except TypeError:
+        return text_of_value(value, str)

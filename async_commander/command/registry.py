@@ -185,7 +185,7 @@ def _not_found(name: str) -> str:
         return f"a command's name is needed, found {name!r}; `manage.py arun` lists all of them."
     found, close = f"there is no command {name!r}", closest(name, SUGGESTED)
     if not close:
-        return f"{found}: there are none yet. They live in <app>/{FOLDER}/."
+        return f"{found}: there are none yet. They live in <app>/{FOLDER}/ of an installed app."
     if SequenceMatcher(None, close[0], name).ratio() >= ALIKE:
         return f"{found}. Did you mean {', '.join(close)}?"
     return f"{found}. The closest names are {', '.join(close)}; `manage.py arun` lists all of them."

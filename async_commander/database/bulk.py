@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.db import connections
 from django.db.models import Q
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from django.db.models import ForeignKey, Model
 
     from .rows import Request
+
+T = TypeVar("T")
+
+PARAMETERS_OF_A_DELETE = 500
+"""Below every backend's limit, that of an SQLite of long ago included."""
 
 
 def write(alias: str, requests: Sequence[Request]) -> None:
@@ -268,7 +273,8 @@ def _delete(alias: str, requests: Sequence[Request]) -> None:
         for obj in request.objects:
             keys[concrete(obj)][obj.pk] = None
     for model in reversed(parents_first(frozenset(keys))):
-        model._base_manager.using(alias).filter(pk__in=sorted(keys[model], key=repr)).delete()
+        for some in _chunks(sorted(keys[model], key=repr), PARAMETERS_OF_A_DELETE // len(model._meta.pk_fields)):
+            model._base_manager.using(alias).filter(pk__in=some).delete()
 
 
 def _sorted(keyed: Iterable[Keyed]) -> list[Model]:
@@ -276,5 +282,5 @@ def _sorted(keyed: Iterable[Keyed]) -> list[Model]:
     return [obj for _, obj in in_order(keyed)]
 
 
-def _chunks(objects: list[Model], size: int) -> Iterable[list[Model]]:
+def _chunks(objects: list[T], size: int) -> Iterable[list[T]]:
     return (objects[start : start + size] for start in range(0, len(objects), size))

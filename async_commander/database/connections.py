@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.db import Error, connections
 
@@ -33,6 +33,15 @@ def is_sqlite(connection: BaseDatabaseWrapper) -> bool:
 def is_postgres(connection: BaseDatabaseWrapper) -> bool:
     """Whether this database has time-outs of its own, which end what nobody else can."""
     return connection.vendor == "postgresql"
+
+
+def keeps_one_snapshot(connection: BaseDatabaseWrapper, level: Any) -> bool:
+    """Whether transactions of this isolation level see the rows of their begin, and fail where others changed them."""
+    if not is_postgres(connection):
+        return False
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel  # there with its driver only
+
+    return level in (IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE)
 
 
 def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
@@ -67,9 +76,14 @@ def commit_at_once() -> None:
 
 
 def lay_aside() -> None:
-    """End of a use: connections that belong to a pool go back to it, the others stay open for the next use."""
+    """End of a use: connections that belong to a pool go back to it, the others stay open for the next use.
+
+    The thread is one of ours: nobody will ask which statements its connections remember with DEBUG on, and their
+    values are whole batches of rows.
+    """
     _thread.used_at = time.monotonic()
     for connection in connections.all(initialized_only=True):
+        connection.queries_log.clear()
         if _is_pooled(connection):
             with suppress(Error):  # it is broken: the pool will notice
                 connection.close()
@@ -83,7 +97,9 @@ def drop(alias: str) -> None:
 
 
 def close_all() -> None:
-    """Close what this thread has opened."""
+    """Close what this thread, one of ours, has opened; it may be used again."""
+    for connection in connections.all(initialized_only=True):
+        connection.queries_log.clear()
     connections.close_all()
 
 

@@ -30,8 +30,6 @@ class Layout:
     """Field names of each unique constraint that a row can conflict with; the primary key first."""
     order: tuple[Field[Any, Any], ...]
     """The fields by whose values rows are sorted before an insert; none: they keep their order."""
-    key_from_database: bool
-    """Whether the database makes the primary key."""
     returned: tuple[str, ...]
     """Attributes that an insert brings back from the database."""
 
@@ -57,7 +55,6 @@ def layout_of(model: type[Model]) -> Layout:
         changed_by_writing=tuple(changed),
         uniques=uniques,
         order=fields_of(model, next((names for names in uniques if not _is_made_key(model, names)), ())),
-        key_from_database=isinstance(model._meta.pk, AutoField),
         returned=returned,
     )
 

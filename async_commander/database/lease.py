@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import anyio
 from asgiref.sync import ThreadSensitiveContext
 
+from async_commander.engine.futures import fit_for_a_future
+
 from .connections import freshen
-from .futures import fit_for_a_future
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+from async_commander.engine.threads import DaemonThreads
 
 _MOST_THREADS = 32
 
@@ -20,7 +21,7 @@ class ThreadResolver(AbstractResolver):
     """
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(min(threads, _MOST_THREADS), thread_name_prefix="async_commander_names")
+        self._pool = DaemonThreads(min(threads, _MOST_THREADS), name="async-commander-names")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -38,5 +39,5 @@ class ThreadResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Let the threads go as soon as they are idle."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let the threads go: nobody waits for a slow name server any more."""
+        self._pool.shutdown()

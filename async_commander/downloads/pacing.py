@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -62,19 +63,27 @@ class Turns:
         self._pace = pace
         self._cap = retry_after_cap
         self._on_retry_after = on_retry_after
+        self._held: set[tuple[object, str]] = set()
+        """The hosts whose turn each task holds: one that waited for a second would wait for itself."""
 
     async def take(self, journey: Journey) -> Callable[[], None]:
         """Wait for the host's turn, unless whoever started this request holds it already; returns what gives it back.
 
         The journey's deadline does not run meanwhile.
         """
-        pace, host = self._pace, journey.host
-        if pace is None or pace_key_held.get() == host:
+        pace, host, holder = self._pace, journey.host, (asyncio.current_task(), journey.host)
+        if pace is None or pace_key_held.get() == host or holder in self._held:
             return _nothing
         if pace.reserve(host) > 0:
             with journey.paused():
                 await pace.acquire(host)
-        return lambda: pace.release(host)
+        self._held.add(holder)
+
+        def give_back() -> None:
+            self._held.discard(holder)
+            pace.release(host)
+
+        return give_back
 
     def listen(self, journey: Journey, response: httpx.Response) -> None:
         """Pause the host where it asks for time."""

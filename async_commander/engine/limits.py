@@ -236,9 +236,10 @@ def _size(name: str, value: Any) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise TypeError(f'{name}={value!r}: a number of bytes, or a text like "64 MiB", is needed')
     try:
-        _whole(name, Limits.parse_size(value))
+        size = Limits.parse_size(value)
     except ValueError as error:
         raise ValueError(f"{name}={value!r}: {error}") from None
+    _whole(name, size)
     return value
 
 

@@ -121,9 +121,20 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0 succeeded or skipped, 1 failed, 3 partial, 75 locked or fenced, 128+n interrupted by signal n."""
+        """0 succeeded or skipped, 1 failed, 3 partial, 75 locked or fenced, 128+n interrupted by signal n.
+
+        A run that was interrupted by no signal and no error did what it was asked to (`max_items` of a resume): 0, or 3
+        where items of it are dead.
+        """
         if self.locked:
             return EXIT_LOCKED
-        if self.signal is not None and self.status is RunStatus.INTERRUPTED:
-            return EXIT_SIGNAL_BASE + self.signal
+        if self.status is RunStatus.INTERRUPTED:
+            return self._exit_code_of_interrupted()
         return _EXIT_CODES.get(self.status, EXIT_FAILED)
+
+    def _exit_code_of_interrupted(self) -> int:
+        if self.signal is not None:
+            return EXIT_SIGNAL_BASE + self.signal
+        if self.error:
+            return EXIT_FAILED
+        return EXIT_PARTIAL if self.counts.get("dead") else EXIT_OK

@@ -50,6 +50,7 @@ class DatabaseRecorder:
         self.on_settled: Callable[[Unit, BaseException | None], None] = _nobody_listens
         self.on_lost: Callable[[BaseException], None] = _raise
         self.on_cancel: Callable[[], None] = _nothing
+        self.on_alive: Callable[[], None] = _nothing
         self.tick_seconds = lease_seconds / 8
         self._batch_size = batch_size
         self._lease_seconds = lease_seconds
@@ -235,11 +236,17 @@ class DatabaseRecorder:
     def _beat(self, renewal: Renewal) -> None:
         if not renewal.held:
             self.on_lost(RunFenced(f"Run {self._tenure.run_id} was taken over by another process."))
-        elif renewal.cancel_requested and not self._cancel_told:
+            return
+        self.on_alive()
+        if renewal.cancel_requested and not self._cancel_told:
             self._cancel_told = True
             self.on_cancel()
 
     # -- the items ---------------------------------------------------------------------------------------------
+
+    def bound(self, taken_at_most: int | None) -> None:
+        """See Recorder."""
+        self._ledger.taken_at_most = taken_at_most
 
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
         """See Recorder."""

@@ -15,6 +15,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -41,6 +42,8 @@ class Ledger:
 
     def __init__(self, tenure: Tenure) -> None:
         self.tenure = tenure
+        self.taken_at_most: int | None = None
+        """How many items the run may take in all, those that others bring up included."""
         self._first_row_of_this_epoch = 0
         self._claim_of: dict[UUID, int] = {}
         self._open_claims: Counter[int] = Counter()
@@ -82,6 +85,7 @@ class Ledger:
         """
         answer = Admission()
         self._pending = None
+        room = min((one for one in (room, self._room_left()) if one is not None), default=None)
         known = {row.key: row for row in self._items().filter(key__in=[one.key for one in candidates])}
         brought_up = [row.pk for row in known.values() if row.by_follow]
         for candidate in candidates:
@@ -192,8 +196,7 @@ class Ledger:
             self._count_outcomes(outcomes)  # the lock of the run's row comes first
             self._insert([outcome for outcome in outcomes if not outcome.known])
             self._update([outcome for outcome in outcomes if outcome.known])
-            followed = sum(self._follow(outcome) for outcome in outcomes if outcome.followed)
-            self._count(taken=followed, retry=followed)
+            self._follow_all([outcome for outcome in outcomes if outcome.followed])
         self._drop_closed_claims()
         fence(self.tenure)
 
@@ -228,17 +231,36 @@ class Ledger:
             for outcome in outcomes:
                 outcome.next_at = None if outcome.delay is None else now + timedelta(seconds=outcome.delay)
 
-    def _follow(self, outcome: ItemOutcome) -> int:
+    def _follow_all(self, outcomes: Sequence[ItemOutcome]) -> None:
+        followed = 0
+        room = self._room_left() if outcomes else None
+        for outcome in outcomes:
+            followed += self._follow(outcome, None if room is None else room - followed)
+        self._count(taken=followed, retry=followed)
+
+    def _follow(self, outcome: ItemOutcome, room: int | None) -> int:
         wanted = {item.key: item for item in outcome.followed}
-        for key in self._items().filter(key__in=wanted).values_list("key", flat=True):
-            del wanted[key]
+        for some in _chunks(list(wanted)):
+            for key in self._items().filter(key__in=some).values_list("key", flat=True):
+                del wanted[key]
         pending = () if self._pending is None else self._pending[1]
         for key in [key for key in wanted if key in self._claim_of or key in pending]:
             del wanted[key]
+        left_out = [] if room is None else list(wanted)[room:]
+        for key in left_out:
+            del wanted[key]
+        outcome.left_out = len(left_out)
         now = database_now(self.tenure.alias)
         self._insert([_waiting(item, now) for item in wanted.values()])
         outcome.followed_new = len(wanted)
         return len(wanted)
+
+    def _room_left(self) -> int | None:
+        """How many more items may be taken; None: any number. The run's row is locked, so that it stays so."""
+        if self.taken_at_most is None:
+            return None
+        runs = Run.objects.using(self.tenure.alias).select_for_update().filter(pk=self.tenure.run_id)
+        return max(0, self.taken_at_most - runs.values_list("taken", flat=True).get())
 
     def _insert(self, outcomes: Sequence[ItemOutcome]) -> None:
         if outcomes:
@@ -254,9 +276,15 @@ class Ledger:
             Run.objects.using(self.tenure.alias).filter(pk=self.tenure.run_id).update(**moved)
 
     def _drop_closed_claims(self) -> None:
-        closed = [self._closed_claims.popleft() for _ in range(len(self._closed_claims))]
+        closed = list(self._take_closed_claims())
         if closed:
             self._claims().filter(pk__in=closed).delete()
+
+    def _take_closed_claims(self) -> Iterator[int]:
+        """Each goes to one lane: several may take from here at once."""
+        with suppress(IndexError):
+            while True:
+                yield self._closed_claims.popleft()
 
     # -- giving back -------------------------------------------------------------------------------------------
 

@@ -108,8 +108,9 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 class LogCapture(logging.Handler):
     """Keeps the records that are logged inside one run, whichever logger they come from.
 
-    The project's own loggers are kept from INFO (DEBUG under verbosity 3), those of installed libraries from WARNING.
-    At most `RECORDS_HELD` records wait to be written; beyond that the least important are dropped and counted.
+    Of what the loggers' levels let through, the project's own records are kept from INFO (DEBUG under verbosity 3),
+    those of installed libraries from WARNING. At most `RECORDS_HELD` records wait to be written; beyond that the least
+    important are dropped and counted.
     """
 
     def __init__(self, context: RunContext, redact: Callable[[str], str]) -> None:
@@ -128,21 +129,25 @@ class LogCapture(logging.Handler):
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Listen to all loggers for the block. The run's own ones speak from INFO, or DEBUG, on, and tell no secret."""
-        root, redacting = logging.getLogger(), Redacting(self._redact)
+        redacting, ends = Redacting(self._redact), list(_ends_of_propagation())
         own = [logging.getLogger(name) for name in (OWN_LOGGER, f"{OWN_LOGGER}.{self._context.command}")]
         with _own_level.lowered(self._floor):
             for logger in own:
                 logger.addFilter(redacting)
-            root.addHandler(self)
+            for logger in ends:
+                logger.addHandler(self)
             try:
                 yield
             finally:
-                root.removeHandler(self)
+                for logger in ends:
+                    logger.removeHandler(self)
                 for logger in own:
                     logger.removeFilter(redacting)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record, if it is one of this run's."""
+        if self._silences(record) and logging.lastResort is not None and record.levelno >= logging.lastResort.level:
+            logging.lastResort.handle(record)
         if not self._is_ours(record) or record.levelno < self._least(record):
             return
         try:
@@ -155,6 +160,16 @@ class LogCapture(logging.Handler):
             self._held += 1
             if self._held > RECORDS_HELD:
                 self._drop_one()
+
+    def _silences(self, record: logging.LogRecord) -> bool:
+        """Whether the record would be printed by Python itself, were it not for this handler.
+
+        Not those of runs: what is told of them, and when, is the terminal's business.
+        """
+        if record.name.startswith(OWN_LOGGER):
+            return False
+        handlers = list(_handlers_of(logging.getLogger(record.name)))
+        return handlers[:1] == [self] and all(isinstance(handler, LogCapture) for handler in handlers)
 
     def _is_ours(self, record: logging.LogRecord) -> bool:
         """Said inside of this run; or by its own logger on a thread that knows of no run at all."""
@@ -207,6 +222,20 @@ class LogCapture(logging.Handler):
             text = f"{dropped} log records were dropped here: more than {RECORDS_HELD} were waiting to be written."
             lines.append(gap(text))
         return lines
+
+
+def _ends_of_propagation() -> Iterator[logging.Logger]:
+    """The loggers that pass nothing on: each record comes to one of them at most."""
+    yield logging.getLogger()
+    for logger in logging.getLogger().manager.loggerDict.copy().values():
+        if isinstance(logger, logging.Logger) and not logger.propagate:
+            yield logger
+
+
+def _handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
 
 
 def gap(text: str) -> LogLine:

@@ -10,6 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PROCESS_NUMBERS = Path("/proc/self/ns/pid")
+_OF_THE_MACHINE = "pid:[4026531836]"
+"""The kernel gives this number to the first namespace, which is the machine's own (PROC_PID_INIT_INO)."""
 _STAT_FIELDS_AFTER_NAME = 19
 """Field 22 of /proc/PID/stat is the start time; the name, field 2, may hold blanks, so counting begins behind it."""
 
@@ -19,6 +22,7 @@ class Owner:
     """One process, told apart from any later one that is given the same number."""
 
     host: str
+    """Where its number means this process: see `this_host`."""
     boot_id: str
     pid: int | None
     process_start: int | None
@@ -55,9 +59,27 @@ def this_process() -> Owner:
 
 
 @lru_cache(maxsize=1)
-def this_host() -> str:
-    """This machine's name."""
+def host_name() -> str:
+    """This machine's name, for people."""
     return socket.gethostname()
+
+
+def this_host() -> str:
+    """Where process numbers mean the processes that we see: this machine or, by its name, a container on it.
+
+    Of one container's processes another one knows nothing, and neither does the machine, even if they share its name.
+    Not cached: a child may be in another one than its parent.
+    """
+    namespace = _namespace()
+    return host_name() if namespace in ("", _OF_THE_MACHINE) else f"{host_name()} ({namespace})"
+
+
+def _namespace() -> str:
+    """The namespace of process numbers that we are in; empty where the system has none, or does not say."""
+    try:
+        return str(_PROCESS_NUMBERS.readlink())
+    except OSError:
+        return ""
 
 
 @lru_cache(maxsize=1)

@@ -133,6 +133,8 @@ class ItemOutcome:
     followed: list[Followed] = field(default_factory=list)
     followed_new: int = 0
     """How many of `followed` the run did not know yet; set when the outcome is written."""
+    left_out: int = 0
+    """How many of these were more than the run may take, and are not kept; set when the outcome is written."""
     ticket: Any = None
     """The owner's bag: it comes back with `on_settled`."""
 
@@ -205,12 +207,14 @@ class Recorder(Protocol):
     """Where a run is recorded. All coroutines are called on the run's event loop.
 
     `on_settled(unit, error)` is called on that loop once for every unit handed over: None when it is committed, the
-    error when it alone could not be. `on_lost(error)` is called when nothing more can be recorded.
+    error when it alone could not be. `on_lost(error)` is called when nothing more can be recorded, `on_alive()` after
+    each sign of life.
     """
 
     on_settled: Callable[[Unit, BaseException | None], None]
     on_lost: Callable[[BaseException], None]
     on_cancel: Callable[[], None]
+    on_alive: Callable[[], None]
     tick_seconds: float
 
     def attach(self, lanes: LanePool) -> None:
@@ -221,6 +225,9 @@ class Recorder(Protocol):
 
     async def rows(self) -> Rows:
         """This run's row and the one before."""
+
+    def bound(self, taken_at_most: int | None) -> None:
+        """From now on the run takes no more than so many items in all, those that items in hand bring up included."""
 
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
         """Claim a chunk of items, before any of them begins; of those that are new at most `room`, and no others."""

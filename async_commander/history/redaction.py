@@ -9,8 +9,8 @@ from urllib.parse import quote, quote_plus
 
 from async_commander.command.redaction import HIDDEN, redacted_text
 
-_SHORTEST = 4
-"""A secret of fewer characters would be found inside of ordinary words."""
+_SHORT = 4
+"""A secret of fewer characters is hidden where it stands alone: it would be found inside of ordinary words."""
 
 _HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization|cookie|set-cookie|x-api-key)(['\"]?\s*[:=]\s*)[^\r\n]+")
 _WORTH_A_LOOK = re.compile("(?i)[@=\x00\ud800-\udfff]|authorization|cookie|api-key")
@@ -24,8 +24,7 @@ def redactor(secrets: Iterable[object] = ()) -> Callable[[str], str]:
     What it returns is fit for any database: characters that none can keep are replaced.
     """
     spellings = {spelling for secret in secrets if secret for spelling in _spellings(str(secret))}
-    known = sorted((one for one in spellings if len(one) >= _SHORTEST), key=len, reverse=True)
-    values = re.compile("|".join(map(re.escape, known))) if known else None
+    values = re.compile("|".join(map(_pattern, sorted(spellings, key=len, reverse=True)))) if spellings else None
 
     def redact(text: str) -> str:
         if values is None and not _WORTH_A_LOOK.search(text):
@@ -36,6 +35,11 @@ def redactor(secrets: Iterable[object] = ()) -> Callable[[str], str]:
         return _HEADER.sub(rf"\1\2{HIDDEN}", redacted_text(text))
 
     return redact
+
+
+def _pattern(spelling: str) -> str:
+    found = re.escape(spelling)
+    return found if len(spelling) >= _SHORT else rf"(?<!\w){found}(?!\w)"
 
 
 def _spellings(secret: str) -> set[str]:

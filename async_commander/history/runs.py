@@ -18,7 +18,7 @@ from async_commander.models import FORMAT_VERSION, Run, RunClaim
 
 from .lease import Tenure, database_now, epoch_of, establish, fence, owner_of, release, take_over
 from .notes import mark_gap
-from .ownership import this_host
+from .ownership import host_name, this_host
 from .recorder import Ending, Opening
 
 UNFINISHED = (
@@ -45,7 +45,7 @@ def begin(alias: str, opening: Opening, seconds: float) -> Tenure:
         user=opening.user,
         testing=opening.testing,
         status=RunStatus.RUNNING.value,
-        host=this_host(),
+        host=host_name(),
         pid=os.getpid(),
         started=now,
         heartbeat=now,
@@ -122,7 +122,7 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> Tenure:
     Run.objects.using(alias).filter(pk=run.pk).update(
         status=RunStatus.RUNNING.value,
         limits=opening.limits,
-        host=this_host(),
+        host=host_name(),
         pid=os.getpid(),
         heartbeat=now,
         expires=now + timedelta(seconds=seconds),

@@ -50,8 +50,8 @@ MISSING = "the following arguments are required"
 class RunCommand(TypedCommand):
     """A management command of Django's that runs one async command.
 
-    Exit codes: 0 succeeded or skipped, 1 failed, 2 usage, 3 partial, 75 locked, 128+n stopped by signal n. Called by
-    `call_command`, it raises CommandError (with that `returncode`) for a failed run and returns nothing for any other.
+    Exit codes: those of `RunResult.exit_code`, and 2 for wrong usage. Called by `call_command`, it raises CommandError
+    (with that `returncode`) for a failed run and returns nothing for any other.
     """
 
     command_class: type[AsyncCommand] | None = None

@@ -47,11 +47,13 @@ class Meter:
     """Items that may be taken in all."""
     begun: float = field(init=False)
     before: int = field(init=False)
+    dead_before: int = field(init=False)
     _samples: deque[tuple[float, int]] = field(init=False, default_factory=deque)
 
     def __post_init__(self) -> None:
         self.begun = self.now()
         self.before = settled(self.tally)
+        self.dead_before = self.tally.dead
         self._samples.append((self.begun, self.before))
 
     @property

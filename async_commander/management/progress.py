@@ -239,7 +239,10 @@ def plain_line(name: str, reading: Reading, stage: str) -> str:
     so_far = amount(reading.settled, reading)
     if reading.total:
         so_far = f"{count(reading.settled)} of {amount(reading.total, reading)} ({share(reading)})"
+    elif not (reading.counts_items or reading.settled):
+        so_far = ""
     figures = [so_far, rate(reading.per_second), *(f"{label} {figure}" for label, figure, _ in counts_of(reading))]
     if reading.left:
         figures.append(f"{clock(reading.left)} left")
-    return f"{clock(reading.elapsed)} {name}: {', '.join(filter(None, [*figures, stage]))}"
+    told = ", ".join(filter(None, [*figures, stage]))
+    return f"{clock(reading.elapsed)} {name}{': ' if told else ''}{told}"

@@ -87,7 +87,7 @@ class RunPage:
     def _sections(self) -> Iterator[tuple[str, list[str]]]:
         yield "Errors", self._kinds()
         yield self._failed_title(), self._failed()
-        yield "Log", self._log()
+        yield self._log_title(), self._log()
         if self.more:
             yield "Output", plain_block(self.run.output)
             yield "Traceback", plain_block(self.run.traceback)
@@ -108,6 +108,13 @@ class RunPage:
         if self.width is None or all(len(MARGIN) + len(line) <= self.width for line in lines):
             return lines
         return [line for label, *why in rows for line in (label, f"{MARGIN}{'  '.join(why)}")]
+
+    def _log_title(self) -> str:
+        limit, number = self._limit(LOG_SHOWN), self.run.logs.count()
+        if number <= limit:
+            return "Log"
+        more = "" if self.more else f"; -v 2 has {'all' if number <= MORE_SHOWN else f'{MORE_SHOWN} of them'}"
+        return f"Log, the last {limit} of {count(number)} lines{more}"
 
     def _log(self) -> list[str]:
         lines = []

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from async_commander.command.redaction import redacted_value
 from async_commander.engine.results import ErrorKind, RunResult, RunStatus, items_in_words
 from async_commander.history.redaction import redactor
-from async_commander.history.values import redacted_value
 
 from .text import count, duration, plain, rate
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 KINDS_SHOWN = 8
 KIND_WIDTH = 32
-EXAMPLE_WIDTH = 160
 VALUE_WIDTH = 200
 MARGIN = "  "
 
@@ -55,6 +54,8 @@ class Summary:
     counts_items: bool = True
     cut: bool = False
     """As many items were taken as `--max-items` allows."""
+    dead_before: int = 0
+    """Items that were dead when this part of the run began."""
 
     @property
     def settled(self) -> int:
@@ -102,7 +103,13 @@ class Summary:
             head.append(f"   {count(self.settled)} in all", "dim")
         outcomes = [self._outcomes()] if self.result.counts["taken"] else []
         cut = [Text(f"{MARGIN}ended by --max-items: the source was not asked for more")] if self.cut else []
-        return [head, *outcomes, *cut]
+        return [head, *outcomes, *cut, *self._left_dead()]
+
+    def _left_dead(self) -> list[Text]:
+        if not self.dead_before:
+            return []
+        before = f"{items_in_words(self.dead_before)} failed before"
+        return [Text(f"{MARGIN}{before}: --resume does not try such items again, a new run does")]
 
     def _outcomes(self) -> Text:
         line = Text(MARGIN)
@@ -122,9 +129,9 @@ class Summary:
         if not kinds:
             return []
         figures = [count(kind.count) for kind in kinds]
-        names = [plain(kind.kind, KIND_WIDTH) for kind in kinds]
+        names = [plain(kind.kind, None if width is None else KIND_WIDTH) for kind in kinds]
         first, second = max(map(len, figures)), max(map(len, names))
-        room = EXAMPLE_WIDTH if width is None else max(width - first - second - 8, 20)
+        room = None if width is None else max(width - first - second - 8, 20)
         lines = [Text.assemble(MARGIN, ("Errors", "bold"))]
         for kind, figure, name in zip(kinds, figures, names, strict=True):
             lines += _kind(kind, f"{MARGIN}{MARGIN}{figure.rjust(first)}  ", name.ljust(second), room)
@@ -140,7 +147,7 @@ class Summary:
         ]
 
 
-def _kind(kind: ErrorKind, lead: str, name: str, room: int) -> list[Text]:
+def _kind(kind: ErrorKind, lead: str, name: str, room: int | None) -> list[Text]:
     lines = [Text.assemble(lead, (name, "red"), "  ", plain(kind.example, room))]
     if kind.item:
         lines.append(Text.assemble(" " * (len(lead) + len(name) + 2), (plain(f"item {kind.item}", room), "dim")))
@@ -158,11 +165,17 @@ def summariser(
     """A function that tells a result with its next steps, and no secrets in its value."""
 
     def summarise(result: RunResult, meter: Meter | None) -> list[Text]:
-        before, retried, cut = (meter.before, meter.tally.retried, meter.cut) if meter else (0, None, False)
         result = replace(result, value=redacted_value(result.value, redact))
-        return Summary(result, before, retried, steps(result), counts_items, cut).lines(unicode=unicode, width=width)
+        summary = Summary(result, steps=steps(result), counts_items=counts_items)
+        return (_measured(summary, meter) if meter else summary).lines(unicode=unicode, width=width)
 
     return summarise
+
+
+def _measured(summary: Summary, meter: Meter) -> Summary:
+    return replace(
+        summary, before=meter.before, retried=meter.tally.retried, cut=meter.cut, dead_before=meter.dead_before
+    )
 
 
 def json_document(result: RunResult, redact: Callable[[str], str] = no_credentials) -> str:

@@ -28,6 +28,7 @@ async def call_async(
     command: AsyncCommand | str, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command on the running event loop. See `doors.arun`."""
+    _check_loop()
     made, request = _prepared(command, arguments)
     shared = await sync_to_async(must_share)(database_of(request))
     plan = make_plan(made, request, shared=shared, recorder=recorder, processes=1)
@@ -55,6 +56,14 @@ def drive_from_call(
     plan = make_plan(command, request, shared=shared, recorder=recorder)
     result: RunResult = async_to_sync(execute)(plan, reporter, StopRequests())
     return result
+
+
+def _check_loop() -> None:
+    if not _loop_is_running():
+        raise AsyncCommanderError(
+            "ac.arun() needs a running asyncio loop, as Django's own async side does: trio is none. Begin with "
+            "anyio.run(main) and no other backend, or call ac.run() on a worker thread."
+        )
 
 
 def told(result: RunResult) -> RunResult:

@@ -50,7 +50,8 @@ def _words(failure: BaseException | None, timed_out: float | None, redact: Calla
     if failure is not None:
         text = text_of(failure, redact)
         if lacks_schema(failure):
-            text += " The database lacks what the models have: run `manage.py migrate` first, then resume."
+            text = text.rstrip(".")
+            text += ". The database lacks what the models have: run `manage.py migrate` first, then resume."
         return text if isinstance(failure, AsyncCommanderError) else f"{kind_of(failure)}: {text}"
     if timed_out is not None:
         return f"The run passed its time-out of {timed_out:g} s and was stopped in order."

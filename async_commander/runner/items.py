@@ -19,7 +19,7 @@ from async_commander.database.lease import Lease
 from async_commander.database.lease import item as on_lease
 from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
-from async_commander.engine.results import ItemState
+from async_commander.engine.results import ItemState, items_in_words
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.recorder import Candidate, ItemOutcome, Known, Stored
 
@@ -65,7 +65,7 @@ class ItemPorts:
         self._taken_at_most = None if max_items is None else self._tally.taken + max_items
         self._source_ended = False
         self._left_over = True
-        self._warned_of_duplicates = False
+        self._warned_of_duplicates = self._warned_of_the_left_out = False
         self._workers: dict[object, int] = {}
         self.source: Any = None
         """What `iterate` gave. Where it is a queryset, items of the ledger are read again as it gives them."""
@@ -135,8 +135,8 @@ class ItemPorts:
         if not self._warned_of_duplicates:
             self._warned_of_duplicates = True
             self._session.reporter.message(
-                f"The source yielded {count} item(s) whose key it had yielded before; they are skipped as duplicates. "
-                "Define item_key() if they are different items.",
+                f"The source yielded {items_in_words(count)} with a key that it had yielded before: skipped as "
+                "duplicates. Define item_key() if they are different items.",
                 logging.WARNING,
             )
 
@@ -298,16 +298,28 @@ class ItemPorts:
         if error is not None:
             self._refused(ticket, outcome, error)
             return
-        self._session.outages.committed()
-        if outcome.followed_new:
-            self._tally.taken += outcome.followed_new
-            self._tally.retry += outcome.followed_new
-            self.pipeline.nudge()
+        self._session.outages.over()
+        if outcome.followed:
+            self._followed(outcome)
         if outcome.state is ItemState.DONE:
             self._figures.took("item", time.monotonic() - ticket.tag.began)
             self._done(ticket)
         else:
             self.pipeline.settled(ticket)
+
+    def _followed(self, outcome: ItemOutcome) -> None:
+        self._tally.taken += outcome.followed_new
+        self._tally.retry += outcome.followed_new
+        if self._tally.total is not None:
+            self._tally.total = max(self._tally.total, self._tally.taken)
+        if outcome.left_out and not self._warned_of_the_left_out:
+            self._warned_of_the_left_out = True
+            text = "As many items as max_items allows are taken: those that others bring up from now on are left out."
+            self._session.reporter.message(text, logging.WARNING)
+        if outcome.left_out and self._recovered <= 0:
+            self.pipeline.enough()
+        if outcome.followed_new:
+            self.pipeline.nudge()
 
     def _refused(self, ticket: Ticket[Any], outcome: ItemOutcome, error: BaseException) -> None:
         if outcome.state is ItemState.DONE:

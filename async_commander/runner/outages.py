@@ -40,17 +40,17 @@ class Waiting(Protocol):
 class Outages:
     """Judges errors that tell of an outage, for the items and the sources of one run.
 
-    The run fails where nothing was committed for `OUTAGE_BUDGET` seconds. One that alone meets such errors, for as
-    long, is judged by its error like any other: it may be the reason for them. `longest_wait`, in seconds, is the most
-    that lies between two attempts.
+    The run fails where nothing, not even a sign of life, was committed for `OUTAGE_BUDGET` seconds. One that alone
+    meets such errors, for as long, is judged by its error like any other: it may be the reason for them.
+    `longest_wait`, in seconds, is the most that lies between two attempts.
     """
 
     def __init__(self, longest_wait: float) -> None:
         self._ends_after = OUTAGE_BUDGET + longest_wait
-        self.committed()
+        self.over()
 
-    def committed(self) -> None:
-        """The database is there."""
+    def over(self) -> None:
+        """The database is there: something was committed, or the run's lease renewed."""
         self._absence = Absence(self._ends_after)
 
     def verdict(self, who: Waiting, error: BaseException) -> Verdict | None:

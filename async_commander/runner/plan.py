@@ -12,7 +12,7 @@ from django.db import connections, router
 from async_commander.command.arguments import arguments_of, to_json
 from async_commander.command.base import AsyncCommand
 from async_commander.command.identity import identity
-from async_commander.command.redaction import is_secret_name, redacted_text
+from async_commander.command.redaction import is_secret_name, redacted_text, redacted_value
 from async_commander.command.registry import name_of
 from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
@@ -20,7 +20,6 @@ from async_commander.database.missing import lacks_schema
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.recorder import Opening, Recorder
-from async_commander.history.values import redacted_value
 from async_commander.models import Run
 
 from .request import RunRequest

@@ -63,6 +63,7 @@ class Stopping:
         """For the time of the block requests are met, also those that came before it."""
         self._session.recorder.on_lost = self.record_lost
         self._session.recorder.on_cancel = self._stops.ask
+        self._session.recorder.on_alive = self._session.outages.over
         self._stops.listen(self._requested_anywhere)
         try:
             yield

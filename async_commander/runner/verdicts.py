@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+from django.core.exceptions import SynchronousOnlyOperation
 
 from async_commander.database.missing import lacks_schema
 from async_commander.downloads.pacing import retry_after as asked_delay
@@ -96,9 +97,16 @@ def _words_of(error: BaseException) -> str:
     try:
         if isinstance(error, BaseExceptionGroup):
             return f"{error}: {'; '.join(map(_kind_and_words, error.exceptions[:LEAVES]))}"
-        return _own_words(str(error)) or repr(error)
+        return f"{_own_words(str(error)) or repr(error)}{_remedy(error)}"
     except Exception:  # noqa: BLE001 - an error that cannot even be shown is an error all the same
         return f"{type(error).__name__}, whose text cannot be shown"
+
+
+def _remedy(error: BaseException) -> str:
+    """For the commonest mistake in a coroutine, whose own words say only that it is one."""
+    if not isinstance(error, SynchronousOnlyOperation):
+        return ""
+    return " In an async hook use the ORM's async methods (acreate, aget, async for …) or await self.db(function)."
 
 
 def _own_words(text: str) -> str:

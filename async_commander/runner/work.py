@@ -116,6 +116,7 @@ class Work:
         limits = self._context.limits
         room, recovered = self._room(), self._opened.recovered
         ports = ItemPorts(self._session, download=download, done=self._done, max_items=room, recovered=recovered)
+        self._session.recorder.bound(self._bound())
         self._pipeline = ports.pipeline = Pipeline(
             ports,
             limits=limits,
@@ -141,6 +142,16 @@ class Work:
             return asked_now
         return max(0, asked_first - self._context.tally.taken)
 
+    def _bound(self) -> int | None:
+        """How many items the run may take in all. One that only this resume has leaves no item out for good."""
+        asked_now = self._session.request.max_items
+        if not self._opened.resumed:
+            return asked_now
+        asked_first: int | None = self._opened.options.get("max_items")
+        if asked_first is None or asked_now is None:
+            return asked_first
+        return max(asked_first, self._context.tally.taken + asked_now)
+
     def _has_more_to_take(self) -> bool:
         """Whether the bound that this resume was given is narrower than the run's own: it stays unfinished then."""
         asked_first: int | None = self._opened.options.get("max_items")
@@ -162,7 +173,7 @@ class Work:
         total = await counted(source) if total is None else total
         if total is not None and at_most is not None and not self._opened.resumed:
             total = min(total, at_most)
-        self._context.tally.total = total
+        self._context.tally.total = None if total is None else max(total, self._context.tally.taken)
 
     def _done(self, ticket: Ticket[Any]) -> None:
         if self._session.command.keep_values:

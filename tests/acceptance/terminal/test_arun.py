@@ -111,7 +111,7 @@ def test_a_failed_run_ends_with_1_and_tells_why(manage) -> None:
     ended = manage("arun greet nobody")
     assert ended.code == 1
     assert re.search(r"✗ failed  greet  run 1  in [\d.]+ s\n  LookupError: there is nobody here\n", ended.err)
-    assert "details  manage.py aruns show 1" in ended.err
+    assert "details    manage.py aruns show 1\n" in ended.err
     assert "Traceback" not in ended.err
 
 
@@ -461,3 +461,30 @@ def test_the_summary_tells_of_no_items_and_of_max_items(manage) -> None:
     assert "  3 items in " in cut
     assert "ended by --max-items: the source was not asked for more" in cut
     assert "--max-items" not in manage("arun scrapers_fetch --until 3 --max-items 9").err
+
+
+def test_a_resume_takes_as_many_items_as_it_was_asked_for_and_is_no_failure(manage) -> None:
+    stopped = manage.interrupted("arun scrapers_fetch --threads 1 --grace 0.1 --max-items 15", when="stuck", STUCK="1")
+    assert "resume   manage.py arun scrapers_fetch --threads 1 --grace 0.1 --resume\n" in stopped.err
+    part = manage("arun scrapers_fetch --resume --max-items 2 --json")
+    assert (part.code, json.loads(part.out)["status"], json.loads(part.out)["exit_code"]) == (0, "interrupted", 0)
+    assert "resume   manage.py arun scrapers_fetch --json --resume\n" in part.err
+    whole = manage("arun scrapers_fetch --resume")
+    assert (whole.code, "15 in all" in whole.err) == (0, True), whole.err
+
+
+def test_a_resume_tells_of_items_that_it_does_not_try_again(manage) -> None:
+    assert manage("arun scrapers_fetch --until 5 --broken 5 --max-failures 0 --threads 1").code == 1
+    resumed = manage("arun scrapers_fetch --until 5 --broken 5 --resume --max-failures 9")
+    assert resumed.code == 3
+    assert re.search(
+        r"^  \d items? failed before: --resume does not try such items again, a new run does$",
+        resumed.err,
+        re.MULTILINE,
+    )
+    assert "new run  manage.py arun scrapers_fetch --until 5 --broken 5 --max-failures 9\n" in resumed.err
+
+
+def test_a_failed_handle_names_the_line_that_shows_its_place(manage) -> None:
+    assert "traceback  manage.py aruns show 1 -v 2\n" in manage("arun greet nobody").err
+    assert 'greet.py", line ' in manage("aruns show 1 -v 2").out

@@ -211,6 +211,21 @@ def test_long_lists_are_cut_and_say_so(partial: Run) -> None:
     assert "Failed items\n" in aruns("show", verbosity=2)
 
 
+@pytest.mark.parametrize(
+    ("number", "title", "at_verbosity_2"),
+    [
+        (9, "Log\n", "Log\n"),
+        (17, "Log, the last 10 of 18 lines; -v 2 has all\n", "Log\n"),
+        (120, "Log, the last 10 of 121 lines; -v 2 has 100 of them\n", "Log, the last 100 of 121 lines\n"),
+    ],
+)
+def test_a_log_that_is_cut_says_so(partial: Run, number: int, title: str, at_verbosity_2: str) -> None:
+    line = {"run": partial, "at": partial.started, "level": 20, "logger": "x", "message": "said"}
+    RunLog.objects.bulk_create([RunLog(**line) for _ in range(number)])
+    assert f"\n{title}" in aruns("show")
+    assert f"\n{at_verbosity_2}" in aruns("show", verbosity=2)
+
+
 def test_the_page_is_there_for_programs(partial: Run) -> None:
     document = json.loads(aruns("show", partial.pk, json=True))
     assert (document["run"], document["status"], document["duration"]) == (partial.pk, "partial", 10)

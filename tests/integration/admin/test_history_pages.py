@@ -75,6 +75,13 @@ def test_an_item_is_shown_without_what_it_is_run_again_with(recorded: Run, super
     assert "hunter2" not in html
 
 
+def test_a_run_is_found_by_its_number_or_its_command(recorded: Run, superuser: Client) -> None:
+    other = Run.objects.create(command="other", identity="1" * 64)
+    for asked, found in ((recorded.pk, [recorded]), ("oth", [other]), ("%", []), ("4711 x", [])):
+        page = superuser.get("/admin/async_commander/run/", {"q": asked})
+        assert list(page.context["cl"].queryset) == found
+
+
 def test_a_run_that_is_not_there_is_no_server_error(superuser: Client) -> None:
     assert superuser.get("/admin/async_commander/run/4711/change/", follow=True).status_code == 200
 

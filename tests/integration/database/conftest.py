@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,18 @@ def options(transactional_db: None) -> Iterator[dict[str, Any]]:
         connection.close_pool()
     options.clear()
     options.update(before)
+
+
+@pytest.fixture
+def few_parameters(db: None) -> Iterator[None]:
+    """What an SQLite of long ago takes in one statement."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    before = connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+    yield
+    connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, before)
 
 
 @pytest.fixture

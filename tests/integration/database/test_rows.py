@@ -327,6 +327,14 @@ def test_deletes_come_last_and_children_first(unit: Unit) -> None:
     assert not Book.objects.exists()
 
 
+@pytest.mark.usefixtures("few_parameters")
+def test_more_rows_are_deleted_than_a_statement_has_parameters(unit: Unit) -> None:
+    pages = Page.objects.bulk_create([Page(url=str(number)) for number in range(1_100)])
+    unit.delete(*pages[:-1])
+    write(unit)
+    assert [page.url for page in Page.objects.all()] == ["1099"]
+
+
 def test_flushing_is_for_any_other_order(unit: Unit) -> None:
     old = Page.objects.create(url="a", title="old")
     with transaction.atomic():

@@ -84,11 +84,11 @@ async def test_a_harmful_body_is_given_up_with_its_reason(
 async def test_what_may_pass_is_worth_another_attempt(
     server: HostileServer, small_client: OpenClient, path: str, kind: type[Exception]
 ) -> None:
-    async with small_client(deadline=0.3) as client:
+    async with small_client(deadline=0.3 if kind is DownloadTimeout else 10.0) as client:
         started = time.monotonic()
         with pytest.raises(kind) as caught:
             await client.get(server.url(path))
-    assert time.monotonic() - started < 1.3
+    assert time.monotonic() - started < 15  # not the 60 s that are the default
     assert is_transient(caught.value)
 
 

@@ -52,7 +52,7 @@ async def test_all_attacks_at_once_end_in_time_each_with_its_own_reason(
         async with asyncio.TaskGroup() as group:
             for path, kind in cases * 2:
                 group.create_task(attack(path, kind))
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 30
         assert (await client.get(server.url("/plain"))).text == "hello"
 
 
@@ -81,7 +81,7 @@ async def test_an_attack_does_not_hold_back_the_honest(server: HostileServer, sm
 
 
 async def test_a_tls_handshake_is_not_waited_for_without_end(small_client: OpenClient) -> None:
-    async with raw_server(None) as port, small_client(deadline=0.3) as client:
+    async with raw_server(None) as port, small_client(deadline=1.0) as client:
         with pytest.raises(DownloadTimeout):
             await client.get(f"https://127.0.0.1:{port}/")
         with pytest.raises(httpx.ConnectTimeout):

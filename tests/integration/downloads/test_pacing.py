@@ -56,12 +56,24 @@ async def test_a_turn_that_is_held_already_is_not_taken_again(server: HostileSer
     pace.release("127.0.0.1")
 
 
+async def test_a_task_does_not_wait_for_its_own_turn(server: HostileServer, small_client: OpenClient) -> None:
+    pace = Pace(per_key=1, per_second=None)
+    async with small_client(pace=pace) as client:
+        async with client.stream("GET", server.url("/endless")):
+            assert (await client.get(server.url("/plain"))).text == "hello"
+            waiting = asyncio.create_task(client.get(server.url("/plain")))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+        assert (await waiting).text == "hello"
+        assert pace.reserve("127.0.0.1") == 0
+
+
 async def test_waiting_for_a_turn_does_not_use_up_the_deadline(server: HostileServer, small_client: OpenClient) -> None:
     pace = Pace(per_key=1, per_second=None)
     assert pace.reserve("127.0.0.1") == 0
-    async with small_client(pace=pace, deadline=0.2) as client, asyncio.TaskGroup() as group:
+    async with small_client(pace=pace, deadline=2.0) as client, asyncio.TaskGroup() as group:
         waiting = group.create_task(client.get(server.url("/plain")))
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(2.1)
         assert not waiting.done()
         pace.release("127.0.0.1")
         assert (await waiting).text == "hello"

@@ -48,8 +48,8 @@ async def read_all(response: httpx.Response) -> None:
 async def test_a_stream_ends_at_the_deadline_of_its_request(
     server: HostileServer, small_client: OpenClient, path: str
 ) -> None:
-    async with small_client(deadline=0.3) as client, client.stream("GET", server.url(path)) as response:
-        with pytest.raises(DownloadTimeout, match=r"0\.3 s") as caught:
+    async with small_client(deadline=1.0) as client, client.stream("GET", server.url(path)) as response:
+        with pytest.raises(DownloadTimeout, match="1 s") as caught:
             await read_all(response)
     assert caught.value.request.url.path == path
 
@@ -90,10 +90,10 @@ async def test_a_cancelled_request_gives_its_connection_back(
 
 
 async def test_a_request_object_can_be_sent_again(server: HostileServer, small_client: OpenClient) -> None:
-    async with small_client(deadline=0.3) as client:
+    async with small_client(deadline=2.0) as client:
         request = client.build_request("GET", server.url("/plain"))
         assert (await client.send(request)).text == "hello"
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(2.0)
         assert (await client.send(request)).text == "hello"
 
 

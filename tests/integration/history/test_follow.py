@@ -96,6 +96,51 @@ def test_what_the_source_yields_twice_is_a_duplicate_even_if_it_was_brought_up(r
     assert result.counts == {"taken": 5, "done": 3, "skipped": 2, "dead": 0, "retry": 0, "claimed": 0}
 
 
+class Endless(ac.IterateDownloadCommand[int, int]):
+    """Each item brings up two more, so that there are always more than may be taken."""
+
+    limits = ac.Limits(threads=3, batch_size=4)
+
+    async def iterate(self):
+        return [0]
+
+    async def download(self, item: int) -> int:
+        return item
+
+    async def parse_and_save(self, item: int, payload: int) -> None:
+        self.follow(2 * item + 1, 2 * item + 2)
+        self.db.add(Effect(key=str(item)))
+
+
+class EndlessOnLanes(Endless):
+    async def parse_and_save(self, item: int, payload: int) -> None:
+        self.follow(2 * item + 1, 2 * item + 2)
+        await Effect.objects.acreate(key=str(item))
+
+
+@pytest.mark.parametrize("command", [Endless, EndlessOnLanes])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_max_items_bounds_what_items_bring_up(run: Any, command: type[Endless], recorded: bool) -> None:
+    result = run(command(), max_items=10, recorder=None if recorded else InMemoryRecorder())
+    assert result.status == "succeeded"
+    assert result.counts == {"taken": 10, "done": 10, "skipped": 0, "dead": 0, "retry": 0, "claimed": 0}
+    assert Effect.objects.count() == 10
+    if recorded:
+        row = row_of(result)
+        assert row.total == 10
+        assert row.logs.filter(message__contains="are left out").count() == 1
+
+
+def test_what_items_bring_up_is_part_of_the_total(run: Any) -> None:
+    class Command(Endless):
+        async def parse_and_save(self, item: int, payload: int) -> None:
+            if item < 7:
+                self.follow(2 * item + 1, 2 * item + 2)
+
+    row = row_of(run(Command()))
+    assert (row.total, row.done) == (15, 15)
+
+
 # -- both at the same time -----------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import replace
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +22,7 @@ from django.utils import timezone
 import async_commander as ac
 from async_commander.exceptions import RunFenced
 from async_commander.history.lease import Tenure, fence, release, renew, take_over
-from async_commander.history.ownership import NOBODY, Owner, this_boot, this_process
+from async_commander.history.ownership import NOBODY, Owner, host_name, this_boot, this_host, this_process
 from async_commander.history.runs import sweep
 from async_commander.models import Lease, Run, RunItem
 from tests.integration.runner.ledger import end_without_a_word, give_lease
@@ -52,6 +59,68 @@ def test_a_zombie_is_gone() -> None:
         assert Owner(this_process().host, this_process().boot_id, child, None).is_gone()
     finally:
         os.waitpid(child, 0)
+
+
+CONTAINED = """
+import json, sys
+from dataclasses import astuple
+from async_commander.history.ownership import this_process
+print(json.dumps(astuple(this_process())), flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def contained() -> Iterator[Owner]:
+    """A living process of this host whose number is one of another namespace."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", CONTAINED]
+    if not shutil.which("unshare"):
+        pytest.skip("no unshare here")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        if not told:
+            pytest.skip("unshare is not permitted here")
+        yield Owner(*json.loads(told))
+        process.communicate("")
+
+
+def test_an_owner_in_another_container_is_not_gone_though_its_number_is() -> None:
+    with contained() as owner:
+        assert (owner.boot_id, owner.pid) == (this_boot(), 1)
+        assert re.fullmatch(rf"{re.escape(host_name())} \(pid:\[\d+\]\)", owner.host)
+        assert owner.is_gone() is False
+
+
+@pytest.fixture
+def in_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As if the numbers of processes meant other ones to us than to the machine."""
+    namespace = tmp_path / "pid"
+    namespace.symlink_to("pid:[1]")
+    monkeypatch.setattr("async_commander.history.ownership._PROCESS_NUMBERS", namespace)
+
+
+@pytest.mark.usefixtures("in_a_container")
+def test_in_a_container_the_owners_outside_are_those_of_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert this_process().host == f"{host_name()} (pid:[1])"
+    assert replace(this_process(), pid=2**22 + 1).is_gone()
+    outside = replace(this_process(), host=host_name(), pid=2**22 + 1)
+    assert outside.is_gone() is False
+    monkeypatch.undo()
+    assert this_host() != f"{host_name()} (pid:[1])"
+
+
+def test_the_run_of_an_owner_in_another_container_is_swept_once_its_lease_ran_out(tenure: Tenure) -> None:
+    with contained() as owner:
+        Lease.objects.update(**asdict(owner))
+        assert sweep("default") == 0
+        Run.objects.update(expires=timezone.now())
+        assert sweep("default") == 1
+
+
+@pytest.mark.usefixtures("in_a_container")
+def test_the_run_tells_the_machines_name_alone(run_on_lanes: Any) -> None:
+    assert Run.objects.get(pk=run_on_lanes("pages", count=1).run_id).host == host_name()
 
 
 @pytest.fixture

@@ -276,6 +276,11 @@ async def test_arun_in_an_asynchronous_view(arun_db: None) -> None:
 # -- run -----------------------------------------------------------------------------------------------------------
 
 
+def test_arun_on_trio_names_the_remedy() -> None:
+    with pytest.raises(ac.AsyncCommanderError, match=r"trio is none\. Begin with anyio\.run"):
+        anyio.run(ac.arun, Letters(), backend="trio")
+
+
 @pytest.mark.asyncio
 async def test_run_inside_of_a_running_loop_names_the_remedy() -> None:
     with pytest.raises(ac.AsyncCommanderError, match=r"inside a running event loop: `await ac\.arun"):

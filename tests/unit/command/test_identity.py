@@ -19,7 +19,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from async_commander.command.identity import LABEL_LENGTH, canonical_json, identity, item_key, item_label, key_uuid
+from async_commander.command.identity import (
+    LABEL_LENGTH,
+    canonical_json,
+    host_of,
+    identity,
+    item_key,
+    item_label,
+    key_uuid,
+)
+from async_commander.command.redaction import HIDDEN
+from async_commander.downloads.pacing import pace_key
 from async_commander.models import Run
 from tests.testapp.models import Author
 
@@ -173,6 +183,41 @@ def test_the_ledgers_key_is_a_name_based_uuid_of_the_digest() -> None:
 )
 def test_labels_are_readable_and_harmless(item: Any, label: str) -> None:
     assert item_label(item) == label
+
+
+@dataclass
+class Login:
+    user: str
+    password: str
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"user": "bob", "password": "hunter22"},
+        [{"n": {"client_secret": "hunter22"}}],
+        Login("bob", "hunter22"),
+        {"url": "https://bob:hunter22@example.org/"},
+    ],
+)
+def test_labels_tell_no_secrets(item: Any) -> None:
+    assert "hunter22" not in item_label(item)
+    assert HIDDEN in item_label(item)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Example.org:81/a", "example.org"),
+        ("https://bücher.example/", "xn--bcher-kva.example"),
+        ("https://[::1]/", "::1"),
+        ("no url", None),
+    ],
+)
+def test_the_host_of_an_item_is_what_requests_to_it_are_paced_by(url: str, host: str | None) -> None:
+    assert host_of(url) == host
+    if host:
+        assert pace_key(url) == host
 
 
 def test_labels_of_rows_need_no_query() -> None:

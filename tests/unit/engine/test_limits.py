@@ -88,6 +88,8 @@ def test_bad_bounds_are_refused_with_the_remedy(bounds, error, message) -> None:
     with pytest.raises(error) as caught:
         Limits(**bounds)
     assert message in str(caught.value)
+    (name,) = bounds
+    assert str(caught.value).count(f"{name}=") <= 1
 
 
 @pytest.mark.parametrize(

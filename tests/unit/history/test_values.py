@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import pytest
 
-from async_commander.command.redaction import HIDDEN
+from async_commander.command.redaction import HIDDEN, redacted_value
 from async_commander.history.redaction import redactor
-from async_commander.history.values import VALUE_CAP, kept_value, redacted_value
+from async_commander.history.values import VALUE_CAP, kept_value
+
+
+class Colour(Enum):
+    RED = "red"
 
 
 class Thing:
@@ -30,6 +35,7 @@ class Mute:
         ("\x00", "\ufffd"),
         (date(2026, 1, 2), "2026-01-02"),
         (("a", 1.5), ["a", 1.5]),
+        ({"d": None, "c": Colour.RED}, {"d": None, "c": "RED"}),
     ],
 )
 def test_what_json_can_say_is_kept_without_a_word(value: Any, kept: Any) -> None:

@@ -55,7 +55,7 @@ def test_items_of_an_earlier_part_of_the_run_are_no_speed(clock: Clock) -> None:
     clock.now += 2
     tally.done += 20
     reading = meter.read()
-    assert meter.before == 900
+    assert (meter.before, meter.dead_before) == (900, 10)
     assert reading.settled == 920
     assert reading.per_second == pytest.approx(10)
 

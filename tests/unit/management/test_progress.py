@@ -48,6 +48,12 @@ def test_a_command_that_counts_for_itself_has_no_items() -> None:
     assert line == "0:00:12 count: 4,218 of 10,000 (42%), 912/s, 0:00:06 left"
 
 
+@pytest.mark.parametrize(("stage", "line"), [("", "0:00:12 idle"), ("stopping", "0:00:12 idle: stopping")])
+def test_a_command_that_counts_nothing_shows_no_number(stage: str, line: str) -> None:
+    idle = replace(READING, counts_items=False, settled=0, total=None, per_second=0.0, left=None)
+    assert plain_line("idle", idle, stage) == line
+
+
 @pytest.mark.parametrize(
     ("settled", "total", "shown"),
     [(0, 0, ""), (0, 10, "0%"), (9_999, 10_000, "99%"), (10, 10, "100%"), (12, 10, "100%")],

@@ -43,10 +43,42 @@ def test_a_command_without_items_or_another_owner_s_run_is_not_resumed() -> None
     assert next_steps(ended(RunStatus.FAILED, locked=True), INVOCATION, resumable=True) == [DETAILS]
 
 
-@pytest.mark.parametrize("asked", [["--resume"], ["--resume-run", "7"], ["--resume-run=7"]])
-def test_resume_is_not_said_twice(asked: list[str]) -> None:
-    line = Invocation("manage.py arun", ["fetch", *asked, "-v", "2"]).line("--resume")
-    assert line == "manage.py arun fetch -v 2 --resume"
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["--resume"],
+        ["--resume-run", "7"],
+        ["--resume-run=7"],
+        ["--resume_run", "7"],
+        ["--max-items", "5"],
+        ["--max_items=5", "--resume"],
+        ["--max-failures", "5", "--json", "--max_failures=6"],
+    ],
+)
+def test_a_line_to_resume_says_nothing_twice_and_bounds_no_items(asked: list[str]) -> None:
+    kept = [token for token in asked if token == "--json"]
+    invocation = Invocation("manage.py arun", ["fetch", *asked, "-v", "2"])
+    line = invocation.line_to_resume("--max-failures", "100%")
+    assert line == " ".join(["manage.py arun fetch", *kept, "-v 2 --resume --max-failures 100%"])
+
+
+def test_what_follows_two_dashes_stays_behind_the_options() -> None:
+    line = Invocation("manage.py arun", ["fetch", "--size=3", "--", "--resume", "-w"]).line_to_resume()
+    assert line == "manage.py arun fetch --size=3 --resume -- --resume -w"
+
+
+def test_a_failure_of_the_project_s_code_has_its_traceback() -> None:
+    failed = replace(ended(RunStatus.FAILED), failure=LookupError("nobody"))
+    assert next_steps(failed, INVOCATION, resumable=False) == [DETAILS, ("traceback", f"{DETAILS[1]} -v 2")]
+
+
+@pytest.mark.parametrize("asked", [["--resume"], ["--resume_run=7"]])
+def test_a_resume_that_leaves_dead_items_names_the_line_of_a_new_run(asked: list[str]) -> None:
+    invocation = Invocation("manage.py arun", ["fetch", "--threads", "5", *asked])
+    assert next_steps(ended(RunStatus.PARTIAL), invocation, resumable=True) == [
+        DETAILS,
+        ("new run", "manage.py arun fetch --threads 5"),
+    ]
 
 
 def test_secrets_are_not_shown_again() -> None:

@@ -78,6 +78,14 @@ def test_examples_are_cut_to_the_terminal_s_width(width: int) -> None:
     assert all(line.cell_len <= width for line in Summary(result(errors=errors)).lines(width=width))
 
 
+def test_where_no_terminal_cuts_lines_errors_are_told_in_full() -> None:
+    remedy = "long " * 300 + "remedy"
+    told = shown(Summary(result(errors=[ErrorKind("E" * 60, 4, remedy, "https://example.org/" + "x" * 170)])))
+    for part in ("E" * 60, remedy, "x" * 170):
+        assert part in told
+    assert "…" not in told
+
+
 def test_a_failed_run_says_why() -> None:
     told = shown(Summary(result(RunStatus.FAILED, error="12 items failed, 10 allowed")))
     assert "✗ failed  fetch  run 42\n  12 items failed, 10 allowed" in told
@@ -176,6 +184,29 @@ def test_a_run_without_items_says_so() -> None:
 def test_a_run_that_max_items_ended_says_so() -> None:
     assert "ended by --max-items: the source was not asked for more" in shown(Summary(result(), cut=True))
     assert "--max-items" not in shown(Summary(result()))
+
+
+def test_a_resumed_run_says_what_becomes_of_the_items_that_were_dead() -> None:
+    told = "200 items failed before: --resume does not try such items again, a new run does"
+    assert told in shown(Summary(result(), before=200, dead_before=200))
+    assert "failed before" not in shown(Summary(result(), before=200))
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "code"),
+    [
+        (RunStatus.INTERRUPTED, {"signal": 2}, 130),
+        (RunStatus.INTERRUPTED, {}, 0),
+        (RunStatus.INTERRUPTED, {"counts": {"dead": 1}}, 3),
+        (RunStatus.INTERRUPTED, {"error": "the end could not be recorded"}, 1),
+        (RunStatus.SUCCEEDED, {"signal": 2}, 0),
+        (RunStatus.FAILED, {}, 1),
+    ],
+)
+def test_a_run_that_did_what_max_items_asked_for_is_no_failure(
+    status: RunStatus, more: dict[str, Any], code: int
+) -> None:
+    assert result(status, **{"counts": {}} | more).exit_code == code
 
 
 def test_a_program_is_told_of_a_refusal_in_the_shape_of_a_result() -> None:

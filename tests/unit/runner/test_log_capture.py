@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -83,3 +84,47 @@ def test_the_level_of_the_run_s_own_logger_is_given_back() -> None:
         assert own.level == logging.ERROR
     finally:
         own.setLevel(logging.NOTSET)
+
+
+def test_a_logger_that_passes_nothing_on_is_heard_once() -> None:
+    alone, child = logging.getLogger("shop_alone"), logging.getLogger("shop_alone.child")
+    alone.propagate = False
+    try:
+        capture, context = made()
+        with capture.attached(), run_entered(context):
+            alone.warning("from itself")
+            child.warning("from below")
+        assert [line.message for line in capture.take()] == ["from itself", "from below"]
+        assert alone.handlers == []
+    finally:
+        alone.propagate = True
+
+
+@contextmanager
+def no_handlers() -> Iterator[None]:
+    """As in a project whose LOGGING names no handler for the root logger."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger(), "handlers", [])
+        yield
+
+
+def test_what_python_prints_without_a_run_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    (first, context), (second, _) = made(), made()
+    with no_handlers(), first.attached(), second.attached(), run_entered(context):
+        logging.getLogger("shop").warning("the shelf is empty")
+        logging.getLogger("shop").info("not that important")
+        own.error("the terminal tells this, or not")
+    assert capsys.readouterr().err == "the shelf is empty\n"
+    assert "the shelf is empty" in [line.message for line in first.take()]
+
+
+def test_what_the_projects_own_handlers_get_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    capture, context = made()
+    shop, silent = logging.getLogger("shop_with_handler"), logging.NullHandler()
+    shop.addHandler(silent)
+    try:
+        with no_handlers(), capture.attached(), run_entered(context):
+            shop.warning("the shelf is empty")
+    finally:
+        shop.removeHandler(silent)
+    assert capsys.readouterr().err == ""

@@ -57,7 +57,7 @@ def test_one_that_alone_meets_it_is_judged_by_its_error_at_last(clock: Clock) ->
     judge, alone = Outages(LONGEST_WAIT), one()
     for _ in range(4):
         assert judge.verdict(alone, AWAY) == AGAIN
-        judge.committed()
+        judge.over()
         clock.now += 20
     assert judge.verdict(alone, AWAY) is None
     assert judge.verdict(one(), AWAY) == AGAIN

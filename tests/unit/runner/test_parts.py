@@ -104,8 +104,9 @@ def test_what_is_secret_is_hidden(text: str, shown: str) -> None:
     assert redactor(["pass word-1"])(text) == shown
 
 
-def test_a_secret_of_three_letters_is_no_needle() -> None:
-    assert redactor(["abc", "", None])("the abc of it") == "the abc of it"
+def test_a_short_secret_is_hidden_where_it_stands_alone() -> None:
+    redact = redactor(["abc", "", None])
+    assert redact("pin=abc, the abc of it; abcd, xabc") == "pin=********, the ******** of it; abcd, xabc"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 
 import httpx
 import pytest
+from django.core.exceptions import SynchronousOnlyOperation
 
 import async_commander as ac
 from async_commander.history.redaction import redactor
@@ -43,6 +44,12 @@ def test_a_status_is_told_without_a_link_to_what_it_means() -> None:
     with pytest.raises(httpx.HTTPStatusError) as raised:
         httpx.Response(404, request=request).raise_for_status()
     assert text_of(raised.value, str) == "Client error '404 Not Found' for url 'https://example.org/a'"
+
+
+def test_the_commonest_mistake_is_told_with_its_remedy() -> None:
+    told = text_of(SynchronousOnlyOperation("You cannot call this from an async context."), str)
+    assert told.startswith("You cannot call this from an async context. In an async hook use ")
+    assert "await self.db(function)" in told
 
 
 def test_groups_in_groups_are_told_too() -> None:

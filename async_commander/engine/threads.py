@@ -1,0 +1,82 @@
+"""Threads for calls that may block for as long as they like: the end of a process does not wait for them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from .futures import fit_for_a_future
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+IDLE_SECONDS = 5.0
+"""For so long a thread waits for another call before it ends."""
+
+
+class DaemonThreads(Executor):
+    """Runs calls on up to `size` daemon threads, which come with the calls and go when there are none.
+
+    Those of concurrent.futures.ThreadPoolExecutor are waited for when the interpreter ends.
+    """
+
+    def __init__(self, size: int, *, name: str) -> None:
+        self._size = size
+        self._name = name
+        self._calls: deque[tuple[Future[object], Callable[[], object]]] = deque()
+        self._changed = threading.Condition()
+        self._threads = 0
+        self._idle = 0
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """See concurrent.futures.Executor."""
+        future: Future[T] = Future()
+        with self._changed:
+            self._calls.append((future, partial(function, *args, **kwargs)))  # type: ignore[arg-type]
+            if self._idle >= len(self._calls):
+                self._changed.notify()
+            elif self._threads < self._size:
+                self._threads += 1
+                threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:  # noqa: FBT001 - the signature of the base class
+        """Let go at once: calls that were not begun are cancelled, threads end when they are idle."""
+        del wait, cancel_futures
+        with self._changed:
+            calls = list(self._calls)
+            self._calls.clear()
+        for future, _ in calls:
+            future.cancel()
+
+    def _work(self) -> None:
+        while (call := self._next()) is not None:
+            _carry_out(*call)
+            del call
+
+    def _next(self) -> tuple[Future[object], Callable[[], object]] | None:
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._calls, IDLE_SECONDS)
+            self._idle -= 1
+            if self._calls:
+                return self._calls.popleft()
+            self._threads -= 1
+            return None
+
+
+def _carry_out(future: Future[object], call: Callable[[], object]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - it is the caller's
+        future.set_exception(fit_for_a_future(error))
+    else:
+        future.set_result(result)

@@ -9,7 +9,6 @@ from argparse import ArgumentError, ArgumentParser, Namespace
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import takewhile
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -30,7 +29,7 @@ from .parsers import CommandLineParser, Refusal, command_parser
 from .pipes import stdout_on_stderr
 from .refusals import code_of, reason_of, refusal_code, told_where_unreachable
 from .steps import Invocation, next_steps
-from .text import plain
+from .text import plain, program
 from .typed import TypedCommand
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class RunCommand(TypedCommand):
         """The parser of the one command."""
         del kwargs
         self.use(self._chosen())
-        return self.own_parser(f"{PurePath(prog_name).name} {subcommand}".strip())
+        return self.own_parser(f"{program(prog_name)} {subcommand}".strip())
 
     def own_parser(self, prog: str) -> CommandLineParser:
         """The parser of the command in use."""
@@ -91,7 +90,7 @@ class RunCommand(TypedCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """See TypedCommand."""
-        self.invocation = Invocation(f"{PurePath(argv[0]).name} {argv[1]}", argv[2:])
+        self.invocation = Invocation(f"{program(argv[0])} {argv[1]}", argv[2:])
         super().run_from_argv(argv)
 
     def _run_line(self, argv: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from django.utils.termcolors import parse_color_setting
@@ -36,6 +37,12 @@ def plain_block(text: object) -> list[str]:
     """The lines of `text`, each of them plain; indentation is kept."""
     lines = _ESCAPES.sub("", str(text)).expandtabs(4).splitlines()
     return [_SURROGATES.sub("\ufffd", _UNSEEN.sub("", line)).rstrip() for line in lines]
+
+
+def program(path: str) -> str:
+    """What to type to begin this program again: its file's name, as Django says it of itself."""
+    name = PurePath(path).name
+    return "python -m django" if name == "__main__.py" else name
 
 
 def shorten(line: str, limit: int | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
@@ -17,6 +16,7 @@ from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.management.dispatch import RunCommand
 from async_commander.management.listing import Line, list_commands, render
 from async_commander.management.parsers import CommandLineParser, Refusal, front_parser
+from async_commander.management.text import program
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -33,7 +33,7 @@ class Command(RunCommand):
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandLineParser:
         """A parser that waits for the command's name."""
         del kwargs
-        prog = f"{PurePath(prog_name).name} {subcommand}".strip()
+        prog = f"{program(prog_name)} {subcommand}".strip()
 
         def hand_over(name: str, tokens: Sequence[str]) -> Namespace:
             return self._read(prog, name, tokens)

@@ -78,6 +78,19 @@ def test_a_clock_shows_hours_minutes_and_seconds() -> None:
     assert (text.clock(-3), text.clock(187.9), text.clock(36_000)) == ("0:00:00", "0:03:07", "10:00:00")
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("manage.py", "manage.py"),
+        ("./bin/manage.py", "manage.py"),
+        ("/usr/lib/python3/site-packages/django/__main__.py", "python -m django"),
+        ("/usr/bin/django-admin", "django-admin"),
+    ],
+)
+def test_a_program_is_named_as_it_is_typed(path: str, shown: str) -> None:
+    assert text.program(path) == shown
+
+
 def test_columns_stand_under_each_other() -> None:
     assert text.columns([["1", "a", "x"], ["1,234", "bbb", ""]], right=frozenset({0})) == [
         "    1  a    x",

@@ -17,8 +17,8 @@ _WORDS = (
     "|passwords|secrets|cookies|credentials"
 )
 _NAME = re.compile(rf"(?:^|[_\-\s])(?:{_WORDS})(?:$|[_\-\s])", re.IGNORECASE)
-_USER_INFO = re.compile(r"(?<=://)[^/?#@\s]+@")
-_QUERY = re.compile(rf"([?&;](?:[\w\-]*[_\-])?(?:{_WORDS})(?:[_\-][\w\-]*)?=)[^&;#\s]+", re.IGNORECASE)
+_USER_INFO = re.compile(r"(?<=://)[^/?#\s]+@")
+_QUERY = re.compile(rf"([?&;](?:[\w\-]*[_\-])?(?:{_WORDS}|sig|signature)(?:[_\-][\w\-]*)?=)[^&;#\s]+", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:

@@ -12,8 +12,10 @@ from async_commander.command.redaction import HIDDEN, redacted_text
 _SHORT = 4
 """A secret of fewer characters is hidden where it stands alone: it would be found inside of ordinary words."""
 
-_HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization|cookie|set-cookie|x-api-key)(['\"]?\s*[:=]\s*)[^\r\n]+")
-_WORTH_A_LOOK = re.compile("(?i)[@=\x00\ud800-\udfff]|authorization|cookie|api-key")
+_HEADER = re.compile(
+    r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|x-(?:[\w-]{0,40}-)?(?:token|key|secret))(['\"]?\s*[:=]\s*)[^\r\n]+"
+)
+_WORTH_A_LOOK = re.compile("(?i)[@=\x00\ud800-\udfff]|authorization|cookie|x-")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Neither PostgreSQL nor UTF-8 takes these."""
 

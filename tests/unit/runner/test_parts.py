@@ -96,7 +96,15 @@ def test_how_a_run_ended(facts: dict[str, Any], counts: dict[str, int], status: 
         ("in a form: pass+word-1", "in a form: ********"),
         ("https://user:pw@example.org/", "https://********@example.org/"),
         ("https://example.org/?token=abc&page=2", "https://example.org/?token=********&page=2"),
+        (
+            "https://example.org/?X-Amz-Signature=abc&sig=d",
+            "https://example.org/?X-Amz-Signature=********&sig=********",
+        ),
+        ("postgres://user:p@ss@db/name", "postgres://********@db/name"),
         ("Authorization: Bearer abc", "Authorization: ********"),
+        ("X-Auth-Token: abc", "X-Auth-Token: ********"),
+        ("{'x-api-key': 'abc'}", "{'x-api-key': ********"),
+        ("x-ray: the key", "x-ray: the key"),
         ("nul \x00 and half a pair \ud83d", "nul \ufffd and half a pair \ufffd"),
     ],
 )

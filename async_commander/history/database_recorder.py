@@ -11,6 +11,7 @@ from uuid import UUID
 
 import anyio
 import anyio.to_thread
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 from async_commander.database.outage import is_locked, is_read_only
@@ -119,6 +120,10 @@ class DatabaseRecorder:
                     f"The database {alias!r} cannot be reached ({str(error).strip()}). No run was begun. "
                     f"See that it is up, and that DATABASES[{alias!r}] names the right address and user."
                 ) from error
+        except ImproperlyConfigured as error:
+            raise AsyncCommanderError(
+                f"The database {alias!r} cannot be used as DATABASES[{alias!r}] has it: {error} No run was begun."
+            ) from error
 
     async def _resume(self, opening: Opening, say: Callable[[str], None]) -> Opened | None:
         """Take over what there is to resume. Who was faster may only have marked it as crashed: then once more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import InterfaceError, OperationalError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def told_where_unreachable() -> Iterator[None]:
-    """CommandError in place of a driver's traceback, where a check finds no database."""
+    """CommandError in place of a traceback, where a check finds no database, or one that cannot be configured so."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
@@ -29,6 +30,8 @@ def told_where_unreachable() -> Iterator[None]:
             "No run was begun. See that they are up and that DATABASES names the right addresses and users, "
             "or pass --skip-checks."
         ) from error
+    except ImproperlyConfigured as error:
+        raise CommandError(f"The settings cannot be used: {error} No run was begun.") from error
 
 
 def code_of(error: BaseException) -> int:

@@ -14,8 +14,10 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 import async_commander as ac
+from async_commander.history import database_recorder
 from async_commander.models import Run, RunErrorKind
 from tests.testapp.models import Tag
 
@@ -639,3 +641,13 @@ def test_the_ledger_tells_hostile_text_as_it_came(run: Any) -> None:
     assert result.counts["dead"] == 1
     assert "<script>" in labels_of(result)[0]
     row_of(result)
+
+
+def test_a_database_that_cannot_be_configured_so_is_named(run_on_lanes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(alias: str) -> None:
+        raise ImproperlyConfigured("Pooling doesn't support persistent connections.")
+
+    monkeypatch.setattr(database_recorder, "_connect", refuse)
+    with pytest.raises(ac.AsyncCommanderError, match=r"DATABASES\['default'\] has it: Pooling .* No run was begun"):
+        run_on_lanes(Items())
+    assert not Run.objects.exists()

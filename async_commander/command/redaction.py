@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection
-from enum import Enum
 from typing import Any
 
-from django.core.serializers.json import DjangoJSONEncoder
+from .values import PlainEncoder
 
 HIDDEN = "********"
 
@@ -31,14 +30,6 @@ def redacted_text(text: str) -> str:
     if "@" in text:
         text = _USER_INFO.sub(f"{HIDDEN}@", text)
     return _QUERY.sub(rf"\g<1>{HIDDEN}", text) if "=" in text else text
-
-
-class PlainEncoder(DjangoJSONEncoder):
-    """JSON of what arguments can be: dates, `Decimal` and `UUID` as their texts, a member of an `Enum` by its name."""
-
-    def default(self, o: Any) -> Any:
-        """See json.JSONEncoder."""
-        return o.name if isinstance(o, Enum) else super().default(o)
 
 
 def redacted_value(value: Any, redact: Callable[[str], str], *, shown: Collection[str] = ()) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections
 from django.db.models import Q
 
+from .chunks import PARAMETERS, chunks
 from .keys import COMPUTED, Keyed, in_order, is_known, keys_of, rounded
 from .layout import concrete, fields_of, has_key, is_saved, layout_of, parents_first
 from .rounds import Rounds
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from django.db.models import ForeignKey, Model
 
     from .rows import Request
-
-T = TypeVar("T")
-
-PARAMETERS_OF_A_DELETE = 500
-"""Below every backend's limit, that of an SQLite of long ago included."""
 
 
 def write(alias: str, requests: Sequence[Request]) -> None:
@@ -204,7 +200,7 @@ def _fetch_keys(alias: str, group: _Group, objects: list[Model]) -> None:
     fields = fields_of(group.model, group.unique)
     keys = keys_of(objects, fields, connections[alias])
     by_key = {key: obj for key, obj in zip(keys, objects, strict=True) if is_known(key)}
-    for some in _chunks(list(by_key.values()), 50):
+    for some in chunks(list(by_key.values()), 50):
         condition = Q()
         for obj in some:
             condition |= Q(**{field.attname: rounded(field, getattr(obj, field.attname)) for field in fields})
@@ -273,14 +269,10 @@ def _delete(alias: str, requests: Sequence[Request]) -> None:
         for obj in request.objects:
             keys[concrete(obj)][obj.pk] = None
     for model in reversed(parents_first(frozenset(keys))):
-        for some in _chunks(sorted(keys[model], key=repr), PARAMETERS_OF_A_DELETE // len(model._meta.pk_fields)):
+        for some in chunks(sorted(keys[model], key=repr), PARAMETERS // len(model._meta.pk_fields)):
             model._base_manager.using(alias).filter(pk__in=some).delete()
 
 
 def _sorted(keyed: Iterable[Keyed]) -> list[Model]:
     """By key, so that two writers lock the same rows in the same order and cannot deadlock."""
     return [obj for _, obj in in_order(keyed)]
-
-
-def _chunks(objects: list[T], size: int) -> Iterable[list[T]]:
-    return (objects[start : start + size] for start in range(0, len(objects), size))

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .futures import fit_for_a_future
 
@@ -29,7 +29,7 @@ class DaemonThreads(Executor):
     def __init__(self, size: int, *, name: str) -> None:
         self._size = size
         self._name = name
-        self._calls: deque[tuple[Future[object], Callable[[], object]]] = deque()
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._changed = threading.Condition()
         self._threads = 0
         self._idle = 0
@@ -38,7 +38,7 @@ class DaemonThreads(Executor):
         """See concurrent.futures.Executor."""
         future: Future[T] = Future()
         with self._changed:
-            self._calls.append((future, partial(function, *args, **kwargs)))  # type: ignore[arg-type]
+            self._calls.append((future, partial(function, *args, **kwargs)))
             if self._idle >= len(self._calls):
                 self._changed.notify()
             elif self._threads < self._size:
@@ -60,7 +60,7 @@ class DaemonThreads(Executor):
             _carry_out(*call)
             del call
 
-    def _next(self) -> tuple[Future[object], Callable[[], object]] | None:
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._changed:
             self._idle += 1
             self._changed.wait_for(lambda: self._calls, IDLE_SECONDS)
@@ -71,7 +71,7 @@ class DaemonThreads(Executor):
             return None
 
 
-def _carry_out(future: Future[object], call: Callable[[], object]) -> None:
+def _carry_out(future: Future[Any], call: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from django.db.models import F
 
+from async_commander.database.chunks import chunks
 from async_commander.database.unit import Unit
 from async_commander.engine.results import ItemState
 from async_commander.models import Run, RunClaim, RunItem
@@ -58,7 +59,7 @@ class Ledger:
         """Count one crash for every item that an earlier epoch claimed and left without an outcome."""
         old = self._claims().filter(epoch__lt=self.tenure.epoch)
         keys = {UUID(key) for claim in old for key in claim.keys}
-        recovered = sum(self._recover(set(chunk)) for chunk in _chunks(list(keys)))
+        recovered = sum(self._recover(set(chunk)) for chunk in chunks(list(keys)))
         old.delete()
         self._first_row_of_this_epoch = (self._items().order_by("-id").values_list("id", flat=True).first() or 0) + 1
         fence(self.tenure)
@@ -240,7 +241,7 @@ class Ledger:
 
     def _follow(self, outcome: ItemOutcome, room: int | None) -> int:
         wanted = {item.key: item for item in outcome.followed}
-        for some in _chunks(list(wanted)):
+        for some in chunks(list(wanted)):
             for key in self._items().filter(key__in=some).values_list("key", flat=True):
                 del wanted[key]
         pending = () if self._pending is None else self._pending[1]
@@ -368,7 +369,3 @@ def _waits_for_the_source(row: RunItem) -> bool:
 
 def _says(outcome: ItemOutcome, state: str, attempts: int) -> bool:
     return state == outcome.state.value and attempts == outcome.attempts
-
-
-def _chunks(keys: Sequence[UUID], size: int = 500) -> Iterator[Sequence[UUID]]:
-    return (keys[start : start + size] for start in range(0, len(keys), size))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections
 
+from async_commander.database.chunks import chunks
 from async_commander.models import RunItem
 
 from .moments import as_stored
@@ -23,7 +24,7 @@ COLUMNS = (
 )  # fmt: skip
 """What an outcome says, at first and whenever it is another one."""
 PARAMETERS_AT_ONCE = 10_000
-"""Below every backend's limit on the parameters of one statement."""
+"""Below every server's limit on the parameters of one statement; SQLite gets one row at a time."""
 
 
 def insert_outcomes(alias: str, run_id: int, outcomes: Sequence[ItemOutcome]) -> None:
@@ -37,7 +38,7 @@ def insert_outcomes(alias: str, run_id: int, outcomes: Sequence[ItemOutcome]) ->
         if connection.vendor == "sqlite":
             cursor.executemany(_statement(connection, 1), rows)
             return
-        for part in _parts(rows):
+        for part in chunks(rows, PARAMETERS_AT_ONCE // (len(COLUMNS) + 3)):
             cursor.execute(_statement(connection, len(part)), [value for row in part for value in row])
 
 
@@ -75,8 +76,3 @@ def _statement(connection: BaseDatabaseWrapper, rows: int) -> str:
     places = f"({', '.join(['%s'] * len(columns))})"
     table = quote(RunItem._meta.db_table)
     return f"INSERT INTO {table} ({names}) VALUES {', '.join([places] * rows)}"  # noqa: S608 - names of our own
-
-
-def _parts(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
-    size = PARAMETERS_AT_ONCE // (len(COLUMNS) + 3)
-    return (rows[start : start + size] for start in range(0, len(rows), size))

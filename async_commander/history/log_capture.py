@@ -146,8 +146,9 @@ class LogCapture(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record, if it is one of this run's."""
-        if self._silences(record) and logging.lastResort is not None and record.levelno >= logging.lastResort.level:
-            logging.lastResort.handle(record)
+        printed = logging.lastResort
+        if printed is not None and record.levelno >= printed.level and self._silences(record):
+            printed.handle(record)
         if not self._is_ours(record) or record.levelno < self._least(record):
             return
         try:

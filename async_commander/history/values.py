@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from async_commander.command.redaction import PlainEncoder, redacted_value, text_of_value
+from async_commander.command.redaction import redacted_value, text_of_value
+from async_commander.command.values import PlainEncoder
 
 VALUE_CAP = 20_000
 """Characters of JSON that are kept of a run's value."""

@@ -40,6 +40,9 @@ class Work:
         self._context = session.context
         self._hooks = session.hooks
         self._opened = opened
+        self._asked_now = session.request.max_items
+        self._asked_first: int | None = opened.options.get("max_items")
+        """The bound that a resumed run was begun with."""
         self._scope = anyio.CancelScope()
         self._pipeline: Pipeline[Any] | None = None
         self._acknowledger = Acknowledger(
@@ -136,28 +139,23 @@ class Work:
 
     def _room(self) -> int | None:
         """How many items may still be taken: those asked for now, else the rest of those asked for at first."""
-        asked_now = self._session.request.max_items
-        asked_first: int | None = self._opened.options.get("max_items")
-        if asked_now is not None or asked_first is None:
-            return asked_now
-        return max(0, asked_first - self._context.tally.taken)
+        if self._asked_now is not None or self._asked_first is None:
+            return self._asked_now
+        return max(0, self._asked_first - self._context.tally.taken)
 
     def _bound(self) -> int | None:
         """How many items the run may take in all. One that only this resume has leaves no item out for good."""
-        asked_now = self._session.request.max_items
         if not self._opened.resumed:
-            return asked_now
-        asked_first: int | None = self._opened.options.get("max_items")
-        if asked_first is None or asked_now is None:
-            return asked_first
-        return max(asked_first, self._context.tally.taken + asked_now)
+            return self._asked_now
+        if self._asked_first is None or self._asked_now is None:
+            return self._asked_first
+        return max(self._asked_first, self._context.tally.taken + self._asked_now)
 
     def _has_more_to_take(self) -> bool:
         """Whether the bound that this resume was given is narrower than the run's own: it stays unfinished then."""
-        asked_first: int | None = self._opened.options.get("max_items")
-        if not self._opened.resumed or self._session.request.max_items is None:
+        if not self._opened.resumed or self._asked_now is None:
             return False
-        return asked_first is None or self._context.tally.taken < asked_first
+        return self._asked_first is None or self._context.tally.taken < self._asked_first
 
     async def _read(self, items: AsyncIterator[Any], ports: ItemPorts) -> AsyncIterator[Any]:
         async with closed_at_the_end(items):
@@ -168,11 +166,10 @@ class Work:
         ports.source_ended()
 
     async def _count(self, source: Any) -> None:
-        at_most = self._session.request.max_items
         total = await self._hooks.call("total") if self._hooks.has("total") else None
         total = await counted(source) if total is None else total
-        if total is not None and at_most is not None and not self._opened.resumed:
-            total = min(total, at_most)
+        if total is not None and self._asked_now is not None and not self._opened.resumed:
+            total = min(total, self._asked_now)
         self._context.tally.total = None if total is None else max(total, self._context.tally.taken)
 
     def _done(self, ticket: Ticket[Any]) -> None:

@@ -1,0 +1,18 @@
+"""Long lists in pieces that one statement takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+T = TypeVar("T")
+
+PARAMETERS = 500
+"""Of one statement: below every backend's limit, that of an SQLite of long ago included."""
+
+
+def chunks(values: Sequence[T], size: int = PARAMETERS) -> Iterator[Sequence[T]]:
+    """The values in their order, at most `size` at a time."""
+    return (values[start : start + size] for start in range(0, len(values), size))

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from async_commander.database.lease import settle
+from async_commander.database.lent_lane import settle
 from async_commander.engine.results import ErrorKind, ItemState, RunResult, RunStatus
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.recorder import (
@@ -219,7 +219,7 @@ class InMemoryRecorder:
         unit.close()
         self._unsettled += 1
         self._all_settled.clear()
-        ended = None if unit.lease is None else unit.lease.end(commit=True, before=unit.write, take=unit.has_rows)
+        ended = None if unit.lane is None else unit.lane.end(commit=True, before=unit.write, take=unit.has_rows)
         if ended is None:
             self._loop.call_soon(self._settled, unit, None)
         else:
@@ -227,7 +227,7 @@ class InMemoryRecorder:
 
     async def commit(self, unit: Unit) -> None:
         """See Recorder."""
-        ended = self._lanes.lease().end(commit=True, before=partial(unit.write, self._lanes), take=True)
+        ended = self._lanes.lend().end(commit=True, before=partial(unit.write, self._lanes), take=True)
         if ended is not None:
             await settle(ended)
         unit.forget()

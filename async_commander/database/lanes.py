@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from .connections import close_all, is_in_memory, lay_aside
-from .lease import Lease, result_of, settle
+from .lent_lane import LentLane, result_of, settle
 from .transaction import LaneTransaction
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def open_shared_lane(alias: str) -> AsyncIterator[LanePool]:
 class Lane(Protocol):
     """A thread that does what is posted to it, one thing after the other."""
 
-    tenant: Lease | None
+    tenant: LentLane | None
 
     def post(self, call: Callable[[], None]) -> None: ...
     def close(self) -> Future[None]: ...
@@ -79,7 +79,7 @@ class ThreadLane:
     """A lane with a thread of its own. A daemon: a query that never returns does not hold the process."""
 
     def __init__(self) -> None:
-        self.tenant: Lease | None = None
+        self.tenant: LentLane | None = None
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closed: Future[None] = Future()
         threading.Thread(target=self._work, name="async-commander-lane", daemon=True).start()
@@ -118,7 +118,7 @@ class CallersLane:
     """The caller's thread as a lane: the thread that `async_to_sync` keeps waiting for us, or asgiref's own one."""
 
     def __init__(self) -> None:
-        self.tenant: Lease | None = None
+        self.tenant: LentLane | None = None
         self._calls: deque[Callable[[], None]] = deque()
         self._loop = asyncio.get_running_loop()
         self._posted = asyncio.Event()
@@ -176,7 +176,7 @@ class LanePool:
         self._make_lane = make_lane
         self._lanes: list[Lane] = []
         self._idle: list[Lane] = []
-        self._queue: deque[Lease] = deque()
+        self._queue: deque[LentLane] = deque()
         self._closed = False
 
     @property
@@ -186,12 +186,12 @@ class LanePool:
 
     @property
     def waiting(self) -> int:
-        """How many leases wait for a lane."""
+        """How many items wait for a lane."""
         return len(self._queue)
 
-    def lease(self) -> Lease:
+    def lend(self) -> LentLane:
         """For one item. It costs nothing until its first call."""
-        return Lease(self)
+        return LentLane(self)
 
     def transaction(self, alias: str | None = None) -> LaneTransaction:
         """A transaction of the kind that this pool's lanes have, or one in another database; to be opened on a lane."""
@@ -208,7 +208,7 @@ class LanePool:
 
     def post(self, function: Callable[[], T]) -> Future[T]:
         """Have a function called on any lane, in autocommit; never blocks."""
-        future = Lease(self, atomic=False).end(commit=True, before=function, take=True)
+        future = LentLane(self, atomic=False).end(commit=True, before=function, take=True)
         assert future is not None  # noqa: S101  a lane was taken
         return future
 
@@ -231,32 +231,32 @@ class LanePool:
             self._closed = True
             lanes, self._lanes, self._idle = self._lanes, [], []
             waiting, self._queue = self._queue, deque()
-        for lease in waiting:
-            lease.refused(_lanes_are_closed())
+        for lent in waiting:
+            lent.refused(_lanes_are_closed())
         for tenant in [lane.tenant for lane in lanes]:
             if tenant is not None:
                 tenant.end(commit=False)
         for closed in [lane.close() for lane in lanes]:
             await settle(closed)
 
-    def ask(self, lease: Lease) -> None:
-        """For leases, under the mutex: grant a lane, now or later."""
+    def ask(self, lent: LentLane) -> None:
+        """For lent lanes, under the mutex: grant a lane, now or later."""
         if self._closed:
             raise _lanes_are_closed()
         if self._idle:
-            lease.granted(self._idle.pop())
+            lent.granted(self._idle.pop())
         elif len(self._lanes) < self.size:
             self._lanes.append(self._make_lane())
-            lease.granted(self._lanes[-1])
+            lent.granted(self._lanes[-1])
         else:
-            self._queue.append(lease)
+            self._queue.append(lent)
 
-    def withdraw(self, lease: Lease) -> None:
-        """For leases, under the mutex: no lane is needed any more."""
-        self._queue.remove(lease)
+    def withdraw(self, lent: LentLane) -> None:
+        """For lent lanes, under the mutex: no lane is needed any more."""
+        self._queue.remove(lent)
 
     def give_back(self, lane: Lane) -> None:
-        """For leases, on the lane: the next one may have it."""
+        """For lent lanes, on the lane: the next one may have it."""
         if not self.shared:
             lay_aside()
         with self.mutex:

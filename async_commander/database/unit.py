@@ -13,7 +13,7 @@ from django.db import transaction
 
 from . import bulk, rows
 from .elsewhere import write_elsewhere
-from .lease import settle
+from .lent_lane import settle
 from .snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
     from .lanes import LanePool
-    from .lease import Lease
+    from .lent_lane import LentLane
     from .rows import Request
 
 P = ParamSpec("P")
@@ -47,12 +47,12 @@ class Unit:
         self,
         alias: str,
         *,
-        lease: Lease | None = None,
+        lane: LentLane | None = None,
         commit: Callable[[Unit], Awaitable[None]] | None = None,
         outcome: Any = None,
     ) -> None:
         self.alias = alias
-        self.lease = lease
+        self.lane = lane
         self.outcome = outcome
         """The owner's, for its `finish`: the ledger row."""
         self.in_doubt = False
@@ -101,12 +101,12 @@ class Unit:
     def atomic(self) -> Savepoint:
         """`async with self.db.atomic():` a savepoint, to be put around a call whose database error is caught."""
         self._check_open()
-        if self.lease is None:
+        if self.lane is None:
             raise RuntimeError(
                 "self.db.atomic() needs an item's transaction, which there is in parse_and_save() only. Elsewhere put "
                 "`with transaction.atomic():` into a synchronous function, and `await self.db(function)`."
             )
-        return Savepoint(self, self.lease)
+        return Savepoint(self, self.lane)
 
     async def flush(self) -> None:
         """Write the queued rows now: in an item into its transaction, elsewhere (with a commit) for good.
@@ -144,7 +144,7 @@ class Unit:
 
         Those for other databases are committed there before. `lanes`: where the unit has no lane of its own.
         """
-        write_elsewhere([self], self.lease.pool if lanes is None and self.lease is not None else lanes)
+        write_elsewhere([self], self.lane.pool if lanes is None and self.lane is not None else lanes)
         write_units([self])
 
     def committed_elsewhere(self, alias: str) -> None:
@@ -175,7 +175,7 @@ class Unit:
     async def discard(self) -> None:
         """Roll back what the item did, give its lane back, and restore its objects. The unit is closed."""
         self.close()
-        ended = None if self.lease is None else self.lease.end(commit=False)
+        ended = None if self.lane is None else self.lane.end(commit=False)
         if ended is not None:
             await settle(ended)
         self.restore()
@@ -185,7 +185,7 @@ class Unit:
         return requests
 
     def _flush(self, requests: list[Request]) -> None:
-        part = Unit(self.alias, lease=self.lease)
+        part = Unit(self.alias, lane=self.lane)
         part.requests = requests
         self._flushed.append(part)
         try:
@@ -251,9 +251,9 @@ def write_units(units: Iterable[Unit]) -> None:
 class Savepoint:
     """A savepoint in an item's transaction. Rows queued in a block that fails are dropped with it, and no others."""
 
-    def __init__(self, unit: Unit, lease: Lease) -> None:
+    def __init__(self, unit: Unit, lane: LentLane) -> None:
         self._unit = unit
-        self._lease = lease
+        self._lane = lane
         self._atomic = transaction.atomic(using=unit.alias)
         self._open = False
         self._mark = unit.mark()
@@ -265,7 +265,7 @@ class Savepoint:
         except BaseException as error:
             # A cancelled call may be running still; what is submitted now comes after it.
             with suppress(RuntimeError):  # the item is finished, and its savepoint with it
-                self._lease.submit(self._leave, type(error), error, None)
+                self._lane.submit(self._leave, type(error), error, None)
             raise
 
     async def __aexit__(
@@ -273,7 +273,7 @@ class Savepoint:
     ) -> None:
         if error is not None:
             self._unit.roll_back_to(self._mark)
-        await settle(self._lease.submit(self._leave, kind, error, trace))
+        await settle(self._lane.submit(self._leave, kind, error, trace))
 
     def _enter(self) -> None:
         self._atomic.__enter__()

@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from .elsewhere import write_elsewhere
-from .lease import Call, result_of, settle
+from .lent_lane import Call, result_of, settle
 from .outage import OUTAGE_BUDGET, Outage, OutageTooLong, is_transient
 from .unit import write_units
 
@@ -97,7 +97,7 @@ class Writer:
         if self._dead:
             return
         self._count(unit)
-        ended = None if unit.lease is None else unit.lease.end(commit=True, before=partial(self._write_there, unit))
+        ended = None if unit.lane is None else unit.lane.end(commit=True, before=partial(self._write_there, unit))
         if ended is None:
             self._enqueue(unit)
         else:
@@ -224,8 +224,8 @@ class Writer:
 
     def _write_there(self, unit: Unit) -> None:
         """On the lane of the unit's item."""
-        if unit.lease is not None:
-            write_elsewhere([unit], unit.lease.pool)
+        if unit.lane is not None:
+            write_elsewhere([unit], unit.lane.pool)
         self._write_rows([unit])
 
     def _write_rows(self, units: Sequence[Unit]) -> None:
@@ -269,7 +269,7 @@ class Writer:
             self._settle([unit], None)
         elif isinstance(error, self._fatal):
             self._die(error)
-        elif unit.lease is not None and unit.lease.in_doubt:
+        elif unit.lane is not None and unit.lane.in_doubt:
             unit.in_doubt = True
             self._enqueue(Call(partial(self._look_for, unit, error)))
         else:

@@ -15,8 +15,7 @@ from django.db import IntegrityError
 
 from async_commander.command.identity import LABEL_LENGTH, item_label, key_uuid
 from async_commander.command.items import ItemGone
-from async_commander.database.lease import Lease
-from async_commander.database.lease import item as on_lease
+from async_commander.database.lent_lane import LentLane, on_lane
 from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
 from async_commander.engine.results import ItemState, items_in_words
@@ -159,11 +158,11 @@ class ItemPorts:
         mark.followed.clear()
         if ticket.alone:
             await self._recorder.claim([mark.key])
-        lease = self._session.lanes.lease()
-        unit = self._session.new_unit(lease)
+        lane = self._session.lanes.lend()
+        unit = self._session.new_unit(lane)
         try:
             with holding(mark, unit):
-                await self._run_hooks(ticket.item, mark, lease)
+                await self._run_hooks(ticket.item, mark, lane)
             self._outcomes.done(ticket, unit)
         except BaseException as error:
             if ends_the_run(error):
@@ -174,7 +173,7 @@ class ItemPorts:
     def _number_of_this_worker(self) -> int:
         return self._workers.setdefault(asyncio.current_task(), len(self._workers) + 1)
 
-    async def _run_hooks(self, item: Any, mark: InHand, lease: Lease) -> None:
+    async def _run_hooks(self, item: Any, mark: InHand, lane: LentLane) -> None:
         arguments: tuple[Any, ...] = (item,)
         if self._download:
             began = time.monotonic()
@@ -183,7 +182,7 @@ class ItemPorts:
             mark.download_ms = milliseconds(began)
         began = time.monotonic()
         with self._session.timed("parse"):
-            async with on_lease(lease):
+            async with on_lane(lane):
                 mark.return_value = await self._hooks.call("parse_and_save", *arguments)
         mark.parse_ms = milliseconds(began)
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from async_commander.command.base import AsyncCommand
     from async_commander.database.lanes import LanePool
-    from async_commander.database.lease import Lease
+    from async_commander.database.lent_lane import LentLane
     from async_commander.engine.context import RunContext
     from async_commander.history.figures import Figures
     from async_commander.history.recorder import Recorder, Rows
@@ -234,9 +234,9 @@ class RunSession:
         """From now on `self.http` is this client; None closes the door."""
         self._client = client
 
-    def new_unit(self, lease: Lease | None = None) -> Unit:
+    def new_unit(self, lane: LentLane | None = None) -> Unit:
         """The unit of work of one item, or of an outcome without rows."""
-        return Unit(self.lanes.alias, lease=lease)
+        return Unit(self.lanes.alias, lane=lane)
 
     async def commit_hook(self) -> None:
         """Write what a hook of the run as a whole has queued."""

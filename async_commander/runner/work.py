@@ -13,7 +13,7 @@ from async_commander.engine.pipeline import Pipeline
 
 from .acknowledging import Acknowledger
 from .items import ItemPorts
-from .patience import Patience
+from .source_retry import SourceRetry
 from .sources import closed_at_the_end, counted, open_source
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Work:
         if isinstance(command, IterateDownloadCommand):
             return await self._carry(partial(open_source, self._hooks), download=True)
         if isinstance(command, DownloadIterateCommand):
-            payload = await Patience(self._session).insist(partial(self._hooks.call, "download"))
+            payload = await SourceRetry(self._session).insist(partial(self._hooks.call, "download"))
             return await self._carry(partial(open_source, self._hooks, payload), download=False)
         if isinstance(command, AsyncCommand):
             self.value = await self._hooks.call("handle")
@@ -131,10 +131,10 @@ class Work:
         )
         if self._context.stopping:
             self._pipeline.stop()
-        patience = Patience(self._session)
-        source = ports.source = await patience.insist(opened)
+        retried = SourceRetry(self._session)
+        source = ports.source = await retried.insist(opened)
         await self._count(source)
-        carried = await self._pipeline.run(self._read(patience.items(source, opened), ports))
+        carried = await self._pipeline.run(self._read(retried.items(source, opened), ports))
         return carried and not (self._pipeline.cut and self._has_more_to_take())
 
     def _room(self) -> int | None:

@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import IntegrityError, connections
 
 from async_commander.database.lanes import open_lanes, open_shared_lane
-from async_commander.database.lease import item
+from async_commander.database.lent_lane import on_lane
 from async_commander.database.unit import Unit
 from tests.testapp.models import Page, Tag
 
@@ -36,10 +36,10 @@ class Items:
         self.given_up: set[str] = set()
 
     async def one(self, name: str) -> None:
-        unit = Unit("default", lease=self.lanes.lease(), outcome=name)
-        assert unit.lease is not None
+        unit = Unit("default", lane=self.lanes.lend(), outcome=name)
+        assert unit.lane is not None
         try:
-            async with item(unit.lease):
+            async with on_lane(unit.lane):
                 for step in range(self.random.randint(1, 4)):
                     await self.random.choice([self.save, self.queue, self.rest, self.both, self.undo, self.look])(
                         unit, f"{name} {step}"

@@ -15,7 +15,7 @@ from django.test import override_settings
 
 import async_commander as ac
 from async_commander.database.lanes import open_lanes
-from async_commander.database.lease import item
+from async_commander.database.lent_lane import on_lane
 from async_commander.database.unit import Unit
 from async_commander.models import Run, RunItem
 from async_commander.testing import InMemoryRecorder
@@ -87,8 +87,8 @@ def tags() -> list[str]:
     return sorted(Tag.objects.values_list("name", flat=True))
 
 
-def unit_of(name: str, *urls: str, lease: Any = None) -> Unit:
-    unit = Unit("default", outcome=name, lease=lease)
+def unit_of(name: str, *urls: str, lane: Any = None) -> Unit:
+    unit = Unit("default", outcome=name, lane=lane)
     unit.add(*(Page(url=url) for url in urls or (name,)))
     return unit
 
@@ -149,17 +149,17 @@ async def test_an_outage_there_is_waited_out(
 async def test_an_item_on_its_lane_commits_there_before_itself(archive: None, lanes: LanePool, owner: Owner) -> None:
     seen: list[list[str]] = []
     owner.finish = lambda units: seen.append(urls())  # type: ignore[method-assign]
-    unit = unit_of("u", lease=lanes.lease())
+    unit = unit_of("u", lane=lanes.lend())
     async with owner.writer(lanes) as writer:
-        assert unit.lease is not None
-        async with item(unit.lease):
+        assert unit.lane is not None
+        async with on_lane(unit.lane):
             await Tag.objects.acreate(name="lane")
         writer.put(unit)
         await writer.drain()
         assert (owner.failed, seen, await lanes.call(tags)) == ({}, [["u"]], ["lane"])
-        guilty = unit_of("u", lease=lanes.lease())
-        assert guilty.lease is not None
-        async with item(guilty.lease):
+        guilty = unit_of("u", lane=lanes.lend())
+        assert guilty.lane is not None
+        async with on_lane(guilty.lane):
             await Tag.objects.acreate(name="rolled back")
         writer.put(guilty)
         await writer.drain()
@@ -169,10 +169,10 @@ async def test_an_item_on_its_lane_commits_there_before_itself(archive: None, la
 
 @pytest.mark.asyncio
 async def test_a_flush_commits_there_and_gives_keys(archive: None, lanes: LanePool, owner: Owner) -> None:
-    unit = Unit("default", lease=lanes.lease())
+    unit = Unit("default", lane=lanes.lend())
     page = Page(url="flushed")
-    assert unit.lease is not None
-    async with item(unit.lease):
+    assert unit.lane is not None
+    async with on_lane(unit.lane):
         unit.upsert(page, unique=["url"])
         unit.add(Tag(name="t"))
         await unit.flush()
@@ -276,15 +276,15 @@ async def test_items_that_wait_for_each_others_gates_do_not_wait_for_ever(
     if "postgres" in request.node.name:
         pytest.skip("no gate")
     async with open_lanes("default", 1, gate_limit=0.2) as here, open_lanes("archive", 1, gate_limit=0.2) as there:
-        first, second = unit_of("u", lease=here.lease()), Unit("archive", lease=there.lease())
+        first, second = unit_of("u", lane=here.lend()), Unit("archive", lane=there.lend())
         second.add(Tag(name="t"))
-        assert first.lease is not None
-        assert second.lease is not None
-        async with item(first.lease):
+        assert first.lane is not None
+        assert second.lane is not None
+        async with on_lane(first.lane):
             await sync_to_async(Tag.objects.create)(name="here")
-        async with item(second.lease):
+        async with on_lane(second.lane):
             await sync_to_async(Page.objects.create)(url="there")
-        ended = [unit.lease.end(commit=True, before=unit.write) for unit in (first, second) if unit.lease is not None]
+        ended = [unit.lane.end(commit=True, before=unit.write) for unit in (first, second) if unit.lane is not None]
         with anyio.fail_after(20):
             errors = [await sync_to_async(future.exception, thread_sensitive=False)() for future in ended if future]
     assert any(isinstance(error, OperationalError) for error in errors)

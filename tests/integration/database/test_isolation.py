@@ -12,7 +12,7 @@ from django.db import connection, connections, transaction
 import async_commander as ac
 from async_commander.checks import TAG
 from async_commander.database.lanes import open_lanes
-from async_commander.database.lease import item, settle
+from async_commander.database.lent_lane import on_lane, settle
 from async_commander.database.timeouts import Timeouts
 from async_commander.models import RunItem
 from tests.testapp.models import Page, Tag
@@ -50,10 +50,10 @@ def level_told() -> tuple[str, bool]:
 
 
 async def of_an_item(lanes: LanePool) -> tuple[str, bool]:
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         found = await sync_to_async(level_told)()
-    ended = lease.end(commit=True)
+    ended = lane.end(commit=True)
     assert ended is not None
     await settle(ended)
     return found

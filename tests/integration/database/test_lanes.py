@@ -15,12 +15,12 @@ from django.db.utils import Error, IntegrityError
 
 from async_commander.database import connections as rested
 from async_commander.database.lanes import LanePool, must_share, open_lanes
-from async_commander.database.lease import item, settle
+from async_commander.database.lent_lane import on_lane, settle
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Tag
 
 if TYPE_CHECKING:
-    from async_commander.database.lease import Lease
+    from async_commander.database.lent_lane import LentLane
 
 pytestmark = pytest.mark.asyncio
 
@@ -48,28 +48,28 @@ def sessions() -> int:
         return int(cursor.fetchone()[0])
 
 
-async def end(lease: Lease, *, commit: bool = True) -> None:
-    ended = lease.end(commit=commit)
+async def end(lane: LentLane, *, commit: bool = True) -> None:
+    ended = lane.end(commit=commit)
     assert ended is not None
     await settle(ended)
 
 
 async def test_an_item_without_orm_calls_takes_no_lane(lanes: LanePool) -> None:
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await anyio.sleep(0)
-    assert not lease.taken
+    assert not lane.taken
     assert lanes.taken == 0
-    assert lease.end(commit=True) is None
+    assert lane.end(commit=True) is None
 
 
 async def test_a_lane_is_taken_at_the_first_orm_call_and_given_back_at_the_end(lanes: LanePool) -> None:
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await Author.objects.acount()
-        assert lease.taken
+        assert lane.taken
         assert lanes.taken == 1
-    await end(lease)
+    await end(lane)
     assert lanes.taken == 0
 
 
@@ -79,12 +79,12 @@ async def test_items_share_the_lanes_and_all_get_one(lanes: LanePool) -> None:
 
     async def one(number: int) -> None:
         nonlocal most
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             await Author.objects.acreate(name=f"author {number}")
             most = max(most, lanes.taken)
             threads.add(await sync_to_async(threading.get_ident)())
-        await end(lease)
+        await end(lane)
 
     async with anyio.create_task_group() as group:
         for number in range(30):
@@ -96,35 +96,35 @@ async def test_items_share_the_lanes_and_all_get_one(lanes: LanePool) -> None:
 
 
 async def test_all_calls_of_an_item_run_on_one_thread(lanes: LanePool) -> None:
-    lease = lanes.lease()
+    lane = lanes.lend()
     thread = sync_to_async(threading.get_ident)
 
     def nested() -> int:
         return async_to_sync(thread)()
 
-    async with item(lease):
+    async with on_lane(lane):
         seen = {await thread(), *await asyncio.gather(thread(), thread()), await sync_to_async(nested)()}
-    await end(lease)
+    await end(lane)
     assert len(seen) == 1
 
 
 async def test_rows_are_seen_by_others_after_the_commit_and_not_before(lanes: LanePool) -> None:
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await Author.objects.acreate(name="hidden")
         assert await Author.objects.acount() == 1
     assert await lanes.call(Author.objects.count) == 0
-    await end(lease)
-    assert lease.committed
+    await end(lane)
+    assert lane.committed
     assert await lanes.call(Author.objects.count) == 1
 
 
 async def test_a_rollback_leaves_nothing(lanes: LanePool) -> None:
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await Author.objects.acreate(name="gone")
-    await end(lease, commit=False)
-    assert not lease.committed
+    await end(lane, commit=False)
+    assert not lane.committed
     assert await lanes.call(Author.objects.count) == 0
 
 
@@ -133,24 +133,24 @@ async def test_what_runs_before_the_commit_belongs_to_the_transaction(lanes: Lan
         Author.objects.create(name="b")
         raise LookupError
 
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await Author.objects.acreate(name="a")
-    ended = lease.end(commit=True, before=fail)
+    ended = lane.end(commit=True, before=fail)
     assert ended is not None
     with pytest.raises(LookupError):
         await settle(ended)
-    assert not lease.committed
+    assert not lane.committed
     assert await lanes.call(Author.objects.count) == 0
     assert lanes.taken == 0
 
 
 async def test_a_second_end_changes_nothing(lanes: LanePool) -> None:
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await Author.objects.acreate(name="kept")
-    first = lease.end(commit=True)
-    assert lease.end(commit=False) is first
+    first = lane.end(commit=True)
+    assert lane.end(commit=False) is first
     assert first is not None
     await settle(first)
     assert await lanes.call(Author.objects.count) == 1
@@ -164,7 +164,7 @@ async def test_a_timeout_waits_for_the_running_call_and_rolls_it_back(lanes: Lan
         entered.set()
         leave.wait(10)
 
-    lease = lanes.lease()
+    lane = lanes.lend()
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
 
@@ -173,10 +173,10 @@ async def test_a_timeout_waits_for_the_running_call_and_rolls_it_back(lanes: Lan
                 scope.cancel()
 
             group.start_soon(cancel)
-            async with item(lease):
+            async with on_lane(lane):
                 await sync_to_async(slow)()
     assert scope.cancelled_caught
-    ended = lease.end(commit=False)
+    ended = lane.end(commit=False)
     assert ended is not None
     assert lanes.taken == 1
     assert not ended.done()
@@ -188,8 +188,8 @@ async def test_a_timeout_waits_for_the_running_call_and_rolls_it_back(lanes: Lan
 
 async def test_settling_outlasts_native_cancels_and_then_lets_them_through(lanes: LanePool) -> None:
     leave, reached = threading.Event(), asyncio.Event()
-    lease = lanes.lease()
-    ended = lease.end(commit=True, before=lambda: leave.wait(10), take=True)
+    lane = lanes.lend()
+    ended = lane.end(commit=True, before=lambda: leave.wait(10), take=True)
 
     async def wait() -> None:
         reached.set()
@@ -208,16 +208,16 @@ async def test_settling_outlasts_native_cancels_and_then_lets_them_through(lanes
         await task
     assert ended is not None
     assert ended.done()
-    assert lease.committed
+    assert lane.committed
 
 
 async def test_a_cancelled_item_that_waits_for_a_lane_leaves_at_once(transactional_db: None) -> None:
     async with open_lanes("default", 1) as lanes:
-        holder, waiting = lanes.lease(), lanes.lease()
-        async with item(holder):
+        holder, waiting = lanes.lend(), lanes.lend()
+        async with on_lane(holder):
             await Author.objects.acount()
             with anyio.move_on_after(0.05) as scope:
-                async with item(waiting):
+                async with on_lane(waiting):
                     await Author.objects.acreate(name="never")
             assert scope.cancelled_caught
             assert lanes.waiting == 1
@@ -229,10 +229,10 @@ async def test_a_cancelled_item_that_waits_for_a_lane_leaves_at_once(transaction
 
 async def test_a_withdrawn_call_is_no_use_of_a_lane(transactional_db: None) -> None:
     async with open_lanes("default", 1) as lanes:
-        holder, waiting = lanes.lease(), lanes.lease()
-        async with item(holder):
+        holder, waiting = lanes.lend(), lanes.lend()
+        async with on_lane(holder):
             await Author.objects.acount()
-            async with item(waiting):
+            async with on_lane(waiting):
                 with anyio.move_on_after(0.02):
                     await Author.objects.acount()
                 await anyio.sleep(0)
@@ -248,16 +248,16 @@ async def test_a_task_that_outlives_its_item_cannot_write(lanes: LanePool) -> No
         await finished.wait()
         await Author.objects.acreate(name="late")
 
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await Author.objects.acount()
         task = asyncio.ensure_future(late())
-    await end(lease)
+    await end(lane)
     finished.set()
     with pytest.raises(RuntimeError):
         await task
     with pytest.raises(RuntimeError, match="lane was given back"):
-        lease.submit(Author.objects.count)
+        lane.submit(Author.objects.count)
 
 
 async def test_on_commit_hooks_run_after_the_commit_and_see_the_context(lanes: LanePool) -> None:
@@ -267,11 +267,11 @@ async def test_on_commit_hooks_run_after_the_commit_and_see_the_context(lanes: L
         Author.objects.create(name="a")
         transaction.on_commit(lambda: seen.append(Author.objects.count()))
 
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await sync_to_async(save)()
         assert seen == []
-    await end(lease)
+    await end(lane)
     assert seen == [1]
 
 
@@ -282,11 +282,11 @@ async def test_a_failing_on_commit_hook_is_logged_and_the_item_stays_done(
         Author.objects.create(name="a")
         transaction.on_commit(lambda: 1 / 0)
 
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await sync_to_async(save)()
-    await end(lease)
-    assert lease.committed
+    await end(lane)
+    assert lane.committed
     assert "on_commit hook failed" in caplog.text
     assert await lanes.call(Author.objects.count) == 1
     assert lanes.taken == 0
@@ -301,10 +301,10 @@ async def test_a_database_error_that_is_caught_without_a_savepoint_fails_the_ite
         except IntegrityError:
             pass
 
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await sync_to_async(swallow)()
-    ended = lease.end(commit=True)
+    ended = lane.end(commit=True)
     assert ended is not None
     with pytest.raises(TransactionManagementError, match=r"async with self\.db\.atomic"):
         await settle(ended)
@@ -313,9 +313,9 @@ async def test_a_database_error_that_is_caught_without_a_savepoint_fails_the_ite
 
 
 async def test_a_savepoint_undoes_its_block_only(lanes: LanePool) -> None:
-    lease = lanes.lease()
-    unit = Unit("default", lease=lease)
-    async with item(lease):
+    lane = lanes.lend()
+    unit = Unit("default", lane=lane)
+    async with on_lane(lane):
         await Author.objects.acreate(name="kept")
         with pytest.raises(IntegrityError):
             async with unit.atomic():
@@ -323,74 +323,74 @@ async def test_a_savepoint_undoes_its_block_only(lanes: LanePool) -> None:
                 await Tag.objects.acreate(name="undone")
                 await Author.objects.acreate(name="kept")
         await Tag.objects.acreate(name="after")
-    await settle(lease.end(commit=True, before=unit.write))  # type: ignore[arg-type]
+    await settle(lane.end(commit=True, before=unit.write))  # type: ignore[arg-type]
     assert await lanes.call(lambda: [*Tag.objects.values_list("name", flat=True)]) == ["after"]
     assert await lanes.call(Author.objects.count) == 1
 
 
 async def test_a_savepoint_is_closed_though_its_block_is_cancelled(lanes: LanePool) -> None:
-    lease = lanes.lease()
-    unit = Unit("default", lease=lease)
-    async with item(lease):
+    lane = lanes.lend()
+    unit = Unit("default", lane=lane)
+    async with on_lane(lane):
         with anyio.move_on_after(0.05):
             async with unit.atomic():
                 await Tag.objects.acreate(name="undone")
                 await anyio.sleep_forever()
         await Tag.objects.acreate(name="after")
-    await end(lease)
+    await end(lane)
     assert await lanes.call(lambda: [*Tag.objects.values_list("name", flat=True)]) == ["after"]
 
 
 async def test_an_item_that_is_cancelled_while_it_makes_a_savepoint_is_rolled_back(lanes: LanePool) -> None:
     """The savepoint is made after its maker has gone; its end is never called."""
     entered, leave = threading.Event(), threading.Event()
-    lease = lanes.lease()
-    unit = Unit("default", lease=lease)
+    lane = lanes.lend()
+    unit = Unit("default", lane=lane)
 
     def hold() -> None:
         Author.objects.create(name="gone")
         entered.set()
         leave.wait(10)
 
-    async with item(lease):
-        held = lease.submit(hold)
+    async with on_lane(lane):
+        held = lane.submit(hold)
         await anyio.to_thread.run_sync(entered.wait)
         with anyio.move_on_after(0.01):
             async with unit.atomic():
                 pytest.fail("it cannot be entered yet")
-    savepoint = lease.submit(transaction.atomic().__enter__)
-    ended = lease.end(commit=False)
+    savepoint = lane.submit(transaction.atomic().__enter__)
+    ended = lane.end(commit=False)
     leave.set()
     assert ended is not None
     await settle(ended)
     assert held.done()
     assert savepoint.done()
     for number in range(4):
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             await Author.objects.acreate(name=f"after {number}")
-        await end(lease)
+        await end(lane)
     assert await lanes.call(Author.objects.count) == 4
 
 
 @pytest.mark.parametrize("commit", [True, False])
 async def test_a_block_that_is_left_open_takes_its_item_along_and_no_other(lanes: LanePool, commit: bool) -> None:
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await Author.objects.acreate(name="gone")
         await sync_to_async(transaction.atomic().__enter__)()
         await Author.objects.acreate(name="gone too")
-    ended = lease.end(commit=commit)
+    ended = lane.end(commit=commit)
     assert ended is not None
     if commit:
         with pytest.raises(TransactionManagementError, match="still open"):
             await settle(ended)
     else:
         await settle(ended)
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         await Author.objects.acreate(name="after")
-    await end(lease)
+    await end(lane)
     assert await lanes.call(lambda: [*Author.objects.values_list("name", flat=True)]) == ["after"]
 
 
@@ -399,11 +399,11 @@ async def test_a_durable_block_is_refused_in_an_item(lanes: LanePool) -> None:
         with transaction.atomic(durable=True):
             pass
 
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         with pytest.raises(RuntimeError, match="durable"):
             await sync_to_async(durable)()
-    await end(lease, commit=False)
+    await end(lane, commit=False)
 
 
 async def test_a_plain_call_commits_by_itself(lanes: LanePool) -> None:
@@ -438,10 +438,10 @@ async def test_no_thread_is_left_after_the_end(transactional_db: None) -> None:
 
 async def test_sharing_is_not_needed_outside_of_a_transaction(lanes: LanePool) -> None:
     assert await lanes.call(must_share, "default") is False
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         assert await sync_to_async(must_share)("default") is True
-    await end(lease)
+    await end(lane)
 
 
 async def test_no_connection_is_left_after_the_end(postgres: None, transactional_db: None) -> None:
@@ -461,18 +461,18 @@ async def test_a_lane_keeps_its_connection_between_items(postgres: None, transac
 
 
 async def test_a_connection_lost_in_an_item_fails_that_item_only(postgres: None, lanes: LanePool) -> None:
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         pid = await sync_to_async(backend)()
         await lanes.call(end_backend, pid)
         with pytest.raises(Error):
             await Author.objects.acount()
-    await end(lease, commit=False)
+    await end(lane, commit=False)
     for _ in range(4):
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             await Author.objects.acount()
-        await end(lease)
+        await end(lane)
 
 
 async def test_who_waits_for_a_lane_when_the_pool_closes_is_refused(transactional_db: None) -> None:
@@ -485,8 +485,8 @@ async def test_who_waits_for_a_lane_when_the_pool_closes_is_refused(transactiona
     async with open_lanes("default", 1) as lanes:
         running = lanes.post(block)
         await anyio.to_thread.run_sync(begun.wait)
-        call, lease = lanes.post(Author.objects.count), lanes.lease()
-        query = lease.submit(Author.objects.count)
+        call, lane = lanes.post(Author.objects.count), lanes.lend()
+        query = lane.submit(Author.objects.count)
         async with anyio.create_task_group() as group:
             group.start_soon(lanes.aclose)
             for refused in (call, query):
@@ -494,16 +494,16 @@ async def test_who_waits_for_a_lane_when_the_pool_closes_is_refused(transactiona
                     await settle(refused)
             go_on.set()
         assert running.result() is None
-        assert lease.end(commit=False) is None
+        assert lane.end(commit=False) is None
 
 
 async def test_what_an_item_left_open_is_rolled_back_when_the_pool_closes(transactional_db: None) -> None:
-    async with open_lanes("default", 1) as lanes, item(lanes.lease()):
+    async with open_lanes("default", 1) as lanes, on_lane(lanes.lend()):
         await Author.objects.acreate(name="never ended")
-    async with open_lanes("default", 1) as lanes, item(lease := lanes.lease()):
+    async with open_lanes("default", 1) as lanes, on_lane(lane := lanes.lend()):
         with anyio.fail_after(10):
             await Author.objects.acreate(name="the next")
-        await end(lease)
+        await end(lane)
     assert await sync_to_async(lambda: [author.name for author in Author.objects.all()])() == ["the next"]
     await sync_to_async(connections.close_all)()
 
@@ -515,11 +515,11 @@ async def test_a_connection_lost_while_it_rested_harms_nobody(
     async with open_lanes("default", 1) as lanes:
         await sync_to_async(end_backend)(await lanes.call(backend))
         await sync_to_async(connections.close_all)()
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             await Author.objects.acreate(name="a")
-        await end(lease)
-        assert lease.committed
+        await end(lane)
+        assert lane.committed
 
 
 @pytest.mark.parametrize("lane_count", [2, 8])
@@ -529,10 +529,10 @@ async def test_idle_lanes_leave_djangos_pool_to_others(
     options["pool"] = {"min_size": 1, "max_size": 3, "timeout": 20}
 
     async def one(number: int) -> None:
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             await Author.objects.acreate(name=f"author {number}")
-        await end(lease)
+        await end(lane)
 
     async with open_lanes("default", lane_count) as lanes:
         async with anyio.create_task_group() as group:
@@ -566,12 +566,12 @@ async def test_stop_iteration_comes_out_of_a_call_and_of_a_commit(lanes: LanePoo
     def run_out() -> None:
         next(iter([]))
 
-    lease = lanes.lease()
+    lane = lanes.lend()
     with anyio.fail_after(10):
-        async with item(lease):
+        async with on_lane(lane):
             with pytest.raises(RuntimeError, match="StopIteration"):
                 await Unit("default")(run_out)
-        ended = lease.end(commit=True, before=run_out)
+        ended = lane.end(commit=True, before=run_out)
         assert ended is not None
         with pytest.raises(RuntimeError, match="StopIteration") as raised:
             await settle(ended)
@@ -582,10 +582,10 @@ async def test_stop_iteration_comes_out_of_a_call_and_of_a_commit(lanes: LanePoo
 @pytest.mark.parametrize("guilty", ["flush", "block"])
 async def test_rows_queued_before_a_savepoint_survive_it(lanes: LanePool, guilty: str) -> None:
     await lanes.call(Tag.objects.create, name="taken")
-    unit = Unit("default", lease=lanes.lease())
+    unit = Unit("default", lane=lanes.lend())
     author = Author(name="before")
-    assert unit.lease is not None
-    async with item(unit.lease):
+    assert unit.lane is not None
+    async with on_lane(unit.lane):
         unit.add(Tag(name="flushed before"))
         await unit.flush()
         unit.add(author, Book(author=author, title="t", isbn="1"))
@@ -597,7 +597,7 @@ async def test_rows_queued_before_a_savepoint_survive_it(lanes: LanePool, guilty
                 raise LookupError
         assert (author.pk, author._state.adding) == (None, True)
         assert unit.counts == {("add", "testapp.Tag"): 1, ("add", "testapp.Author"): 1, ("add", "testapp.Book"): 1}
-    ended = unit.lease.end(commit=True, before=unit.write)
+    ended = unit.lane.end(commit=True, before=unit.write)
     assert ended is not None
     await settle(ended)
     unit.forget()

@@ -14,7 +14,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.test import TestCase
 
 from async_commander.database.lanes import LanePool, must_share, open_shared_lane
-from async_commander.database.lease import item, settle
+from async_commander.database.lent_lane import on_lane, settle
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
 
@@ -41,9 +41,9 @@ async def mixed(lanes: LanePool, writer: Writer) -> None:
     """Twelve items, four of which only queue rows, two of which fail."""
 
     async def one(number: int) -> None:
-        unit = Unit("default", lease=lanes.lease(), outcome=f"u{number}")
-        assert unit.lease is not None
-        async with item(unit.lease):
+        unit = Unit("default", lane=lanes.lend(), outcome=f"u{number}")
+        assert unit.lane is not None
+        async with on_lane(unit.lane):
             if number % 3:
                 author = await Author.objects.acreate(name=f"author {number}")
                 await anyio.sleep(0.001)
@@ -73,10 +73,10 @@ def test_everything_happens_on_the_callers_thread_inside_its_transaction() -> No
         await mixed(lanes, writer)
         threads.add(await lanes.call(threading.get_ident))
         threads.add(await writer.call(threading.get_ident))
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             threads.add(await sync_to_async(threading.get_ident)())
-        await settle(lease.end(commit=True))  # type: ignore[arg-type]
+        await settle(lane.end(commit=True))  # type: ignore[arg-type]
 
     assert must_share("default")
     drive(body, owner)
@@ -113,9 +113,9 @@ class InATestCase(TestCase):
         owner = Owner()
 
         async def body(lanes: LanePool, writer: Writer) -> None:
-            unit = Unit("default", lease=lanes.lease(), outcome="u")
-            assert unit.lease is not None
-            async with item(unit.lease):
+            unit = Unit("default", lane=lanes.lend(), outcome="u")
+            assert unit.lane is not None
+            async with on_lane(unit.lane):
                 await unit(transaction.on_commit, seen.clear)
             writer.put(unit)
 
@@ -131,15 +131,15 @@ def test_a_batch_never_lands_in_an_open_item() -> None:
     owner = Owner()
 
     async def body(lanes: LanePool, writer: Writer) -> None:
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             await Author.objects.acreate(name="rolled back")
             unit = Unit("default", outcome="queued meanwhile")
             unit.add(Page(url="kept"))
             writer.put(unit)
             await anyio.sleep(0.02)
             assert owner.settled == []
-        await settle(lease.end(commit=False))  # type: ignore[arg-type]
+        await settle(lane.end(commit=False))  # type: ignore[arg-type]
 
     drive(body, owner)
     assert owner.done == ["queued meanwhile"]
@@ -160,9 +160,9 @@ def test_a_command_called_inside_an_item_is_rolled_back_with_it() -> None:
         from async_commander.database.lanes import open_lanes
 
         async with open_lanes("default", 2) as lanes, outer.writer(lanes):
-            unit = Unit("default", lease=lanes.lease())
-            assert unit.lease is not None
-            async with item(unit.lease):
+            unit = Unit("default", lane=lanes.lend())
+            assert unit.lane is not None
+            async with on_lane(unit.lane):
                 await unit(nested)
             await unit.discard()
             assert await lanes.call(Tag.objects.count) == 0

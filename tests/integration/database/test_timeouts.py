@@ -12,7 +12,7 @@ from django.db import OperationalError, connection, connections
 import async_commander as ac
 from async_commander.command.retrying import is_passing
 from async_commander.database.lanes import open_lanes
-from async_commander.database.lease import item, settle
+from async_commander.database.lent_lane import on_lane, settle
 from async_commander.database.outage import is_transient
 from async_commander.database.timeouts import IdleTooLong, Timeouts
 from tests.testapp.models import Author, Page, Tag
@@ -21,7 +21,7 @@ from .conftest import Owner
 
 if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool
-    from async_commander.database.lease import Lease
+    from async_commander.database.lent_lane import LentLane
 
 NAMES = ("idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout")
 OF_ITEMS = Timeouts.of_items(lease_seconds=30, item_timeout=90)
@@ -40,17 +40,17 @@ def backend() -> int:
         return int(cursor.fetchone()[0])
 
 
-async def end(lease: Lease, *, commit: bool = True) -> None:
-    ended = lease.end(commit=commit)
+async def end(lane: LentLane, *, commit: bool = True) -> None:
+    ended = lane.end(commit=commit)
     if ended is not None:
         await settle(ended)
 
 
 async def of_an_item(lanes: LanePool) -> dict[str, str]:
-    lease = lanes.lease()
-    async with item(lease):
+    lane = lanes.lend()
+    async with on_lane(lane):
         found = await sync_to_async(settings_now)()
-    await end(lease)
+    await end(lane)
     return found
 
 
@@ -89,12 +89,12 @@ def test_a_short_lease_leaves_items_ten_seconds() -> None:
 @pytest.mark.asyncio
 async def test_an_item_that_leaves_its_transaction_open_too_long_is_told_what_to_do(transactional_db: None) -> None:
     async with open_lanes("default", 1, timeouts=Timeouts(idle=0.2)) as lanes:
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             await gone(await sync_to_async(begin)())
             with pytest.raises(IdleTooLong, match=r"more than 0.2 s without a database call.*write last") as raised:
                 await Author.objects.acount()
-        await end(lease, commit=False)
+        await end(lane, commit=False)
         assert is_passing(raised.value)
         assert is_transient(raised.value)
         assert await lanes.call(Author.objects.count) == 0
@@ -124,10 +124,10 @@ def is_there(pid: int) -> bool:
 async def test_a_lock_that_somebody_keeps_fails_the_item_in_a_way_that_passes(transactional_db: None) -> None:
     async with open_lanes("default", 2, timeouts=Timeouts(lock=0.05)) as lanes:
         await lanes.call(Tag.objects.create, name="t")
-        holder, waiter = lanes.lease(), lanes.lease()
-        async with item(holder):
+        holder, waiter = lanes.lend(), lanes.lend()
+        async with on_lane(holder):
             await Tag.objects.filter(name="t").aupdate(name="u")
-        async with item(waiter):
+        async with on_lane(waiter):
             with pytest.raises(OperationalError, match="lock timeout") as raised:
                 await Tag.objects.filter(name="t").aupdate(name="v")
         assert is_passing(raised.value)

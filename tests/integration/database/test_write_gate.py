@@ -16,7 +16,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from async_commander.database.gate import GateHeldTooLong, WriteGate, gate_of
 from async_commander.database.lanes import LanePool, open_lanes
-from async_commander.database.lease import item, settle
+from async_commander.database.lent_lane import on_lane, settle
 from async_commander.database.transaction import LaneTransaction
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
@@ -46,11 +46,11 @@ def impatient(sqlite: None, options: dict[str, Any]) -> Iterator[None]:
 
 
 async def test_reading_items_do_not_take_the_gate(lanes: LanePool, gate: WriteGate) -> None:
-    reader, writer = lanes.lease(), lanes.lease()
-    async with item(reader):
+    reader, writer = lanes.lend(), lanes.lend()
+    async with on_lane(reader):
         await Author.objects.acount()
         assert not gate.held
-        async with item(writer):
+        async with on_lane(writer):
             await Author.objects.acreate(name="a")
             assert gate.held
             assert await lanes.call(Author.objects.count) == 0
@@ -65,8 +65,8 @@ async def test_nothing_is_locked_though_nobody_waits_for_locks(owner: Owner) -> 
     async def one(number: int) -> None:
         unit = Unit("default", outcome=f"u{number}")
         if number % 3:
-            unit.lease = lanes.lease()
-            async with item(unit.lease):
+            unit.lane = lanes.lend()
+            async with on_lane(unit.lane):
                 await Author.objects.acount()
                 author = await Author.objects.acreate(name=f"author {number}")
                 await anyio.sleep(0.001)
@@ -94,12 +94,12 @@ async def test_a_transaction_of_another_thread_passes_the_gate_and_is_not_locked
         connections.close_all()
 
     async def save(number: int) -> None:
-        unit = Unit("default", lease=lanes.lease())
-        assert unit.lease is not None
+        unit = Unit("default", lane=lanes.lend())
+        assert unit.lane is not None
         try:
-            async with item(unit.lease):
+            async with on_lane(unit.lane):
                 await Author.objects.acreate(name=f"a{number}")
-            await settle(unit.lease.end(commit=True))  # type: ignore[arg-type]
+            await settle(unit.lane.end(commit=True))  # type: ignore[arg-type]
         finally:
             await unit.discard()
 
@@ -113,8 +113,8 @@ async def test_a_transaction_of_another_thread_passes_the_gate_and_is_not_locked
 
 
 async def test_a_cancelled_item_leaves_the_queue_at_the_gate_at_once(lanes: LanePool, gate: WriteGate) -> None:
-    holding, waiting = lanes.lease(), lanes.lease()
-    async with item(holding):
+    holding, waiting = lanes.lend(), lanes.lend()
+    async with on_lane(holding):
         await Author.objects.acreate(name="in")
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
@@ -125,7 +125,7 @@ async def test_a_cancelled_item_leaves_the_queue_at_the_gate_at_once(lanes: Lane
                     scope.cancel()
 
                 group.start_soon(cancel)
-                async with item(waiting):
+                async with on_lane(waiting):
                     await Author.objects.acreate(name="never")
         ended = waiting.end(commit=False)
         assert ended is not None
@@ -142,9 +142,9 @@ async def test_an_item_that_keeps_the_gate_too_long_is_rolled_back(
     transactional_db: None, gate: WriteGate, owner: Owner
 ) -> None:
     async with open_lanes("default", 4, gate_limit=0.1) as lanes, owner.writer(lanes) as writer:
-        unit = Unit("default", lease=lanes.lease(), outcome="slow")
-        assert unit.lease is not None
-        async with item(unit.lease):
+        unit = Unit("default", lane=lanes.lend(), outcome="slow")
+        assert unit.lane is not None
+        async with on_lane(unit.lane):
             await Author.objects.acreate(name="too early")
             with anyio.fail_after(10):
                 await lanes.call(_save_a_tag)  # waits until the lane gives the gate up by itself
@@ -164,12 +164,12 @@ def _save_a_tag() -> None:
 
 async def test_an_item_within_the_limit_is_left_alone(transactional_db: None) -> None:
     async with open_lanes("default", 1, gate_limit=30) as lanes:
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             await Author.objects.acreate(name="a")
             await anyio.sleep(0.02)
             await Author.objects.acreate(name="b")
-        await settle(lease.end(commit=True))  # type: ignore[arg-type]
+        await settle(lane.end(commit=True))  # type: ignore[arg-type]
         assert await lanes.call(Author.objects.count) == 2
 
 
@@ -177,11 +177,11 @@ async def test_an_item_within_the_limit_is_left_alone(transactional_db: None) ->
 async def test_an_open_iterator_does_not_lock_the_item_out() -> None:
     async with open_lanes("default", 2) as lanes:
         await lanes.call(lambda: Tag.objects.bulk_create(Tag(name=str(number)) for number in range(300)))
-        reader, other = lanes.lease(), lanes.lease()
-        async with item(reader):
+        reader, other = lanes.lend(), lanes.lend()
+        async with on_lane(reader):
             async for tag in Tag.objects.aiterator(chunk_size=10):
                 if tag.name == "5":
-                    async with item(other):
+                    async with on_lane(other):
                         await Author.objects.acreate(name="other")
                     await settle(other.end(commit=True))  # type: ignore[arg-type]
                     await Author.objects.acreate(name="own")
@@ -223,12 +223,12 @@ async def test_a_backend_that_begins_past_the_wrappers_passes_the_gate_first(
         lambda wrapper: wrapper.connection.execute("BEGIN IMMEDIATE"),
     )
     async with open_lanes("default", 1) as lanes:
-        lease = lanes.lease()
-        async with item(lease):
+        lane = lanes.lend()
+        async with on_lane(lane):
             await Author.objects.acount()
             assert gate.held
             await Author.objects.acreate(name="a")
-        await settle(lease.end(commit=True))  # type: ignore[arg-type]
+        await settle(lane.end(commit=True))  # type: ignore[arg-type]
         assert not gate.held
         assert await lanes.call(Author.objects.count) == 1
 
@@ -246,10 +246,10 @@ async def test_statements_at_the_opening_of_a_connection_are_not_lost(transactio
     connection_created.connect(tune)
     try:
         async with open_lanes("default", 1) as lanes:
-            lease = lanes.lease()
-            async with item(lease):
+            lane = lanes.lend()
+            async with on_lane(lane):
                 assert await sync_to_async(cache_size)() == -1234
-            await settle(lease.end(commit=True))  # type: ignore[arg-type]
+            await settle(lane.end(commit=True))  # type: ignore[arg-type]
     finally:
         connection_created.disconnect(tune)
 
@@ -257,7 +257,7 @@ async def test_statements_at_the_opening_of_a_connection_are_not_lost(transactio
 @pytest.mark.usefixtures("impatient")
 async def test_a_locked_database_fails_an_item_as_an_operational_error() -> None:
     async with open_lanes("default", 2) as lanes:
-        blocker, lease = threading.Event(), lanes.lease()
+        blocker, lane = threading.Event(), lanes.lend()
         locked = threading.Event()
 
         def lock() -> None:
@@ -270,10 +270,10 @@ async def test_a_locked_database_fails_an_item_as_an_operational_error() -> None
         async with anyio.create_task_group() as group:
             group.start_soon(lanes.call, lock)
             await anyio.to_thread.run_sync(locked.wait)
-            async with item(lease):
+            async with on_lane(lane):
                 with pytest.raises(OperationalError):
                     await Author.objects.acreate(name="a")
-            await settle(lease.end(commit=False))  # type: ignore[arg-type]
+            await settle(lane.end(commit=False))  # type: ignore[arg-type]
             blocker.set()
 
 
@@ -297,10 +297,10 @@ async def test_a_write_after_a_begin_that_failed_is_part_of_the_transaction(
             cursor.execute("INSERT INTO testapp_author (name) VALUES ('again')")
 
     async with open_lanes("default", 2) as lanes, anyio.create_task_group() as group:
-        lease = lanes.lease()
+        lane = lanes.lend()
         group.start_soon(lanes.call, lock)
         await anyio.to_thread.run_sync(locked.wait)
-        async with item(lease):
+        async with on_lane(lane):
             with pytest.raises(OperationalError):
                 await sync_to_async(insert)()
             assert not gate.held
@@ -308,6 +308,6 @@ async def test_a_write_after_a_begin_that_failed_is_part_of_the_transaction(
             await anyio.to_thread.run_sync(unlocked.wait)
             await sync_to_async(insert)()
             assert gate.held
-        await settle(lease.end(commit=False))  # type: ignore[arg-type]
+        await settle(lane.end(commit=False))  # type: ignore[arg-type]
         assert not gate.held
         assert await lanes.call(Author.objects.count) == 0

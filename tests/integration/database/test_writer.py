@@ -11,7 +11,7 @@ import pytest
 from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from async_commander.database.lease import item
+from async_commander.database.lent_lane import on_lane
 from async_commander.database.outage import OutageTooLong
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
@@ -38,9 +38,9 @@ def page_unit(name: str, *urls: str) -> Unit:
 
 
 async def lane_unit(lanes: LanePool, name: str, url: str | None = None) -> Unit:
-    unit = Unit("default", lease=lanes.lease(), outcome=name)
-    assert unit.lease is not None
-    async with item(unit.lease):
+    unit = Unit("default", lane=lanes.lend(), outcome=name)
+    assert unit.lane is not None
+    async with on_lane(unit.lane):
         await Page.objects.acreate(url=url or name)
     return unit
 
@@ -325,9 +325,9 @@ async def test_a_constraint_that_is_checked_at_commit_fails_its_unit_only(lanes:
 
 async def test_an_item_with_orm_calls_commits_on_its_lane_with_its_rows(lanes: LanePool, owner: Owner) -> None:
     async with owner.writer(lanes) as writer:
-        unit = Unit("default", lease=lanes.lease(), outcome="mixed")
-        assert unit.lease is not None
-        async with item(unit.lease):
+        unit = Unit("default", lane=lanes.lend(), outcome="mixed")
+        assert unit.lane is not None
+        async with on_lane(unit.lane):
             author = await Author.objects.acreate(name="a")
             unit.add(Book(author=author, title="t", isbn="1"))
             await unit.flush()
@@ -357,20 +357,20 @@ async def test_an_item_that_fails_on_its_lane_leaves_nothing(lanes: LanePool, ow
 async def test_a_lease_that_was_not_used_goes_to_the_writer(lanes: LanePool, owner: Owner) -> None:
     async with owner.writer(lanes) as writer:
         unit = page_unit("queued")
-        unit.lease = lanes.lease()
-        async with item(unit.lease):
+        unit.lane = lanes.lend()
+        async with on_lane(unit.lane):
             await anyio.sleep(0)
         writer.put(unit)
         await writer.drain()
     assert owner.done == ["queued"]
-    assert not unit.lease.taken
+    assert not unit.lane.taken
 
 
 async def test_discarding_gives_the_lane_back_and_restores(lanes: LanePool, owner: Owner) -> None:
-    unit = Unit("default", lease=lanes.lease())
-    assert unit.lease is not None
+    unit = Unit("default", lane=lanes.lend())
+    assert unit.lane is not None
     page = Page(url="a")
-    async with item(unit.lease):
+    async with on_lane(unit.lane):
         unit.add(page)
         await unit.flush()
         assert page.pk is not None
@@ -506,9 +506,9 @@ async def test_a_unit_that_cannot_be_restored_is_fatal_and_does_not_hang(lanes: 
             raise ValueError("not this one")
 
     async with owner.writer(lanes) as writer:
-        unit = Stubborn("default", lease=lanes.lease(), outcome="u")
-        assert unit.lease is not None
-        async with item(unit.lease):
+        unit = Stubborn("default", lane=lanes.lend(), outcome="u")
+        assert unit.lane is not None
+        async with on_lane(unit.lane):
             await Author.objects.acreate(name="a")
         owner.failures.append(ValueError("no"))
         writer.put(unit)

@@ -7,7 +7,7 @@ import asyncio
 import anyio
 import pytest
 
-from async_commander.database.lease import Call
+from async_commander.database.lent_lane import Call
 from async_commander.engine.futures import fit_for_a_future
 
 

@@ -26,9 +26,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def item(lease: Lease) -> ThreadSensitiveContext:
-    """For `async with`: every thread-sensitive call of the block, and of the tasks it starts, goes to the lease."""
-    return ThreadSensitiveContext(executor=lease)
+def on_lane(lent: LentLane) -> ThreadSensitiveContext:
+    """For `async with`: every thread-sensitive call of the block, and of the tasks it starts, goes to this lane."""
+    return ThreadSensitiveContext(executor=lent)
 
 
 async def settle(future: Future[T]) -> T:
@@ -86,10 +86,10 @@ class Call:
             self.future.set_result(result)
 
 
-class Lease(Executor):
+class LentLane(Executor):
     """An executor that takes a lane of its pool at the first `submit()` and gives it back after `end()`.
 
-    All calls run one at a time, in order, on the lane's thread; all but those of a lease without transaction share
+    All calls run one at a time, in order, on the lane's thread; all but those without a transaction share
     one that is opened there before the first of them. Neither `submit` nor `end` ever blocks, from any thread.
     """
 

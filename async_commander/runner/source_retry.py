@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .session import RunSession
 
 
-class Patience:
+class SourceRetry:
     """What a source is asked with. Not for items: the pipeline has its own."""
 
     def __init__(self, session: RunSession) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Generic
 import anyio
 from anyio.lowlevel import checkpoint
 
+from .deadlines import ItemTimeout
 from .failures import cancelled_for_real, ends_the_run, unwrapped
 from .ports import ItemT
-from .sweeper import ItemTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

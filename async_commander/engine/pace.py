@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .charging import uncharged
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -90,12 +92,14 @@ class Pace:
         turns.not_before = max(turns.not_before, anyio.current_time() + seconds)
 
     async def acquire(self, key: str) -> None:
-        """Wait for a turn and take it, in the order of asking."""
-        while wait := self.reserve(key):
-            if wait == math.inf:
-                await self._released(key)
-            else:
-                await self._rested(key, wait)
+        """Wait for a turn and take it, in the order of asking. That time is not charged to the item in hand."""
+        wait = self.reserve(key)
+        if not wait:
+            return
+        with uncharged():
+            while wait:
+                await (self._released(key) if wait == math.inf else self._rested(key, wait))
+                wait = self.reserve(key)
 
     async def _released(self, key: str) -> None:
         turns, mine = self._keys[key], anyio.Event()

@@ -16,13 +16,13 @@ import anyio
 
 from .books import Books
 from .crew import Crew
+from .deadlines import Deadlines, ItemTimeout, Watch
 from .failures import cancelled_for_real, is_cancellation, unwrapped
 from .intake import Intake
 from .judge import Judge
 from .pace import Pace, pace_key_held
 from .ports import Due, ItemT, Ports, Ticket, Verdict
 from .results import ItemState, Tally
-from .sweeper import ItemTimeout, Sweeper, Watch
 from .waiting import Waiting
 
 if TYPE_CHECKING:
@@ -61,17 +61,17 @@ class Pipeline(Generic[ItemT]):
         self._ports = ports
         self._pace = pace
         self._crew = Crew(limits.threads)
-        self._sweeper = Sweeper(limits.item_timeout, self._on_alarm)
+        self._deadlines = Deadlines(limits.item_timeout, self._on_alarm)
         self._intake: Intake[ItemT] = Intake(
             ports,
             tally=tally,
             chunk=chunk or max(1, min(limits.batch_size, 2 * limits.threads)),
             max_items=max_items,
             wake=self._crew.wake,
-            wake_at=self._sweeper.wake_at,
+            wake_at=self._deadlines.wake_at,
         )
         self._waiting: Waiting[ItemT] = Waiting(
-            10 * limits.threads, pace=pace, tally=tally, ready=self._ready_again, wake_at=self._sweeper.wake_at
+            10 * limits.threads, pace=pace, tally=tally, ready=self._ready_again, wake_at=self._deadlines.wake_at
         )
         self._books: Books[ItemT] = Books(tally, limits)
         self._judge: Judge[ItemT] = Judge(
@@ -113,7 +113,7 @@ class Pipeline(Generic[ItemT]):
             self._intake.stop()
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._guarded, self._sweeper.run)
+                tasks.start_soon(self._guarded, self._deadlines.run)
                 tasks.start_soon(self._guarded, self._feed)
                 tasks.start_soon(self._guarded, self._recruit, tasks)
                 await self._over.wait()
@@ -207,7 +207,7 @@ class Pipeline(Generic[ItemT]):
 
     async def _worker(self) -> None:
         await self._crew.join()
-        watch = self._sweeper.watch()
+        watch = self._deadlines.watch()
         while True:
             failure = None
             with watch.renewed():
@@ -312,7 +312,7 @@ class Pipeline(Generic[ItemT]):
             self._crew.wake()
 
     def _on_alarm(self, now: float) -> None:
-        self._sweeper.wake_at(min(self._intake.on_alarm(now), self._waiting.on_alarm(now)))
+        self._deadlines.wake_at(min(self._intake.on_alarm(now), self._waiting.on_alarm(now)))
         self._crew.wake()
 
     # The end

@@ -16,6 +16,7 @@ from django.db import IntegrityError
 from async_commander.command.identity import LABEL_LENGTH, item_label, key_uuid
 from async_commander.command.items import ItemGone
 from async_commander.database.lent_lane import LentLane, on_lane
+from async_commander.engine.charging import uncharged
 from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
 from async_commander.engine.results import ItemState, items_in_words
@@ -157,7 +158,8 @@ class ItemPorts:
         mark.worker = self._number_of_this_worker()
         mark.followed.clear()
         if ticket.alone:
-            await self._recorder.claim([mark.key])
+            with uncharged():
+                await self._recorder.claim([mark.key])
         lane = self._session.lanes.lend()
         unit = self._session.new_unit(lane)
         try:

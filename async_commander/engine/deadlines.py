@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import anyio
 
+from .charging import ItemClock, item_clock
 from .failures import calm, native_task
 
 if TYPE_CHECKING:
@@ -31,14 +32,14 @@ class ItemTimeout(TimeoutError):
 class Watch:
     """One worker's cancel scope, renewed only after it was used up: one for each item would cost more than the item."""
 
-    __slots__ = ("_limited", "_sweeper", "_task", "overdue_at", "scope")
+    __slots__ = ("_clock", "_deadlines", "_limited", "_task", "scope")
 
-    def __init__(self, sweeper: Sweeper) -> None:
-        self._sweeper = sweeper
-        self._limited = sweeper.item_timeout < math.inf
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._limited = deadlines.item_timeout < math.inf
         self._task = native_task()
+        self._clock: ItemClock | None = None
         self.scope = anyio.CancelScope()
-        self.overdue_at = math.inf
 
     @property
     def fired(self) -> bool:
@@ -56,27 +57,43 @@ class Watch:
         return self.scope
 
     def begin(self) -> None:
-        """An item is taken in hand."""
+        """An item is taken in hand: from here on its time counts, but for what it spends `uncharged()`."""
         if self._limited:
-            self._sweeper.expect(self)
+            self._clock = ItemClock(self._deadlines.item_timeout)
+            item_clock.set(self._clock)
+            self._deadlines.expect(self._clock.ends_at(0))
 
     def end(self) -> None:
         """It is out of hand again, however it went."""
-        self.overdue_at = math.inf
+        if self._clock is not None:
+            self._clock.close()
+            self._clock = None
+            item_clock.set(None)
+
+    def look(self, now: float) -> float:
+        """Cancel the scope if the item has used up its time; returns when to look again."""
+        if self._clock is None:
+            return math.inf
+        ends_at = self._clock.ends_at(now)
+        if ends_at <= now:
+            self._clock.close()
+            self.scope.cancel()
+            return math.inf
+        return ends_at
 
     async def calm(self) -> None:
         """Undo what items did to our task; raises if it is cancelled for real. To be called outside of the scope."""
         await calm(self._task)
 
 
-class Sweeper:
+class Deadlines:
     """Sleeps until the earliest of many times. `run()` is its one task; it is never busier than what it waits for."""
 
     def __init__(self, item_timeout: float | None, on_alarm: Callable[[float], None]) -> None:
         self.item_timeout = math.inf if item_timeout is None else item_timeout
         self._on_alarm = on_alarm
         self._watches: list[Watch] = []
-        self._sweep_at = math.inf
+        self._look_at = math.inf
         self._alarm_at = math.inf
         self._nap = anyio.CancelScope()
 
@@ -92,28 +109,21 @@ class Sweeper:
             self._alarm_at = when
             self._nap.deadline = min(self._nap.deadline, when)
 
-    def expect(self, watch: Watch) -> None:
-        """Cancel the watch's scope if its item is still in hand after `item_timeout` seconds."""
-        watch.overdue_at = anyio.current_time() + self.item_timeout
+    def expect(self, when: float) -> None:
+        """An item will be overdue by then."""
         # Later items are due later: only the first one moves the alarm.
-        if self._sweep_at == math.inf:
-            self._sweep_at = watch.overdue_at
-            self._nap.deadline = min(self._nap.deadline, self._sweep_at)
+        if when < self._look_at:
+            self._look_at = when
+            self._nap.deadline = min(self._nap.deadline, when)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
-            with anyio.CancelScope(deadline=min(self._sweep_at, self._alarm_at)) as self._nap:
+            with anyio.CancelScope(deadline=min(self._look_at, self._alarm_at)) as self._nap:
                 await anyio.sleep_forever()
-            self._sweep(anyio.current_time())
-
-    def _sweep(self, now: float) -> None:
-        if self._sweep_at <= now:
-            for watch in self._watches:
-                if watch.overdue_at <= now:
-                    watch.overdue_at = math.inf
-                    watch.scope.cancel()
-            self._sweep_at = min((watch.overdue_at for watch in self._watches), default=math.inf)
-        if self._alarm_at <= now:
-            self._alarm_at = math.inf
-            self._on_alarm(now)
+            now = anyio.current_time()
+            if self._look_at <= now:
+                self._look_at = min((watch.look(now) for watch in self._watches), default=math.inf)
+            if self._alarm_at <= now:
+                self._alarm_at = math.inf
+                self._on_alarm(now)

@@ -1,0 +1,110 @@
+"""Which time counts for an item: waiting for what it shares with others does not."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_THREADS_ARE_SEEN_AFTER = 1.0
+"""Seconds after which a clock that stands still is looked at again: a thread cannot move the alarm of the loop."""
+
+
+class ItemClock:
+    """The time of one attempt at an item, which may take `seconds`. It stands still while one of its waits lasts.
+
+    Waits begin and end in any thread; all else belongs to the event loop.
+    """
+
+    __slots__ = ("_ahead", "_ends_at", "_left", "_mutex", "_over", "_waits")
+
+    def __init__(self, seconds: float) -> None:
+        now = anyio.current_time()
+        self._ahead = now - time.monotonic()  # threads have no loop to ask; on a virtual clock they only guess
+        self._left = seconds
+        self._ends_at = now + seconds
+        self._waits = 0
+        self._over = False
+        self._mutex = threading.Lock()
+
+    def ends_at(self, now: float) -> float:
+        """When the time is up at the earliest, on the event loop's clock; inf after `close()`."""
+        with self._mutex:
+            if self._over:
+                return math.inf
+            return now + max(self._left, _THREADS_ARE_SEEN_AFTER) if self._waits else self._ends_at
+
+    def close(self) -> None:
+        """The attempt ended. Waits that its tasks left behind change nothing any more."""
+        self._over = True
+
+    def stand_still(self) -> None:
+        """A wait begins."""
+        now = self._now()
+        with self._mutex:
+            self._waits += 1
+            if self._waits == 1:
+                self._left = self._ends_at - now
+
+    def go_on(self) -> None:
+        """A wait ended."""
+        now = self._now()
+        with self._mutex:
+            self._waits -= 1
+            if not self._waits:
+                self._ends_at = now + self._left
+
+    def _now(self) -> float:
+        try:
+            return anyio.current_time()
+        except RuntimeError:  # in a thread
+            return time.monotonic() + self._ahead
+
+
+item_clock: ContextVar[ItemClock | None] = ContextVar("async_commander_item_clock", default=None)
+"""The clock of the item that this code is part of, where its time is limited."""
+
+
+class Wait:
+    """A wait that is not charged, from its making until `over()`, which may be called in any thread, and twice."""
+
+    __slots__ = ("_clocks",)
+
+    def __init__(self, clock: ItemClock | None) -> None:
+        self._clocks = [] if clock is None else [clock]
+        if clock is not None:
+            clock.stand_still()
+
+    def over(self) -> None:
+        """From here on the time counts again."""
+        try:
+            clock = self._clocks.pop()  # in one step: the thread that serves and the one that waits may both call
+        except IndexError:
+            return
+        clock.go_on()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.over()
+
+
+def uncharged() -> Wait:
+    """Begin a wait for what items share: the pool, a lane, a connection, the write gate, a host's turn.
+
+    `with uncharged():` goes around the wait. The clock of the item in hand, and with it its `item_timeout`, stands
+    still until the end of the block, or until `over()` where service begins inside of it. Blocks may be nested, and lie
+    beside each other in several tasks and threads of one item: its time counts again after the last of them. Code that
+    belongs to no item may use it, too.
+    """
+    return Wait(item_clock.get())

@@ -37,16 +37,17 @@ EXIT_PARTIAL = 3
 EXIT_LOCKED = 75
 EXIT_SIGNAL_BASE = 128
 
+
+def items_in_words(number: int) -> str:
+    """A count of items: "1 item", "12,345 items"."""
+    return f"{number:,} item" if number == 1 else f"{number:,} items"
+
+
 _EXIT_CODES = {
     RunStatus.SUCCEEDED: EXIT_OK,
     RunStatus.SKIPPED: EXIT_OK,
     RunStatus.PARTIAL: EXIT_PARTIAL,
 }
-
-
-def items_in_words(number: int) -> str:
-    """A count of items: "1 item", "12,345 items"."""
-    return f"{number:,} item" if number == 1 else f"{number:,} items"
 
 
 @dataclass(slots=True)
@@ -116,25 +117,25 @@ class RunResult:
     """The signal that interrupted the run, if one did."""
     locked: bool = False
     """True where the run was locked or fenced by another owner."""
+    complete: bool = False
+    """Nothing was left undone: each item of the source has an outcome, or `handle()` came to its end."""
     failure: BaseException | None = field(default=None, repr=False, compare=False)
     """What ended the run, where something did."""
+    code_asked_for: int | None = None
+    """The exit code that the failure names: that of `CommandError(returncode=7)`, of `sys.exit(7)`."""
 
     @property
     def exit_code(self) -> int:
         """0 succeeded or skipped, 1 failed, 3 partial, 75 locked or fenced, 128+n interrupted by signal n.
 
+        A failed run has the code that its failure asks for, where it names one.
         A run that was interrupted by no signal and no error did what it was asked to (`max_items` of a resume): 0, or 3
         where items of it are dead.
         """
         if self.locked:
             return EXIT_LOCKED
-        if self.status is RunStatus.INTERRUPTED:
-            return self._exit_code_of_interrupted()
-        return _EXIT_CODES.get(self.status, EXIT_FAILED)
-
-    def _exit_code_of_interrupted(self) -> int:
-        if self.signal is not None:
+        if self.status is RunStatus.INTERRUPTED and self.signal is not None:
             return EXIT_SIGNAL_BASE + self.signal
-        if self.error:
-            return EXIT_FAILED
-        return EXIT_PARTIAL if self.counts.get("dead") else EXIT_OK
+        if self.status is RunStatus.INTERRUPTED and not self.error:
+            return EXIT_PARTIAL if self.counts.get("dead") else EXIT_OK
+        return _EXIT_CODES.get(self.status, self.code_asked_for or EXIT_FAILED)

@@ -21,7 +21,7 @@ from async_commander.command.checking import check_class
 from async_commander.command.parser import add_arguments_to, arguments_from, extra_options
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
-from async_commander.engine.results import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE
+from async_commander.engine.results import EXIT_USAGE, RunStatus
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
 from .options import NAMES, acting, bounds_in, check_together, requests_in
@@ -264,7 +264,7 @@ class RunCommand(TypedCommand):
         return None
 
     def _raise_failure(self, result: RunResult) -> None:
-        if result.exit_code in {EXIT_FAILED, EXIT_LOCKED}:
+        if result.locked or result.status is RunStatus.FAILED:
             raise CommandError(result.error, returncode=result.exit_code) from result.failure
 
     def _steps_after(

@@ -61,10 +61,10 @@ def next_steps(result: RunResult, invocation: Invocation, *, resumable: bool) ->
     steps = [("details", page)]
     if result.failure is not None and not isinstance(result.failure, AsyncCommanderError):
         steps.append(("traceback", f"{page} -v 2"))
-    if resumable and result.status in _UNFINISHED and not result.locked:
+    if resumable and result.status in _UNFINISHED and not result.locked and not result.complete:
         more = ["--max-failures", "100%"] if isinstance(result.failure, TooManyFailures) else []
         steps.append(("resume", invocation.line_to_resume(*more)))
-    elif invocation.resumed and result.status is RunStatus.PARTIAL:
+    elif invocation.resumed and (result.status is RunStatus.PARTIAL or result.counts.get("dead")):
         steps.append(("new run", invocation.line()))
     return steps
 

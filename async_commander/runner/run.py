@@ -31,7 +31,7 @@ from async_commander.history.values import kept_value
 
 from .beginning import context_of, lanes_for_hooks, open_record, recorder_of
 from .calling import HookCaller, PerCall
-from .ending import ending_of
+from .ending import ending_of, exit_code_in
 from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
 from .plan import Plan, as_before
@@ -293,5 +293,7 @@ class OneRun:
             error=ending.error,
             signal=self._stops.signal,
             locked=isinstance(failure, RunLocked),
+            complete=self._work.complete,
             failure=failure,
+            code_asked_for=exit_code_in(failure),
         )

@@ -476,7 +476,7 @@ def test_a_resume_takes_as_many_items_as_it_was_asked_for_and_is_no_failure(mana
 def test_a_resume_tells_of_items_that_it_does_not_try_again(manage) -> None:
     assert manage("arun scrapers_fetch --until 5 --broken 5 --max-failures 0 --threads 1").code == 1
     resumed = manage("arun scrapers_fetch --until 5 --broken 5 --resume --max-failures 9")
-    assert resumed.code == 3
+    assert resumed.code == 1
     assert re.search(
         r"^  \d items? failed before: --resume does not try such items again, a new run does$",
         resumed.err,
@@ -488,3 +488,8 @@ def test_a_resume_tells_of_items_that_it_does_not_try_again(manage) -> None:
 def test_a_failed_handle_names_the_line_that_shows_its_place(manage) -> None:
     assert "traceback  manage.py aruns show 1 -v 2\n" in manage("arun greet nobody").err
     assert 'greet.py", line ' in manage("aruns show 1 -v 2").out
+
+
+def test_the_code_that_a_command_error_names_is_the_exit_code(manage) -> None:
+    ended = manage("arun greet somebody-else --json")
+    assert (ended.code, json.loads(ended.out)["exit_code"]) == (7, 7)

@@ -13,6 +13,7 @@ from async_commander.runner.threads import AbandonableThreads
 from tests.testapp.models import Effect
 
 from .ledger import items_of, row_of
+from .test_endings import failed
 
 THREADS = 3
 
@@ -69,9 +70,9 @@ def alarms(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("awaits", [True, False])
 def test_what_came_too_late_is_timed_out_whatever_follows(run_on_lanes: Any, alarms: None, awaits: bool) -> None:
     command = Slow(awaits=awaits)
-    result = run_on_lanes(command)
+    result = failed(run_on_lanes, command)
     row = row_of(result)
-    assert (row.status, row.dead, row.done) == ("partial", 2 * THREADS, 0)
+    assert (row.status, row.dead, row.done) == ("failed", 2 * THREADS, 0)
     assert {item.error_kind for item in items_of(result)} == {"ItemTimeout"}
     assert not Effect.objects.exists()
     assert command.running == 0

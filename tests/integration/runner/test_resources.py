@@ -83,7 +83,7 @@ def test_an_item_that_fails_brings_up_nothing(run: Any) -> None:
             self.follow("b")
             raise ValueError("not this one")
 
-    result = run(Command())
+    result = failed(run, Command())
     assert labels_of(result) == ["a"]
     row_of(result)
 
@@ -122,7 +122,7 @@ def test_what_cannot_be_kept_cannot_be_followed(run: Any) -> None:
         async def parse_and_save(self, item: str, payload: str) -> None:
             self.follow(object())  # type: ignore[arg-type]
 
-    result = run(Command())
+    result = failed(run, Command())
     assert "cannot be kept as JSON" in items_of(result, state="dead")[0].error
 
 
@@ -386,7 +386,7 @@ def test_the_client_refuses_private_addresses_unless_they_are_allowed(run: Any, 
         async def download(self, item: str) -> str:
             return (await self.http.get("http://127.0.0.1:9/")).text
 
-    result = run(Command())
+    result = failed(run, Command())
     dead = items_of(result, state="dead")[0]
     assert dead.reason == "blocked_address"
     assert "INTERNAL_HOSTS" in dead.error

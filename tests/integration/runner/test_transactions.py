@@ -13,6 +13,7 @@ from async_commander.models import RunItem
 from tests.testapp.models import Author, Book, Effect, Node, Page, Tag
 
 from .ledger import items_of, row_of
+from .test_endings import failed
 
 QUICK = ac.Retry(attempts=3, initial=0.001, maximum=0.002)
 
@@ -125,8 +126,7 @@ def test_a_database_error_caught_without_a_savepoint_fails_the_item_with_the_rem
                 Tag.objects.create(name="twice")
                 Tag.objects.create(name="twice")
 
-    result = run(Command())
-    assert result.status is ac.RunStatus.PARTIAL
+    result = failed(run, Command())
     assert Effect.objects.count() == 0
     assert "atomic()" in items_of(result, state="dead")[0].error
     row_of(result)
@@ -294,7 +294,7 @@ def test_bad_calls_of_the_unit_fail_their_item_with_the_remedy(run: Any) -> None
             else:
                 await self.db(self.download, item)
 
-    result = run(Command())
+    result = failed(run, Command())
     assert result.counts["dead"] == 4
     assert {one.error_kind for one in items_of(result, state="dead")} <= {"TypeError", "ValueError"}
     row_of(result)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
+from django.core.management.base import CommandError
+
 import async_commander as ac
 
 
@@ -32,6 +34,8 @@ class Command(ac.AsyncCommand):
             self.stdout.write(f"Hello {self.name}{'!' if self.options['loud_voice'] else ''}")
         if self.name == "nobody":
             raise LookupError("there is nobody\x1b[31m here")
+        if self.name == "somebody-else":
+            raise CommandError("that is somebody else", returncode=7)
         if self.options["tell"]:
             return {"token": self.api_token, "inner": [f"key {self.options['parser_key']}"]}
         return {"greeted": self.name, "threads": self._session.context.limits.threads}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -101,11 +103,24 @@ class DatabaseRecorder:
             resumed = await self._resume(opening, say)
             if resumed is not None:
                 return resumed
-            say("There is no unfinished run to resume; a new one begins.")
+            self._say_that_it_begins_anew(await self._writer.call(runs.others_unfinished, alias, opening), opening, say)
+        known_by = await self._writer.call(runs.known_identity, alias, opening)
+        opening = replace(opening, identity=known_by)
         self._tenure, _ = await self._opened_once(lambda: (runs.begin(alias, opening, self._lease_seconds), None))
         self._ledger, self._changes = Ledger(self._tenure), Changes(self._tenure)
         self._start_heart()
-        return Opened(run_id=self._tenure.run_id)
+        return Opened(run_id=self._tenure.run_id, identity=opening.identity)
+
+    def _say_that_it_begins_anew(self, others: str, opening: Opening, say: Callable[..., None]) -> None:
+        if not others:
+            return say("There is no unfinished run to resume; a new one begins.")
+        told = (
+            f"No unfinished run of {opening.command} has these arguments, but there is {others}. "
+            f"--resume-run ID (resume_run=ID in code) goes on with one of these."
+        )
+        if not opening.anew:
+            raise runs.OthersUnfinished(told)
+        return say(f"{told} A new run begins.", logging.WARNING)
 
     async def _reach(self) -> None:
         """The first connection. As long as there is no run there is nothing to wait an outage out for."""
@@ -172,6 +187,8 @@ class DatabaseRecorder:
             recovered=recovered,
             total=run.total,
             options=run.options,
+            parameters=run.parameters,
+            identity=run.identity,
         )
 
     async def _opened_once(self, function: Callable[[], tuple[Tenure, T]]) -> tuple[Tenure, T]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from async_commander.command.run_identity import RunIdentity
 from async_commander.database.lanes import LanePool
 from async_commander.database.unit import Unit
 from async_commander.engine.results import ErrorKind, ItemState, RunStatus
@@ -28,6 +29,10 @@ class Opening:
     user: str = ""
     resume: bool = False
     resume_run: int | None = None
+    anew: bool = True
+    """Where there is no such run to resume but others of the command are unfinished, begin a new one all the same."""
+    known_by: RunIdentity | None = field(default=None, repr=False)
+    """Tells the same run also where the command's class has changed; None: by `identity` alone."""
     testing: bool = False
 
 
@@ -44,6 +49,10 @@ class Opened:
     total: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     """Of a resumed run: what was asked of it the first time."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Of a resumed run: the arguments that were its identity then."""
+    identity: str = ""
+    """What the run is known by, where an earlier one of the same arguments had another digest."""
 
 
 @dataclass(frozen=True, slots=True)

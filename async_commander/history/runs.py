@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q
 
-from async_commander.engine.results import RunStatus
+from async_commander.command.run_identity import Comparison
+from async_commander.engine.results import RunStatus, items_in_words
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked
 from async_commander.models import FORMAT_VERSION, Run, RunClaim
 
@@ -30,6 +32,13 @@ UNFINISHED = (
 COUNTS = ("taken", "done", "skipped", "dead", "retry", "claimed")
 TEXT_CAP = 100_000
 """Characters kept of a run's output, error and traceback each."""
+COMPARED = 200
+"""The newest runs of a command among which one of the same arguments is looked for under another digest."""
+NAMED = 3
+
+
+class OthersUnfinished(InvalidCommand):
+    """There is no run to resume by these arguments, and others of the command are unfinished."""
 
 
 def begin(alias: str, opening: Opening, seconds: float) -> Tenure:
@@ -62,19 +71,60 @@ def resumable(alias: str, opening: Opening) -> Run | None:
     runs = Run.objects.using(alias).filter(dry_run=False)
     if opening.resume_run is not None:
         return _named(runs.filter(pk=opening.resume_run).first(), opening)
-    run = runs.filter(identity=opening.identity, status__in=UNFINISHED).order_by("-id").first()
+    unfinished = runs.filter(Q(command=opening.command) | Q(identity=opening.identity), status__in=UNFINISHED)
+    unfinished = unfinished.order_by("-id").defer("output", "traceback")
+    same = [(run, how) for run in unfinished if (how := _compared(run, opening)).is_same]
+    run = next((run for run, how in same if not how.gone), None)
+    if run is None and all(how.gone == same[0][1].gone for _, how in same):
+        run = next((run for run, _ in same), None)
     if run is not None:
         _check_format(run)
     return run
 
 
+def others_unfinished(alias: str, opening: Opening) -> str:
+    """The unfinished runs of the command with other arguments, in words: the newest few; those at work are none."""
+    now = database_now(alias)
+    runs = Run.objects.using(alias).filter(command=opening.command, dry_run=False, status__in=UNFINISHED)
+    runs = runs.exclude(status=RunStatus.RUNNING.value, expires__gt=now).order_by("-id").defer("output", "traceback")
+    told = [
+        f"run {run.pk} ({run.status}, {_progress(run)}: {_compared(run, opening).in_words()})" for run in runs[:NAMED]
+    ]
+    more = runs.count() - len(told)
+    return ", ".join(told) + (f" and {more} more" if more > 0 else "")
+
+
+def _progress(run: Run) -> str:
+    of = f" of {run.total:,}" if run.total is not None else ""
+    return f"{run.done:,}{of} done" if of else f"{items_in_words(run.done)} done"
+
+
+def _compared(run: Run, opening: Opening) -> Comparison:
+    if run.identity == opening.identity:
+        return Comparison({}, {})
+    if opening.known_by is None:
+        return Comparison({"identity": (run.identity, opening.identity)}, {})
+    return opening.known_by.compare(run.parameters, run.options, run.identity)
+
+
+def known_identity(alias: str, opening: Opening) -> str:
+    """The digest of an earlier run of the same arguments, which another class may have given them; else their own."""
+    runs = Run.objects.using(alias)
+    if runs.filter(identity=opening.identity).exists():
+        return opening.identity
+    earlier = runs.filter(command=opening.command).only("identity", "parameters", "options").order_by("-id")
+    compared = ((run, _compared(run, opening)) for run in earlier[:COMPARED])
+    return next((run.identity for run, how in compared if how.is_same and not any(how.gone.values())), opening.identity)
+
+
 def _named(run: Run | None, opening: Opening) -> Run:
     if run is None:
         raise InvalidCommand(f"There is no run {opening.resume_run}. `manage.py aruns` lists the runs.")
-    if run.identity != opening.identity:
+    if run.command != opening.command and run.identity != opening.identity:
+        raise InvalidCommand(f"Run {run.pk} is one of {run.command}: it cannot be resumed as {opening.command}.")
+    if not (how := _compared(run, opening)).is_same:
         raise InvalidCommand(
-            f"Run {run.pk} is one of {run.command} with {run.parameters or 'no parameters'}; "
-            f"it cannot be resumed as {opening.command} with {opening.parameters or 'no parameters'}."
+            f"Run {run.pk} was begun with other arguments: {how.in_words()}. Leave these out: the run knows its own."
         )
     if run.status not in UNFINISHED:
         raise InvalidCommand(

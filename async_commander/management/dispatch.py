@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import getpass
 import inspect
+import signal
 import sys
 import traceback
-from argparse import ArgumentError, ArgumentParser, Namespace
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from argparse import ArgumentParser
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import DatabaseError
-from django.utils.connection import ConnectionDoesNotExist
 
 from async_commander.command.arguments import label_of
 from async_commander.command.checking import check_class
-from async_commander.command.parser import add_arguments_to, arguments_from, extra_options
+from async_commander.command.parser import add_arguments_to, arguments_from
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
 from async_commander.engine.results import EXIT_USAGE, RunStatus
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
 from .options import NAMES, acting, bounds_in, check_together, requests_in
-from .parsers import CommandLineParser, Refusal, command_parser
+from .parsers import CommandLineParser, command_parser
 from .pipes import stdout_on_stderr
 from .refusals import code_of, reason_of, refusal_code, told_where_unreachable
 from .steps import Invocation, next_steps
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from async_commander.runner.signals import StopRequests
 
     from .reporter import TerminalReporter
-
-MISSING = "the following arguments are required"
-"""What argparse says where a line is too short."""
 
 
 class RunCommand(TypedCommand):
@@ -97,19 +94,10 @@ class RunCommand(TypedCommand):
         try:
             super()._run_line(argv)
         except BaseException as error:
-            if isinstance(error, Refusal) and error.text.startswith(MISSING) and self.command_class is not None:
-                self._tell_line_to_resume(self.command_class, argv[2:])
             code = code_of(error)
             if code and not self._is_told and self._wants_json(argv):
                 self._tell_program(code, reason_of(error))
             raise
-
-    def _tell_line_to_resume(self, command_class: type[AsyncCommand], tokens: Sequence[str]) -> None:
-        from .retyping import line_to_resume_as_asked
-
-        with suppress(DatabaseError, ConnectionDoesNotExist, ImproperlyConfigured, ArgumentError):
-            if line := line_to_resume_as_asked(command_class, self._prog, tokens):
-                self.stderr.write(f"To resume it: {line}")
 
     def _wants_json(self, argv: Sequence[str]) -> bool:
         typed = "--json" in takewhile(lambda token: token != "--", argv)  # noqa: S105 - a token of the command line
@@ -163,8 +151,9 @@ class RunCommand(TypedCommand):
         del args
         try:
             command, request = self._prepared(options)
-        except (InvalidCommand, TypeError, ValueError) as error:
-            raise CommandError(str(error), returncode=EXIT_USAGE) from error
+        except (AsyncCommanderError, TypeError, ValueError) as error:
+            code = refusal_code(error) if isinstance(error, AsyncCommanderError) else EXIT_USAGE
+            raise CommandError(str(error), returncode=code) from error
         self._run(command, request, options)
 
     def _prepared(self, options: Mapping[str, Any]) -> tuple[AsyncCommand, RunRequest]:
@@ -173,17 +162,34 @@ class RunCommand(TypedCommand):
         command_class = self._chosen()
         if not command_class.option_defaults.get("resume"):
             check_together(options)
-        command = command_class(**arguments_from(command_class, Namespace(**options)))
+        given = arguments_from(command_class, options)
+        if options.get("resume_run") is not None:
+            given = self._with_stored(command_class, given, options)
+        command = command_class(**given)
         request = RunRequest(
             **requests_in(options),
             limits=Limits(**bounds_in(options)),
-            options={name: command.options[name] for name in extra_options(command_class)},
             verbosity=options["verbosity"],
             no_color=options["no_color"],
             force_color=options["force_color"],
             trigger="terminal" if self._called_from_command_line else "call",
         )
         return command, request
+
+    def _with_stored(
+        self, command_class: type[AsyncCommand], given: dict[str, Any], options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What was given, with what the run that is to be resumed was begun with; its secrets are asked for."""
+        from async_commander.runner.plan import database_of, lacking_in_words, stored_arguments
+        from async_commander.runner.request import RunRequest
+
+        run_id: int = options["resume_run"]
+        alias = database_of(RunRequest(database=options.get("database")))
+        stored = stored_arguments(command_class, run_id, alias, given)
+        if stored.lacking and not (self._called_from_command_line and sys.stdin and sys.stdin.isatty()):
+            raise InvalidCommand(lacking_in_words(run_id, stored.lacking))
+        asked = {name: asked_for_secret(f"{name}, which run {run_id} does not keep: ") for name in stored.lacking}
+        return {**stored.values, **asked, **given}
 
     def _run(self, command: AsyncCommand, request: RunRequest, options: Mapping[str, Any]) -> None:
         from async_commander.history.redaction import redactor
@@ -230,20 +236,7 @@ class RunCommand(TypedCommand):
                 return drive_from_shell(command, request, reporter, stops=self._stops)
             return drive_from_call(command, request, reporter)
         except AsyncCommanderError as error:
-            code = refusal_code(error)
-            told = f"{error} {self._line_to_resume(command, request) if code == EXIT_USAGE else ''}".rstrip()
-            raise CommandError(told, returncode=code) from error
-
-    def _line_to_resume(self, command: AsyncCommand, request: RunRequest) -> str:
-        """What to type where the run that was named is one of this command, with other arguments."""
-        if request.resume_run is None:
-            return ""
-        from .retyping import line_to_resume
-
-        with suppress(DatabaseError, ConnectionDoesNotExist):  # the error is about that then
-            if line := line_to_resume(command, self._prog, request.resume_run, request.database):
-                return f"To resume it: {line}"
-        return ""
+            raise CommandError(str(error), returncode=refusal_code(error)) from error
 
     def _end(self, result: RunResult, options: Mapping[str, Any], redact: Callable[[str], str], *, told: bool) -> None:
         """Tell programs what the summary told people, then leave with the exit code."""
@@ -278,6 +271,17 @@ class RunCommand(TypedCommand):
         if self.command_class is None:
             raise CommandError("No command was named.", returncode=EXIT_USAGE)
         return self.command_class
+
+
+def asked_for_secret(prompt: str) -> str:
+    """What a person types unseen. Ctrl-C ends the process here, as there is no run yet to be stopped in order."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        raise InvalidCommand("No run was begun: nothing was typed.") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def has_items(command_class: type[AsyncCommand]) -> bool:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
@@ -53,6 +54,9 @@ class CommandLineParser(CommandParser):
     Options are not abbreviated: what works today must not become ambiguous by an option added tomorrow.
     """
 
+    own_names: Collection[str] = ()
+    """The values that the command declares itself."""
+
     def __init__(self, **words: Any) -> None:
         words.setdefault("formatter_class", DjangoHelpFormatter)
         super().__init__(**words | {"allow_abbrev": False})
@@ -61,7 +65,10 @@ class CommandLineParser(CommandParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
         """Read the command line; anything left over is an error."""
-        options, rest = self.parse_known_args(sys.argv[1:] if args is None else args, namespace)
+        tokens = list(sys.argv[1:] if args is None else args)
+        if names_a_run(tokens):
+            self.require_nothing()
+        options, rest = self.parse_known_args(tokens, namespace)
         if rest:
             self.error(self.unknown(rest[0]))
         return options
@@ -72,11 +79,15 @@ class CommandLineParser(CommandParser):
         return tuple(action.dest for action in self._actions)
 
     def require_nothing(self) -> None:
-        """Leave it to the command to miss what is not given: `call_command` gives some of it by keyword."""
-        for action in self._actions:
-            action.required = False
+        """Leave it to the command to miss what is not given: it may be given by keyword, or be a stored run's."""
         for group in self._mutually_exclusive_groups:
             group.required = False
+        for action in self._actions:
+            action.required = False
+            if action.dest in self.own_names:
+                action.default = argparse.SUPPRESS
+        for name in self.own_names:
+            self._defaults.pop(name, None)
 
     def unknown(self, token: str) -> str:
         """What to say about a token that nobody takes."""
@@ -139,6 +150,7 @@ def command_parser(
     shared = list(shared)
     own = CommandParser(prog=prog, add_help=False, allow_abbrev=False, called_from_command_line=shell)
     declare(own)
+    own_names = {*(action.dest for action in own._actions), *own._defaults}  # noqa: SLF001 - as Django does
     _mark_required(own)
     add_shared(own, shared, rare=rare)
     parser = CommandLineParser(
@@ -155,6 +167,7 @@ def command_parser(
         help="show this message with the rare run options in it",
     )
     accept_both_spellings(parser)
+    parser.own_names = own_names
     if not shell:
         parser.require_nothing()
     return parser
@@ -205,6 +218,12 @@ class FrontParser(CommandLineParser):
 
     def _valued(self) -> set[str]:
         return {flag for flag, action in self._option_string_actions.items() if action.nargs != 0}
+
+
+def names_a_run(tokens: Iterable[str]) -> bool:
+    """Whether a line has `--resume-run`: the run brings its arguments itself."""
+    options = takewhile(lambda token: token != "--", tokens)  # noqa: S105 - a token of the command line
+    return any(token.partition("=")[0].replace("_", "-") == "--resume-run" for token in options)
 
 
 def split_name(tokens: Sequence[str], valued: Collection[str]) -> tuple[str | None, list[str]]:

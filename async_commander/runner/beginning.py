@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,10 +15,12 @@ from async_commander.database.lanes import open_lanes, open_shared_lane
 from async_commander.database.timeouts import Timeouts
 from async_commander.engine.context import RunContext
 from async_commander.engine.results import RunResult, RunStatus
-from async_commander.exceptions import RunLocked
+from async_commander.exceptions import InvalidCommand, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
+from async_commander.history.runs import OthersUnfinished
 
 from .plan import missing_tables
+from .threads import is_yes, typed_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -104,11 +108,23 @@ async def _open_unless_stopped(
     with anyio.CancelScope() as waiting:
         stops.listen(requested_anywhere)
         try:
-            return await recorder.open(plan.opening, reporter.message)
+            return await _opened(plan, recorder, reporter)
         finally:
             listening = False
             stops.listen(None)
     return None
+
+
+async def _opened(plan: Plan, recorder: Recorder, reporter: Reporter) -> Opened:
+    try:
+        return await recorder.open(plan.opening, reporter.message)
+    except OthersUnfinished as others:
+        err = plan.request.stderr or sys.stderr
+        err.write(f"{others}\nBegin a new run of {plan.name}? [y/N] ")
+        err.flush()
+        if not is_yes(await typed_line()):
+            raise InvalidCommand("No run was begun.") from None
+        return await recorder.open(replace(plan.opening, resume=False), reporter.message)
 
 
 def context_of(plan: Plan, opened: Opened) -> RunContext:

@@ -17,7 +17,7 @@ from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
 
-from .plan import Plan, database_of, make_plan
+from .plan import Plan, database_of, lacking_in_words, make_plan, stored_arguments
 from .reporting import Reporter, Silent
 from .request import LIMIT_NAMES, SHARED_NAMES, RunRequest, split_call
 from .run import execute
@@ -29,7 +29,10 @@ async def call_async(
 ) -> RunResult:
     """Run a command on the running event loop. See `doors.arun`."""
     _check_loop()
-    made, request = _prepared(command, arguments)
+    cls, arguments = _sorted(command, arguments)
+    if recorder is None and isinstance(command, str) and arguments.get("resume_run") is not None:
+        arguments = await sync_to_async(_with_stored)(cls, arguments)
+    made, request = _prepared(command, cls, arguments)
     shared = await sync_to_async(must_share)(database_of(request))
     plan = make_plan(made, request, shared=shared, recorder=recorder, processes=1)
     return told(await _in_a_task_of_its_own(plan, reporter or Silent()))
@@ -39,7 +42,10 @@ def call_sync(
     command: AsyncCommand | str, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command from synchronous code. See `doors.run`."""
-    made, request = _prepared(command, arguments)
+    cls, arguments = _sorted(command, arguments)
+    if recorder is None and isinstance(command, str) and arguments.get("resume_run") is not None:
+        arguments = _with_stored(cls, arguments)
+    made, request = _prepared(command, cls, arguments)
     return told(drive_from_call(made, request, reporter or Silent(), recorder=recorder))
 
 
@@ -75,7 +81,8 @@ def told(result: RunResult) -> RunResult:
     return result
 
 
-def _prepared(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
+def _sorted(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[type[AsyncCommand], dict[str, Any]]:
+    """The class of a command, and what was asked of it: what the class itself asks where nothing was said."""
     if isinstance(command, str):
         cls = get_command(command)
     elif isinstance(command, AsyncCommand):
@@ -90,8 +97,24 @@ def _prepared(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[A
             "resume=True and resume_run contradict each other: give the one for the newest unfinished run, the other "
             "for the run with that number."
         )
+    return cls, {**_defaults(cls), **arguments}
+
+
+def _with_stored(cls: type[AsyncCommand], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same with the arguments that the run which is to be resumed was begun with."""
+    request, own = split_call(arguments, declared_names(cls))
+    assert request.resume_run is not None  # noqa: S101 - the caller's reason to call
+    stored = stored_arguments(cls, request.resume_run, database_of(request), own)
+    if stored.lacking:
+        raise InvalidCommand(lacking_in_words(request.resume_run, stored.lacking))
+    return {**stored.values, **arguments}
+
+
+def _prepared(
+    command: AsyncCommand | str, cls: type[AsyncCommand], arguments: dict[str, Any]
+) -> tuple[AsyncCommand, RunRequest]:
     declared = declared_names(cls)
-    request, own = split_call({**_defaults(cls), **arguments}, declared)
+    request, own = split_call(arguments, declared)
     check_names(cls, own, [*declared, *LIMIT_NAMES, *sorted(SHARED_NAMES)])
     if isinstance(command, str):
         return cls(**own), request

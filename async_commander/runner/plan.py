@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.db import connections, router
+from django.db import DatabaseError, connections, router
 
-from async_commander.command.arguments import arguments_of, to_json
+from async_commander.command.arguments import REQUIRED, Argument, arguments_of, to_json
 from async_commander.command.base import AsyncCommand
-from async_commander.command.identity import identity
-from async_commander.command.redaction import is_secret_name, redacted_text, redacted_value
+from async_commander.command.parser import ExtraOption, extra_options
+from async_commander.command.redaction import HIDDEN, is_secret_name, redacted_text, redacted_value
 from async_commander.command.registry import name_of
+from async_commander.command.run_identity import RunIdentity
 from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
 from async_commander.database.missing import lacks_schema
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
-from async_commander.history.recorder import Opening, Recorder
+from async_commander.history.recorder import Opened, Opening, Recorder
 from async_commander.models import Run
 
 from .request import RunRequest
+from .threads import a_person_is_there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ def make_plan(
     parameters = to_json(cls, command.parameters)
     options = {**request.stored_options(), **_own_options(command)}
     declared = arguments_of(cls)
+    known_by = RunIdentity(name, parameters, declared)
     limits = layered_limits(cls, request, processes)
     return Plan(
         command=command,
@@ -77,9 +80,11 @@ def make_plan(
         secrets=tuple(secrets_of(command)),
         opening=Opening(
             command=name,
-            identity=identity(name, parameters),
+            identity=known_by.digest,
             parameters=redacted_value(parameters, redacted_text, shown=declared),
             options=redacted_value(plain_json(options), redacted_text, shown=declared),
+            known_by=known_by,
+            anew=request.yes or not (request.trigger == "terminal" and a_person_is_there()),
             limits={bound: getattr(limits, bound) for bound in Limits.__annotations__},
             trigger=request.trigger,
             user=request.user or _login(request),
@@ -89,10 +94,74 @@ def make_plan(
     )
 
 
-def as_before(plan: Plan, stored: dict[str, Any]) -> Plan:
-    """The plan of a resumed run: what was asked of it the first time applies, but for limits and progress."""
-    request = replace(plan.request, force=bool(stored.get("force")))
-    return replace(plan, request=request, opening=replace(plan.opening, options=stored))
+def as_opened(plan: Plan, opened: Opened) -> Plan:
+    """The plan of a run as its record has it.
+
+    What was asked of a resumed one the first time applies, but for limits and progress.
+    """
+    plan = replace(plan, opening=replace(plan.opening, identity=opened.identity or plan.opening.identity))
+    if not opened.resumed:
+        return plan
+    request = replace(plan.request, force=bool(opened.options.get("force")))
+    return replace(plan, request=request, opening=replace(plan.opening, options=opened.options))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArguments:
+    """What a stored run was begun with: `values` to make its command with again, `lacking` the names of the secrets
+    that it does not keep and that have to be given once more.
+    """
+
+    values: dict[str, Any]
+    lacking: list[str]
+
+
+def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Collection[str]) -> StoredArguments:
+    """The arguments of a run that is to be resumed by its number. `given` are the names that were given anew.
+
+    Uses the calling thread's connection, and closes it where it was closed before. InvalidCommand where there is no
+    such run of this command.
+    """
+    connection, name = connections[alias], name_of(cls)
+    was_open = connection.connection is not None
+    try:
+        run = Run.objects.using(alias).filter(pk=run_id).only("command", "parameters", "options").first()
+    except DatabaseError as error:
+        if remedy := missing_tables(error, alias):
+            raise remedy from error
+        raise AsyncCommanderError(f"Run {run_id} cannot be read from {alias!r} ({str(error).strip()}).") from error
+    finally:
+        if not was_open:
+            connection.close()
+    if run is None:
+        raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
+    if run.command != name:
+        raise InvalidCommand(f"Run {run_id} is one of {run.command}: it cannot be resumed as {name}.")
+    stored = {**run.options, **run.parameters}
+    declared, extra = arguments_of(cls), extra_options(cls)
+    whole = {one: value for one, value in stored.items() if one not in given and HIDDEN not in str(value)}
+    values = {one: extra[one].restored(value) if one in extra else value for one, value in whole.items()}
+    lacking = [
+        one
+        for one in [*declared, *extra]
+        if one not in given and _is_lacking(declared[one] if one in declared else extra[one], stored.get(one))
+    ]
+    return StoredArguments({one: value for one, value in values.items() if one in declared or one in extra}, lacking)
+
+
+def _is_lacking(argument: Argument | ExtraOption, stored: Any) -> bool:
+    """Whether a value has to be given again: it was given and is hidden, or cannot be left out and is not stored."""
+    if isinstance(argument, Argument) and argument.from_env() is not REQUIRED:
+        return False
+    return HIDDEN in str(stored) or (argument.required and stored is None)
+
+
+def lacking_in_words(run_id: int, lacking: Sequence[str]) -> str:
+    """What to say where a run does not keep all that it was begun with."""
+    return (
+        f"Run {run_id} does not keep the value of {' and of '.join(lacking)}: give it again, beside the number of the "
+        "run, or by the argument's environment variable."
+    )
 
 
 def layered_limits(cls: type[AsyncCommand], request: RunRequest, processes: int | None = None) -> Limits:
@@ -106,9 +175,19 @@ def layered_limits(cls: type[AsyncCommand], request: RunRequest, processes: int 
 
 
 def _own_options(command: AsyncCommand) -> dict[str, Any]:
-    cls, known = type(command), arguments_of(type(command))
-    extra = {name: value for name, value in command.options.items() if name not in known}
-    return {**extra, **to_json(cls, command.options)}
+    """As they are kept: of secrets only that they were given."""
+    cls, known, declared = type(command), arguments_of(type(command)), extra_options(type(command))
+    extra = {
+        name: value
+        for name, value in command.options.items()
+        if name not in known and not (is_secret_name(name) and name in declared and value == declared[name].default)
+    }
+    secret = {name: HIDDEN for name, each in known.items() if each.secret and getattr(command, name) != _default(each)}
+    return {**extra, **to_json(cls, command.options), **secret}
+
+
+def _default(argument: Argument) -> Any:
+    return REQUIRED if argument.required else argument.accept(argument.default)
 
 
 def secrets_of(command: AsyncCommand) -> Iterator[object]:

@@ -55,8 +55,6 @@ class RunRequest:
     no_color: bool = False
     force_color: bool = False
     lease_seconds: float = LEASE_SECONDS
-    options: dict[str, Any] = field(default_factory=dict)
-    """Values of the options that the command declared in `add_arguments`, by destination."""
 
     def __post_init__(self) -> None:
         """Raises InvalidCommand, with what was found and what is allowed."""
@@ -68,7 +66,7 @@ class RunRequest:
     def stored_options(self) -> dict[str, Any]:
         """What is kept in the run row, so that a resume does the same."""
         shared = {"max_items": self.max_items, "force": self.force}
-        return {**{name: value for name, value in shared.items() if value}, **self.options}
+        return {name: value for name, value in shared.items() if value}
 
 
 def _is_text(value: object, longest: int) -> bool:
@@ -101,7 +99,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("no_color", "force_color"), (_is_bool, "True or False is needed")),
 }
 
-SHARED_NAMES = frozenset(one.name for one in fields(RunRequest)) - {"limits", "options"}
+SHARED_NAMES = frozenset(one.name for one in fields(RunRequest)) - {"limits"}
 
 
 def split_call(values: dict[str, Any], declared: Collection[str] = ()) -> tuple[RunRequest, dict[str, Any]]:

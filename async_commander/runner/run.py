@@ -34,7 +34,7 @@ from .calling import HookCaller, PerCall
 from .ending import ending_of, exit_code_in
 from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
-from .plan import Plan, as_before
+from .plan import Plan, as_opened
 from .session import RunSession
 from .stopping import Stopping
 from .verdicts import kind_of, text_of, traceback_of
@@ -62,8 +62,7 @@ async def execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunRes
         opened = await open_record(plan, recorder, reporter, stops)
         if isinstance(opened, RunResult):
             return opened
-        if opened.resumed:
-            plan = as_before(plan, opened.options)
+        plan = as_opened(plan, opened)
         async with lanes_for_hooks(lanes) as hook_lanes, _never_left_running(plan, recorder):
             run = OneRun(plan, opened, recorder, lanes=lanes, hook_lanes=hook_lanes, reporter=reporter, stops=stops)
             result = await run.to_its_end()
@@ -184,11 +183,12 @@ class OneRun:
         return failure
 
     def _restore_options(self) -> None:
-        others = restore_options(self._plan.command, self._opened.options)
+        stored = {**self._opened.parameters, **self._opened.options}
+        others = restore_options(self._plan.command, stored)
         if others:
             self._reporter.message(
                 f"The options that run {self._context.run_id} was begun with apply: "
-                + ", ".join(f"{name}={self._opened.options[name]!r}" for name in others),
+                + ", ".join(f"{name}={stored[name]!r}" for name in others),
                 logging.WARNING,
             )
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import select
-import sys
 import time
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -28,7 +26,7 @@ from async_commander.history.recorder import Followed
 from .in_hand import in_hand
 from .outages import Outages
 from .output import Output
-from .threads import AbandonableThreads
+from .threads import a_person_is_there, is_yes, typed_line
 from .verdicts import kind_of, text_of, traceback_of
 
 if TYPE_CHECKING:
@@ -55,8 +53,6 @@ logger = logging.getLogger("async_commander.run")
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-YES = frozenset({"y", "yes"})
 
 
 class RunSession:
@@ -179,17 +175,15 @@ class RunSession:
         """See Session."""
         if self.request.yes:
             return True
-        if not sys.stdin.isatty():
+        if not a_person_is_there():
             raise AsyncCommanderError(f"“{text}” cannot be asked without a terminal. Give --yes to agree.")
         self.stderr.write(f"{text} [y/N] ", ending="")
         self.stderr.flush()
         answer = await self._line_unless_stopped()
-        return answer.strip().lower() in YES and not self.context.stopping
+        return is_yes(answer) and not self.context.stopping
 
     async def _line_unless_stopped(self) -> str:
         answer = ""
-        threads = AbandonableThreads(1)
-        threads.abandon()  # the line may never come
 
         async def leave() -> None:
             await self.stop_asked.wait()
@@ -197,7 +191,7 @@ class RunSession:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(leave)
-            answer = await threads.call(_line)
+            answer = await typed_line()
             tasks.cancel_scope.cancel()
         return answer
 
@@ -280,13 +274,6 @@ def _check_progress(done: object, total: object) -> None:
             f"self.progress({done!r}, {total!r}): allowed are whole numbers from 0, and no more done than there are in "
             "total (nor than a database counts, 2**63); leave `total` out where it is not known."
         )
-
-
-def _line() -> str:
-    """Waits outside of the stream: a thread in its readline() holds a lock that the interpreter's end waits for."""
-    with suppress(OSError):
-        select.select([sys.stdin], [], [])
-    return sys.stdin.readline()
 
 
 class Timed:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import sys
 from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+YES = frozenset({"y", "yes"})
 
 
 class AbandonableThreads:
@@ -58,3 +62,27 @@ class AbandonableThreads:
         """From now on who is cancelled waits no more; what the call comes to later is nobody's business."""
         if not self._abandoned.done():
             self._abandoned.set_result(None)
+
+
+def a_person_is_there() -> bool:
+    """Whether a question can be answered: stdin is a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+async def typed_line() -> str:
+    """The next line that a person types; who is cancelled meanwhile does not wait for it."""
+    threads = AbandonableThreads(1)
+    threads.abandon()  # the line may never come
+    return await threads.call(_line)
+
+
+def is_yes(answer: str) -> bool:
+    """Whether a typed line agrees."""
+    return answer.strip().lower() in YES
+
+
+def _line() -> str:
+    """Waits outside of the stream: a thread in its readline() holds a lock that the interpreter's end waits for."""
+    with suppress(OSError):
+        select.select([sys.stdin], [], [])
+    return sys.stdin.readline()

@@ -41,20 +41,24 @@ class Manage:
         """Run a command line to its end; nothing is a terminal."""
         return _ended(self._begun(self._command(line), environment))
 
-    def at_a_terminal(self, line: str, *, until: str = "", **environment: str) -> Ended:
+    def at_a_terminal(self, line: str, *, until: str = "", typed: str = "", **environment: str) -> Ended:
         """The same, where stderr is a terminal of eighty columns.
 
-        `until` has the file of the environment's GATE made as soon as the terminal shows it.
+        As soon as the terminal shows `until`, the file of the environment's GATE is made; or, where something is to be
+        `typed`, stdin is that terminal too and gets it.
         """
         ours, theirs = pty.openpty()
         terminal = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", "PYTHONIOENCODING": "utf-8"}
         environment = {**terminal, **environment}
-        process = self._begun(self._command(line), environment, stderr=theirs)
+        process = self._begun(self._command(line), environment, stderr=theirs, stdin=theirs if typed else None)
         os.close(theirs)
         seen = b""
         for chunk in _read_to_the_end(ours):
             seen += chunk
-            if until and until.encode() in seen:
+            if typed and until.encode() in seen:
+                os.write(ours, typed.encode())
+                typed = ""
+            if until and "GATE" in environment and until.encode() in seen:
                 Path(environment["GATE"]).touch()
         return replace(_ended(process), err=seen.decode())
 
@@ -100,12 +104,13 @@ class Manage:
         *,
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
+        stdin: int | None = None,
     ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command,
             cwd=self.project,
             env=self._environment(environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=stdout,
             stderr=stderr,
         )

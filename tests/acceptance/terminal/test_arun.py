@@ -399,15 +399,18 @@ def test_one_name_in_two_apps_breaks_that_name_only(manage, tmp_path: Path) -> N
     assert "async_commander.E004" in manage("arun --check", **twin).err
 
 
-def test_a_run_that_is_resumed_without_its_arguments_is_told_the_line(manage) -> None:
-    stopped = manage("arun scrapers_fetch --until 5 --broken 5 --max-failures 0")
-    assert stopped.code == 1, stopped.err
-    refused = manage("arun scrapers_fetch --resume-run 1")
+def test_a_run_that_is_named_brings_its_arguments(manage) -> None:
+    assert manage("arun scrapers_fetch --until 5 --broken 5 --max-failures 0").code == 1
+    resumed = manage("arun scrapers_fetch --resume-run 1 --max-failures 9 --json")
+    assert json.loads(resumed.out)["run"] == 1
+    assert "There is no run 7" in manage("arun scrapers_fetch --resume-run 7").err
+
+
+def test_a_run_that_is_named_with_other_arguments_is_refused_with_the_difference(manage) -> None:
+    assert manage("arun scrapers_fetch --until 5 --broken 5 --max-failures 0").code == 1
+    refused = manage("arun scrapers_fetch --resume-run 1 --until 6")
     assert refused.code == 2
-    line = "arun scrapers_fetch --until=5 --broken=5 --resume-run 1"
-    assert f"To resume it: manage.py {line}" in refused.err
-    assert "run 1" in manage(f"{line} --max-failures 9").err
-    assert "To resume it" not in manage("arun scrapers_fetch --resume-run 7").err
+    assert "Run 1 was begun with other arguments: until=5 there, 6 here. Leave these out" in refused.err
 
 
 WITH_ALL_KINDS = """
@@ -433,7 +436,7 @@ class Command(ac.IterateDownloadCommand[int, int]):
 """
 
 
-def test_the_line_to_resume_has_all_that_must_be_given(manage, tmp_path: Path) -> None:
+def test_a_run_that_is_named_brings_all_but_its_secrets(manage, tmp_path: Path) -> None:
     (tmp_path / "kinds").mkdir()
     (tmp_path / "kinds" / "__init__.py").touch()
     (tmp_path / "kinds" / "kinds.py").write_text(WITH_ALL_KINDS)
@@ -441,18 +444,51 @@ def test_the_line_to_resume_has_all_that_must_be_given(manage, tmp_path: Path) -
 
     failed = manage("arun kinds --size 3 --token s3cr3t --loud --tags b --tags c --max-failures 0 -- -w it's", **here)
     assert failed.code == 1, failed.err
-    for how, more in (("--resume-run 1", ""), ("--resume_run=1 --database default", " --database default")):
+    for how in ("--resume-run 1", "--resume_run=1 --database default"):
         refused = manage(f"arun kinds {how}", **here)
         assert refused.code == 2
-        assert "the following arguments are required" in refused.err
-        line = f"arun kinds --size=3 '--token=…' --loud --tags=b --tags=c --resume-run 1{more}"
-        assert f"To resume it: manage.py {line} -- -w 'it'\"'\"'s'\n" in refused.err
-    assert "To resume it" not in manage("arun kinds --resume-run 9", **here).err
-    assert "To resume it" not in manage("arun kinds", **here).err
-    resumed = manage(
-        "arun kinds --size=3 --token=s3cr3t --loud --tags=b --tags=c --resume-run 1 --max-failures 9 -- -w it's", **here
+        assert "Run 1 does not keep the value of token: give it again" in refused.err
+    resumed = manage("arun kinds --token=s3cr3t --resume-run 1 --max-failures 9 --json", **here)
+    assert json.loads(resumed.out)["run"] == 1, resumed.err
+    assert "the following arguments are required" in manage("arun kinds", **here).err
+
+
+def test_a_resume_without_a_run_of_these_arguments_says_so_first(manage) -> None:
+    assert manage("arun scrapers_fetch --until 5 --broken 5 --max-failures 0").code == 1
+    anew = manage("arun scrapers_fetch --until 6 --resume")
+    assert anew.code == 0
+    first = anew.err.splitlines()[0]
+    assert "there is run 1 (failed, " in first
+    assert "until=5 there, 6 here" in first
+    assert "--resume-run ID" in first
+
+
+def test_a_person_is_asked_before_a_resume_begins_anew_beside_an_unfinished_run(manage) -> None:
+    assert manage("arun scrapers_fetch --until 5 --broken 5 --max-failures 0").code == 1
+    line = "arun scrapers_fetch --until 6 --resume"
+    refused = manage.at_a_terminal(line, until="[y/N]", typed="n\n")
+    assert refused.code == 2
+    assert "until=5 there, 6 here" in refused.err.replace("\r\n", "")
+    assert "No run was begun." in refused.err
+    assert manage("aruns --json").out.count('"run":') == 1
+    assert manage.at_a_terminal(line, until="[y/N]", typed="y\n").code == 0
+    agreed = manage.at_a_terminal("arun scrapers_fetch --until 7 --resume --yes", until="[y/N]", typed="\n")
+    assert agreed.code == 0
+    assert "[y/N]" not in agreed.err
+
+
+def test_a_secret_of_a_run_that_is_named_is_asked_for_unseen(manage, tmp_path: Path) -> None:
+    (tmp_path / "kinds").mkdir()
+    (tmp_path / "kinds" / "__init__.py").touch()
+    (tmp_path / "kinds" / "kinds.py").write_text(WITH_ALL_KINDS)
+    here = {"PROJECT_SETTINGS": '{"COMMAND_PACKAGES": ["kinds"]}', "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    assert manage("arun kinds --size 3 --token s3cr3t --max-failures 0 w", **here).code == 1
+    resumed = manage.at_a_terminal(
+        "arun kinds --resume-run 1 --max-failures 9", until="not keep", typed="s3cr3t\n", **here
     )
-    assert "kinds  run 1" in resumed.err
+    assert "token, which run 1 does not keep:" in resumed.err
+    assert "s3cr3t" not in resumed.err
+    assert "run 1" in resumed.err
 
 
 def test_the_summary_tells_of_no_items_and_of_max_items(manage) -> None:

@@ -1,0 +1,99 @@
+"""Which run a run is, by its command and arguments: also where the class was another one when the run began."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .arguments import Argument
+from .identity import identity
+from .redaction import HIDDEN, redacted_text, redacted_value
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a stored run compares with the arguments of now.
+
+    `differences` are the values that were others, as (then, now) by name, None for a name that was not known there;
+    `gone` what it was begun with and the class does not take any more.
+    """
+
+    differences: dict[str, tuple[Any, Any]]
+    gone: dict[str, Any]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the two are one run."""
+        return not self.differences
+
+    def in_words(self) -> str:
+        """`domain='a' there, 'b' here; quick is new and True here`."""
+        told = [
+            f"{name} is new and {now!r:.80} here" if then is None else f"{name}={then!r:.80} there, {now!r:.80} here"
+            for name, (then, now) in self.differences.items()
+        ]
+        return "; ".join(
+            [*told, *(f"{name}={value!r:.80} there, no argument any more" for name, value in self.gone.items())]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """A command's name with the values of its arguments, as JSON keeps them. `arguments` are those the class declares.
+
+    A deploy may change a class between two sittings of one run. What makes no other run of it: an argument that is new
+    and has its default; one that left the identity, or the class; one whose type reads the stored value as this value.
+    """
+
+    command: str
+    parameters: Mapping[str, Any] = field(repr=False)
+    arguments: Mapping[str, Argument] = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of name and values: what the run's row keeps."""
+        return identity(self.command, self.parameters)
+
+    def compare(self, parameters: Mapping[str, Any], options: Mapping[str, Any], digest: str) -> Comparison:
+        """Compare with what a run's row keeps: parameters and options, redacted, and the digest of the whole values."""
+        if digest == self.digest:
+            return Comparison({}, {})
+        then = {**{name: options[name] for name in self.parameters if name in options}, **parameters}
+        differences = {
+            name: (then.get(name), now) for name, now in self.parameters.items() if not self._is_same(name, then, now)
+        }
+        hidden = [name for name in self.parameters if name in parameters and HIDDEN in str(parameters[name])]
+        if hidden and not differences and self._digest_of(parameters) != digest:
+            differences = {name: (parameters[name], HIDDEN) for name in hidden}
+        return Comparison(differences, {name: then[name] for name in then if name not in self.arguments})
+
+    def _is_same(self, name: str, then: Mapping[str, Any], now: Any) -> bool:
+        argument = self.arguments[name]
+        if name not in then:
+            return not argument.required and argument.to_json(argument.accept(argument.default)) == now
+        if HIDDEN in str(then[name]):
+            return bool(then[name] == _redacted(name, now))
+        return bool(self._read(argument, then[name]) == now)
+
+    def _read(self, argument: Argument, stored: Any) -> Any:
+        """A stored value as JSON keeps it now; the value itself where the argument does not take it."""
+        try:
+            return argument.to_json(argument.accept(stored))
+        except ValueError:
+            try:
+                return argument.to_json(argument.accept(str(stored)))
+            except ValueError:
+                return stored
+
+    def _digest_of(self, stored: Mapping[str, Any]) -> str:
+        """The digest that these arguments had under the stored names: it tells values apart that are hidden there."""
+        values = {
+            name: self.parameters[name] if name in self.parameters and HIDDEN in str(value) else value
+            for name, value in stored.items()
+        }
+        return identity(self.command, values)
+
+
+def _redacted(name: str, value: Any) -> Any:
+    return redacted_value({name: value}, redacted_text, shown=[name])[name]

@@ -40,6 +40,12 @@ DJANGO_OPTIONS = frozenset({
 """Options that every command of Django has, by the names of their values; `args` is taken out by Django itself."""
 # fmt: on
 
+GIVEN_BY_DJANGO = DJANGO_OPTIONS - {"version", "stdout", "stderr", "args"}
+"""Those that a command of Django finds in its `handle(self, *args, **options)`, whether or not they were given."""
+
+ALWAYS_GIVEN = frozenset({"force", "yes"})
+"""Shared options that are found there, too."""
+
 
 class Required:
     """The default of an argument that has none."""

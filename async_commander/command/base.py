@@ -13,7 +13,7 @@ from .annotations import remember_locals
 from .arguments import arguments_of, by_keyword, complete
 from .checking import check_class
 from .hooks import A_CONTEXT, PLAIN_ONLY, hook
-from .parser import complete_extra, extra_options
+from .parser import complete_extra, extra_options, spelt_names
 from .redaction import HIDDEN
 
 if TYPE_CHECKING:
@@ -107,15 +107,17 @@ class AsyncCommand:
 
     def __init__(self, /, **arguments: Any) -> None:
         extra = complete_extra(type(self), arguments)
-        values = complete(type(self), arguments, also=extra)
+        values = complete(type(self), arguments, also=spelt_names(type(self)))
         vars(self).update(values, _session=None, _reserved=False, _served=False, _extra_options=extra)
 
     # -- hooks that any command may define ----------------------------------------------------------------------------
 
-    @hook(required=True)
-    def handle(self) -> Any:
+    @hook(required=True, by_name=True)
+    def handle(self, *args: Any, **options: Any) -> Any:
         """Do the whole job of a plain command. `async def`, or a plain `def` that runs on a database thread.
 
+        Written `handle(self)`, or as on Django's commands: `handle(self, *args, **options)` gets all values by their
+        names, Django's own options among them; `handle(self, domain, **options)` some of them as parameters.
         What it returns is the run's `value`. ORM calls autocommit; `self.db` commits at the end or at `flush()`.
         """
         raise NotImplementedError

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from async_commander.engine.limits import Limits, Retry
 from async_commander.exceptions import InvalidCommand
 
-from .arguments import SHARED_OPTIONS, arguments_of, label_of
-from .hooks import check_hooks
+from .arguments import ALWAYS_GIVEN, GIVEN_BY_DJANGO, SHARED_OPTIONS, arguments_of, label_of
+from .hooks import check_hooks, hooks_of
 from .option_defaults import check_option_defaults
+from .parser import extra_options
 
 if TYPE_CHECKING:
     from .base import AsyncCommand
@@ -21,6 +22,7 @@ def check_class(cls: type[AsyncCommand]) -> None:
     """Raise InvalidCommand, with what was found, what is allowed and what to do, for the first thing that is wrong."""
     check_hooks(cls)
     arguments_of(cls)
+    _check_named(cls)
     for name, (allowed, fits) in _ATTRIBUTES.items():
         value = getattr(cls, name)
         if not fits(value):
@@ -30,6 +32,18 @@ def check_class(cls: type[AsyncCommand]) -> None:
     _check_keys(cls, "option_defaults", SHARED_OPTIONS - _OPTIONS_TO_COME)
     check_option_defaults(cls)
     _check_keys(cls, "test_parameters", arguments_of(cls))
+
+
+def _check_named(cls: type[AsyncCommand]) -> None:
+    """A hook that takes values by their names asks for such as there are."""
+    for name, hook in hooks_of(cls).items():
+        for parameter in hook.named.required if hook.named else ():
+            known = [*arguments_of(cls), *extra_options(cls), *sorted(GIVEN_BY_DJANGO), *sorted(ALWAYS_GIVEN)]
+            if parameter not in known:
+                raise InvalidCommand(
+                    f"{label_of(cls)}.{name}() asks for {parameter!r}, which is neither an argument nor an option; "
+                    f"allowed: `{name}(self)`, `{name}(self, *args, **options)`, and as parameters {', '.join(known)}"
+                )
 
 
 def _refuse_what_is_to_come(cls: type) -> None:

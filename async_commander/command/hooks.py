@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,7 +39,9 @@ class Returned:
 
 
 def _is_value(value: object) -> bool:
-    return not (inspect.isawaitable(value) or inspect.isasyncgen(value) or inspect.isgenerator(value))
+    """Of a list the first member speaks for all: a payload may be long."""
+    first = value[0] if isinstance(value, list | tuple) and value else value
+    return not (inspect.isawaitable(first) or inspect.isasyncgen(first) or inspect.isgenerator(value))
 
 
 def _is_source(value: object) -> bool:
@@ -73,6 +75,8 @@ class HookSpec:
     required: bool = False
     kinds: frozenset[HookKind] = A_FUNCTION
     returned: Returned = A_VALUE
+    by_name: bool = False
+    """It takes values by their names, as many as it asks for."""
 
     @property
     def signature(self) -> str:
@@ -83,7 +87,9 @@ class HookSpec:
     def check_returned(self, command: object, value: object) -> None:
         """Raise InvalidCommand where the hook returned a wrong kind of thing."""
         if not self.returned.fits(value):
-            place, found = _place(type(command), self.name), _found(value)
+            place, found = place_of(type(command), self.name), _found(value)
+            if inspect.iscoroutine(value):
+                value.close()  # this is told; no warning beside it
             raise InvalidCommand(f"{place} returned {found}; allowed: {self.returned.allowed}")
 
 
@@ -94,6 +100,26 @@ class Hook:
     spec: HookSpec
     kind: HookKind
     arguments: int
+    named: NamedParameters | None = None
+    """Of a hook that takes values by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedParameters:
+    """What a hook that is written as Django's `handle` takes."""
+
+    names: tuple[str, ...]
+    required: tuple[str, ...]
+    positions: bool
+    """Whether there is `*args`."""
+    others: bool
+    """Whether there is `**options`."""
+
+    def picked(self, options: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments to call it with, as Django would: `args` by position, the rest by their names."""
+        rest = {name: value for name, value in options.items() if name != "args"}
+        given = rest if self.others else {name: rest[name] for name in self.names if name in rest}
+        return tuple(options.get("args") or ()) if self.positions else (), given
 
 
 @overload
@@ -105,6 +131,7 @@ def hook(
     kinds: frozenset[HookKind] = A_FUNCTION,
     may_take: tuple[str, ...] = (),
     returned: Returned = A_VALUE,
+    by_name: bool = False,
 ) -> Callable[[Function], Function]: ...
 def hook(
     function: Function | None = None,
@@ -114,13 +141,14 @@ def hook(
     kinds: frozenset[HookKind] = A_FUNCTION,
     may_take: tuple[str, ...] = (),
     returned: Returned = A_VALUE,
+    by_name: bool = False,
 ) -> Function | Callable[[Function], Function]:
     """Declare a method of a shape as a hook; its positional arguments are what the runner passes."""
 
     def declare(function: Function) -> Function:
         takes = tuple(_positional(inspect.signature(function)))[1:]
         must = required or getattr(function, "__isabstractmethod__", False)
-        spec = HookSpec(function.__name__, function, takes, may_take, must, kinds, returned)
+        spec = HookSpec(function.__name__, function, takes, may_take, must, kinds, returned, by_name)
         function.__hook__ = spec  # type: ignore[attr-defined]  # functions carry any attribute
         return function
 
@@ -156,7 +184,7 @@ def check_hooks(cls: type) -> None:
     for name, shape in _uncalled(cls).items():
         if getattr(cls, name) is not getattr(shape, name):
             known = ", ".join(f"{spec.name}()" for spec in specs_of(cls).values() if spec.required)
-            raise InvalidCommand(f"{_place(cls, name)} is never called: the hooks of this shape are {known}")
+            raise InvalidCommand(f"{place_of(cls, name)} is never called: the hooks of this shape are {known}")
 
 
 def _uncalled(cls: type) -> dict[str, type]:
@@ -178,9 +206,12 @@ def _written(cls: type, spec: HookSpec) -> Hook:
     if kind not in spec.kinds or _is_sync_context(function, spec):
         allowed = " or ".join(f"`{each}`" for each in HookKind if each in spec.kinds)
         raise InvalidCommand(
-            f"{_place(cls, spec.name)} is `{kind}`; allowed: {allowed}, returning {spec.returned.allowed}"
+            f"{place_of(cls, spec.name)} is `{kind}`; allowed: {allowed}, returning {spec.returned.allowed}"
         )
-    return Hook(spec, kind, _count_arguments(cls, spec, function, bound=not isinstance(raw, staticmethod)))
+    bound = not isinstance(raw, staticmethod)
+    if spec.by_name:
+        return Hook(spec, kind, 0, _named_parameters(cls, spec, function, bound=bound))
+    return Hook(spec, kind, _count_arguments(cls, spec, function, bound=bound))
 
 
 def _kind(function: Callable[..., Any]) -> HookKind:
@@ -206,7 +237,31 @@ def _count_arguments(cls: type, spec: HookSpec, function: Callable[..., Any], *,
         return count
     found = f"{_kind(function)} {spec.name}{signature}"
     also = f" or `{spec.name}({', '.join(('self', *spec.takes, *spec.may_take))})`" if spec.may_take else ""
-    raise InvalidCommand(f"{_place(cls, spec.name)} is `{found}`; allowed: `{spec.signature}`{also}")
+    raise InvalidCommand(f"{place_of(cls, spec.name)} is `{found}`; allowed: `{spec.signature}`{also}")
+
+
+def _named_parameters(cls: type, spec: HookSpec, function: Callable[..., Any], *, bound: bool) -> NamedParameters:
+    signature = inspect.signature(function)
+    parameters = [*signature.parameters.values()]
+    own = (
+        parameters[1:]
+        if bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL
+        else parameters
+    )
+    kinds = {each.kind for each in own}
+    if inspect.Parameter.POSITIONAL_ONLY in kinds or (bound and not parameters):
+        found = f"{_kind(function)} {spec.name}{signature}"
+        as_in_django = f"`{spec.name}(self, *args, **options)`"
+        raise InvalidCommand(f"{place_of(cls, spec.name)} is `{found}`; allowed: `{spec.signature}`, or {as_in_django}")
+    named = [
+        each for each in own if each.kind in {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    ]
+    return NamedParameters(
+        names=tuple(each.name for each in named),
+        required=tuple(each.name for each in named if each.default is each.empty),
+        positions=inspect.Parameter.VAR_POSITIONAL in kinds,
+        others=inspect.Parameter.VAR_KEYWORD in kinds,
+    )
 
 
 def _positional(signature: inspect.Signature) -> list[str]:
@@ -224,5 +279,6 @@ def _label(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _place(cls: type, name: str) -> str:
+def place_of(cls: type, name: str) -> str:
+    """A hook in messages."""
     return f"{_label(cls)}.{name}()"

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentError, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import (
+    OPTIONAL,
+    REMAINDER,
+    SUPPRESS,
+    ZERO_OR_MORE,
+    Action,
+    ArgumentError,
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    _HelpAction,  # argparse has no public names for these two; Django asks for such ones as well
+    _SubParsersAction,
+)
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
@@ -14,7 +26,7 @@ from .redaction import HIDDEN, is_secret_name
 from .values import check_storable, plain_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
     from .base import AsyncCommand
@@ -85,19 +97,21 @@ def arguments_from(cls: type[AsyncCommand], namespace: Namespace | Mapping[str, 
 
 def declared_names(cls: type[AsyncCommand]) -> AbstractSet[str]:
     """The names that a class takes by itself, as arguments and from `add_arguments()`; no shared options."""
-    return arguments_of(cls).keys() | extra_options(cls).keys()
+    return arguments_of(cls).keys() | spelt_names(cls).keys()
 
 
 def extra_options(cls: type[AsyncCommand]) -> dict[str, ExtraOption]:
-    """What `add_arguments()` of a class adds, by the names of the values.
+    """What `add_arguments()` of a class adds, by the names of the values; those of sub-commands too.
 
     InvalidCommand where it fails, and where a name or a spelling is taken.
     """
     if is_ours(_owner(cls, "add_arguments")):
         return {}
-    parser = ArgumentParser(add_help=False)
-    found = {each.name: each for each in _let_add(parser, cls) if each.name != SUPPRESS}
-    taken = found.keys() & (arguments_of(cls).keys() | SHARED_OPTIONS | DJANGO_OPTIONS | OF_A_CALL)
+    parser = _own_parser(cls)
+    found = {action.dest: _extra(action) for action in _actions(parser) if action.dest not in {None, SUPPRESS}}
+    fixed = {name: value for each in _parsers(parser) for name, value in each._defaults.items()}  # noqa: SLF001 - nowhere else
+    found = {**{name: ExtraOption(name, value, required=False) for name, value in fixed.items()}, **found}
+    taken = found.keys() & (arguments_of(cls).keys() | SHARED_OPTIONS | DJANGO_OPTIONS | OF_A_CALL) - {"args"}
     if taken:
         raise InvalidCommand(
             f"{label_of(cls)}.add_arguments() adds {min(taken)!r}, which is an argument of the class or a shared "
@@ -107,11 +121,115 @@ def extra_options(cls: type[AsyncCommand]) -> dict[str, ExtraOption]:
     return found
 
 
-def _let_add(parser: ArgumentParser, cls: type[AsyncCommand]) -> list[ExtraOption]:
-    """Call `add_arguments()` of a class; what the parser has then."""
+def spelt_names(cls: type[AsyncCommand]) -> dict[str, str]:
+    """What the values of `add_arguments()` may be called in a call: by their names, or as their options are written.
+
+    `add_argument("--out-file", dest="target")` may be given as `target` and as `out_file`, as in `call_command`.
+    """
+    extra = extra_options(cls)
+    if not extra:
+        return {}
+    spelt = {
+        spelling.lstrip("-").replace("-", "_"): action.dest
+        for action in _actions(_own_parser(cls))
+        for spelling in action.option_strings
+    }
+    own = arguments_of(cls)
+    return {name: dest for name, dest in spelt.items() if dest in extra and name not in own} | {
+        name: name for name in extra
+    }
+
+
+def complete_extra(cls: type[AsyncCommand], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that `add_arguments()` of a class stands for: given, else what argparse makes of their absence.
+
+    What is given is taken as it is, as in `call_command`. TypeError for missing ones, InvalidCommand for a value that
+    is none of the choices of a required one.
+    """
+    names = spelt_names(cls)
+    if not names:
+        return {}
+    values = {names[name]: value for name, value in given.items() if name in names}
+    parser = _own_parser(cls)
+    tokens = _require_only_what_is_missing(cls, parser, values)
+    try:
+        absent = vars(parser.parse_args(tokens))
+    except _RefusedError as error:
+        raise InvalidCommand(f"{label_of(cls)}: {error}") from None
+    values = {**absent, **values}
+    for name, value in values.items():
+        _check_storable(cls, name, value)
+    return values
+
+
+def _require_only_what_is_missing(cls: type, parser: ArgumentParser, values: Mapping[str, Any]) -> list[str]:
+    """See that nothing is missing, and let argparse miss nothing of what is given. Returns the sub-commands given."""
+    check_missing(cls, [str(action.dest) for action in parser._actions if _is_missing(action, values)])  # noqa: SLF001
+    for group in parser._mutually_exclusive_groups:  # noqa: SLF001 - argparse keeps them nowhere else
+        _check_group(cls, group, values)
+    tokens: list[str] = []
+    for action in parser._actions:  # noqa: SLF001 - as Django
+        if action.dest not in values:
+            action.required = action.required and action.dest != SUPPRESS
+            continue
+        if action.required and action.choices is not None:
+            _check_choice(cls, action, values[action.dest])
+        action.required = False
+        if isinstance(action, _SubParsersAction) and values[action.dest] in action.choices:
+            rest = _require_only_what_is_missing(cls, action.choices[values[action.dest]], values)
+            tokens += [values[action.dest], *rest]
+    return tokens
+
+
+def _is_missing(action: Action, values: Mapping[str, Any]) -> bool:
+    """Of what a line must have, argparse asks for `nargs="*"` as well, and takes none for an empty list."""
+    named = action.dest not in {*values, SUPPRESS}
+    return action.required and named and action.nargs not in {ZERO_OR_MORE, OPTIONAL, REMAINDER}
+
+
+def _check_group(cls: type, group: Any, values: Mapping[str, Any]) -> None:
+    """Exactly one of a required group is to be given."""
+    if not group.required:
+        return
+    group.required = False
+    members = group._group_actions  # noqa: SLF001 - argparse keeps them nowhere else
+    names = list(dict.fromkeys(repr(action.dest) for action in members))
+    given = {action.dest for action in members if action.dest in values and values[action.dest] != action.default}
+    if not any(action.dest in values for action in members):
+        raise TypeError(f"{label_of(cls)}() missing one of {' and '.join(names)}")
+    if len(given) > 1:
+        raise TypeError(f"{label_of(cls)}() takes one of {' and '.join(names)}, found {len(given)}")
+
+
+def _check_choice(cls: type, action: Action, value: Any) -> None:
+    for member in value if isinstance(value, list | tuple) else [value]:
+        if member not in (action.choices or ()):
+            allowed = ", ".join(map(str, action.choices or ()))
+            raise InvalidCommand(f"{label_of(cls)}: option {action.dest!r}: found {member!r:.80}, allowed: {allowed}")
+
+
+class _RefusedError(Exception):
+    """What argparse has to say about a line."""
+
+
+class _Parser(ArgumentParser):
+    """Raises what it has to say."""
+
+    def error(self, message: str) -> NoReturn:
+        """See ArgumentParser."""
+        raise _RefusedError(message)
+
+
+def _own_parser(cls: type[AsyncCommand]) -> ArgumentParser:
+    """A parser of what `add_arguments()` of a class adds, made anew: a default may be a time, a choice a row."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    _let_add(parser, cls)
+    return parser
+
+
+def _let_add(parser: ArgumentParser, cls: type[AsyncCommand]) -> None:
     try:
         cls.__new__(cls).add_arguments(parser)
-        return [_extra(action) for action in parser._actions]  # noqa: SLF001  as Django
     except ArgumentError as error:
         raise InvalidCommand(f"{label_of(cls)}: two options have one spelling: {error}") from error
     except AsyncCommanderError:
@@ -120,23 +238,28 @@ def _let_add(parser: ArgumentParser, cls: type[AsyncCommand]) -> list[ExtraOptio
         raise InvalidCommand(f"{label_of(cls)}.add_arguments() fails: {type(error).__name__}: {error}") from error
 
 
+def _parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
+    """A parser and those of its sub-commands."""
+    yield parser
+    for action in parser._actions:  # noqa: SLF001 - as Django
+        if isinstance(action, _SubParsersAction):
+            for below in action.choices.values():
+                yield from _parsers(below)
+
+
+def _actions(parser: ArgumentParser) -> Iterator[Action]:
+    """Everything that a parser reads, its sub-commands' too."""
+    for each in _parsers(parser):
+        yield from (action for action in each._actions if not isinstance(action, _HelpAction))  # noqa: SLF001 - as Django
+
+
 def _check_spellings(cls: type, parser: ArgumentParser) -> None:
-    for spelling in parser._option_string_actions:  # noqa: SLF001  argparse keeps them nowhere else
+    for spelling in (each for action in _actions(parser) for each in action.option_strings):
         if spelling in _SHORT_ONES or (spelling[:2] == "--" and spelling[2:].replace("-", "_") in _LONG_ONES):
             raise InvalidCommand(
                 f"{label_of(cls)}.add_arguments() adds {spelling}, which is a shared option of every command; choose "
                 f"another spelling"
             )
-
-
-def complete_extra(cls: type[AsyncCommand], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that `add_arguments()` of a class stands for: given, else its defaults. TypeError for missing ones."""
-    extra = extra_options(cls)
-    check_missing(cls, [name for name, each in extra.items() if each.required and name not in given])
-    values = {name: given.get(name, each.default) for name, each in extra.items()}
-    for name, value in values.items():
-        _check_storable(cls, name, value)
-    return values
 
 
 def _check_storable(cls: type, name: str, value: Any) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
-from async_commander.command.arguments import label_of
+from async_commander.command.arguments import DJANGO_OPTIONS, label_of
 from async_commander.command.checking import check_class
 from async_commander.command.parser import add_arguments_to, arguments_from
 from async_commander.command.registry import name_of
@@ -148,7 +148,8 @@ class RunCommand(TypedCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the command and end with its exit code."""
-        del args
+        if args:  # which Django takes out of what was parsed
+            options["args"] = list(args)
         try:
             command, request = self._prepared(options)
         except (AsyncCommanderError, TypeError, ValueError) as error:
@@ -172,6 +173,7 @@ class RunCommand(TypedCommand):
             verbosity=options["verbosity"],
             no_color=options["no_color"],
             force_color=options["force_color"],
+            django={name: options[name] for name in DJANGO_OPTIONS - {"args"} if name in options},
             trigger="terminal" if self._called_from_command_line else "call",
         )
         return command, request

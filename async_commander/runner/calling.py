@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Executor, Future
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -14,9 +15,11 @@ from async_commander.command.hooks import Hook, HookKind, hooks_of, specs_of
 from async_commander.database.connections import close_all, commit_at_once
 
 from .threads import AbandonableThreads
+from .unawaited import NothingUnawaited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from async_commander.command.base import AsyncCommand
     from async_commander.database.lanes import LanePool
@@ -57,20 +60,46 @@ class HookCaller:
 
     def decide(self, name: str, *arguments: Any) -> Any:
         """Call a hook that decides on the event loop, the author's or the shape's own, and check what it returns."""
-        value = self.function(name)(*arguments)
-        if name in self._hooks:
+        if name not in self._hooks:
+            return self.function(name)(*arguments)
+        with self.watched(name):
+            value = self.function(name)(*arguments)
             self._specs[name].check_returned(self._command, value)
         return value
 
-    async def call(self, name: str, *arguments: Any) -> Any:
-        """Call a hook with as many of the arguments as it takes, and check what it returns.
+    async def call(self, name: str, *arguments: Any, options: Mapping[str, Any] | None = None) -> Any:
+        """Call a hook with as many of the arguments as it takes, or as many of `options`, and check what it returns.
 
-        Raises InvalidCommand where that is a wrong kind of thing.
+        Raises InvalidCommand where that is a wrong kind of thing, and where an `await` is missing in it.
         """
         hook = self._hooks[name]
-        value = await self._call(hook, *arguments[: hook.arguments])
-        self._specs[name].check_returned(self._command, value)
+        arguments, named = arguments[: hook.arguments], dict[str, Any]()
+        if hook.named is not None:
+            arguments, named = hook.named.picked(options or {})
+        with self.watched(name):
+            value = await self._call(hook, *arguments, **named)
+            self._specs[name].check_returned(self._command, value)
         return value
+
+    def watched(self, name: str) -> NothingUnawaited:
+        """For a call of a hook, or one step of it: it is an error to leave a coroutine unawaited."""
+        return NothingUnawaited(type(self._command), name)
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """The author's `lifespan()`, entered for the block."""
+        manager: AbstractAsyncContextManager[Any] = self.decide("lifespan")
+        with self.watched("lifespan"):
+            await manager.__aenter__()
+        try:
+            yield
+        except BaseException as error:
+            with self.watched("lifespan"):
+                if not await manager.__aexit__(type(error), error, error.__traceback__):
+                    raise
+        else:
+            with self.watched("lifespan"):
+                await manager.__aexit__(None, None, None)
 
     def _say_that_it_is_waited_for(self) -> None:
         if not self._waited:
@@ -80,13 +109,13 @@ class HookCaller:
                 "given up. Give its client a timeout, or write it as `async def`."
             )
 
-    async def _call(self, hook: Hook, *arguments: Any) -> Any:
+    async def _call(self, hook: Hook, *arguments: Any, **named: Any) -> Any:
         function = self.function(hook.spec.name)
         if hook.kind is HookKind.ASYNC:
-            return await function(*arguments)
+            return await function(*arguments, **named)
         if hook.spec.name == "download" and not self._shared:
             return await self._downloads.call(partial(_closing_connections, function, *arguments))
-        return await sync_to_async(function)(*arguments)
+        return await sync_to_async(function)(*arguments, **named)
 
 
 def _closing_connections(function: Callable[..., T], *arguments: Any) -> T:

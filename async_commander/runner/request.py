@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TextIO
+
+from django.core.management.base import BaseCommand
 
 from async_commander.command.values import UNSTORABLE, is_seconds, is_whole
 from async_commander.engine.limits import Limits
@@ -54,6 +56,8 @@ class RunRequest:
     """The command's own output goes to stderr: stdout is for one JSON document."""
     no_color: bool = False
     force_color: bool = False
+    django: Mapping[str, Any] = field(default_factory=dict)
+    """Django's own options as they were given."""
     lease_seconds: float = LEASE_SECONDS
 
     def __post_init__(self) -> None:
@@ -67,6 +71,14 @@ class RunRequest:
         """What is kept in the run row, so that a resume does the same."""
         shared = {"max_items": self.max_items, "force": self.force}
         return {name: value for name, value in shared.items() if value}
+
+    def options_of_django(self) -> dict[str, Any]:
+        """What `handle(self, *args, **options)` finds beside the command's own: Django's options, as this version has
+        them and `call_command` fills them in, and the shared ones of that kind.
+        """
+        absent = vars(BaseCommand().create_parser("manage.py", "arun").parse_args([])) | {"skip_checks": True}
+        colours = {"no_color": self.no_color, "force_color": self.force_color}
+        return {**absent, "verbosity": self.verbosity, **colours, **self.django, "force": self.force, "yes": self.yes}
 
 
 def _is_text(value: object, longest: int) -> bool:
@@ -99,7 +111,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("no_color", "force_color"), (_is_bool, "True or False is needed")),
 }
 
-SHARED_NAMES = frozenset(one.name for one in fields(RunRequest)) - {"limits"}
+SHARED_NAMES = frozenset(one.name for one in fields(RunRequest)) - {"limits", "django"}
 
 
 def split_call(values: dict[str, Any], declared: Collection[str] = ()) -> tuple[RunRequest, dict[str, Any]]:

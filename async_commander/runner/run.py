@@ -204,7 +204,7 @@ class OneRun:
             if not own_client:
                 await self._open_http(stack)
             if self._hooks.has("lifespan"):
-                await stack.enter_async_context(self._hooks.decide("lifespan"))
+                await stack.enter_async_context(self._hooks.lifespan())
             await self._session.commit_hook()
             if own_client:
                 await self._open_http(stack)

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence, Sized
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,15 +27,40 @@ PAGE_SIZE = 500
 CHUNK_SIZE = 100
 CHUNK_SECONDS = 0.05
 """A plain generator is asked for so many items at once, or for so long."""
+_NO_MORE = object()
 _WINDOW = re.compile(r"\bOVER\s*\(", re.IGNORECASE)
 """Looked for in the SQL, where it may come from `extra()` and `RawSQL` as well."""
 
 
 async def open_source(hooks: HookCaller, *arguments: Any) -> Any:
     """Call `iterate` and return what it gives: not read from yet."""
-    if hooks.kind("iterate") in (HookKind.ASYNC_GENERATOR, HookKind.GENERATOR):
-        return hooks.function("iterate")(*arguments)
+    if hooks.kind("iterate") is HookKind.ASYNC_GENERATOR:
+        return _watched_async(hooks, hooks.function("iterate")(*arguments))
+    if hooks.kind("iterate") is HookKind.GENERATOR:
+        return _watched(hooks, hooks.function("iterate")(*arguments))
     return await hooks.call("iterate", *arguments)
+
+
+async def _watched_async(hooks: HookCaller, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The items of the author's generator, each step of which is one call of a hook."""
+    async with closed_at_the_end(items):
+        while True:
+            with hooks.watched("iterate"):
+                item = await anext(items, _NO_MORE)
+            if item is _NO_MORE:
+                return
+            yield item
+
+
+def _watched(hooks: HookCaller, items: Iterator[Any]) -> Iterator[Any]:
+    """The same for a plain generator."""
+    with closing(items):  # type: ignore[type-var]  # a generator, which has close()
+        while True:
+            with hooks.watched("iterate"):
+                item = next(items, _NO_MORE)
+            if item is _NO_MORE:
+                return
+            yield item
 
 
 async def stream(source: Any) -> AsyncIterator[Any]:

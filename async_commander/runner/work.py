@@ -112,7 +112,8 @@ class Work:
             payload = await SourceRetry(self._session).insist(partial(self._hooks.call, "download"))
             return await self._carry(partial(open_source, self._hooks, payload), download=False)
         if isinstance(command, AsyncCommand):
-            self.value = await self._hooks.call("handle")
+            options = {**self._session.request.options_of_django(), **command.options, **command.parameters}
+            self.value = await self._hooks.call("handle", options=options)
         return True
 
     async def _carry(self, opened: Callable[[], Awaitable[Any]], *, download: bool) -> bool:

@@ -1,0 +1,77 @@
+"""Finds the `await` that an author forgot: a coroutine that a hook makes, and that nobody ever runs."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import warnings
+from contextvars import ContextVar
+from typing import Any
+
+from async_commander.command.hooks import place_of
+from async_commander.exceptions import InvalidCommand
+
+
+class NothingUnawaited:
+    """For one call of a hook: InvalidCommand, with the remedy, where it drops a coroutine that was never awaited.
+
+    What the hook raises itself goes first. Tasks and threads that it leaves behind are watched no longer than it.
+    """
+
+    __slots__ = ("_hook", "_token", "names", "over")
+
+    def __init__(self, *hook: Any) -> None:
+        self._hook = hook
+        self.names: list[str] = []
+        self.over = False
+
+    def __enter__(self) -> None:
+        self._token = _watch.set(self)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.over = True
+        _watch.reset(self._token)
+        if self.names and kind is None:
+            raise InvalidCommand(
+                f"{place_of(*self._hook)} made {' and '.join(dict.fromkeys(self.names))} and did not await it: nothing "
+                f"was done. Write `await …` in an `async def` hook; in a plain `def` call what is synchronous, such as "
+                f"save() for asave()"
+            )
+
+
+_watch: ContextVar[NothingUnawaited | None] = ContextVar("async_commander_unawaited", default=None)
+_collecting: set[int] = set()
+"""Threads in which the garbage collector works: what it finds may be anybody's."""
+
+
+def install() -> None:
+    """Have the interpreter tell of coroutines that were never awaited. For good, and once: where no hook runs, and for
+    what the collector finds later, all stays as it was.
+
+    The interpreter calls this function of `warnings`, which has no public name, whatever the filters are; the public
+    hook, `warnings.showwarning`, hears of each line of code once, and of none where warnings are errors.
+    """
+    warn = getattr(warnings, "_warn_unawaited_coroutine", None)
+    if warn is None or getattr(warn, "is_ours", False):
+        return
+
+    def told(coroutine: Any) -> None:
+        watch = _watch.get()
+        if watch is None or watch.over or threading.get_ident() in _collecting:
+            warn(coroutine)
+        else:
+            watch.names.append(f"the coroutine {coroutine.__qualname__}()")
+
+    told.is_ours = True  # type: ignore[attr-defined]  # functions carry any attribute
+    warnings._warn_unawaited_coroutine = told  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+    gc.callbacks.append(_note_collection)
+
+
+def _note_collection(phase: str, _: dict[str, int]) -> None:
+    if phase == "start":
+        _collecting.add(threading.get_ident())
+    else:
+        _collecting.discard(threading.get_ident())
+
+
+install()

@@ -18,10 +18,10 @@ from async_commander.conf import get_settings
 from async_commander.database.connections import close_all_of_process
 from async_commander.database.unit import Unit, current_unit
 from async_commander.engine.pace import Pace
-from async_commander.engine.processes import ProcessPool, shared_pool
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.log_capture import OWN_LOGGER
 from async_commander.history.recorder import Followed
+from async_commander.pool.processes import Share, shared_pool
 
 from .in_hand import in_hand
 from .outages import Outages
@@ -91,7 +91,7 @@ class RunSession:
         self.pace = Pace(limits.per_host, limits.per_second)
         self._run_unit = Unit(lanes.alias, commit=recorder.commit)
         self._client: Any = None
-        self._pool: ProcessPool | None = None
+        self._share: Share | None = None
         self._rows: Rows
 
     # -- for the author ----------------------------------------------------------------------------------------
@@ -128,9 +128,12 @@ class RunSession:
 
     async def cpu(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """See Session."""
-        self._pool = shared_pool(self.context.limits.processes, django.setup, close_all_of_process)
+        processes = self.context.limits.processes
+        pool = shared_pool(processes, django.setup, close_all_of_process)
+        if self._share is None or self._share.pool is not pool:
+            self._share = pool.share(processes)
         with self.timed("cpu"):
-            return await self._pool.run(function, *args)
+            return await self._share.run(function, *args)
 
     @property
     def stdout(self) -> OutputWrapper:
@@ -212,11 +215,6 @@ class RunSession:
         for item in items:
             text = self.hooks.decide("item_key", item)
             mark.followed.append(Followed(key_uuid(text), self.redact(item_label(item)), item_to_json(item)))
-
-    def end_abandoned_work(self) -> None:
-        """End the processes that still run a call whose item was cancelled."""
-        if self._pool is not None:
-            self._pool.kill_abandoned()
 
     # -- for the runner ----------------------------------------------------------------------------------------
 

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("async_commander.run")
 
-ABANDONED_SECONDS = 0.1
-"""After a cancel: by then every item has let go of its call to the process pool."""
-
 
 class Stopping:
     """Hears the requests to stop one run, and sees to it that they are met."""
@@ -115,7 +112,6 @@ class Stopping:
         self._work.cancel()
         if self.beside_work is not None:
             self.beside_work.cancel()
-        self._loop.call_later(ABANDONED_SECONDS, self._session.end_abandoned_work)
 
     async def _cancel_after_grace(self) -> None:
         await self._asked.wait()

@@ -14,8 +14,8 @@ from django.core.exceptions import SynchronousOnlyOperation
 from async_commander.database.missing import lacks_schema
 from async_commander.downloads.pacing import retry_after as asked_delay
 from async_commander.engine.pipeline import Verdict
-from async_commander.engine.processes import PoolStartFailed
 from async_commander.exceptions import InvalidCommand, ItemError, RunLocked, SkipItem
+from async_commander.pool.processes import PoolStartFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
 """A script without a main guard, as an author may write it: a parent for the tests to kill.
 
-Arguments: start method, folder, what to do. Each start adds a line to the file `main` in the folder.
+Arguments: folder, what to do. Each start adds a line to the file `main` in the folder.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
-from async_commander.engine.processes import PoolClosed, ProcessPool, shared_pool
-from tests.unit.engine import pool_work as work
+from async_commander.pool.processes import PoolClosed, ProcessPool, shared_pool
+from tests.unit.pool import pool_work as work
 
-method, folder, scene = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+folder, scene = Path(sys.argv[1]), sys.argv[2]
 work.note(str(folder / "main"), str(os.getpid()))
 
 
 async def keep_busy() -> None:
     """Two children at work, and two calls that wait."""
-    pool = ProcessPool(2, method=method)  # type: ignore[arg-type]
+    pool = ProcessPool(2)
     async with anyio.create_task_group() as calls:
         for _ in range(4):
             calls.start_soon(pool.run, work.note_and_spin, str(folder / "running"))
@@ -32,7 +33,7 @@ async def keep_busy() -> None:
 
 async def keep_idle() -> None:
     """Children that wait for calls."""
-    pool = ProcessPool(1, method=method)  # type: ignore[arg-type]
+    pool = ProcessPool(1)
     await pool.run(work.note, str(folder / "running"), "idle")
     await anyio.sleep_forever()
 
@@ -40,7 +41,7 @@ async def keep_idle() -> None:
 async def start_slowly() -> None:
     """A child that never gets ready."""
     initializer = partial(work.note_and_spin, str(folder / "running"))
-    await ProcessPool(1, method=method, initializer=initializer).run(work.pid)  # type: ignore[arg-type]
+    await ProcessPool(1, initializer=initializer).run(work.pid)
 
 
 def live_on(pool: ProcessPool) -> None:
@@ -69,19 +70,20 @@ async def fork_meanwhile() -> None:
 
 async def stop_at_interrupt() -> None:
     """Ctrl-C reaches the whole process group; what is in hand is finished."""
-    pool = ProcessPool(1, method=method)  # type: ignore[arg-type]
+    pool = ProcessPool(1)
     with anyio.open_signal_receiver(signal.SIGINT) as signals:
         async with anyio.create_task_group() as calls:
             calls.start_soon(pool.run, work.note_and_wait, str(folder / "running"), str(folder / "gate"))
             async for _ in signals:
                 break
             (folder / "gate").touch()
-        await pool.aclose()
+        pool.kill()
+        await anyio.to_thread.run_sync(pool.join, 10)
 
 
 async def just_end() -> None:
-    """Neither closed nor waited for: the exit ends the children."""
-    pool = ProcessPool(2, method=method)  # type: ignore[arg-type]
+    """Neither ended nor waited for: the exit ends the children."""
+    pool = ProcessPool(2)
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as calls:
             calls.start_soon(pool.run, work.note_and_spin, str(folder / "running"))

@@ -10,19 +10,18 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
-from async_commander.engine.processes import ChildCrashed, ProcessPool
+from async_commander.pool.processes import ChildCrashed, ProcessPool
 from tests.faults import pool_children as children
+from tests.faults.counts import chance, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-KILLS = int(os.environ.get("POOL_KILLS", "50"))
-PARENT_KILLS = int(os.environ.get("PARENT_KILLS", "2"))
 CRASHES = 3
 """After so many an item is dead, with right."""
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,10 +30,10 @@ ROOT = Path(__file__).resolve().parents[2]
 class Bombardment:
     """Items through a pool, while its children are killed at random."""
 
-    def __init__(self, pool: ProcessPool, log: Path, seed: int) -> None:
+    def __init__(self, pool: ProcessPool, log: Path, chance: random.Random) -> None:
         self.pool = pool
         self.log = log
-        self.chance = random.Random(seed)
+        self.chance = chance
         self.results: dict[int, int] = {}
         self.dead: list[int] = []
         self.killed: list[int] = []
@@ -78,20 +77,19 @@ class Bombardment:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-@pytest.mark.timeout(600)
-def test_killed_children_cost_at_most_their_own_item(backend: str, method: Any, tmp_path: Path) -> None:
-    seed = int(os.environ.get("SEED", random.randrange(2**32)))
-    print(f"SEED={seed}")
-    kills = -(-KILLS // 4)
+@pytest.mark.timeout(1_200)
+def test_killed_children_cost_at_most_their_own_item(backend: str, tmp_path: Path) -> None:
+    random_kills = chance()
+    kills = -(-count("P6_KILLS") // 2)
 
     async def bombard() -> Bombardment:
-        pool = ProcessPool(2, method=method, crashes_allowed=CRASHES)
-        bombardment = Bombardment(pool, tmp_path / "log", seed)
+        pool = ProcessPool(2, crashes_allowed=CRASHES)
+        bombardment = Bombardment(pool, tmp_path / "log", random_kills)
         try:
             await bombardment.run(kills, threads=20)
         finally:
-            await pool.aclose()
+            pool.kill()
+            pool.join(10)
         return bombardment
 
     found = anyio.run(bombard, backend=backend)
@@ -134,9 +132,9 @@ def lines(path: Path) -> list[str]:
 
 
 @contextmanager
-def parent_process(method: str, folder: Path, scene: str) -> Iterator[subprocess.Popen[bytes]]:
+def parent_process(folder: Path, scene: str) -> Iterator[subprocess.Popen[bytes]]:
     folder.mkdir()
-    command = [sys.executable, str(ROOT / "tests/faults/pool_parent.py"), method, str(folder), scene]
+    command = [sys.executable, str(ROOT / "tests/faults/pool_parent.py"), str(folder), scene]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True) as parent:
         try:
@@ -146,21 +144,20 @@ def parent_process(method: str, folder: Path, scene: str) -> Iterator[subprocess
                 os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-@pytest.mark.parametrize(("scene", "count"), [("keep_busy", 2), ("keep_idle", 1), ("start_slowly", 1)])
-def test_a_killed_parent_leaves_no_child(method: str, scene: str, count: int, tmp_path: Path) -> None:
-    for number in range(PARENT_KILLS):
+@pytest.mark.parametrize(("scene", "busy"), [("keep_busy", 2), ("keep_idle", 1), ("start_slowly", 1)])
+def test_a_killed_parent_leaves_no_child(scene: str, busy: int, tmp_path: Path) -> None:
+    for number in range(count("P6_PARENT_KILLS")):
         folder = tmp_path / str(number)
-        with parent_process(method, folder, scene) as parent:
-            wait_until(lambda folder=folder: len(lines(folder / "running")) == count, 30)  # type: ignore[misc]
-            assert len(session_of(parent)) > count
+        with parent_process(folder, scene) as parent:
+            wait_until(lambda folder=folder: len(lines(folder / "running")) == busy, 30)  # type: ignore[misc]
+            assert len(session_of(parent)) > busy
             parent.kill()
             wait_until(lambda parent=parent: not session_of(parent), 2)  # type: ignore[misc]
         assert len(lines(folder / "main")) == 1  # the script was not run again in the children
 
 
 def test_a_sibling_that_the_parent_forked_keeps_no_child_alive(tmp_path: Path) -> None:
-    with parent_process("spawn", tmp_path / "run", "fork_meanwhile") as parent:
+    with parent_process(tmp_path / "run", "fork_meanwhile") as parent:
         wait_until(lambda: bool(lines(tmp_path / "run/running") and lines(tmp_path / "run/sibling")), 30)
         sibling, refused, works = lines(tmp_path / "run/sibling")[0].split(":")
         assert (refused, works) == ("True", "2")
@@ -170,9 +167,8 @@ def test_a_sibling_that_the_parent_forked_keeps_no_child_alive(tmp_path: Path) -
         assert lives_in(int(sibling), parent.pid)
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_an_interrupt_of_the_process_group_leaves_the_work_to_the_parent(method: str, tmp_path: Path) -> None:
-    with parent_process(method, tmp_path / "run", "stop_at_interrupt") as parent:
+def test_an_interrupt_of_the_process_group_leaves_the_work_to_the_parent(tmp_path: Path) -> None:
+    with parent_process(tmp_path / "run", "stop_at_interrupt") as parent:
         wait_until(lambda: bool(lines(tmp_path / "run/running")), 30)
         os.killpg(parent.pid, signal.SIGINT)
         assert parent.wait(20) == 0
@@ -182,9 +178,8 @@ def test_an_interrupt_of_the_process_group_leaves_the_work_to_the_parent(method:
         wait_until(lambda: not session_of(parent), 2)
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_an_exit_ends_the_children(method: str, tmp_path: Path) -> None:
-    with parent_process(method, tmp_path / "run", "just_end") as parent:
+def test_an_exit_ends_the_children(tmp_path: Path) -> None:
+    with parent_process(tmp_path / "run", "just_end") as parent:
         assert parent.wait(30) == 0
         assert parent.stderr is not None
         assert parent.stderr.read() == b""

@@ -16,7 +16,7 @@ import async_commander
 ROOT = Path(async_commander.__file__).parent
 REPOSITORY = ROOT.parent
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if "migrations" not in path.parts)
-POOL_FILES = {"payload.py", "child.py", "childlink.py"}
+POOL_FILES = {"payload.py", "link.py"}
 """The process pool speaks pickle to its own children, over pipes that nobody else has."""
 
 

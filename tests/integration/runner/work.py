@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import time
+from pathlib import Path
 
 
 def double(number: int) -> int:
@@ -21,3 +25,26 @@ def count_rows() -> int:
 
 def process_id() -> int:
     return os.getpid()
+
+
+def search_for_ever(text: str) -> bool:
+    """A regular expression that never comes back, holding on to the interpreter."""
+    return re.match(r"(a+)+$", "a" * 64 + "!") is not None and bool(text)
+
+
+def length(text: str) -> int:
+    return len(text)
+
+
+def die(text: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crowd(folder: str) -> int:
+    """How many of these run now."""
+    mine = Path(folder) / str(os.getpid())
+    mine.touch()
+    time.sleep(0.02)
+    found = len(list(Path(folder).iterdir()))
+    mine.unlink()
+    return found

@@ -15,19 +15,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from async_commander.engine import processes
-from async_commander.engine.processes import (
-    ChildCrashed,
-    PoolClosed,
-    PoolStartFailed,
-    ProcessPool,
-    RemoteError,
-    RemoteTraceback,
-    UnpicklablePayload,
-    shared_pool,
-)
 from async_commander.exceptions import ItemError
-from tests.unit.engine import pool_work as work
+from async_commander.pool import processes
+from async_commander.pool.payload import RemoteError, RemoteTraceback, UnpicklablePayload
+from async_commander.pool.processes import ChildCrashed, PoolClosed, PoolStartFailed, ProcessPool, shared_pool
+from tests.unit.pool import pool_work as work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -49,7 +41,7 @@ def pool_of_two() -> Iterator[ProcessPool]:
     pool = ProcessPool(2)
     yield pool
     pool.kill()
-    pool.wait_for_end(10)
+    pool.join(10)
 
 
 @asynccontextmanager
@@ -59,8 +51,7 @@ async def own_pool(size: int, **options: Any) -> AsyncIterator[ProcessPool]:
         yield pool
     finally:
         pool.kill()
-        with anyio.CancelScope(shield=True):
-            await pool.aclose()
+        await anyio.to_thread.run_sync(pool.join, 10)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -219,8 +210,6 @@ async def test_what_is_not_callable_is_refused(pool: ProcessPool) -> None:
     ("options", "text"),
     [
         ({"size": 0}, "at least 1"),
-        ({"size": 1, "method": "fork"}, "share the parent's connections"),
-        ({"size": 1, "method": "thread"}, "'spawn' or 'forkserver'"),
         ({"size": 1, "crashes_allowed": 0}, "at least 1"),
     ],
 )
@@ -245,17 +234,16 @@ async def test_a_cancelled_call_that_waits_never_runs(tmp_path: Path) -> None:
         assert not never.exists()
 
 
-async def test_a_cancelled_call_that_runs_releases_its_caller_at_once(tmp_path: Path) -> None:
-    running, gate = tmp_path / "running", tmp_path / "gate"
+async def test_a_cancelled_call_that_runs_is_ended_with_its_process_at_once(tmp_path: Path) -> None:
+    running = tmp_path / "running"
     async with own_pool(1) as pool:
         async with anyio.create_task_group() as calls:
-            calls.start_soon(pool.run, work.note_and_wait, str(running), str(gate))
+            calls.start_soon(pool.run, work.note_and_spin, str(running))
             await until(lambda: bool(lines(running)))
             calls.cancel_scope.cancel()
-        assert not gate.exists()
-        gate.touch()
         assert await pool.run(work.echo, "mine") == "mine"  # and not the answer to the one before
-        assert [await pool.run(work.pid)] == [int(pid) for pid in lines(running)]
+        assert gone(int(lines(running)[0]))
+        assert len(lines(running)) == 1  # it was not run again
 
 
 async def test_a_call_in_a_cancelled_scope_is_not_sent(tmp_path: Path) -> None:
@@ -268,30 +256,18 @@ async def test_a_call_in_a_cancelled_scope_is_not_sent(tmp_path: Path) -> None:
         assert not (tmp_path / "never").exists()
 
 
-async def test_an_endless_function_does_not_keep_its_child_for_ever(tmp_path: Path) -> None:
-    running = tmp_path / "running"
-    async with own_pool(1, abandon_after=0.05) as pool:
-        async with anyio.create_task_group() as calls:
-            calls.start_soon(pool.run, work.note_and_spin, str(running))
-            await until(lambda: bool(lines(running)))
-            calls.cancel_scope.cancel()
-        with anyio.fail_after(20):
-            assert await pool.run(work.add, 1, 1) == 2
-        assert len(lines(running)) == 1  # it was not run again
-
-
-async def test_abandoned_calls_can_be_ended_without_touching_others(tmp_path: Path) -> None:
+async def test_ending_a_cancelled_call_touches_no_other(tmp_path: Path) -> None:
     abandoned, running, gate = tmp_path / "abandoned", tmp_path / "running", tmp_path / "gate"
-    async with own_pool(2, abandon_after=1000) as pool, anyio.create_task_group() as calls:
+    async with own_pool(2) as pool, anyio.create_task_group() as calls:
         async with anyio.create_task_group() as others:
             calls.start_soon(pool.run, work.note_and_wait, str(running), str(gate))
             others.start_soon(pool.run, work.note_and_spin, str(abandoned))
             await until(lambda: bool(lines(abandoned) and lines(running)))
             others.cancel_scope.cancel()
-        pool.kill_abandoned()
         await until(lambda: gone(int(lines(abandoned)[0])))
         assert not gone(int(lines(running)[0]))
         gate.touch()
+    assert len(lines(running)) == 1
 
 
 # ---------------------------------------------------------------------------------------------------------- crashes
@@ -427,14 +403,13 @@ async def test_children_print_to_stderr(capfd: pytest.CaptureFixture[str]) -> No
     assert "hello from a child" in captured.err
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-async def test_children_do_not_run_the_parents_script(method: Any, tmp_path: Path, monkeypatch: Any) -> None:
+async def test_children_do_not_run_the_parents_script(tmp_path: Path, monkeypatch: Any) -> None:
     script = tmp_path / "manage.py"
     script.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     main = sys.modules["__main__"]
     monkeypatch.setattr(main, "__file__", str(script))
     monkeypatch.setattr(main, "__spec__", None)
-    async with own_pool(1, method=method) as pool:
+    async with own_pool(1) as pool:
         assert await pool.run(work.main_file) != str(script)
     assert not (tmp_path / "ran").exists()
     assert main.__spec__ is None
@@ -468,28 +443,6 @@ async def test_an_initializer_that_cannot_travel_is_told() -> None:
 # --------------------------------------------------------------------------------------------------------- the end
 
 
-async def test_a_pool_that_is_closed_finishes_what_is_awaited(tmp_path: Path) -> None:
-    running, gate = tmp_path / "running", tmp_path / "gate"
-    results: list[Any] = []
-
-    async def call() -> None:
-        results.append(await pool.run(work.note_and_wait, str(running), str(gate)))
-
-    async with own_pool(1) as pool:
-        async with anyio.create_task_group() as calls:
-            calls.start_soon(call)
-            calls.start_soon(call)
-            await until(lambda: bool(lines(running)))
-            calls.start_soon(pool.aclose)
-            await until(lambda: pool.closed)
-            with pytest.raises(PoolClosed, match="closed"):
-                await pool.run(work.add, 1, 1)
-            gate.touch()
-        assert len(results) == 2
-        assert gone(results[0])
-        await pool.aclose()
-
-
 async def test_a_pool_that_is_killed_ends_its_calls(tmp_path: Path) -> None:
     running = tmp_path / "running"
     errors: list[BaseException] = []
@@ -509,20 +462,6 @@ async def test_a_pool_that_is_killed_ends_its_calls(tmp_path: Path) -> None:
         await until(lambda: gone(int(lines(running)[0])))
 
 
-async def test_closing_that_is_cancelled_kills(tmp_path: Path) -> None:
-    running = tmp_path / "running"
-    async with own_pool(1) as pool, anyio.create_task_group() as calls:
-
-        async def call() -> None:
-            with pytest.raises(PoolClosed):
-                await pool.run(work.note_and_spin, str(running))
-
-        calls.start_soon(call)
-        await until(lambda: bool(lines(running)))
-        with anyio.move_on_after(0.01):
-            await pool.aclose()
-
-
 def what_is_open() -> tuple[int, int, int]:
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("process-pool")]
     return len(list(Path("/proc/self/fd").iterdir())), len(multiprocessing.active_children()), len(threads)
@@ -534,8 +473,8 @@ async def test_nothing_is_left_after_the_end() -> None:
         async with anyio.create_task_group() as calls:
             for _ in range(5):
                 calls.start_soon(pool.run, work.pid)
-        pool.kill_abandoned()
-        await pool.aclose()
+        pool.kill()
+        await anyio.to_thread.run_sync(pool.join, 10)
 
     await use()  # starts what multiprocessing and anyio keep for good
     before = what_is_open()
@@ -543,10 +482,10 @@ async def test_nothing_is_left_after_the_end() -> None:
     assert what_is_open() == before
 
 
-async def test_an_unused_pool_is_closed_without_ado() -> None:
+async def test_a_killed_pool_takes_no_calls() -> None:
     pool = ProcessPool(1)
-    await pool.aclose()
-    with pytest.raises(PoolClosed):
+    pool.kill()
+    with pytest.raises(PoolClosed, match="killed"):
         await pool.run(work.pid)
 
 
@@ -559,14 +498,16 @@ def no_shared_pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     if processes._shared is not None:
         processes._shared.kill()
-        processes._shared.wait_for_end(10)
+        processes._shared.join(10)
 
 
 @pytest.mark.usefixtures("no_shared_pool")
-def test_the_shared_pool_grows_and_is_made_anew_after_its_end() -> None:
+def test_the_shared_pool_grows_with_its_shares_and_is_made_anew_after_its_end() -> None:
     first = shared_pool(1)
     assert shared_pool(3) is first
-    assert shared_pool(2).size == 3
+    first.share(3)
+    first.share(2)
+    assert first.size == 3
     first.kill()
     second = shared_pool(1)
     assert second is not first

@@ -88,15 +88,14 @@ def _why_not(value: object) -> str:
     return ""
 
 
-def load_call(body: bytes) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """The call that `dump_call` made. Raises UnpicklablePayload, in the child, for what cannot be found there."""
+def load(body: bytes) -> Any:
+    """In the child: the call that `dump_call` made. Raises UnpicklablePayload for what cannot be found there."""
     try:
-        call: tuple[Callable[..., Any], tuple[Any, ...]] = pickle.loads(body)  # noqa: S301 - between a process and its own child
+        return pickle.loads(body)  # noqa: S301 - between a process and its own child
     except Exception as error:
         raise UnpicklablePayload(
             f"a function or its arguments could not be loaded in the pool process ({text_of(error)}): {REMEDY}"
         ) from error
-    return call
 
 
 def dump_result(function: Callable[..., Any], result: object) -> bytes:
@@ -114,10 +113,10 @@ def dump_result(function: Callable[..., Any], result: object) -> bytes:
 
 
 def load_result(body: bytes | bytearray, name: str) -> Any:
-    """The result that `dump_result` made. Raises UnpicklablePayload."""
+    """The result that `dump_result` made. Raises UnpicklablePayload, whatever the result's own code raises here."""
     try:
         return pickle.loads(body)  # noqa: S301 - between a process and its own child
-    except Exception as error:
+    except BaseException as error:
         raise UnpicklablePayload(
             f"the result of {name} could not be loaded here ({text_of(error)}): return plain data"
         ) from error
@@ -137,13 +136,13 @@ def _trace_of(error: BaseException) -> list[str]:
 
 
 def _dump_exception(error: BaseException) -> bytes | None:
-    """None for what would end the run here: a `sys.exit()` over there fails that call only."""
-    if not isinstance(error, Exception):
+    """None for what would mean something else here: the end of the run, of a thread, or of a coroutine."""
+    if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration | MemoryError):
         return None
     try:
         body = pickle.dumps(error.with_traceback(None), pickle.HIGHEST_PROTOCOL)
         pickle.loads(body)  # noqa: S301 - between a process and its own child
-    except Exception:  # noqa: BLE001 - pickling runs the error's own code
+    except BaseException:  # noqa: BLE001 - pickling runs the error's own code
         return None
     return body
 
@@ -163,9 +162,9 @@ def _load_exception(body: bytes | None) -> BaseException | None:
         return None
     try:
         error = pickle.loads(body)  # noqa: S301 - between a process and its own child
-    except Exception:  # noqa: BLE001 - pickling runs the error's own code
+    except BaseException:  # noqa: BLE001 - pickling runs the error's own code
         return None
-    return error if isinstance(error, BaseException) else None
+    return error if isinstance(error, Exception) else None
 
 
 def text_of(error: BaseException) -> str:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from .journey import Journey
 
-_ASKS_FOR_TIME = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+ASKS_FOR_TIME = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+"""The statuses by which a server asks to be left alone for a while."""
 _LONGEST = 10 * 365 * 24 * 3600.0
 
 
@@ -86,14 +87,13 @@ class Turns:
         return give_back
 
     def listen(self, journey: Journey, response: httpx.Response) -> None:
-        """Pause the host where it asks for time."""
-        if response.status_code not in _ASKS_FOR_TIME:
+        """Pass on to the pace whether the host asks for time, with a number of seconds or without, or answers."""
+        if response.status_code not in ASKS_FOR_TIME:
+            if self._pace is not None:
+                self._pace.answered(journey.host)
             return
         seconds = retry_after(response)
-        if seconds is None:
-            return
-        seconds = min(seconds, self._cap)
         if self._pace is not None:
-            self._pace.pause(journey.host, seconds)
-        if self._on_retry_after is not None:
-            self._on_retry_after(journey.host, seconds)
+            self._pace.throttled(journey.host, seconds)
+        if self._on_retry_after is not None and seconds is not None:
+            self._on_retry_after(journey.host, min(seconds, self._cap))

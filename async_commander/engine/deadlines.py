@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import anyio
 
@@ -11,9 +11,10 @@ from .charging import ItemClock, item_clock
 from .failures import calm, native_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from contextvars import Context
 
     from .limits import Limits
+    from .workers import Workers
 
 
 class ItemTimeout(TimeoutError):
@@ -56,11 +57,11 @@ class Watch:
         self.scope = anyio.CancelScope()
         return self.scope
 
-    def begin(self) -> None:
+    def begin(self, context: Context) -> None:
         """An item is taken in hand: from here on its time counts, but for what it spends `uncharged()`."""
         if self._limited:
             self._clock = ItemClock(self._deadlines.item_timeout)
-            item_clock.set(self._clock)
+            context.run(item_clock.set, self._clock)
             self._deadlines.expect(self._clock.ends_at(0))
 
     def end(self) -> None:
@@ -68,7 +69,6 @@ class Watch:
         if self._clock is not None:
             self._clock.close()
             self._clock = None
-            item_clock.set(None)
 
     def look(self, now: float) -> float:
         """Cancel the scope if the item has used up its time; returns when to look again."""
@@ -86,12 +86,21 @@ class Watch:
         await calm(self._task)
 
 
+class HasTimes(Protocol):
+    """A part of the pipeline in which something waits for its time."""
+
+    def on_alarm(self, now: float) -> float:
+        """See to all whose time has come; returns when to look again."""
+        ...
+
+
 class Deadlines:
     """Sleeps until the earliest of many times. `run()` is its one task; it is never busier than what it waits for."""
 
-    def __init__(self, item_timeout: float | None, on_alarm: Callable[[float], None]) -> None:
+    def __init__(self, item_timeout: float | None, workers: Workers) -> None:
         self.item_timeout = math.inf if item_timeout is None else item_timeout
-        self._on_alarm = on_alarm
+        self._workers = workers
+        self._parts: list[HasTimes] = []
         self._watches: list[Watch] = []
         self._look_at = math.inf
         self._alarm_at = math.inf
@@ -103,8 +112,12 @@ class Deadlines:
         self._watches.append(watch)
         return watch
 
+    def look_after(self, part: HasTimes) -> None:
+        """From now on this part is asked for its times."""
+        self._parts.append(part)
+
     def wake_at(self, when: float) -> None:
-        """Have `on_alarm` called with the time, at the earliest of the times asked for since it was called last."""
+        """Have `on_alarm()` of all parts called, at the earliest of the times asked for since they were called last."""
         if when < self._alarm_at:
             self._alarm_at = when
             self._nap.deadline = min(self._nap.deadline, when)
@@ -126,4 +139,5 @@ class Deadlines:
                 self._look_at = min((watch.look(now) for watch in self._watches), default=math.inf)
             if self._alarm_at <= now:
                 self._alarm_at = math.inf
-                self._on_alarm(now)
+                self.wake_at(min(part.on_alarm(now) for part in self._parts))
+                self._workers.wake()

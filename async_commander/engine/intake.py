@@ -12,19 +12,19 @@ from .ports import ItemT
 from .source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Iterable, Sequence
 
+    from .accounting import Accounting
+    from .deadlines import Deadlines
     from .ports import Ports, Ticket
     from .results import Tally
+    from .workers import Workers
 
 _SHORTEST_PAUSE = 0.05
 
 
 class Intake(Generic[ItemT]):
-    """Tickets that are ready to be worked on, and how more of them are got, one chunk at a time.
-
-    `wake` is called when there is something new to look at, `wake_at` with the time when there will be.
-    """
+    """Tickets that are ready to be worked on, and how more of them are got, one chunk at a time."""
 
     def __init__(
         self,
@@ -33,17 +33,21 @@ class Intake(Generic[ItemT]):
         tally: Tally,
         chunk: int,
         max_items: int | None,
-        wake: Callable[[], None],
-        wake_at: Callable[[float], None],
+        accounting: Accounting[ItemT],
+        workers: Workers,
+        deadlines: Deadlines,
     ) -> None:
         self._ports = ports
         self._tally = tally
         self._chunk = chunk
         self._taken_at_most = math.inf if max_items is None else tally.taken + max_items
-        self._wake = wake
-        self._wake_at = wake_at
-        self._source: Source[ItemT] = Source((), chunk, wake)
+        self._accounting = accounting
+        self._workers = workers
+        self._deadlines = deadlines
+        deadlines.look_after(self)
+        self._source: Source[ItemT] = Source((), chunk, workers)
         self._refilling = False
+        self._source_first = False
         self._due_now = True  # the ledger of a resumed run may have tickets from the start
         self._due_at = math.inf
         self.ready: deque[Ticket[ItemT]] = deque()
@@ -54,7 +58,7 @@ class Intake(Generic[ItemT]):
 
     def open(self, source: AsyncIterable[ItemT] | Iterable[ItemT]) -> None:
         """Say where the items come from; `feed()` reads them."""
-        self._source = Source(source, self._chunk, self._wake)
+        self._source = Source(source, self._chunk, self._workers)
 
     async def feed(self) -> None:
         """Read the source to its end, which may be an error."""
@@ -97,15 +101,31 @@ class Intake(Generic[ItemT]):
         return self._due_now or len(self._source) > 0
 
     async def refill(self) -> Sequence[Ticket[ItemT]]:
-        """Get the next chunk: of the ledger if some of it is due, else of what the source has. Returns what came."""
+        """Get the next chunk: of the ledger if some of it is due, else of what the source has. Returns what came.
+
+        After `source_first()` it is the other way round, once.
+        """
         self._refilling = True
+        from_ledger = self._due_now and not (self._source_first and len(self._source))
+        self._source_first = False
         with anyio.CancelScope(shield=True):
-            tickets = await (self._ask_ledger() if self._due_now else self._admit())
+            tickets = await (self._ask_ledger() if from_ledger else self._admit())
         self._refilling = False
         for ticket in tickets:
             ticket.handed = ticket.given_up = False
+            ticket.known = ticket.known or from_ledger
             self.add(ticket)
         return tickets
+
+    def source_first(self) -> None:
+        """What came from the ledger goes back there: it would be asked in circles while the source waits."""
+        self._source_first = True
+
+    def again(self, ticket: Ticket[ItemT]) -> None:
+        """The time or the turn of a ticket has come, unless it was settled while it waited."""
+        if ticket in self._accounting:
+            self.add(ticket, first=True)
+            self._workers.wake()
 
     def add(self, ticket: Ticket[ItemT], *, first: bool = False) -> None:
         """Put a ticket among those that are ready, or among those that must run alone."""
@@ -118,12 +138,12 @@ class Intake(Generic[ItemT]):
     def ask_now(self) -> None:
         """The ledger may have something that is due."""
         self._due_now = True
-        self._wake()
+        self._workers.wake()
 
     def ask_at(self, when: float) -> None:
         """The ledger will have something by then."""
         self._due_at = min(self._due_at, when)
-        self._wake_at(when)
+        self._deadlines.wake_at(when)
 
     def on_alarm(self, now: float) -> float:
         """Look at the clock; returns when to do so next."""

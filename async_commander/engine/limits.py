@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _SHARE_APPLIES_AFTER = 100
-_OF = dict.fromkeys(("timeout", "item_timeout", "initial", "maximum", "retry_after_cap"), " of seconds")
+_OF = dict.fromkeys(("timeout", "item_timeout", "initial", "maximum", "retry_after_cap", "host_budget"), " of seconds")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
@@ -149,7 +149,8 @@ class Retry:
 
     The wait is exponential with full jitter: a random time between 0 and `initial * factor ** (attempt - 1)` seconds,
     at most `maximum`. (Source: "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.) A server's Retry-After
-    is obeyed up to `retry_after_cap` seconds.
+    is obeyed up to `retry_after_cap` seconds. A pause that a server asked for, and that was obeyed, costs no attempt,
+    as long as its host gives an answer now and then: without one in `host_budget` seconds its items are given up.
     """
 
     attempts: int = 3
@@ -157,10 +158,11 @@ class Retry:
     factor: float = 2.0
     maximum: float = 60.0
     retry_after_cap: float = 300.0
+    host_budget: float = 600.0
 
     def __post_init__(self) -> None:
         _whole("attempts", self.attempts)
-        for name in ("initial", "maximum", "retry_after_cap"):
+        for name in ("initial", "maximum", "retry_after_cap", "host_budget"):
             _number(name, getattr(self, name), least=0)
         _number("factor", self.factor, least=1)
 
@@ -171,12 +173,15 @@ class Retry:
     def delay(
         self, attempt: int, *, retry_after: float | None = None, random: Callable[[], float] = random_numbers.random
     ) -> float:
-        """Seconds to wait after attempt number `attempt` (from 1), and never less than the server asked for."""
+        """Seconds to wait after attempt number `attempt` (from 1), at least what is obeyed of a server's."""
+        return max(random() * self.longest(attempt), self.asked(retry_after))
+
+    def longest(self, attempt: int) -> float:
+        """The longest wait after attempt number `attempt` (from 1) that no server asked for."""
         try:
-            longest = min(self.maximum, self.initial * self.factor ** max(0, attempt - 1))
+            return min(self.maximum, self.initial * self.factor ** max(0, attempt - 1))
         except OverflowError:
-            longest = self.maximum
-        return max(random() * longest, self.asked(retry_after))
+            return self.maximum
 
     def asked(self, retry_after: float | None) -> float:
         """The Retry-After seconds that are obeyed: never below zero or above the cap."""

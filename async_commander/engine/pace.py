@@ -1,141 +1,261 @@
-"""Politeness: how many starts at once, and how many per second, each host is given."""
+"""Politeness: how many starts at once, and how many per second, each host is given, and when it is left alone.
+
+A host that asks for time (429, 503) is paused, and then approached again step by step:
+
+    closed ──asks for time──▶ open ──pause over──▶ half-open, one probe ──answers──▶ closed, window 1, 2, 3 …
+                               ▲                     │
+                               └────asks again───────┘     asked for longer than `host_budget`: its items are given up
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+import random
 from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import anyio
 
+from async_commander.exceptions import ItemError
+
 from .charging import uncharged
+from .limits import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_logger = logging.getLogger(__name__)
 
 pace_key_held: ContextVar[str | None] = ContextVar("async_commander_pace_key_held", default=None)
 """The key whose turn the item in hand has taken already, so that the client behind it does not take another."""
 
 _IDLE_KEYS_KEPT = 1024
+_GUESSED_SECONDS = 1.0
+"""How long a turn is held, as long as none of the host's was given back."""
+_NEWEST_WEIGHS = 0.2
+
+
+class HostUnavailable(ItemError):
+    """A host asked for time, again and again, for longer than `Retry.host_budget` allows."""
+
+    reason: ClassVar[str] = "throttled"
 
 
 @dataclass(slots=True, eq=False)
-class _Turns:
+class _Host:
     held: int = 0
-    not_before: float = 0.0
+    next_start: float = 0.0
+    """When the rate allows the next start."""
+    paused_at: float = -math.inf
+    paused_until: float = 0.0
+    pauses: int = 0
+    """Since its last answer."""
+    unanswered_since: float = 0.0
+    """When the first of these pauses began."""
+    window: float = math.inf
+    """Turns at once: 1 after a pause, then more with each answer."""
+    threshold: float = math.inf
+    """Up to here the window doubles; above it grows by one each time all of it has answered."""
+    seconds: float | None = None
+    """How long a turn is held, on average; None where none was given back yet."""
+    told: bool = False
     waiters: deque[anyio.Event] = field(default_factory=deque)
 
     def left(self) -> float:
         """Seconds until the next may begin. Without a pace or a pause the clock is not asked."""
-        if self.not_before:
-            left = self.not_before - anyio.current_time()
-            if left > 0:
-                return left
-            self.not_before = 0.0
-        return 0.0
+        begins = max(self.next_start, self.paused_until)
+        return max(0.0, begins - anyio.current_time()) if begins else 0.0
 
-    def idle(self, now: float) -> bool:
-        return not self.held and not self.waiters and self.not_before <= now
+    def forgettable(self, now: float, budget: float) -> bool:
+        idle = not self.held and not self.waiters and max(self.next_start, self.paused_until) <= now
+        return idle and (not self.pauses or self.paused_until + budget <= now)
 
 
 class Pace:
     """Turns per key (a host): at most `per_key` held at once, begun at least `1 / per_second` seconds apart.
 
-    A turn is taken by `reserve()` or `acquire()` and given back by `release()`. All methods belong to the event loop.
-    Memory is bounded by the keys that are in use: idle ones are forgotten.
+    A turn is taken by `reserve()` or `acquire()` and given back by `release()`. `throttled()` and `answered()` say what
+    the host said: the one pauses it, for as long as it asked for, or `retry` says; the other lets more at once to it
+    again. All methods belong to the event loop. Memory is bounded by the keys in use: idle ones are forgotten.
     """
 
-    def __init__(self, per_key: int | None = None, per_second: float | None = None) -> None:
+    def __init__(self, per_key: int | None = None, per_second: float | None = None, retry: Retry | None = None) -> None:
         self._per_key = math.inf if per_key is None else per_key
         self._interval = 1 / per_second if per_second else 0.0
-        self._keys: dict[str, _Turns] = {}
+        self._retry = retry or Retry()
+        self._hosts: dict[str, _Host] = {}
+        self._unanswered: set[str] = set()
         self._forget_at = _IDLE_KEYS_KEPT
         self.on_release: Callable[[str], None] | None = None
-        """Called with a key when a turn of it is free and no `acquire()` waits for it."""
+        """Called with a key when a turn of it may be free and no `acquire()` waits for it."""
 
     def __len__(self) -> int:
         """Keys remembered now."""
-        return len(self._keys)
+        return len(self._hosts)
 
-    def wait(self, key: str, ahead: int = 0) -> float:
-        """Seconds until a turn is free after `ahead` others had theirs; `math.inf`: not before one is released."""
-        turns = self._keys.get(key)
-        if turns is None:
-            return ahead * self._interval
-        if turns.held >= self._per_key:
-            return math.inf
-        return turns.left() + ahead * self._interval
+    @property
+    def paused(self) -> int:
+        """Hosts that asked for time and have not answered since: their circuit is open or half-open."""
+        return len(self._unanswered)
+
+    def circuit(self, key: str) -> Literal["closed", "open", "half-open"]:
+        """Closed: the host answers. Open: it is left alone. Half-open: one item tries whether it answers again."""
+        host = self._hosts.get(key)
+        if host is None or not host.pauses:
+            return "closed"
+        return "open" if anyio.current_time() < host.paused_until else "half-open"
+
+    def wait(self, key: str) -> float:
+        """Seconds until a turn may be free; `math.inf`: not before one is released."""
+        host = self._hosts.get(key)
+        if host is None:
+            return 0.0
+        return math.inf if host.held >= min(self._per_key, host.window) else host.left()
+
+    def expected(self, key: str, ahead: int) -> float:
+        """Seconds until one that has so many ahead of it will have its turn, as far as is known."""
+        host = self._hosts.get(key) or _Host()
+        seconds = _GUESSED_SECONDS if host.seconds is None else host.seconds
+        return host.left() + ahead * max(self._interval, seconds / min(self._per_key, host.window))
+
+    def measured(self, key: str) -> bool:
+        """Whether `expected()` is more than a guess."""
+        host = self._hosts.get(key)
+        return self._interval > 0 or (host is not None and host.seconds is not None)
 
     def reserve(self, key: str) -> float:
         """Take a turn if one is free and return 0; otherwise return `wait(key)`."""
         wait = self.wait(key)
         if wait == 0:
-            turns = self._turns(key)
-            turns.held += 1
+            host = self._host(key)
+            host.held += 1
             if self._interval:
-                turns.not_before = max(turns.not_before, anyio.current_time()) + self._interval
+                host.next_start = max(host.next_start, anyio.current_time()) + self._interval
         return wait
 
-    def release(self, key: str) -> None:
-        """Give a turn back. Raises ValueError if none is held."""
-        turns = self._keys.get(key)
-        if turns is None or not turns.held:
+    def release(self, key: str, seconds: float | None = None) -> None:
+        """Give a turn back that was held for so many seconds. Raises ValueError if none is held."""
+        host = self._hosts.get(key)
+        if host is None or not host.held:
             raise ValueError(f"no turn of {key!r} is held: each reserve() or acquire() is released once")
-        turns.held -= 1
-        self._announce(key, turns)
-
-    def pause(self, key: str, seconds: float) -> None:
-        """Begin nothing for this key in the next `seconds`; of several pauses the longest wins."""
-        turns = self._turns(key)
-        turns.not_before = max(turns.not_before, anyio.current_time() + seconds)
+        host.held -= 1
+        if seconds is not None:
+            known = seconds if host.seconds is None else host.seconds
+            host.seconds = known + _NEWEST_WEIGHS * (seconds - known)
+        self._announce(key, host)
 
     async def acquire(self, key: str) -> None:
-        """Wait for a turn and take it, in the order of asking. That time is not charged to the item in hand."""
+        """Wait for a turn and take it, in the order of asking. That time is not charged to the item in hand.
+
+        Raises HostUnavailable where the host's budget is spent.
+        """
         wait = self.reserve(key)
         if not wait:
             return
         with uncharged():
             while wait:
+                if self.spent(key):
+                    raise self.unavailable(key)
                 await (self._released(key) if wait == math.inf else self._rested(key, wait))
                 wait = self.reserve(key)
 
+    # What the host says
+
+    def throttled(self, key: str, asked: float | None = None, *, since: float = math.inf) -> None:
+        """The host asked for time, for `asked` seconds or without a number, in answer to what began at `since`.
+
+        Answers to what was under way when the pause began belong to that pause: they only make it longer.
+        """
+        host, now = self._host(key), anyio.current_time()
+        asked = None if asked is None else self._retry.asked(asked)
+        if now < host.paused_until or since < host.paused_at:
+            host.paused_until = max(host.paused_until, now + (asked or 0.0))
+            return
+        if not host.pauses:
+            host.unanswered_since = now
+            self._unanswered.add(key)
+        host.pauses += 1
+        host.threshold = max(1.0, min(host.window, host.held) / 2)
+        host.window = 1
+        pause = asked or self._retry.longest(host.pauses) * (0.5 + random.random() / 2)  # noqa: S311 (spreads load)
+        host.paused_at, host.paused_until = now, now + pause
+        if self.spent(key) or not host.told:
+            host.told = True
+            given_up = "; its items are given up" if self.spent(key) else ""
+            _logger.warning("%s asks for time: nothing is sent to it for %.1f s%s.", key, pause, given_up)
+        while self.spent(key) and host.waiters:
+            host.waiters.popleft().set()
+        if self.spent(key):
+            self._announce(key, host)
+
+    def answered(self, key: str, *, since: float = math.inf) -> None:
+        """The host answered what began at `since`: if that was after its pause, more may be sent to it at once."""
+        host = self._hosts.get(key)
+        if host is None or host.window == math.inf or since < host.paused_at:
+            return
+        if anyio.current_time() < host.paused_until:
+            return
+        if host.pauses:
+            host.pauses = 0
+            self._unanswered.discard(key)
+        host.window += 1 if host.window < host.threshold else 1 / host.window
+        self._announce(key, host)
+
+    def spent(self, key: str) -> bool:
+        """Whether the host is paused, and was, without an answer, for as long as `host_budget` allows by then."""
+        host = self._hosts.get(key)
+        if host is None or not host.pauses or anyio.current_time() >= host.paused_until:
+            return False
+        return host.paused_until - host.unanswered_since > self._retry.host_budget
+
+    def unavailable(self, key: str) -> HostUnavailable:
+        """The error of items that are given up because the host's budget is spent."""
+        host = self._host(key)
+        waited = max(0.0, host.paused_at - host.unanswered_since)
+        return HostUnavailable(
+            f"{key} asked for time {host.pauses} times in {waited:.0f} s without one answer between; "
+            f"Retry(host_budget={self._retry.host_budget:g}) allows no further pause"
+        )
+
     async def _released(self, key: str) -> None:
-        turns, mine = self._keys[key], anyio.Event()
-        turns.waiters.append(mine)
+        host, mine = self._hosts[key], anyio.Event()
+        host.waiters.append(mine)
         try:
             await mine.wait()
         except BaseException:
             if mine.is_set():
-                self._announce(key, turns)
+                self._announce(key, host)
             else:
-                turns.waiters.remove(mine)
+                host.waiters.remove(mine)
             raise
 
     async def _rested(self, key: str, seconds: float) -> None:
         try:
             await anyio.sleep(seconds)
         except BaseException:
-            self._announce(key, self._turns(key))  # the turn that was offered to us is somebody else's now
+            self._announce(key, self._host(key))  # the turn that was offered to us is somebody else's now
             raise
 
-    def _announce(self, key: str, turns: _Turns) -> None:
-        if turns.waiters:
-            turns.waiters.popleft().set()
+    def _announce(self, key: str, host: _Host) -> None:
+        if host.waiters:
+            host.waiters.popleft().set()
         elif self.on_release is not None:
             self.on_release(key)
 
-    def _turns(self, key: str) -> _Turns:
-        turns = self._keys.get(key)
-        if turns is None:
-            if len(self._keys) >= self._forget_at:
+    def _host(self, key: str) -> _Host:
+        host = self._hosts.get(key)
+        if host is None:
+            if len(self._hosts) >= self._forget_at:
                 self._forget_idle()
-            turns = self._keys[key] = _Turns()
-        return turns
+            host = self._hosts[key] = _Host()
+        return host
 
     def _forget_idle(self) -> None:
-        now = anyio.current_time()
-        self._keys = {key: turns for key, turns in self._keys.items() if not turns.idle(now)}
+        now, budget = anyio.current_time(), self._retry.host_budget
+        self._hosts = {key: host for key, host in self._hosts.items() if not host.forgettable(now, budget)}
+        self._unanswered &= self._hosts.keys()
         # Twice what is in use, so that looking through all keys stays cheap per key.
-        self._forget_at = max(_IDLE_KEYS_KEPT, 2 * len(self._keys))
+        self._forget_at = max(_IDLE_KEYS_KEPT, 2 * len(self._hosts))

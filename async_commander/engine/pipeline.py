@@ -9,21 +9,22 @@ source ──chunks──▶ admit ──▶ ready ──▶ threads × work ─
 from __future__ import annotations
 
 import logging
-import math
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Generic
 
 import anyio
 
-from .books import Books
-from .crew import Crew
+from .accounting import Accounting
+from .context import InContext
 from .deadlines import Deadlines, ItemTimeout, Watch
+from .failure_policy import FailurePolicy
 from .failures import cancelled_for_real, is_cancellation, unwrapped
 from .intake import Intake
-from .judge import Judge
 from .pace import Pace, pace_key_held
 from .ports import Due, ItemT, Ports, Ticket, Verdict
 from .results import ItemState, Tally
 from .waiting import Waiting
+from .workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -43,6 +44,7 @@ class Pipeline(Generic[ItemT]):
     Memory is O(threads + batch): at most one chunk is read ahead and one and a half are claimed ahead, `threads` items
     are in hand, no item is begun while 2 × `batch_size` are unconfirmed, and of those that wait for a time or a turn
     10 × `threads` are kept (and what was left of a chunk); more go to the ledger. Nothing is spawned per item.
+    Each attempt runs in a context of its own, which begins as that of `run()` was.
 
     All methods belong to the event loop's thread. All but `run()` may be called at any time, also from `ports.work()`.
     """
@@ -59,30 +61,26 @@ class Pipeline(Generic[ItemT]):
         max_items: int | None = None,
     ) -> None:
         self._ports = ports
-        self._pace = pace
-        self._crew = Crew(limits.threads)
-        self._deadlines = Deadlines(limits.item_timeout, self._on_alarm)
+        self._pace = pace = Pace(retry=retry) if pace is None else pace
+        self._workers = workers = Workers(limits.threads)
+        self._deadlines = deadlines = Deadlines(limits.item_timeout, workers)
+        self._accounting: Accounting[ItemT] = Accounting(tally, limits)
         self._intake: Intake[ItemT] = Intake(
             ports,
             tally=tally,
             chunk=chunk or max(1, min(limits.batch_size, 2 * limits.threads)),
             max_items=max_items,
-            wake=self._crew.wake,
-            wake_at=self._deadlines.wake_at,
+            accounting=self._accounting,
+            workers=workers,
+            deadlines=deadlines,
         )
         self._waiting: Waiting[ItemT] = Waiting(
-            10 * limits.threads, pace=pace, tally=tally, ready=self._ready_again, wake_at=self._deadlines.wake_at
+            ports, 10 * limits.threads, pace=pace, tally=tally, intake=self._intake, deadlines=deadlines
         )
-        self._books: Books[ItemT] = Books(tally, limits)
-        self._judge: Judge[ItemT] = Judge(
-            ports,
-            books=self._books,
-            waiting=self._waiting,
-            limits=limits,
-            retry=retry,
-            pace=pace,
-            abort=self.abort,
+        self._policy: FailurePolicy[ItemT] = FailurePolicy(
+            ports, limits=limits, retry=retry, pace=pace, accounting=self._accounting, waiting=self._waiting
         )
+        self._context = copy_context()
 
         self._solo = False
         self.begun = False
@@ -108,6 +106,7 @@ class Pipeline(Generic[ItemT]):
         if self.begun:
             raise RuntimeError("a Pipeline serves one run; make a new one")
         self.begun = True
+        self._context = copy_context()
         self._intake.open(source)
         if self._stopping:
             self._intake.stop()
@@ -119,41 +118,42 @@ class Pipeline(Generic[ItemT]):
                 await self._over.wait()
                 tasks.cancel_scope.cancel()
         finally:
-            self._crew.close()
-            carried = all(ticket.handed for ticket in self._books)
+            self._workers.close()
+            carried = all(ticket.handed for ticket in self._accounting)
             await self._give_back()
         await self._confirm()
         complete = carried and self._is_finished() and (self._intake.exhausted or self._intake.cut)
         if complete:
-            self._books.check()
-            if too_many := self._books.too_many_failures():  # taken over from an earlier try, or below 100 items then
+            self._accounting.check()
+            # Dead items that were taken over from an earlier try, or came when fewer than 100 were finished.
+            if too_many := self._accounting.too_many_failures():
                 raise too_many
         return complete
 
     def settled(self, ticket: Ticket[ItemT]) -> None:
         """The outcome in `ticket.state` is committed. May come while `work()` is still at it."""
-        was_full = self._books.full
+        was_full = self._accounting.full
         try:
-            self._books.settle(ticket)
+            self._accounting.settle(ticket)
         except RuntimeError as error:
             self.abort(error)
             return
         if ticket.state is ItemState.RETRY:
             self._intake.ask_at(ticket.next_at)
-        elif ticket.state is ItemState.DEAD and (too_many := self._books.too_many_failures()):
+        elif ticket.state is ItemState.DEAD and (too_many := self._accounting.too_many_failures()):
             self._end_with(too_many)
-        if was_full or self._books.idle:
-            self._crew.wake()
+        if was_full or self._accounting.idle:
+            self._workers.wake()
         self._tell()
 
     def rejected(self, ticket: Ticket[ItemT], error: BaseException) -> None:
         """What the ticket handed over failed to commit. Work is judged like any error; for an outcome the run ends."""
-        if ticket not in self._books or ticket.given_up:
+        if ticket not in self._accounting or ticket.given_up:
             self.abort(error)
         elif ticket.handed:
-            self._books.take_back(ticket)
-            self._judge.rejected.append((ticket, error))
-            self._crew.wake()
+            self._accounting.take_back(ticket)
+            self._policy.rejected.append((ticket, error))
+            self._workers.wake()
             self._tell()
         else:
             ticket.rejection = error
@@ -161,8 +161,8 @@ class Pipeline(Generic[ItemT]):
     def handed_over(self, ticket: Ticket[ItemT]) -> None:
         """An outcome was handed over for a ticket that `admit()` or `due()` will not return; `settled()` follows."""
         ticket.given_up = True
-        self._books.open([ticket])
-        self._books.hand_over(ticket)
+        self._accounting.open([ticket])
+        self._accounting.hand_over(ticket)
 
     def nudge(self) -> None:
         """The ledger has new tickets that are due."""
@@ -174,9 +174,9 @@ class Pipeline(Generic[ItemT]):
 
     def stop(self) -> None:
         """End in order: take nothing more, finish what is in hand, postpone what waits, release what was not begun."""
-        self._stopping = self._judge.stopping = True
+        self._stopping = self._policy.stopping = True
         self._intake.stop()
-        if self._crew.all_rest:
+        if self._workers.all_rest:
             self._over.set()
 
     def cancel(self) -> None:
@@ -197,16 +197,16 @@ class Pipeline(Generic[ItemT]):
     async def _recruit(self, tasks: TaskGroup) -> None:
         """Start each worker that is called for; a callback of the loop, which may be who calls, can start no task."""
         called = anyio.Event()
-        self._crew.open(called.set)
-        self._crew.wake()
+        self._workers.open(called.set)
+        self._workers.wake()
         while True:
             await called.wait()
             tasks.start_soon(self._guarded, self._worker)
             called = anyio.Event()
-            self._crew.open(called.set)
+            self._workers.open(called.set)
 
     async def _worker(self) -> None:
-        await self._crew.join()
+        await self._workers.join()
         watch = self._deadlines.watch()
         while True:
             failure = None
@@ -215,10 +215,14 @@ class Pipeline(Generic[ItemT]):
             timed_out = watch.fired
             if failure is not None and not timed_out and cancelled_for_real() and is_cancellation(failure[1]):
                 failure[0].attempts -= 1  # it was not let finish
-            if watch.disturbed:
-                await watch.calm()
-            if failure is not None:
-                await self._judge.judge(*failure, timed_out=timed_out)
+            try:
+                if watch.disturbed:
+                    await watch.calm()
+                if failure is not None:
+                    await self._policy.decide(*failure, timed_out=timed_out)
+            finally:
+                if failure is not None:  # not before: a host that asks for time is paused by then
+                    self._give_turn_back(failure[0])
 
     async def _carry_until_one_fails(self, watch: Watch) -> tuple[Ticket[ItemT], BaseException] | None:
         while not watch.disturbed:
@@ -235,55 +239,55 @@ class Pipeline(Generic[ItemT]):
         """The next ticket to work on. Waits for one; gets more from the ledger and the source when they run low."""
         intake = self._intake
         while True:
-            if self._judge.rejected:
-                await self._judge.judge_rejected()
-            elif self._stopping or self._solo or self._books.full:
-                await self._crew.rest(self._all_rest)
+            if self._policy.rejected:
+                await self._policy.decide_rejected()
+            elif self._stopping or self._solo or self._accounting.full:
+                await self._workers.rest(self._all_rest)
+            elif intake.low and (far := self._waiting.put_out_furthest()):
+                await self._put_out(*far)
             elif intake.low and not self._waiting.crowded:
                 await self._refill()
-            elif intake.ready:
-                ticket = intake.ready.popleft()
+            elif intake.ready or (intake.alone and self._is_quiet()):
+                ticket = (intake.ready or intake.alone).popleft()
                 if ticket.throttle is None or await self._has_turn(ticket):
-                    if intake.plenty:
-                        self._crew.wake()
-                    return ticket
-            elif intake.alone and self._is_quiet():
-                ticket = intake.alone.popleft()
-                if await self._has_turn(ticket):
-                    self._solo = True
-                    return ticket
+                    break
             else:
-                await self._crew.rest(self._all_rest)
+                await self._workers.rest(self._all_rest)
+        if intake.plenty:
+            self._workers.wake()
+        return ticket
 
     async def _attempt(self, ticket: Ticket[ItemT], watch: Watch) -> BaseException | None:
         """Do the work, and return the error it ended in: also a CancelledError, whoever it came from."""
-        self._begin(ticket)
-        watch.begin()
+        context = self._context.copy()
+        self._solo = ticket.alone
+        self._accounting.begin(ticket)
+        if ticket.throttle is not None:
+            ticket.began = anyio.current_time()
+            context.run(pace_key_held.set, ticket.throttle)
+        watch.begin(context)
         try:
-            await self._ports.work(ticket)
+            await InContext(context, self._ports.work(ticket))
         except GeneratorExit:
             raise  # the loop is gone: nothing may be awaited any more
         except BaseException as error:  # noqa: BLE001 (judged outside of the scope that may have been cancelled)
             return error
         finally:
             watch.end()
-            self._end(ticket)
-        if ticket.rejection is None:
-            self._books.hand_over(ticket)
-        return ticket.rejection
+            self._accounting.end()
+            if ticket.alone:
+                self._solo = False
+        if ticket.rejection is not None:
+            return ticket.rejection
+        self._accounting.hand_over(ticket)
+        if ticket.throttle is not None:
+            self._pace.answered(ticket.throttle, since=ticket.began)
+            self._give_turn_back(ticket)
+        return None
 
-    def _begin(self, ticket: Ticket[ItemT]) -> None:
-        self._books.begin(ticket)
-        if self._pace is not None:
-            pace_key_held.set(ticket.throttle)
-
-    def _end(self, ticket: Ticket[ItemT]) -> None:
-        self._books.end()
-        if ticket.alone:
-            self._solo = False
-        if self._pace is not None and ticket.throttle is not None:
-            pace_key_held.set(None)
-            self._pace.release(ticket.throttle)
+    def _give_turn_back(self, ticket: Ticket[ItemT]) -> None:
+        if ticket.throttle is not None:
+            self._pace.release(ticket.throttle, anyio.current_time() - ticket.began)
 
     async def _feed(self) -> None:
         try:
@@ -298,35 +302,40 @@ class Pipeline(Generic[ItemT]):
 
     async def _refill(self) -> None:
         if self._intake.ready:
-            self._crew.wake()
-        self._books.open(await self._intake.refill())
+            self._workers.wake()
+        tickets = await self._intake.refill()
+        self._accounting.open(tickets)
+        for ticket in tickets:
+            if ticket.known:
+                self._waiting.came_back(ticket)
 
     async def _has_turn(self, ticket: Ticket[ItemT]) -> bool:
-        if 0 < (wait := self._waiting.take_turn(ticket)) < math.inf:
-            await self._judge.postpone(ticket, wait, None)
-        return wait == 0
+        """Whether a ticket may begin now. Otherwise it waits, here or in the ledger, or is given up with its host."""
+        if ticket.throttle is not None and self._pace.spent(ticket.throttle):
+            await self._policy.give_up_on_host(ticket, ticket.throttle)
+            return False
+        if self._waiting.take_turn(ticket):
+            return True
+        while far := self._waiting.put_out_furthest():
+            await self._put_out(*far)
+        return False
 
-    def _ready_again(self, ticket: Ticket[ItemT]) -> None:
-        if ticket in self._books:  # else it was settled while it waited
-            self._intake.add(ticket, first=True)
-            self._crew.wake()
-
-    def _on_alarm(self, now: float) -> None:
-        self._deadlines.wake_at(min(self._intake.on_alarm(now), self._waiting.on_alarm(now)))
-        self._crew.wake()
+    async def _put_out(self, ticket: Ticket[ItemT], seconds: float) -> None:
+        self._intake.source_first()
+        await self._policy.postpone(ticket, seconds)
 
     # The end
 
     def _is_quiet(self) -> bool:
         """Nothing is to be done, or under way, except for tickets that must run alone."""
-        return len(self._books) == len(self._intake.alone) and self._books.idle and self._intake.dry
+        return len(self._accounting) == len(self._intake.alone) and self._accounting.idle and self._intake.dry
 
     def _all_rest(self) -> None:
         if self._stopping or self._is_finished():
             self._over.set()
 
     def _is_finished(self) -> bool:
-        return not self._books and self._intake.dry
+        return not self._accounting and self._intake.dry
 
     def _end_with(self, error: BaseException) -> None:
         """Stop in order, and raise the error then."""
@@ -339,8 +348,8 @@ class Pipeline(Generic[ItemT]):
             try:
                 if not self._aborted:
                     await self._postpone_retries()
-                if held := [ticket for ticket in self._books if not ticket.handed]:
-                    self._books.give_back(held)
+                if held := [ticket for ticket in self._accounting if not ticket.handed]:
+                    self._accounting.give_back(held)
                     await self._ports.release(held)
             except Exception as error:
                 _logger.exception("items could not be given back")
@@ -348,12 +357,20 @@ class Pipeline(Generic[ItemT]):
         self._waiting.close()
 
     async def _postpone_retries(self) -> None:
-        while self._judge.rejected:
-            await self._judge.judge_rejected()
+        while self._policy.rejected:
+            await self._decide_rejected()
         now = anyio.current_time()
         for ticket in (*self._waiting, *self._intake.ready, *self._intake.alone):
-            if ticket.attempts:
-                await self._judge.postpone(ticket, max(0.0, ticket.next_at - now), None)
+            if ticket.attempts or ticket.throttled:
+                await self._policy.postpone(ticket, max(0.0, ticket.next_at - now))
+
+    async def _decide_rejected(self) -> None:
+        try:
+            await self._policy.decide_rejected()
+        except BaseException as error:
+            if is_cancellation(error):
+                raise
+            self.abort(error)
 
     def _tell(self) -> None:
         if self._news is not None:
@@ -361,9 +378,9 @@ class Pipeline(Generic[ItemT]):
 
     async def _confirm(self) -> None:
         """Wait until all that was handed over is settled; raise what ended the run."""
-        while self._books and not self._aborted:
-            if self._judge.rejected:
-                await self._judge.judge_rejected()
+        while self._accounting and not self._aborted:
+            if self._policy.rejected:
+                await self._decide_rejected()
             else:
                 self._news = anyio.Event()
                 await self._news.wait()

@@ -24,6 +24,8 @@ class Ticket(Generic[ItemT]):
     """Suspected of killing the process: runs after all others, with nothing else in hand or unconfirmed."""
     throttle: str | None = None
     """The pace key (the host) whose turn it needs; set by `admit` or `due`."""
+    known: bool = False
+    """The ledger has a row of it."""
     state: ItemState = ItemState.CLAIMED
     """The outcome; set by the ports before they call `Pipeline.settled()`."""
     tag: Any = None
@@ -39,6 +41,13 @@ class Ticket(Generic[ItemT]):
     """Its writes failed while it was still in hand."""
     next_at: float = field(default=0.0, repr=False)
     """When the next attempt may begin, on the event loop's clock."""
+    began: float = field(default=0.0, repr=False)
+    """When its latest attempt began, on the event loop's clock."""
+    throttled: int = field(default=0, repr=False)
+    """How often its host has asked it for time."""
+    throttled_since: float = field(default=0.0, repr=False)
+    place: int = field(default=0, repr=False)
+    """Its number in the line for its host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,10 @@ class Verdict:
     """Seconds that the server asked for."""
     free: bool = False
     """The attempt was no fault of the item's: it does not count."""
+    throttled: bool = False
+    """A host asked for time, with `retry_after` or without: it is paused. The pipeline decides whether that is free."""
+    host: str | None = None
+    """Which one asked; where it is None, that of the ticket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +91,21 @@ class Ports(Protocol[ItemT]):
         """
 
     def verdict(self, ticket: Ticket[ItemT], error: BaseException, /) -> Verdict:
-        """Judge an item's error. The pipeline itself turns a retry into dead ("exhausted") after the last attempt."""
+        """Judge an item's error, without effect: the pipeline decides what comes of it."""
         ...
+
+    def failed(self, ticket: Ticket[ItemT], error: BaseException, verdict: Verdict, /) -> None:
+        """An attempt failed, and this was decided: "retry" means that there will be another one."""
 
     async def give_up(self, ticket: Ticket[ItemT], error: BaseException, verdict: Verdict, /) -> None:
         """Hand over the outcome dead or skipped; `settled()` follows."""
 
-    async def postpone(self, ticket: Ticket[ItemT], delay: float, error: BaseException | None, /) -> None:
-        """Hand over the outcome retry, to be due in `delay` seconds; `settled()` follows.
+    def keepable(self, ticket: Ticket[ItemT], /) -> bool:
+        """Whether the ledger can keep the item itself, so that it may be postponed without need."""
+        ...
 
-        `error` is None for a ticket that did not fail just now: throttled, or waiting when the run was stopped.
-        """
+    async def postpone(self, ticket: Ticket[ItemT], delay: float, /) -> None:
+        """Hand over the outcome retry, to be due in `delay` seconds; `settled()` follows."""
 
     async def release(self, tickets: Sequence[Ticket[ItemT]], /) -> None:
         """Give back the claims of tickets that were not run, or not to the end; takes them out of `tally.taken`."""

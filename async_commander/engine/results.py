@@ -66,6 +66,8 @@ class Tally:
     """Items in a worker's hands now."""
     waiting: int = 0
     """Items in the timed heap now: throttled, or waiting for their next attempt."""
+    paused_hosts: int = 0
+    """Hosts that asked for time and have not answered since: nothing, or one item at a time, is sent to them."""
     unconfirmed: int = 0
     """Items whose writes were handed over and are not committed yet."""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from itertools import islice
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
 from .failures import cancelled_for_real, is_cancellation
 from .ports import ItemT
+
+if TYPE_CHECKING:
+    from .workers import Workers
 
 _CLOSING_TIME = 10.0
 
@@ -18,12 +21,10 @@ _CLOSING_TIME = 10.0
 class Source(Generic[ItemT]):
     """Items waiting to be taken. `feed()` is the one task that reads; `take()` is what the workers call."""
 
-    def __init__(
-        self, items: AsyncIterable[ItemT] | Iterable[ItemT], chunk: int, on_change: Callable[[], None]
-    ) -> None:
+    def __init__(self, items: AsyncIterable[ItemT] | Iterable[ItemT], chunk: int, workers: Workers) -> None:
         self._items = items
         self._chunk = chunk
-        self._on_change = on_change
+        self._workers = workers
         self._buffer: deque[ItemT] = deque()
         self._room: anyio.Event | None = None
         self._reading = anyio.CancelScope()
@@ -72,7 +73,7 @@ class Source(Generic[ItemT]):
             raise RuntimeError("the source of the items raised CancelledError") from error
         finally:
             self.ended = True
-            self._on_change()
+            self._workers.wake()
 
     async def _feed_async(self, items: AsyncIterator[ItemT]) -> None:
         try:
@@ -81,7 +82,7 @@ class Source(Generic[ItemT]):
                     return
                 self._buffer.append(item)
                 if len(self._buffer) == 1:
-                    self._on_change()
+                    self._workers.wake()
                 if len(self._buffer) >= self._chunk:
                     await self._wait_for_room()
         finally:
@@ -92,7 +93,7 @@ class Source(Generic[ItemT]):
             while not self.ended:
                 room = self._chunk - len(self._buffer)
                 self._buffer.extend(islice(items, room))
-                self._on_change()
+                self._workers.wake()
                 if len(self._buffer) < self._chunk:
                     return
                 await self._wait_for_room()

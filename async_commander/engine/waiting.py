@@ -1,9 +1,14 @@
-"""Tickets that wait for a time or for their host's turn, and hold no worker meanwhile."""
+"""Tickets that wait for a time or for their host's turn, and hold no worker meanwhile.
+
+The house is bounded. Where it is full, the one whose turn is furthest away is put out, to the ledger, until shortly
+before its turn: so a host that is slow or paused does not stop the reading of others.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Generic
@@ -13,43 +18,70 @@ import anyio
 from .ports import ItemT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from .deadlines import Deadlines
+    from .intake import Intake
     from .pace import Pace
-    from .ports import Ticket
+    from .ports import Ports, Ticket
     from .results import Tally
 
-_WORTH_POSTPONING = 1.0
+NEAR = 1.0
+"""Seconds to a turn for which a ticket is kept here: the way through the ledger takes about so long."""
+
+
+@dataclass(slots=True)
+class _Line(Generic[ItemT]):
+    """Those that wait for one host. Each has a number; who was put out keeps a place between those who stayed."""
+
+    tickets: deque[Ticket[ItemT]] = field(default_factory=deque)
+    served: int = 0
+    """The number whose turn is next."""
+    last: int = 0
+    """The number that the next newcomer gets, at least."""
+    out: int = 0
+    """How many were put out and are not back yet."""
+
+    def append(self, ticket: Ticket[ItemT]) -> None:
+        ticket.place = self.served + len(self.tickets)
+        if not (ticket.known or ticket.attempts):  # those that come back were before the newcomers
+            ticket.place = max(ticket.place, self.last)
+            self.last = ticket.place + 1
+        self.tickets.append(ticket)
+
+    @property
+    def before_the_last(self) -> int:
+        """How many have their turn before the last of those that are here."""
+        return max(0, self.tickets[-1].place - self.served)
 
 
 class Waiting(Generic[ItemT]):
-    """A heap of tickets by time, and a line of tickets per host.
-
-    `ready` is called with each ticket whose time or turn has come, `wake_at` with the time to call `on_alarm()`.
-    """
+    """A heap of tickets by time, and a line of tickets per host. Those whose time or turn has come go to the intake."""
 
     def __init__(
         self,
+        ports: Ports[ItemT],
         capacity: int,
         *,
-        pace: Pace | None,
+        pace: Pace,
         tally: Tally,
-        ready: Callable[[Ticket[ItemT]], None],
-        wake_at: Callable[[float], None],
+        intake: Intake[ItemT],
+        deadlines: Deadlines,
     ) -> None:
+        self._ports = ports
         self._capacity = capacity
         self._pace = pace
         self._tally = tally
-        self._ready = ready
-        self._wake_at = wake_at
+        self._intake = intake
+        self._deadlines = deadlines
         self._order = count()
         self._heap: list[tuple[float, int, Ticket[ItemT]]] = []
-        self._lines: dict[str, deque[Ticket[ItemT]]] = {}
+        self._lines: dict[str, _Line[ItemT]] = {}
         self._bells: list[tuple[float, str]] = []
         self._belled: set[str] = set()
         self._in_line = 0
-        if pace is not None:
-            pace.on_release = self._call_next
+        pace.on_release = self._call_next
+        deadlines.look_after(self)
 
     def __len__(self) -> int:
         """Tickets that wait."""
@@ -58,7 +90,7 @@ class Waiting(Generic[ItemT]):
     def __iter__(self) -> Iterator[Ticket[ItemT]]:
         yield from (ticket for _, _, ticket in self._heap)
         for line in self._lines.values():
-            yield from line
+            yield from line.tickets
 
     @property
     def full(self) -> bool:
@@ -67,44 +99,68 @@ class Waiting(Generic[ItemT]):
 
     @property
     def crowded(self) -> bool:
-        """Tickets were let in beyond the capacity, as their turn is near: nothing new should be taken."""
+        """More wait here than there is room for: nothing new should be taken, and some should be put out."""
         return len(self) > self._capacity
 
     def until(self, when: float, ticket: Ticket[ItemT]) -> None:
         """Keep a ticket until a time on the event loop's clock."""
         heappush(self._heap, (when, next(self._order), ticket))
-        self._wake_at(when)
+        self._deadlines.wake_at(when)
         self._show()
 
-    def take_turn(self, ticket: Ticket[ItemT]) -> float:
-        """Return 0 if it has its host's turn, or needs none, and inf if it was put in line for it.
-
-        Otherwise the house is full and its turn far: the seconds until then.
-        """
-        if ticket.throttle is None or self._pace is None:
-            return 0
-        key, wait = ticket.throttle, self._pace.reserve(ticket.throttle)
-        if _WORTH_POSTPONING < wait < math.inf and self.full:
-            return self._pace.wait(key, ahead=len(self._lines.get(key, ())))
-        if wait > 0:
-            self._lines.setdefault(key, deque()).append(ticket)
+    def take_turn(self, ticket: Ticket[ItemT]) -> bool:
+        """Whether it has its host's turn, or needs none. Else it was put in line for it."""
+        key = ticket.throttle
+        if key is None:
+            return True
+        had = self._pace.reserve(key) == 0
+        if not had:
+            self._lines.setdefault(key, _Line()).append(ticket)
             self._in_line += 1
+        elif (line := self._lines.get(key)) is not None:
+            line.served += 1
         self._call_next(key)
-        return math.inf if wait > 0 else 0
+        return had
+
+    def came_back(self, ticket: Ticket[ItemT]) -> None:
+        """The ledger gave a ticket back, which was put out, perhaps."""
+        line = self._lines.get(ticket.throttle or "")
+        if line is not None and line.out:
+            line.out -= 1
+
+    def put_out_furthest(self) -> tuple[Ticket[ItemT], float] | None:
+        """Take the ticket whose turn is furthest away out of its line; for how many seconds it may stay away.
+
+        None where there is room, or all turns are near, or those whose turn is far can be kept nowhere else.
+        """
+        if not self.crowded:
+            return None
+        expected = self._pace.expected
+        turns = ((expected(key, line.before_the_last), key) for key, line in self._lines.items() if line.tickets)
+        for seconds, key in sorted(turns, reverse=True):
+            line = self._lines[key]
+            if seconds < NEAR:
+                return None
+            if self._ports.keepable(line.tickets[-1]):
+                line.out += 1
+                self._in_line -= 1
+                self._show()
+                away = seconds if self._pace.measured(key) else expected(key, 0)
+                return line.tickets.pop(), max(NEAR / 4, away - NEAR)
+        return None
 
     def close(self) -> None:
         """Forget all that wait: they were handed to the ledger, or given back."""
         self._heap.clear()
         self._lines.clear()
         self._in_line = 0
-        if self._pace is not None:
-            self._pace.on_release = None
+        self._pace.on_release = None
         self._show()
 
     def on_alarm(self, now: float) -> float:
         """Let go of all whose time has come; returns when to look again."""
         while self._heap and self._heap[0][0] <= now:
-            self._ready(heappop(self._heap)[2])
+            self._intake.again(heappop(self._heap)[2])
         while self._bells and self._bells[0][0] <= now:
             _, key = heappop(self._bells)
             self._belled.discard(key)
@@ -113,18 +169,25 @@ class Waiting(Generic[ItemT]):
         return min(line[0][0] if line else math.inf for line in (self._heap, self._bells))
 
     def _call_next(self, key: str) -> None:
-        """Let the first in a host's line go if its turn has come, or look again when it will."""
+        """Let the first in a host's line go if its turn has come, or look again when it will.
+
+        Where the host's budget is spent, all go: they are given up.
+        """
         line = self._lines.get(key)
-        if line is None or self._pace is None:
+        if line is None:
             return
-        wait = self._pace.wait(key)
-        if wait == 0:
-            self._ready(line.popleft())
+        spent, wait = self._pace.spent(key), self._pace.wait(key)
+        while line.tickets and (spent or wait == 0):
+            line.served += 1
             self._in_line -= 1
-            if not line:
-                del self._lines[key]
-        elif wait < math.inf:
-            self._ring(anyio.current_time() + wait, key)
+            self._intake.again(line.tickets.popleft())
+            if not spent:
+                break
+        else:
+            if line.tickets and wait < math.inf:
+                self._ring(anyio.current_time() + wait, key)
+        if not (line.tickets or line.out):
+            del self._lines[key]
         self._show()
 
     def _ring(self, when: float, key: str) -> None:
@@ -132,7 +195,8 @@ class Waiting(Generic[ItemT]):
         if key not in self._belled:
             self._belled.add(key)
             heappush(self._bells, (when, key))
-            self._wake_at(when)
+            self._deadlines.wake_at(when)
 
     def _show(self) -> None:
         self._tally.waiting = len(self)
+        self._tally.paused_hosts = self._pace.paused

@@ -29,6 +29,7 @@ class Reading:
     retried: int
     in_flight: int
     waiting: int
+    paused_hosts: int
     per_second: float | None
     left: float | None
     counts_items: bool = True
@@ -76,6 +77,7 @@ class Meter:
             retried=tally.retried,
             in_flight=tally.in_flight,
             waiting=tally.waiting,
+            paused_hosts=tally.paused_hosts,
             per_second=speed,
             counts_items=self.counts_items,
             left=max(tally.total - so_far, 0) / speed if speed and tally.total is not None else None,

@@ -217,6 +217,8 @@ def counts_of(reading: Reading) -> list[Part]:
         parts.insert(1, ("skipped", count(reading.skipped), ""))
     if reading.waiting:
         parts.append(("waiting", count(reading.waiting), ""))
+    if reading.paused_hosts:
+        parts.append(("hosts paused", count(reading.paused_hosts), "yellow"))
     return parts
 
 

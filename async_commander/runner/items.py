@@ -192,23 +192,26 @@ class ItemPorts:
 
     def verdict(self, ticket: Ticket[Any], error: BaseException) -> Verdict:
         """What an error means for its item."""
-        verdict = self._session.outages.verdict(ticket.tag, error) or judge(
+        return self._session.outages.verdict(ticket.tag, error) or judge(
             error, lambda: self._hooks.decide("should_retry", error)
         )
-        if verdict.kind in ("dead", "retry"):
-            again = verdict.kind == "retry" and (verdict.free or self._session.context.retry.again(ticket.attempts))
-            text = text_of(error, self._session.redact)
-            ticket.tag.told = {"error_kind": kind_of(error), "error": text}
-            self._figures.failed(kind_of(error), text, ticket.tag.label)
-            self._session.reporter.item_failed(ticket.tag.label, kind_of(error), text, not again)
-            logger.log(
-                logging.INFO if again else logging.ERROR,
-                "%s failed in attempt %d%s: %s: %s%s%s",
-                ticket.tag.label, ticket.attempts, "" if again else ", for good", kind_of(error), text,
-                "" if again else place_of(error),
-                f"\n{traceback_of(error, self._session.redact)}" if self._session.context.verbosity >= 3 else "",
-            )  # fmt: skip
-        return verdict
+
+    def failed(self, ticket: Ticket[Any], error: BaseException, verdict: Verdict) -> None:
+        """Tell of a failed attempt, whatever was decided about it."""
+        if verdict.kind not in ("dead", "retry"):
+            return
+        again = verdict.kind == "retry"
+        text = text_of(error, self._session.redact)
+        ticket.tag.told = {"error_kind": kind_of(error), "error": text}
+        self._figures.failed(kind_of(error), text, ticket.tag.label)
+        self._session.reporter.item_failed(ticket.tag.label, kind_of(error), text, not again)
+        logger.log(
+            logging.INFO if again else logging.ERROR,
+            "%s failed in attempt %d%s: %s: %s%s%s",
+            ticket.tag.label, ticket.attempts, "" if again else ", for good", kind_of(error), text,
+            "" if again else place_of(error),
+            f"\n{traceback_of(error, self._session.redact)}" if self._session.context.verbosity >= 3 else "",
+        )  # fmt: skip
 
     async def give_up(self, ticket: Ticket[Any], error: BaseException, verdict: Verdict) -> None:
         """Dead or skipped: only the ledger row is written."""
@@ -218,11 +221,10 @@ class ItemPorts:
             return
         if isinstance(error, IntegrityError) and await self._was_its_own_row(ticket):
             return
-        reason = "exhausted" if verdict.kind == "retry" else verdict.reason
         self._outcomes.hand_over(
             ticket,
             ItemState.DEAD,
-            reason=reason,
+            reason=verdict.reason,
             error_kind=kind_of(error),
             error=text_of(error, self._session.redact),
         )
@@ -245,9 +247,12 @@ class ItemPorts:
             self._outcomes.hand_over(ticket, ItemState.RETRY, delay=0.0)
         return state in (ItemState.DONE, ItemState.RETRY)
 
-    async def postpone(self, ticket: Ticket[Any], delay: float, error: BaseException | None) -> None:
+    def keepable(self, ticket: Ticket[Any]) -> bool:
+        """Whether JSON can hold the item, so that the ledger gives it back."""
+        return self._outcomes.stored_item(ticket) is not None
+
+    async def postpone(self, ticket: Ticket[Any], delay: float) -> None:
         """Kept in the ledger until its time has come."""
-        del error  # verdict() has told it
         self._left_over = True
         self._outcomes.hand_over(ticket, ItemState.RETRY, delay=delay, **ticket.tag.told)
 

@@ -37,14 +37,14 @@ class Outcomes:
     def hand_over(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> None:
         """The item is dead, skipped or to be tried later: only its ledger row is to commit."""
         unit = self._session.new_unit()
-        stored = self._stored_item(ticket) if state in (ItemState.DEAD, ItemState.RETRY) else None
+        stored = self.stored_item(ticket) if state in (ItemState.DEAD, ItemState.RETRY) else None
         unit.outcome = self._outcome(ticket, state, item=stored, **columns)
         ticket.state = state
         self._recorder.put(unit)
 
     def given_back(self, ticket: Ticket[Any]) -> ItemOutcome:
         """That of an item which the ledger knows, and which was stopped before it was done."""
-        return self._outcome(ticket, ItemState.RETRY, item=self._stored_item(ticket), **ticket.tag.told)
+        return self._outcome(ticket, ItemState.RETRY, item=self.stored_item(ticket), **ticket.tag.told)
 
     def _outcome(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> ItemOutcome:
         mark: InHand = ticket.tag
@@ -64,7 +64,7 @@ class Outcomes:
             **columns,
         )
 
-    def _stored_item(self, ticket: Ticket[Any]) -> Any:
+    def stored_item(self, ticket: Ticket[Any]) -> Any:
         try:
             return item_to_json(ticket.item)
         except (TypeError, ValueError) as error:

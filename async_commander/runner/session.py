@@ -88,7 +88,7 @@ class RunSession:
         self.stop_asked = anyio.Event()
         self.outages = Outages(context.retry.maximum)
         limits = context.limits
-        self.pace = Pace(limits.per_host, limits.per_second)
+        self.pace = Pace(limits.per_host, limits.per_second, context.retry)
         self._run_unit = Unit(lanes.alias, commit=recorder.commit)
         self._client: Any = None
         self._share: Share | None = None

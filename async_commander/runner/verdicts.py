@@ -6,12 +6,13 @@ import errno
 import sysconfig
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import httpx
 from django.core.exceptions import SynchronousOnlyOperation
 
 from async_commander.database.missing import lacks_schema
+from async_commander.downloads.pacing import ASKS_FOR_TIME, pace_key
 from async_commander.downloads.pacing import retry_after as asked_delay
 from async_commander.engine.pipeline import Verdict
 from async_commander.exceptions import InvalidCommand, ItemError, RunLocked, SkipItem
@@ -46,8 +47,22 @@ def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
     if isinstance(error, ItemError):
         return Verdict("dead", reason=error.reason)
     if should_retry():
-        return Verdict("retry", retry_after=max(filter(None, map(asked_delay, members)), default=None))
+        asking = [one for one in members if _asks_for_time(one)]
+        seconds = [delay for one in asking if (delay := asked_delay(one)) is not None]
+        return Verdict(
+            "retry",
+            retry_after=max(seconds, default=None),
+            throttled=bool(asking),
+            host=pace_key(asking[0].request.url) if asking else None,
+        )
     return Verdict("dead", reason="timeout" if isinstance(error, TimeoutError) else "permanent")
+
+
+def _asks_for_time(error: BaseException) -> TypeGuard[httpx.HTTPStatusError]:
+    """By its status, or by `Retry-After` with any other."""
+    if not isinstance(error, httpx.HTTPStatusError):
+        return False
+    return error.response.status_code in ASKS_FOR_TIME or asked_delay(error) is not None
 
 
 def _is_fatal(error: BaseException) -> bool:

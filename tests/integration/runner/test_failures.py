@@ -214,6 +214,47 @@ def test_retry_after_is_obeyed_and_capped(run: Any) -> None:
     assert tries["a"] == 2
 
 
+def test_a_pause_that_a_server_asks_for_costs_no_attempt(run: Any) -> None:
+    tries: Counter[str] = Counter()
+
+    class Command(Items):
+        retry = ac.Retry(attempts=1, initial=0.001, maximum=0.002)
+
+        def fail(self, item: str) -> None:
+            tries[item] += 1
+            if tries[item] < 4:
+                raise http_error(429, **({"Retry-After": "0"} if item in "abc" else {}))
+
+    result = run(Command())
+    assert result.counts["done"] == 6
+    assert {one.attempts for one in items_of(result, state="done")} == {1}
+
+
+def test_a_host_that_answers_nobody_is_given_up_with_a_reason_of_its_own(run: Any) -> None:
+    class Command(ac.IterateDownloadCommand[str, str]):
+        limits = ac.Limits(threads=5, max_failures=None)
+        retry = ac.Retry(attempts=100, initial=0.01, maximum=0.05, host_budget=0.3)
+
+        async def iterate(self):
+            return [f"https://{host}.example.org/{number}" for number in range(40) for host in ("gone", "good")]
+
+        async def download(self, item: str) -> str:
+            if "gone" in item:
+                request = httpx.Request("GET", item)
+                raise httpx.HTTPStatusError("503", request=request, response=httpx.Response(503))
+            return item
+
+        async def parse_and_save(self, item: str, payload: str) -> None: ...
+
+    result = run(Command())
+    dead = items_of(result, state="dead")
+    assert (len(dead), result.counts["done"]) == (40, 40)
+    assert {one.reason for one in dead} == {"throttled"}
+    logs = row_of(result).logs
+    assert logs.filter(message__contains="gone.example.org asks for time").exists()
+    assert logs.filter(message__contains="its items are given up").exists()
+
+
 def test_items_of_one_host_are_paced_and_others_go_on(run: Any) -> None:
     in_hand: Counter[str] = Counter()
     most: Counter[str] = Counter()

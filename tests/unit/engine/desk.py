@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from async_commander.engine.limits import Limits, Retry
+from async_commander.engine.pace import HostUnavailable
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
 from async_commander.engine.results import ItemState, Tally
 from async_commander.exceptions import SkipItem
@@ -22,6 +23,13 @@ Work = Callable[[Any], Awaitable[Any]]
 
 class Transient(Exception):
     """An error that is worth another attempt."""
+
+
+class Throttled(Exception):
+    """A server's 429, with the seconds that it asks for, or without."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.seconds = seconds
 
 
 class Deadly(Exception):
@@ -44,6 +52,7 @@ class Desk:
     max_items: int | None = None
     throttle: Callable[[Any], str | None] = lambda item: None
     alone: Callable[[Any], bool] = lambda item: False
+    keeps: Callable[[Any], bool] = lambda item: True
     commit_time: float = 0.0
     commits: bool = True
     """False: nobody commits but the test."""
@@ -111,6 +120,10 @@ class Desk:
         match error:
             case Transient():
                 return Verdict("retry", "transient", getattr(error, "retry_after", None))
+            case Throttled():
+                return Verdict("retry", "throttled", error.seconds, throttled=True)
+            case HostUnavailable():
+                return Verdict("dead", error.reason)
             case TimeoutError():
                 return Verdict("retry", "timeout")
             case SkipItem():
@@ -125,7 +138,13 @@ class Desk:
         self.hand_over(ticket, ItemState.SKIPPED if verdict.kind == "skip" else ItemState.DEAD)
         await self._step("gave_up")
 
-    async def postpone(self, ticket: Ticket[Any], delay: float, error: BaseException | None) -> None:
+    def failed(self, ticket: Ticket[Any], error: BaseException, verdict: Verdict) -> None:
+        self.errors[ticket.item] = error
+
+    def keepable(self, ticket: Ticket[Any]) -> bool:
+        return self.keeps(ticket.item)
+
+    async def postpone(self, ticket: Ticket[Any], delay: float) -> None:
         await self._step("postpone")
         self.postponed.append((ticket.item, delay))
         ticket.tag = anyio.current_time() + delay

@@ -354,7 +354,7 @@ def check_everything(desk: Desk) -> None:
     desk.check_books()
     assert not set(desk.released) & set(desk.states)
     assert desk.pace is not None
-    assert all(not turns.held for turns in desk.pace._keys.values())
+    assert all(not turns.held for turns in desk.pace._hosts.values())
 
 
 async def anumbers(count: int):
@@ -416,7 +416,7 @@ def end(desk: Desk, way: str, scope: anyio.CancelScope) -> None:
 def finish_by_hand(desk: Desk, way: str) -> None:
     """An aborted run, and one whose caller is cancelled, leave to the writer what was handed over."""
     if way in {"abort", "scope"}:
-        for ticket in list(desk.pipeline._books):
+        for ticket in list(desk.pipeline._accounting):
             assert ticket.handed
             desk.states[ticket.item] = ticket.state
             desk.pipeline.settled(ticket)

@@ -42,6 +42,12 @@ class Nothing:
         ticket.state = ItemState.DONE
         self.pipeline.settled(ticket)
 
+    def failed(self, ticket, error, verdict) -> None:
+        pass
+
+    def keepable(self, ticket) -> bool:
+        return False
+
     def verdict(self, ticket, error) -> Verdict:
         return Verdict("retry" if ticket.item % 2 else "dead")
 

@@ -28,17 +28,26 @@ async def test_starts_are_spaced_by_the_rate() -> None:
     assert pace.reserve("a") == 0
 
 
-async def test_wait_counts_those_ahead() -> None:
+async def test_expected_counts_those_ahead() -> None:
     pace = Pace(per_second=4.0)
-    assert pace.wait("a", ahead=8) == pytest.approx(2)
+    assert pace.expected("a", ahead=8) == pytest.approx(2)
     pace.reserve("a")
-    assert pace.wait("a", ahead=8) == pytest.approx(2.25)
+    assert pace.expected("a", ahead=8) == pytest.approx(2.25)
+
+
+async def test_expected_knows_how_long_turns_are_held() -> None:
+    pace = Pace(per_key=2)
+    assert not pace.measured("a")
+    pace.reserve("a")
+    pace.release("a", 3.0)
+    assert pace.measured("a")
+    assert pace.expected("a", ahead=8) == pytest.approx(12)
 
 
 async def test_the_longest_pause_wins() -> None:
     pace = Pace()
-    pace.pause("a", 10)
-    pace.pause("a", 5)
+    pace.throttled("a", 10)
+    pace.throttled("a", 5)
     assert pace.reserve("a") == pytest.approx(10)
     assert pace.reserve("b") == 0
 
@@ -61,7 +70,7 @@ async def test_acquire_waits_in_the_order_of_asking() -> None:
 
 async def test_acquire_waits_out_a_pause() -> None:
     pace, start = Pace(per_key=1), anyio.current_time()
-    pace.pause("a", 30)
+    pace.throttled("a", 30)
     await pace.acquire("a")
     assert anyio.current_time() - start == pytest.approx(30)
 
@@ -104,7 +113,7 @@ async def test_who_is_cancelled_while_the_host_rests_leaves_its_turn_to_the_next
             if name == "first" or then == "another waits":
                 tasks.start_soon(one, name, scope)
                 await anyio.wait_all_tasks_blocked()
-        pace.pause("a", 10)
+        pace.throttled("a", 10)
         pace.release("a")
         await anyio.sleep(5)
         first.cancel()

@@ -44,7 +44,7 @@ async def test_threads_items_are_in_hand_at_once_and_no_more() -> None:
 async def test_workers_are_started_when_needed_only() -> None:
     desk = Desk(limits=Limits(threads=50))
     assert await desk.run([1])
-    assert desk.pipeline._crew._started <= 2
+    assert desk.pipeline._workers._started <= 2
 
 
 async def test_a_slow_source_is_not_waited_for_to_fill_a_chunk() -> None:

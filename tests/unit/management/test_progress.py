@@ -16,7 +16,7 @@ from .terminals import FakeStream, wrapped
 
 READING = Reading(
     elapsed=12.0, settled=4_218, total=10_000, done=4_200, skipped=0, dead=18, retried=7, in_flight=50, waiting=0,
-    per_second=912.4, left=6.3,
+    paused_hosts=0, per_second=912.4, left=6.3,
 )  # fmt: skip
 
 
@@ -35,6 +35,11 @@ def test_a_plain_line_says_it_all() -> None:
 def test_a_plain_line_without_a_total_has_no_share_and_no_time_left() -> None:
     line = plain_line("fetch", replace(READING, total=None, left=None), "stopping")
     assert line == "0:00:12 fetch: 4,218 items, 912/s, done 4,200, failed 18, retried 7, in flight 50, stopping"
+
+
+def test_hosts_that_asked_for_time_are_shown_while_there_are_any() -> None:
+    assert "hosts paused 2" in plain_line("fetch", replace(READING, paused_hosts=2), "")
+    assert "paused" not in plain_line("fetch", READING, "")
 
 
 def test_skipped_and_waiting_items_are_told_where_there_are_any() -> None:

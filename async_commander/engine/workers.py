@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Crew:
+class Workers:
     """At most `size` workers. `wake()` gets one of them to look for work; it is up to that one to wake the next.
 
     So a burst of news costs one wake-up, and a worker that finds enough for two brings the second.

@@ -1,4 +1,4 @@
-"""The books of a pipeline: which tickets are open, what was handed over, and what became of the rest."""
+"""The accounting of a pipeline: which tickets are open, what was handed over, and what became of the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .results import Tally
 
 
-class Books(Generic[ItemT]):
+class Accounting(Generic[ItemT]):
     """Every ticket is open from its claim until it is settled or given back. Moves the tally."""
 
     def __init__(self, tally: Tally, limits: Limits) -> None:

@@ -1,0 +1,144 @@
+"""The rules of failing: what an error does to the item that met it, or to the whole run.
+
+error ──▶ ends the run (raised) │ is nobody's (this worker was cancelled) │ is the item's ──▶ verdict of the ports
+verdict ──▶ fatal: raised │ retry: attempts and the host's patience decide │ dead, skip: given up, in the ledger
+retry ──▶ waits here, or in the ledger │ dead: "exhausted", or "throttled" where its host answers nobody
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from .deadlines import ItemTimeout
+from .failures import cancelled_for_real, ends_the_run, unwrapped
+from .ports import ItemT, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from .accounting import Accounting
+    from .limits import Limits, Retry
+    from .pace import Pace
+    from .ports import Ports, Ticket
+    from .waiting import Waiting
+
+_logger = logging.getLogger(__name__)
+
+FREE_PAUSES = 10
+"""So many times a host may ask for time without saying how long, and it costs the item nothing."""
+
+
+class FailurePolicy(Generic[ItemT]):
+    """Has the ports judge each failed item, decides whether it is tried again, and carries that out."""
+
+    def __init__(
+        self,
+        ports: Ports[ItemT],
+        *,
+        limits: Limits,
+        retry: Retry,
+        pace: Pace,
+        accounting: Accounting[ItemT],
+        waiting: Waiting[ItemT],
+    ) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._retry = retry
+        self._pace = pace
+        self._accounting = accounting
+        self._waiting = waiting
+        self.stopping = False
+        """The run is being stopped: what would wait here goes to the ledger."""
+        self.rejected: deque[tuple[Ticket[ItemT], BaseException]] = deque()
+        """Tickets whose writes failed to commit when no worker had them in hand any more."""
+
+    async def decide(self, ticket: Ticket[ItemT], error: BaseException, *, timed_out: bool = False) -> None:
+        """Decide on a ticket that failed. With `timed_out` the error is but where its time ran out.
+
+        Raises what ends the run.
+        """
+        error = unwrapped(error)
+        if ends_the_run(error):
+            raise error
+        if cancelled_for_real():
+            await checkpoint()  # the end of this worker; the ticket is given back
+        elif ticket not in self._accounting:
+            _logger.error("%r failed after it was settled as %s", ticket.key, ticket.state, exc_info=error)
+        else:
+            if timed_out:
+                error = ItemTimeout.of(self._limits, error)
+            await self._carry_out(ticket, error, self._ports.verdict(ticket, error))
+
+    async def decide_rejected(self) -> None:
+        """Decide on the first ticket of `rejected`."""
+        await self.decide(*self.rejected.popleft())
+
+    async def give_up_on_host(self, ticket: Ticket[ItemT], host: str) -> None:
+        """Give up a ticket whose host has no patience left, without trying it."""
+        error = self._pace.unavailable(host)
+        await self._carry_out(ticket, error, Verdict("dead", reason=error.reason))
+
+    async def postpone(self, ticket: Ticket[ItemT], delay: float) -> None:
+        """Have the ledger keep a ticket for `delay` seconds."""
+        ticket.next_at = anyio.current_time() + delay
+        await self._hand_over(ticket, self._ports.postpone(ticket, delay))
+
+    async def _carry_out(self, ticket: Ticket[ItemT], error: BaseException, verdict: Verdict) -> None:
+        if verdict.kind == "fatal":
+            raise error
+        if verdict.throttled or verdict.retry_after is not None:
+            verdict, error = self._with_the_hosts_patience(ticket, error, verdict)
+        if verdict.free:
+            ticket.attempts -= 1
+        elif verdict.kind == "retry" and not self._retry.again(ticket.attempts):
+            verdict = replace(verdict, kind="dead", reason="exhausted")
+        self._ports.failed(ticket, error, verdict)
+        if verdict.kind == "retry":
+            await self._try_later(ticket, verdict)
+        else:
+            await self._hand_over(ticket, self._ports.give_up(ticket, error, verdict))
+
+    def _with_the_hosts_patience(
+        self, ticket: Ticket[ItemT], error: BaseException, verdict: Verdict
+    ) -> tuple[Verdict, BaseException]:
+        """A pause that was asked for and is obeyed costs no attempt: the host's budget bounds it, and the item's own.
+
+        The item's own is for one that is turned away alone, while its host answers others.
+        """
+        pace, now = self._pace, anyio.current_time()
+        host = verdict.host or ticket.throttle
+        if host is not None:
+            pace.throttled(host, verdict.retry_after, since=ticket.began)
+            if pace.spent(host):
+                unavailable = pace.unavailable(host)
+                unavailable.__cause__ = error
+                return Verdict("dead", reason=unavailable.reason), unavailable
+        ticket.throttled += 1
+        if ticket.throttled == 1:
+            ticket.throttled_since = now
+        if verdict.retry_after is None:
+            free = ticket.throttled <= FREE_PAUSES
+        else:
+            obeyed = self._retry.asked(verdict.retry_after) >= verdict.retry_after
+            free = obeyed and now - ticket.throttled_since <= self._retry.host_budget
+        return replace(verdict, free=free), error
+
+    async def _try_later(self, ticket: Ticket[ItemT], verdict: Verdict) -> None:
+        delay = self._retry.delay(max(ticket.attempts, ticket.throttled), retry_after=verdict.retry_after)
+        if self.stopping or self._waiting.full:
+            await self.postpone(ticket, delay)
+        else:
+            ticket.next_at = anyio.current_time() + delay
+            self._waiting.until(ticket.next_at, ticket)
+
+    async def _hand_over(self, ticket: Ticket[ItemT], outcome: Awaitable[None]) -> None:
+        ticket.given_up = True
+        with anyio.CancelScope(shield=True):
+            await outcome
+        self._accounting.hand_over(ticket)

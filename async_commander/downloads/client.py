@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from .connecting import Connector, ThreadResolver
+from .cookies import ItemCookies
+from .decoding import ACCEPTED
 from .errors import DownloadTimeout
+from .fetching import Fetched, fetched
 from .guard import AddressGuard
-from .inflate import ACCEPTED
-from .journey import Journey, current_journey
-from .memory import SHARED, BodyMemory
+from .journey import Journey
+from .limits import SHARED, BodyMemory
 from .pacing import Turns
-from .transport import BoundedTransport
-from .wire import aiohttp_transport
+from .pool import ConnectionPool
+from .protocol import Ask, Head
+from .redirects import next_request
+from .scope import item_scope
+from .transport import BoundedTransport, check_address
+from .wire import PoolTransport, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from async_commander.engine.pace import Pace
 
+    from .connecting import Resolver
+    from .response import Response
+
 USER_AGENT = f"async-commander python-httpx/{httpx.__version__}"
 TIMEOUT = httpx.Timeout(connect=15.0, read=30.0, write=30.0, pool=None)
+
+_NO: Mapping[str, Any] = MappingProxyType({})
 
 
 def open_client(
@@ -38,27 +52,34 @@ def open_client(
     retry_after_cap: float = 300.0,
     on_retry_after: Callable[[str, float], None] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    resolver: Resolver | None = None,
 ) -> Client:
     """A client for `threads` requests at once, to be used as an async context manager on one asyncio loop.
 
     `max_body` is in decoded bytes and `deadline` in seconds, both for a whole request with its redirects and bodies;
     one request can have its own: `client.get(url, extensions={"deadline": 600, "max_body": 2**30})`.
     Bodies that are read into memory may hold 128 KiB each; what is above that holds `body_memory` bytes in all, and one
-    `max_body`: of many large bodies some wait for others, without their deadlines running. Streamed ones do not wait.
+    `max_body`: of many large bodies some wait for others, and one that drips gives its place to those who wait.
+    Streamed ones do not wait.
 
     `pace` gives each request its turn at its host; a 429 or 503 with Retry-After pauses the host for so many seconds,
-    `retry_after_cap` at most, and `on_retry_after(host, seconds)` is told. `internal_hosts` may be reached although
-    they are not public. `transport` replaces the aiohttp transport, in tests.
+    `retry_after_cap` at most, and calls `on_retry_after(host, seconds)`. `internal_hosts` may be reached although they
+    are not public; a redirect from a public address leads there only for a request with
+    `extensions={"internal_redirects": True}`. `transport` replaces the connections, and `resolver` the system's, in
+    tests.
 
-    Redirects are followed. Proxies of the environment are not used. ValueError for bounds and hosts that make no sense.
+    Redirects are followed. Proxies of the environment are not used; see `Client.proxy`. ValueError for bounds and hosts
+    that make no sense.
     """
     for name, bound in {"threads": threads, "max_body": max_body, "deadline": deadline}.items():
         if bound <= 0:
             raise ValueError(f"{name}={bound}: it has to be more than 0")
-    inner = transport or aiohttp_transport(threads, AddressGuard.of(internal_hosts))
+    connector = Connector(AddressGuard.of(internal_hosts), resolver or ThreadResolver(threads))
+    pool = ConnectionPool(connector, threads)
+    inner = transport or make_transport(pool)
     turns = Turns(pace, retry_after_cap=retry_after_cap, on_retry_after=on_retry_after)
     return Client(
-        transport=BoundedTransport(inner, turns),
+        transport=BoundedTransport(inner, pool, turns),
         deadline=deadline,
         max_body=max_body,
         body_memory=body_memory,
@@ -67,12 +88,21 @@ def open_client(
     )
 
 
-class Client(httpx.AsyncClient):
-    """`httpx.AsyncClient` with bounds around each request, and without a memory from one request to the next.
+def make_transport(pool: ConnectionPool) -> httpx.AsyncBaseTransport:
+    """What requests are sent by; a test's plugin may have another answer."""
+    return PoolTransport(pool)
 
-    Cookies that a response sets are not kept: what one item is given is not another's. Those that are put into
-    `cookies` by hand, say after a login, are sent with every request.
+
+class Client(httpx.AsyncClient):
+    """`httpx.AsyncClient` with bounds around each request, and with cookies that live as long as the item.
+
+    Inside an item `cookies` are the item's own: what its servers set, redirects included, and what is put there by hand
+    is sent by its later requests and by no other item's. Each item begins with the cookies that were put there outside
+    of items: in `http_client()`, in `iterate()`, after a login. `share_cookies = True` keeps one jar for all.
     """
+
+    share_cookies = False
+    """Whether all items share one jar of cookies."""
 
     def __init__(
         self,
@@ -84,12 +114,13 @@ class Client(httpx.AsyncClient):
         max_redirects: int,
         user_agent: str,
     ) -> None:
-        self._kept = KeptCookies()
+        self._shared = httpx.Cookies()
+        self._bounded = transport
         self._deadline = deadline
         self._max_body = max_body
         self._memory = BodyMemory(body_memory)
         super().__init__(
-            transport=transport,
+            transport=_Closing(transport),
             headers={"User-Agent": user_agent, "Accept-Encoding": ACCEPTED},
             timeout=TIMEOUT,
             follow_redirects=True,
@@ -99,38 +130,249 @@ class Client(httpx.AsyncClient):
 
     @property
     def cookies(self) -> httpx.Cookies:
-        """The cookies to send with every request; only what is put here by hand is here."""
-        return self._kept
+        """The cookies to send: the item's inside an item, elsewhere those that all items begin with."""
+        scope = item_scope.get()
+        if scope is None or self.share_cookies:
+            return self._shared
+        cookies = scope.cookies.get(self)
+        if cookies is None:
+            cookies = scope.cookies[self] = ItemCookies(self._shared)
+        return cookies
 
     @cookies.setter
     def cookies(self, cookies: Any) -> None:
-        self._kept = KeptCookies(cookies)
+        scope = item_scope.get()
+        if scope is None or self.share_cookies:
+            self._shared = httpx.Cookies(cookies)
+        else:
+            scope.cookies[self] = httpx.Cookies(cookies)
 
-    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+    @property
+    def proxy(self) -> str | None:
+        """The URL of a proxy that is asked by CONNECT for every connection: `http://user:password@host:3128`.
+
+        Names are then looked up by the proxy: the guard sees only addresses that are written out in a URL. To be set
+        before the first request.
+        """
+        proxy = self._bounded.pool.connector.proxy
+        return None if proxy is None else str(proxy)
+
+    @proxy.setter
+    def proxy(self, url: str | None) -> None:
+        proxy = None if url is None else httpx.URL(url)
+        if proxy is not None and (proxy.scheme not in ("http", "https") or not proxy.host):
+            raise ValueError(f"proxy {str(proxy)!r}: give a URL like http://proxy.example.org:3128")
+        self._bounded.pool.connector.proxy = proxy
+
+    async def send(
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: Any = httpx.USE_CLIENT_DEFAULT,
+        follow_redirects: Any = httpx.USE_CLIENT_DEFAULT,
+    ) -> httpx.Response:
         """Send a request and its redirects, as `httpx.AsyncClient.send` does, within their bounds.
 
         DownloadTimeout where the deadline passes first; the errors of `downloads.errors` for the other bounds.
         """
+        if self.is_closed:
+            raise RuntimeError("Cannot send a request, as the client has been closed.")
+        follow = self.follow_redirects if follow_redirects is httpx.USE_CLIENT_DEFAULT else bool(follow_redirects)
         journey = self._journey(request.extensions)
-        token = current_journey.set(journey)
         try:
             async with asyncio.timeout(journey.seconds) as journey.watch:
-                return await super().send(request, **options)
+                flow = self._auth_of(request, auth)
+                if flow is None:
+                    return await self._follow(request, journey, follow=follow, stream=stream)
+                return await self._authenticated(flow, request, journey, follow=follow, stream=stream)
         except TimeoutError as error:
-            if journey.watch is None or not journey.watch.expired():
-                raise
-            raise DownloadTimeout(f"not finished after {journey.seconds:g} s", request=request) from error
+            if journey.is_over():
+                raise DownloadTimeout(str(journey.over()), request=request) from error
+            raise
         finally:
             journey.watch = None
-            current_journey.reset(token)
+            self._bounded.leave(journey)
 
-    def _journey(self, extensions: dict[str, Any]) -> Journey:
-        seconds = extensions.get("deadline", self._deadline)
-        return Journey.start(seconds, extensions.get("max_body", self._max_body), self._memory)
+    def _journey(self, extensions: Mapping[str, Any]) -> Journey:
+        return Journey.start(
+            extensions.get("deadline", self._deadline),
+            extensions.get("max_body", self._max_body),
+            self._memory,
+            may_turn_inward=bool(extensions.get("internal_redirects")),
+        )
+
+    def _auth_of(self, request: httpx.Request, auth: Any) -> httpx.Auth | None:
+        """As httpx chooses it: what the call gives, else the client's, else what the URL says."""
+        given = self.auth if auth is httpx.USE_CLIENT_DEFAULT else auth
+        if isinstance(given, tuple):
+            return httpx.BasicAuth(*given)
+        if isinstance(given, httpx.Auth):
+            return given
+        if callable(given):
+            return _CallableAuth(given)
+        if given is not None:
+            raise TypeError(f'Invalid "auth" argument: {given!r}')
+        url = request.url
+        return httpx.BasicAuth(url.username, url.password) if url.username or url.password else None
+
+    async def _authenticated(
+        self, auth: httpx.Auth, request: httpx.Request, journey: Journey, *, follow: bool, stream: bool
+    ) -> httpx.Response:
+        """Each step is a request of its own: one that fetches a token elsewhere keeps its credentials."""
+        flow = auth.async_auth_flow(request)
+        try:
+            step, earlier = await anext(flow), list[httpx.Response]()
+            while True:
+                journey.from_public = False
+                response = await self._follow(step, journey, follow=follow, stream=stream)
+                response.history = earlier + response.history
+                try:
+                    step = await flow.asend(response)
+                except StopAsyncIteration:
+                    return response
+                except BaseException:
+                    await response.aclose()
+                    raise
+                await response.aread()
+                earlier = [*response.history, response]
+        finally:
+            await flow.aclose()
+
+    async def _follow(
+        self,
+        request: httpx.Request,
+        journey: Journey,
+        *,
+        follow: bool,
+        stream: bool,
+        earlier: Sequence[httpx.Response] = (),
+    ) -> Response:
+        history = list(earlier)
+        while True:
+            for hook in self.event_hooks["request"]:
+                await hook(request)
+            try:
+                response = await self._bounded.send(request, journey)
+            except httpx.RequestError as error:
+                error.request = request
+                raise
+            try:
+                response.history = list(history)
+                request, is_last = await self._look_at(response, journey, follow=follow)
+                if not is_last or not stream:
+                    await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
+            finally:
+                self._bounded.leave(journey)
+            if is_last:
+                return response
+            history.append(response)
+
+    async def _look_at(self, response: Response, journey: Journey, *, follow: bool) -> tuple[httpx.Request, bool]:
+        """Keep the cookies of a response; the next request, where there is one, and whether there is none."""
+        if "set-cookie" in response.headers:
+            self.cookies.extract_cookies(response)
+        for hook in self.event_hooks["response"]:
+            await hook(response)
+        if not response.has_redirect_location:
+            return response.request, True
+        following = next_request(response.request, response, self.cookies)
+        if not follow:
+            response.next_request = following
+            return response.request, True
+        if len(response.history) >= self.max_redirects:
+            raise httpx.TooManyRedirects(f"more than {self.max_redirects} redirects", request=response.request)
+        journey.redirected()
+        return following, False
+
+    async def fetch(
+        self, url: httpx.URL | str, *, headers: Mapping[str, str] | None = None, extensions: Mapping[str, Any] = _NO
+    ) -> Fetched:
+        """GET one small answer, the quick way: within the same bounds, guard, turns, cookies and redirects as `get()`.
+
+        A status is an error only through `Fetched.raise_for_status()`.
+        """
+        if self._is_plain() and not headers:
+            quick = await self._quick(httpx.URL(url), extensions)
+            if quick is not None:
+                return quick
+        return fetched(await self.get(url, headers=headers, extensions=dict(extensions)))
+
+    def _is_plain(self) -> bool:
+        """Whether nothing was set on this client that httpx would have to see to."""
+        hooks = self.event_hooks
+        return not (
+            self.is_closed or self.cookies or self.params or self.auth or hooks["request"] or hooks["response"]
+        ) and isinstance(self._bounded.inner, PoolTransport)
+
+    async def _quick(self, url: httpx.URL, extensions: Mapping[str, Any]) -> Fetched | None:
+        """None where httpx has to see to the URL."""
+        if url.is_relative_url or url.userinfo:
+            return None
+        journey, ask = self._journey(extensions), self._ask(check_address(url))
+        try:
+            async with asyncio.timeout(journey.seconds) as journey.watch:
+                head, content = await self._bounded.fetch(ask, journey)
+                if not 300 <= head.status < 400 and all(name.lower() != b"set-cookie" for name, _ in head.headers):
+                    return Fetched(str(url), head.status, tuple(head.headers), content)
+                self._bounded.leave(journey)
+                return await self._go_on(url, head, content, journey)
+        except TimeoutError as error:
+            if journey.is_over():
+                raise DownloadTimeout(str(journey.over()), request=httpx.Request("GET", url)) from error
+            raise
+        except httpx.RequestError as error:
+            error.request = httpx.Request("GET", url)
+            raise
+        finally:
+            journey.watch = None
+            self._bounded.leave(journey)
+
+    def _ask(self, url: httpx.URL) -> Ask:
+        times = self.timeout
+        return Ask(
+            b"GET",
+            origin_of(url),
+            url.raw_path,
+            [(b"Host", url.netloc), *self.headers.raw],
+            connect_timeout=times.connect,
+            read_timeout=times.read,
+            write_timeout=times.write,
+        )
+
+    async def _go_on(self, url: httpx.URL, head: Head, content: bytes, journey: Journey) -> Fetched:
+        """After the first answer to a quick request: keep its cookies, follow its redirect."""
+        small = Fetched(str(url), head.status, tuple(head.headers), content)
+        response = small.as_response()
+        self.cookies.extract_cookies(response)
+        if not response.has_redirect_location:
+            return small
+        journey.redirected()
+        following = next_request(self.build_request("GET", url), response, self.cookies)
+        return fetched(await self._follow(following, journey, follow=True, stream=False, earlier=[response]))
 
 
-class KeptCookies(httpx.Cookies):
-    """Cookies that responses cannot add to."""
+class _Closing(httpx.AsyncBaseTransport):
+    """What httpx closes with the client; requests go through `Client.send`."""
 
-    def extract_cookies(self, response: httpx.Response) -> None:
-        """Forget what the response sets."""
+    def __init__(self, bounded: BoundedTransport) -> None:
+        self._bounded = bounded
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise NotImplementedError("requests of this client go through its send()")
+
+    async def aclose(self) -> None:
+        await self._bounded.aclose()
+
+
+class _CallableAuth(httpx.Auth):
+    """A function of the request, as httpx takes one."""
+
+    def __init__(self, function: Callable[[httpx.Request], httpx.Request]) -> None:
+        self._function = function
+
+    def auth_flow(self, request: httpx.Request) -> Any:
+        yield self._function(request)

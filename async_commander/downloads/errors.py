@@ -9,9 +9,11 @@
     + BodyTooLarge        ... of body, after decoding, or of expansion
     + HeadersTooLarge     ... of headers
   + BadBody               a body that cannot be what the server meant; dead as `bad_body`
-    + BodyTruncated       ... because its end is missing
+    + BodyTruncated       ... because the compressed stream in it has no end
 
-All but the time-outs are also `ItemError`: the item is given up at once, under the `reason` of the class.
+All but the time-outs are also `ItemError`: the item is given up at once, under the `reason` of the class. What a
+network does to an answer (a connection that is cut in the middle of a body, a reset) is an error of httpx,
+`RemoteProtocolError` or `ReadError`, and worth another attempt.
 """
 
 from __future__ import annotations
@@ -20,9 +22,7 @@ import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
-import aiohttp
 import httpx
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong, PayloadEncodingError
 
 from async_commander.exceptions import ItemError
 
@@ -41,7 +41,10 @@ class BodyTooSlow(DownloadTimeout):
 
 
 class BlockedAddress(httpx.TransportError, ItemError):
-    """The address is not public, or the scheme is not http or https; nothing was sent to it."""
+    """The address is not public, or a redirect leads inside, or the scheme is not http or https.
+
+    Nothing was sent to it.
+    """
 
     reason: ClassVar[str] = "blocked_address"
 
@@ -67,7 +70,7 @@ class BadBody(httpx.DecodingError, ItemError):
 
 
 class BodyTruncated(BadBody):
-    """The body ends before its declared length or before the end of its compressed stream."""
+    """The body is there as it was announced, and ends before the end of its compressed stream."""
 
 
 _NEVER_BETTER = (ItemError, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
@@ -94,62 +97,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__
-
-
-def translated(error: Exception) -> Exception:
-    """The error that tells what happened on the wire, in httpx's words and ours; `error` itself where it already does.
-
-    The aiohttp transport reports refused and lost connections as connect time-outs and lets protocol errors through
-    untranslated, so the aiohttp error behind is what is judged.
-    """
-    wire = next((link for link in _chain(error) if isinstance(link, aiohttp.ClientError)), None)
-    if wire is None:
-        return error
-    told = _told(wire)
-    told.__cause__ = wire
-    return told
-
-
-def _told(wire: aiohttp.ClientError) -> Exception:
-    if isinstance(wire, aiohttp.ClientPayloadError):
-        return _broken_body(wire)
-    if isinstance(wire, aiohttp.ClientResponseError):
-        return _broken_head(wire)
-    kind = next(kind for known, kind in _KINDS if isinstance(wire, known))
-    return kind(str(wire) or type(wire).__name__)
-
-
-_KINDS: tuple[tuple[type[Exception], type[httpx.RequestError]], ...] = (
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
-    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
-    (aiohttp.ClientConnectorError, httpx.ConnectError),
-    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
-    (aiohttp.ClientConnectionError, httpx.ReadError),
-    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
-    (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
-    (aiohttp.ClientError, httpx.RemoteProtocolError),
-)
-
-
-_TOO_MANY = "Too many headers"
-"""What aiohttp says."""
-
-
-def _broken_body(wire: aiohttp.ClientPayloadError) -> Exception:
-    cause = wire.__cause__
-    if isinstance(cause, ConnectionError) or "ConnectionResetError" in str(wire):
-        return httpx.ReadError(f"the connection was lost in the middle of the body: {wire}")
-    if isinstance(cause, HttpProcessingError) and not isinstance(cause, PayloadEncodingError):
-        if _TOO_MANY in cause.message:
-            return HeadersTooLarge(f"the headers after the body are too many: {cause.message}")
-        return BadBody(f"the chunked body is broken: {' '.join(cause.message.split())}")
-    return BodyTruncated(f"the connection was closed before the end of the body: {wire}")
-
-
-def _broken_head(wire: aiohttp.ClientResponseError) -> Exception:
-    told = " ".join(wire.message.split())[:200]
-    if any(isinstance(link, LineTooLong) for link in _chain(wire)) or _TOO_MANY in told:
-        return HeadersTooLarge(f"the headers are too long or too many: {told}")
-    if "chunk" in told:  # a short body is parsed together with its head
-        return BadBody(f"the chunked body is broken: {told}")
-    return httpx.RemoteProtocolError(f"this is not HTTP: {told}")

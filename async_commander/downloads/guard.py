@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import re
-import socket
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import httpx
-
-from .journey import current_journey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+Reach = Literal["public", "internal", "refused"]
 
 # The IANA registries of special-purpose addresses, written out: `ipaddress.is_global` differs between Python releases.
 _SPECIAL_V4 = tuple(
@@ -106,13 +103,15 @@ class AddressGuard:
                 networks.append(network)
         return cls(tuple(networks), frozenset(names))
 
-    def allows(self, host: str, address: str) -> bool:
-        """Whether a connection to `address` may be opened for a URL that says `host`."""
+    def reach(self, host: str, address: str) -> Reach:
+        """Where a connection to `address` leads, for a URL that says `host`. "internal" is allowed, too."""
         try:
             found = ip_address(address.partition("%")[0])
         except ValueError:  # an unusual spelling, which the system would read in its own way
-            return False
-        return is_public(found) or self._is_named(host) or self._is_within(found)
+            return "refused"
+        if is_public(found):
+            return "public"
+        return "internal" if self._is_named(host) or self._is_within(found) else "refused"
 
     def _is_within(self, address: Address) -> bool:
         return any(address in network or meant(address) in network for network in self.networks)
@@ -123,21 +122,6 @@ class AddressGuard:
         labels = host.lower().rstrip(".").split(".")
         parents = (f".{'.'.join(labels[start:])}" for start in range(1, len(labels)))
         return ".".join(labels) in self.names or any(parent in self.names for parent in parents)
-
-    def open_socket(self, address_info: tuple[Any, ...]) -> socket.socket:
-        """A socket for this resolved address, as the connector asks for one before it connects.
-
-        PermissionError where the address is not allowed; the address is noted in the journey under way, since the
-        connector may try several and reports them as one error.
-        """
-        family, kind, protocol, _, where = address_info
-        journey = current_journey.get()
-        host = "" if journey is None else journey.host
-        if not self.allows(host, where[0]):
-            if journey is not None:
-                journey.refused = where[0]
-            raise PermissionError(errno.EACCES, f"{where[0]} is not a public address")
-        return socket.socket(family, kind, protocol)
 
 
 def _network(entry: str) -> Network | None:

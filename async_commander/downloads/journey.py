@@ -9,21 +9,14 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import httpx
+from async_commander.engine.charging import uncharged
+
+from .errors import DownloadTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .memory import BodyMemory
-
-Origin = tuple[str, bytes, int | None]
-
-# What a server on another origin may know. Everything else may be a secret, whatever its name.
-_HARMLESS = frozenset(
-    b"accept accept-charset accept-encoding accept-language cache-control connection content-encoding content-language "
-    b"content-length content-type date dnt expect host if-modified-since if-none-match if-unmodified-since "
-    b"pragma range te transfer-encoding upgrade-insecure-requests user-agent".split()
-)
+    from .limits import BodyMemory
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,65 +26,73 @@ class Journey:
     seconds: float
     """The deadline, in seconds from the start."""
     deadline: float
-    """The same on the monotonic clock; time spent waiting for a host's turn moves it."""
+    """The same on the monotonic clock; time spent waiting for what requests share moves it."""
     max_body: int
     bytes_left: int
     """Decoded bytes that may still come, over all hops."""
     memory: BodyMemory
-    home: Origin | None = None
-    host: str = ""
-    """The host of the hop under way."""
-    refused: str | None = None
-    """An address that the guard refused on the hop under way."""
-    cookies: httpx.Cookies | None = None
-    """Set by redirects of this journey, sent on its later hops, forgotten at its end."""
+    may_turn_inward: bool = False
+    """Whether a redirect from a public address may lead to one that is not public."""
+    from_public: bool = False
+    """Whether a redirect of a public address led here."""
+    is_internal: bool = False
+    """Whether the hop under way is connected to an address that is not public."""
+    has_place: bool = False
+    """Whether the hop under way holds a place in the pool."""
     watch: asyncio.Timeout | None = None
     """The time-out around the whole request; None once a streamed response is in the caller's hands."""
 
     @classmethod
-    def start(cls, seconds: float, max_body: int, memory: BodyMemory) -> Journey:
+    def start(cls, seconds: float, max_body: int, memory: BodyMemory, *, may_turn_inward: bool = False) -> Journey:
         """A journey that begins now."""
-        deadline = monotonic() + seconds
-        return cls(seconds=seconds, deadline=deadline, max_body=max_body, bytes_left=max_body, memory=memory)
+        return cls(
+            seconds=seconds,
+            deadline=monotonic() + seconds,
+            max_body=max_body,
+            bytes_left=max_body,
+            memory=memory,
+            may_turn_inward=may_turn_inward,
+        )
 
-    def enter(self, request: httpx.Request) -> None:
-        """Take the next hop: leave secrets behind where the origin is another, bring the cookies that belong there."""
-        url = request.url
-        origin = (url.scheme, url.raw_host, url.port)
-        self.host = url.raw_host.decode("ascii")
-        self.refused = None
-        if self.home is None:
-            self.home = origin
-        elif origin != self.home:
-            request.headers = httpx.Headers([pair for pair in request.headers.raw if pair[0].lower() in _HARMLESS])
-        if self.cookies is not None:
-            self._bring_cookies(request, self.cookies)
+    def redirected(self) -> None:
+        """The next hop is where the last one sent us. One that was public once stays so: there may be several."""
+        self.from_public = self.from_public or not self.is_internal
 
-    def _bring_cookies(self, request: httpx.Request, cookies: httpx.Cookies) -> None:
-        given = request.headers.pop("Cookie", None)
-        cookies.set_cookie_header(request)
-        both = [value for value in (given, request.headers.get("Cookie")) if value]
-        if both:
-            request.headers["Cookie"] = "; ".join(both)
-
-    def keep_cookies(self, response: httpx.Response) -> None:
-        """Remember what a redirect sets: sites that answer so go round in circles otherwise."""
-        if response.has_redirect_location:
-            self.cookies = httpx.Cookies() if self.cookies is None else self.cookies
-            self.cookies.extract_cookies(response)
+    @property
+    def stays_outside(self) -> bool:
+        """Whether an address that is not public is refused, although the project names it as its own."""
+        return self.from_public and not self.may_turn_inward
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time that passes in here is not the server's: the deadline moves by it."""
+        """Time that passes in here is neither the server's nor the item's: both clocks stand still."""
         before = monotonic()
         if self.watch is not None:
             self.watch.reschedule(None)
         try:
-            yield
+            with uncharged():
+                yield
         finally:
             self.deadline += monotonic() - before
             if self.watch is not None:
                 self.watch.reschedule(asyncio.get_running_loop().time() + self.deadline - monotonic())
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """The journey under way, for the block."""
+        token = current_journey.set(self)
+        try:
+            yield
+        finally:
+            current_journey.reset(token)
+
+    def is_over(self) -> bool:
+        """Whether the time-out around the whole request has passed."""
+        return self.watch is not None and self.watch.expired()
+
+    def over(self) -> DownloadTimeout:
+        """What is raised where the deadline passes."""
+        return DownloadTimeout(f"not finished after {self.seconds:g} s")
 
 
 current_journey: ContextVar[Journey | None] = ContextVar("async_commander_journey", default=None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from contextvars import ContextVar
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -13,8 +15,10 @@ import httpx
 
 from async_commander.engine.pace import pace_key_held
 
+from .scope import item_scope
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from async_commander.engine.pace import Pace
 
@@ -33,7 +37,12 @@ def retry_after(found: httpx.Response | BaseException) -> float | None:
     response = found if isinstance(found, httpx.Response) else getattr(found, "response", None)
     if not isinstance(response, httpx.Response):
         return None
-    value = response.headers.get("Retry-After", "").strip()
+    return seconds_in(response.headers.get("Retry-After", ""))
+
+
+def seconds_in(header: str) -> float | None:
+    """The same, of the header's value."""
+    value = header.strip()
     seconds = float(value[:12]) if value.isascii() and value.isdigit() else _until(value)
     return None if seconds is None else min(max(seconds, 0.0), _LONGEST)
 
@@ -51,12 +60,21 @@ def pace_key(url: httpx.URL | str) -> str:
     return httpx.URL(url).raw_host.decode("ascii").lower()
 
 
+_asked_by: ContextVar[object] = ContextVar("async_commander_asked_by", default=None)
+"""Who asked for turns in this context: for a task of its own, the one that started it."""
+
+
 def _nothing() -> None:
-    """For requests that hold no slot of their own."""
+    """For requests that hold no turn of their own."""
 
 
 class Turns:
-    """One slot of the pace for each request from before it is sent until its body is closed."""
+    """One turn of the pace for each request, from before it is sent until its body is closed.
+
+    Whoever holds a turn may ask for another: an item that streams from one host and asks a second, beside one that
+    streams from the second and asks the first, would wait for ever. So nobody who holds a turn waits for one whose
+    holders all wait, and a task waits a second at most for the turn of the task that started it.
+    """
 
     def __init__(
         self, pace: Pace | None, *, retry_after_cap: float, on_retry_after: Callable[[str, float], None] | None
@@ -64,36 +82,68 @@ class Turns:
         self._pace = pace
         self._cap = retry_after_cap
         self._on_retry_after = on_retry_after
-        self._held: set[tuple[object, str]] = set()
-        """The hosts whose turn each task holds: one that waited for a second would wait for itself."""
+        self._held: dict[object, Counter[str]] = {}
+        """The hosts whose turns each item holds, or each task that belongs to no item."""
+        self._waiting: Counter[str] = Counter()
+        """By host, how many of those who hold a turn of it wait for another host's."""
 
-    async def take(self, journey: Journey) -> Callable[[], None]:
-        """Wait for the host's turn, unless whoever started this request holds it already; returns what gives it back.
+    async def take(self, host: str, journey: Journey) -> Callable[[], None]:
+        """Wait for the host's turn, unless the item in hand holds it already; returns what gives it back.
 
         The journey's deadline does not run meanwhile.
         """
-        pace, host, holder = self._pace, journey.host, (asyncio.current_task(), journey.host)
-        if pace is None or pace_key_held.get() == host or holder in self._held:
+        pace, holder = self._pace, item_scope.get() or asyncio.current_task()
+        mine = self._held.get(holder, ())
+        if pace is None or pace_key_held.get() == host or host in mine:
             return _nothing
         if pace.reserve(host) > 0:
+            held = {key for key in (*mine, pace_key_held.get()) if key is not None}
+            starter = _asked_by.get()
+            patience = 1.0 if starter is not holder and host in self._held.get(starter, ()) else None
             with journey.paused():
-                await pace.acquire(host)
-        self._held.add(holder)
+                if not await self._wait(pace, host, held, patience):
+                    return _nothing
+        if _asked_by.get() is not holder:
+            _asked_by.set(holder)
+        self._held.setdefault(holder, Counter())[host] += 1
 
         def give_back() -> None:
-            self._held.discard(holder)
+            turns = self._held[holder]
+            turns[host] -= 1
+            if not turns[host]:
+                del turns[host]
+            if not turns:
+                del self._held[holder]
             pace.release(host)
 
         return give_back
 
-    def listen(self, journey: Journey, response: httpx.Response) -> None:
-        """Pass on to the pace whether the host asks for time, with a number of seconds or without, or answers."""
-        if response.status_code not in ASKS_FOR_TIME:
+    async def _wait(self, pace: Pace, host: str, held: set[str], patience: float | None) -> bool:
+        """Wait for a turn; False where it would never come."""
+        if held and self._waiting[host] >= pace.held(host) > 0:
+            return False
+        self._waiting.update(held)
+        try:
+            async with asyncio.timeout(patience):
+                await pace.acquire(host)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.subtract(held)
+            self._waiting += Counter()  # forgets those that nobody waits with
+        return True
+
+    def listen(self, host: str, status: int, raw: Sequence[tuple[bytes, bytes]], since: float) -> None:
+        """Tell the pace whether the host asks for time, with a number of seconds or without, or answers.
+
+        `since` is when the request was sent, on the event loop's clock.
+        """
+        if status not in ASKS_FOR_TIME:
             if self._pace is not None:
-                self._pace.answered(journey.host)
+                self._pace.answered(host, since=since)
             return
-        seconds = retry_after(response)
+        seconds = seconds_in(httpx.Headers(list(raw)).get("Retry-After", ""))
         if self._pace is not None:
-            self._pace.throttled(journey.host, seconds)
+            self._pace.throttled(host, seconds, since=since)
         if self._on_retry_after is not None and seconds is not None:
-            self._on_retry_after(journey.host, min(seconds, self._cap))
+            self._on_retry_after(host, min(seconds, self._cap))

@@ -1,149 +1,136 @@
-"""One hop of a request: what is checked before it is sent, and what its response is wrapped in."""
+"""One hop of a request: what is checked before it is sent, and what its answer is wrapped in."""
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
+from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 import httpx
 
-from .body import BoundedBody
-from .charsets import usable_content_type
-from .errors import BlockedAddress, BodyTooLarge, HeadersTooLarge, translated
+from .errors import BlockedAddress, BodyTruncated
 from .guard import is_dotted_quad
-from .inflate import ACCEPTED, Inflater, encoding_of
-from .journey import Journey, current_journey
+from .limits import check_headers
+from .response import BoundedBody, Response, by_name, end_is_missing, inflater_for
+from .wire import PoolTransport, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .journey import Journey
     from .pacing import Turns
+    from .pool import ConnectionPool
+    from .protocol import Ask, Head
+    from .wire import Answer
 
-MAX_HEADERS = 256
-MAX_HEADER_BYTES = 64 * 1024
-
-_ASK = (b"Accept-Encoding", ACCEPTED.encode())
 _SCHEMES = frozenset({"http", "https"})
-_BODILESS = frozenset({204, 304})
 
 
-class BoundedTransport(httpx.AsyncBaseTransport):
+class BoundedTransport:
     """Sends through `inner` what may be sent, and gives back responses that cannot harm.
 
-    Responses hold decoded bodies: where a body is decoded, `Content-Encoding` and `Content-Length`, which are about
-    the wire, are taken off. The bounds are those of the journey under way, so it serves a `Client` only.
+    `inner` is a `PoolTransport` on `pool`, or in tests any other transport.
     """
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, turns: Turns) -> None:
-        self._inner = inner
-        self._turns = turns
+    def __init__(self, inner: httpx.AsyncBaseTransport, pool: ConnectionPool, turns: Turns) -> None:
+        self.inner = inner
+        self.pool = pool
+        self.turns = turns
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        journey = current_journey.get()
-        if journey is None:
-            raise RuntimeError("a BoundedTransport serves the client that open_client() makes, and no other")
-        _check_address(request.url)
-        journey.enter(request)
-        _settle(request)
-        give_back = await self._turns.take(journey)
+    async def send(self, request: httpx.Request, journey: Journey) -> Response:
+        """Take the host's turn and a place in the pool, send, and wait for the head. The caller leaves the pool."""
+        url = check_address(request.url)
+        if url.userinfo:
+            request.url = url.copy_with(userinfo=b"")  # it is in the Authorization header, if it is to be sent
+        host = url.raw_host.decode("ascii")
+        sent = perf_counter()
+        patience = request.extensions.get("timeout", {}).get("pool")
+        stream: httpx.AsyncByteStream
+        give_back = await self._enter(host, journey, patience)
+        since = get_running_loop().time()
         try:
-            response = await self._send(request, journey)
+            if isinstance(self.inner, PoolTransport):
+                stream = await self.inner.answer(request, journey)
+                status, raw, extensions = stream.head.status, stream.head.headers, stream.head.extensions
+            else:
+                with journey.kept():
+                    other = await self.inner.handle_async_request(request)
+                stream = cast("httpx.AsyncByteStream", other.stream)
+                status, raw, extensions = other.status_code, other.headers.raw, other.extensions
         except BaseException:
             give_back()
             raise
-        return await self._receive(request, response, journey, give_back)
-
-    async def _send(self, request: httpx.Request, journey: Journey) -> httpx.Response:
+        body = BoundedBody(stream, journey, give_back)
         try:
-            return await self._inner.handle_async_request(request)
-        except Exception as error:
-            if journey.refused is not None:
-                raise _blocked(journey.host, journey.refused) from error
-            raise translated(error)  # noqa: B904  it carries its own cause
-
-    async def _receive(
-        self, request: httpx.Request, response: httpx.Response, journey: Journey, give_back: Callable[[], None]
-    ) -> httpx.Response:
-        response.request = request
-        response.stream = body = BoundedBody(cast("httpx.AsyncByteStream", response.stream), journey, give_back)
-        try:
-            self._turns.listen(journey, response)
-            body.inflater = _judged(response, journey)
+            check_headers(raw)
+            self.turns.listen(host, status, raw, since)
+            return Response(request, status, raw, body, sent, extensions=extensions)
         except BaseException:
             await body.aclose()
             raise
-        return response
+
+    async def fetch(self, ask: Ask, journey: Journey) -> tuple[Head, bytes]:
+        """The same for one small answer that is read to its end: its head and its decoded content."""
+        give_back = await self._enter(ask.origin.host, journey, None)
+        since = get_running_loop().time()
+        try:
+            answer = await exchange(self.pool, ask, journey)
+        except BaseException:
+            give_back()
+            raise
+        body = BoundedBody(answer, journey, give_back)
+        try:
+            self.turns.listen(ask.origin.host, answer.head.status, answer.head.headers, since)
+            return answer.head, await _content(ask, answer, body)
+        finally:
+            await body.aclose()
+
+    async def _enter(self, host: str, journey: Journey, patience: float | None) -> Callable[[], None]:
+        give_back = await self.turns.take(host, journey)
+        try:
+            await self.pool.enter(journey, patience)
+        except BaseException:
+            give_back()
+            raise
+        journey.has_place = True
+        return give_back
+
+    def leave(self, journey: Journey) -> None:
+        """Give the place in the pool back: the body is read, or a stream is in the caller's hands."""
+        if journey.has_place:
+            journey.has_place = False
+            self.pool.leave()
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        """Close the connections."""
+        await self.inner.aclose()
+        await self.pool.aclose()
 
 
-def _check_address(url: httpx.URL) -> None:
-    """What can be told before anything is resolved; the guard at the socket sees the rest."""
+async def _content(ask: Ask, answer: Answer, body: BoundedBody) -> bytes:
+    found = by_name(answer.head.headers)
+    accepted = next((value for name, value in ask.headers if name.lower() == b"accept-encoding"), b"").decode("latin-1")
+    inflater = inflater_for(ask.method.decode("ascii"), answer.head.status, found, accepted, body.journey.max_body)
+    pieces: list[bytes] = []
+    async for raw in body:
+        for piece in (raw,) if inflater is None else inflater.feed(raw):
+            await body.admit(len(piece))
+            pieces.append(piece)
+    if inflater is not None:
+        try:
+            inflater.finish()
+        except BodyTruncated as error:
+            raise end_is_missing(error, found) from error
+    return b"".join(pieces)
+
+
+def check_address(url: httpx.URL) -> httpx.URL:
+    """What can be told before anything is resolved; the guard at the socket sees the rest. BlockedAddress."""
     if url.scheme not in _SCHEMES:
         raise BlockedAddress(f"scheme {url.scheme!r} is refused: http and https are what this client speaks")
     host = url.host
+    if not host:
+        raise httpx.UnsupportedProtocol(f"{str(url)!r} names no host")
     if host.replace(".", "").isdigit() and not is_dotted_quad(host):
         raise BlockedAddress(f"host {host!r} is an address in disguise: four numbers from 0 to 255, please")
-
-
-def _settle(request: httpx.Request) -> None:
-    """Ask for what can be decoded within bounds, and send bodies that are in memory with their length."""
-    if _ASK not in request.headers.raw:
-        request.headers["Accept-Encoding"] = ACCEPTED
-    if isinstance(request.stream, httpx.ByteStream):
-        request.read()  # a redirected request has only the stream, which would be sent in chunks, even an empty one
-    if request.url.userinfo:
-        request.url = request.url.copy_with(userinfo=b"")  # it is in the Authorization header, if it is to be sent
-
-
-def _blocked(host: str, address: str) -> BlockedAddress:
-    what = f"{host} is {address}, which" if host != address else f"{host}"
-    return BlockedAddress(
-        f"{what} is not a public address; if it is one of yours, "
-        f'add {host!r} or its network to ASYNC_COMMANDER["INTERNAL_HOSTS"]'
-    )
-
-
-def _judged(response: httpx.Response, journey: Journey) -> Inflater | None:
-    """Check the head of the response, make its headers those of a decoded body; what decodes it, if anything does."""
-    raw = response.headers.raw
-    _check_size(raw)
-    found = {name.lower() for name, _ in raw}  # a look into httpx's headers costs more than this list
-    if b"set-cookie" in found:
-        journey.keep_cookies(response)
-    if b"content-type" in found:
-        _check_charset(response.headers)
-    if response.request.method == "HEAD" or response.status_code in _BODILESS:
-        return None
-    if b"content-length" in found:
-        _check_length(response.headers["content-length"], journey)
-    return _inflater(response.headers) if b"content-encoding" in found else None
-
-
-def _check_size(raw: list[tuple[bytes, bytes]]) -> None:
-    size = sum([len(name) + len(value) for name, value in raw])
-    if len(raw) > MAX_HEADERS or size > MAX_HEADER_BYTES:
-        raise HeadersTooLarge(
-            f"{len(raw)} headers of {size} bytes: {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes are allowed"
-        )
-
-
-def _check_charset(headers: httpx.Headers) -> None:
-    content_type = headers["content-type"]
-    usable = usable_content_type(content_type)
-    if usable != content_type:
-        headers["content-type"] = usable
-
-
-def _check_length(content_length: str, journey: Journey) -> None:
-    if content_length.isdigit() and int(content_length[:20]) > journey.max_body:
-        raise BodyTooLarge(f"the body has {content_length[:20]} bytes, {journey.max_body} are allowed by max_body")
-
-
-def _inflater(headers: httpx.Headers) -> Inflater | None:
-    encoding = encoding_of(headers["content-encoding"])
-    if encoding is None:
-        return None
-    del headers["content-encoding"]
-    headers.pop("content-length", None)
-    return Inflater(encoding)
+    return url

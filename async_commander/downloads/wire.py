@@ -1,204 +1,155 @@
-"""The aiohttp side: one session whose connector opens guarded sockets, and as many as are needed."""
+"""One exchange on the wire: a connection is taken, the request sent, the answer read, the connection given back."""
 
 from __future__ import annotations
 
-import asyncio
-from functools import lru_cache, partial
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Self, cast
 
-import aiohttp
 import httpx
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_exceptions import HttpProcessingError
-from httpx_aiohttp import AiohttpTransport
 
-from .names import ThreadResolver
-from .transport import MAX_HEADER_BYTES, MAX_HEADERS
+from .connecting import turned_inward
+from .journey import Journey, current_journey
+from .limits import SHARED, BodyMemory
+from .protocol import Ask, Head, Origin
 
 if TYPE_CHECKING:
-    import ssl
+    from collections.abc import AsyncIterable
 
-    from aiohttp.abc import AbstractResolver
-    from aiohttp.connector import Connection
-    from aiohttp.http import RawResponseMessage
+    from .pool import ConnectionPool
+    from .protocol import Connection
 
-    from .guard import AddressGuard
-
-_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_READ_BUFFER = 64 * 1024
-"""Bytes. Each connection may hold twice as much, and what one read brings."""
-_MAX_HEAD = MAX_HEADER_BYTES + 4 * MAX_HEADERS + 8 * 1024
-"""Bytes on the wire: fields, what stands between them, and the status line."""
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
+PORTS = {"http": 80, "https": 443}
 
 
-def aiohttp_transport(
-    connections: int, guard: AddressGuard, *, resolver: AbstractResolver | None = None
-) -> AiohttpTransport:
-    """The transport under `BoundedTransport`; its session is opened by the first request, on that request's loop."""
-    context = _trust()
-    return AiohttpTransport(
-        verify=context, trust_env=False, client=partial(_session, connections, guard, context, resolver)
-    )
+class Answer(httpx.AsyncByteStream):
+    """An answer whose head is here; iterating over it brings its body as it was sent, without the framing."""
 
+    def __init__(self, head: Head, connection: Connection, pool: ConnectionPool) -> None:
+        self.head = head
+        self._connection: Connection | None = connection
+        self._pool = pool
 
-class BoundedHandler(ResponseHandler):
-    """One connection, whose server has to come to the point.
-
-    aiohttp bounds each field of a head and their number, which together are four megabytes of memory. This one bounds
-    the whole head, and the fields after a body, by what `BoundedTransport` lets through. It is counted on the wire, so
-    that what is refused is not parsed first.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._head_left: int | None = None
-        """Bytes that the head under way may still have; None where none is."""
-        self._body: aiohttp.StreamReader | None = None
-        self._body_bytes = 0
-        self._beside_body = 0
-        self._is_held = False
-        self._refusal: aiohttp.ClientPayloadError | None = None
-
-    def set_response_params(self, **params: Any) -> None:
-        """A request was sent: what comes now is its response."""
-        self._head_left, self._body = _MAX_HEAD, None
-        super().set_response_params(**params)
-
-    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
-        """A head is complete. After a hint (100, 103) another one follows."""
-        message, body = data
-        is_hint = message.code < 200 and message.code != HTTPStatus.SWITCHING_PROTOCOLS
-        self._head_left = _MAX_HEAD if is_hint else None
-        self._body, self._body_bytes, self._beside_body = None if is_hint else body, 0, 0
-        super().feed_data(data, size)
-
-    def pause_reading(self) -> None:
-        """The reader is slower than the server."""
-        self._is_held = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001 - aiohttp's own
-        """The reader wants more."""
-        self._is_held = False
-        super().resume_reading(resume_parser)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass on what may come, in parts where a head is under way."""
-        if not data:
-            super().data_received(data)
-        while data and self.exception() is None:
-            part = data if self._head_left is None else data[: self._head_left]
-            data = data[len(part) :]
-            self._pass_on(part)
-
-    def _pass_on(self, part: bytes) -> None:
-        if self._head_left is None:
-            super().data_received(part)
-            if self._body is not None:
-                self._weigh(self._body, len(part))
-            return
-        self._head_left -= len(part)
-        super().data_received(part)
-        if self._head_left == 0:
-            self._refuse(f"no end of the head within {_MAX_HEAD} bytes")
-
-    def _weigh(self, body: aiohttp.StreamReader, size: int) -> None:
-        """Count what comes without adding to the body."""
-        if body.is_eof():
-            self._body = None
-        elif self._is_held or body.total_bytes > self._body_bytes:
-            self._body_bytes, self._beside_body = body.total_bytes, 0
-        else:
-            self._beside_body += size
-            if self._beside_body > _MAX_HEAD:
-                self._refuse(f"{self._beside_body} bytes after a body")
-
-    def _refuse(self, found: str) -> None:
-        """End the connection as aiohttp does where a message breaks its bounds, and say so to who reads the body."""
-        if self.transport is not None:
-            self.transport.close()
-        error = HttpProcessingError(code=HTTPStatus.BAD_REQUEST, message=f"Too many headers: {found}")
-        self.set_exception(error)
-        self._refusal = aiohttp.ClientPayloadError(error.message)
-        self._refusal.__cause__ = error
-        self._tell_reader()
-
-    def connection_lost(self, error: BaseException | None) -> None:
-        """The connection is closed; aiohttp tells its reader that the body is cut."""
-        super().connection_lost(error)
-        self._tell_reader()
-
-    def _tell_reader(self) -> None:
-        if self._body is not None and self._refusal is not None:
-            self._body.set_exception(self._refusal)
-
-
-class WatchedResponse(aiohttp.ClientResponse):
-    """A response whose body ends when its connection does.
-
-    aiohttp closes the connection at a broken chunk without telling the reader of the body, who then waits for ever.
-    """
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        """Read the head, then keep an eye on the connection for as long as a chunked body comes from it."""
-        await super().start(connection)
-        protocol = connection.protocol
-        if protocol is not None and "Transfer-Encoding" in self.headers:
-            _watch(protocol, self.content)
+    def __aiter__(self) -> Self:
         return self
 
+    async def __anext__(self) -> bytes:
+        connection = self._connection
+        if connection is None:
+            raise StopAsyncIteration
+        try:
+            data = await connection.receive()
+        except BaseException:
+            self._discard()
+            raise
+        if data:
+            return data
+        self._connection = None
+        self._pool.give_back(connection, usable=connection.finish())
+        raise StopAsyncIteration
 
-_bodies: WeakKeyDictionary[ResponseHandler, aiohttp.StreamReader] = WeakKeyDictionary()
+    def give_up(self, error: Exception) -> None:
+        """End the connection; whoever reads the body gets this error."""
+        if self._connection is not None:
+            self._connection.give_up(error)
+
+    async def aclose(self) -> None:
+        """Let go; a body that was not read to its end costs its connection."""
+        self._discard()
+
+    def _discard(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
 
 
-def _watch(protocol: ResponseHandler, body: aiohttp.StreamReader) -> None:
-    known = protocol in _bodies
-    _bodies[protocol] = body
-    if protocol.closed is None:
-        _end(protocol)
-    elif not known:
-        protocol.closed.add_done_callback(partial(_end, protocol))
+async def exchange(pool: ConnectionPool, ask: Ask, journey: Journey) -> Answer:
+    """Send a request and read the head of its answer.
+
+    On a connection that was idle the server may have closed it at that very moment. Where not one byte of an answer
+    came, the request is sent once more on a new one if that is safe: if nothing of it was sent, or if its method means
+    the same when it is carried out twice (RFC 9110 §9.2.2); in both cases only where its body is at hand.
+    """
+    idempotent = ask.method in IDEMPOTENT
+    connection = pool.reuse(ask.origin, idempotent=idempotent)
+    if connection is not None:
+        if connection.internal and journey.stays_outside:
+            pool.give_back(connection, usable=True)
+            raise turned_inward(ask.origin.host)
+        try:
+            return await _converse(pool, connection, ask, journey)
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            if connection.answered:
+                raise
+            pool.closes_early(connection)
+            if not isinstance(ask.body, bytes) or (connection.wrote and not idempotent):
+                raise
+    return await _converse(pool, await pool.open(ask, journey), ask, journey)
 
 
-def _end(protocol: ResponseHandler, closed: asyncio.Future[None] | None = None) -> None:
-    if closed is not None and not closed.cancelled():
-        closed.exception()  # seen: it is told below
-    body = _bodies.pop(protocol, None)
-    if body is not None and not body.is_eof() and body.exception() is None:
-        lost = aiohttp.ClientPayloadError("the connection was closed in the middle of the body")
-        lost.__cause__ = protocol.exception()
-        body.set_exception(lost)
+async def _converse(pool: ConnectionPool, connection: Connection, ask: Ask, journey: Journey) -> Answer:
+    journey.is_internal = connection.internal
+    try:
+        await connection.send(ask)
+        return Answer(await connection.head(), connection, pool)
+    except BaseException:
+        connection.abort()
+        raise
 
 
-@lru_cache(maxsize=1)
-def _trust() -> ssl.SSLContext:
-    """Certificates are always verified. Reading the authorities takes milliseconds: once per process is enough."""
-    context = httpx.create_ssl_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+class PoolTransport(httpx.AsyncBaseTransport):
+    """An httpx transport on a `ConnectionPool`: HTTP/1.1, the bytes of a request as they are written.
+
+    It guards addresses and bounds heads; bodies and times are bounded by the `Client` around it. The extensions
+    `timeout`, `target` and `sni_hostname` are those of httpx.
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self.pool = pool
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        journey = current_journey.get() or Journey.start(86400.0, 2**62, BodyMemory(SHARED))
+        answer = await self.answer(request, journey)
+        head = answer.head
+        return httpx.Response(
+            head.status, headers=head.headers, stream=answer, request=request, extensions=head.extensions
+        )
+
+    async def answer(self, request: httpx.Request, journey: Journey) -> Answer:
+        """The same for a journey, and without httpx's response around it."""
+        return await exchange(self.pool, ask_of(request), journey)
+
+    async def aclose(self) -> None:
+        await self.pool.aclose()
 
 
-def _session(
-    connections: int, guard: AddressGuard, context: ssl.SSLContext, resolver: AbstractResolver | None
-) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
-        limit=connections,
-        limit_per_host=0,
-        ssl=context,
-        socket_factory=guard.open_socket,
-        resolver=resolver or ThreadResolver(connections),
+def ask_of(request: httpx.Request) -> Ask:
+    """What goes on the wire for a request of httpx."""
+    url, extensions = request.url, request.extensions
+    times: dict[str, Any] = extensions.get("timeout", {})
+    return Ask(
+        method=request.method.encode("ascii"),
+        origin=origin_of(url, extensions.get("sni_hostname")),
+        target=extensions.get("target", url.raw_path),
+        headers=request.headers.raw,
+        body=_body_of(request),
+        connect_timeout=times.get("connect"),
+        read_timeout=times.get("read"),
+        write_timeout=times.get("write"),
     )
-    # aiohttp has no public way to say what a connection is made of; a test sees that this one works.
-    connector._factory = partial(BoundedHandler, asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
-    return aiohttp.ClientSession(
-        connector=connector,
-        response_class=WatchedResponse,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        read_bufsize=_READ_BUFFER,
-        skip_auto_headers=_AUTOMATIC,
-        max_headers=MAX_HEADERS,
-        trust_env=False,
-    )
+
+
+def origin_of(url: httpx.URL, server_name: str | None = None) -> Origin:
+    """Where connections for this URL go."""
+    scheme = url.scheme
+    return Origin(scheme, url.raw_host.decode("ascii"), url.port or PORTS[scheme], server_name)
+
+
+def _body_of(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
+    stream = request.stream
+    if isinstance(stream, httpx.ByteStream):
+        return request.read()
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise RuntimeError(  # noqa: TRY004 - as httpx does
+            "the body of this request is a synchronous stream: an async client sends bytes, files and async iterators"
+        )
+    return cast("AsyncIterable[bytes]", stream)

@@ -126,6 +126,11 @@ class Pace:
         host = self._hosts.get(key)
         return self._interval > 0 or (host is not None and host.seconds is not None)
 
+    def held(self, key: str) -> int:
+        """Turns of this key that are taken now."""
+        host = self._hosts.get(key)
+        return host.held if host is not None else 0
+
     def reserve(self, key: str) -> float:
         """Take a turn if one is free and return 0; otherwise return `wait(key)`."""
         wait = self.wait(key)

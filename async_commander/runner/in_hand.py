@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from async_commander.database.unit import Unit, current_unit
+from async_commander.downloads.scope import ItemScope, item_scope
 from async_commander.engine.pace import pace_key_held
 from async_commander.history.log_capture import item_in_hand
 from async_commander.history.recorder import Followed
@@ -50,20 +51,21 @@ in_hand: ContextVar[InHand | None] = ContextVar("async_commander_in_hand", defau
 
 @contextmanager
 def holding(mark: InHand, unit: Unit) -> Iterator[None]:
-    """`self.db`, `self.follow()` and the log find the item that this task has in hand."""
-    tokens = in_hand.set(mark), item_in_hand.set(mark.key), current_unit.set(unit)
+    """`self.db`, `self.follow()`, the log and the cookies of `self.http` find the item that this task has in hand."""
+    tokens = in_hand.set(mark), item_in_hand.set(mark.key), current_unit.set(unit), item_scope.set(ItemScope())
     try:
         yield
     finally:
         in_hand.reset(tokens[0])
         item_in_hand.reset(tokens[1])
         current_unit.reset(tokens[2])
+        item_scope.reset(tokens[3])
 
 
 @contextmanager
 def holding_nothing() -> Iterator[None]:
     """For a run that an item of another run begins: it has no item in hand yet."""
     with ExitStack() as stack:
-        for variable in (in_hand, item_in_hand, current_unit, pace_key_held):
+        for variable in (in_hand, item_in_hand, current_unit, pace_key_held, item_scope):
             stack.callback(variable.reset, variable.set(None))  # type: ignore[arg-type]
         yield

@@ -21,7 +21,7 @@ POOL_FILES = {"payload.py", "link.py"}
 
 
 def test_the_front_door_loads_no_models_and_no_client() -> None:
-    heavy = ("django.db", "httpx", "aiohttp", "rich", "async_commander.models")
+    heavy = ("django.db", "httpx", "h11", "rich", "async_commander.models")
     code = f"import sys, async_commander; print([name for name in {heavy} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert told.stdout.strip() == "[]"

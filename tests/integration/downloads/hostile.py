@@ -189,6 +189,13 @@ async def encoded(exchange: Exchange) -> None:
     await exchange.answer(body, f"Content-Encoding: {exchange.query('name', 'gzip')}")
 
 
+@at("/encoded-until-close")
+async def encoded_until_close(exchange: Exchange) -> None:
+    await exchange.head("Content-Encoding: gzip", "Connection: close")
+    await exchange.send(COMPRESSORS[exchange.query("how")](b"hello " * 50_000))
+    exchange.writer.close()
+
+
 @at("/empty")
 async def empty(exchange: Exchange) -> None:
     if exchange.method == "HEAD":

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from async_commander.downloads.client import open_client
 from async_commander.downloads.errors import BlockedAddress
-from async_commander.downloads.guard import AddressGuard
-from async_commander.downloads.wire import aiohttp_transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from async_commander.downloads.connecting import Address
 
     from .conftest import OpenClient
     from .hostile import HostileServer
@@ -65,27 +64,24 @@ async def test_a_name_that_is_allowed_does_not_open_its_address_to_others(server
             await client.get(server.url("/plain", host="127.0.0.1"))
 
 
-class Rebinding(AbstractResolver):
+class Rebinding:
     """Answers with the next list of addresses each time it is asked."""
 
     def __init__(self, *answers: list[str]) -> None:
         self._answers: Iterator[list[str]] = cycle(answers)
 
-    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)
-            for address in next(self._answers)
-        ]
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        return [(socket.AF_INET, (address, port)) for address in next(self._answers)]
 
-    async def close(self) -> None:
+    def close(self) -> None:
         pass
 
 
 async def test_a_name_that_turns_inward_the_second_time_is_not_followed(server: HostileServer) -> None:
     # 127.0.0.2 stands for the public address: it is allowed, and nobody listens there.
-    transport = aiohttp_transport(5, AddressGuard.of(["127.0.0.2"]), resolver=Rebinding(["127.0.0.2"], ["127.0.0.1"]))
+    options = {"internal_hosts": ["127.0.0.2"], "resolver": Rebinding(["127.0.0.2"], ["127.0.0.1"])}
     errors: list[type[BaseException]] = []
-    async with open_client(threads=5, max_body=1000, transport=transport) as client:
+    async with open_client(threads=5, max_body=1000, **options) as client:
         for number in range(1000):
             try:
                 await client.get(server.url("/plain", host=f"name{number}.test"))
@@ -97,8 +93,7 @@ async def test_a_name_that_turns_inward_the_second_time_is_not_followed(server: 
 
 async def test_an_inner_address_among_outer_ones_is_not_tried(server: HostileServer) -> None:
     resolver = Rebinding(["127.0.0.2", "127.0.0.1", "10.0.0.1"])
-    transport = aiohttp_transport(5, AddressGuard.of(["127.0.0.2"]), resolver=resolver)
-    async with open_client(threads=5, max_body=1000, transport=transport) as client:
+    async with open_client(threads=5, max_body=1000, internal_hosts=["127.0.0.2"], resolver=resolver) as client:
         with pytest.raises(BlockedAddress):
             await client.get(server.url("/plain", host="mixed.test"))
     assert server.connections == 0

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ssl
 
-import aiohttp
 import httpx
 import pytest
 
@@ -15,7 +14,6 @@ from async_commander.downloads.errors import (
     DownloadTimeout,
     HeadersTooLarge,
     is_transient,
-    translated,
 )
 from async_commander.exceptions import ItemError
 
@@ -82,16 +80,3 @@ def test_time_outs_are_of_both_families() -> None:
     assert issubclass(DownloadTimeout, TimeoutError)
     assert issubclass(DownloadTimeout, httpx.TimeoutException)
     assert DownloadTimeout.reason == "timeout"
-
-
-def test_a_lost_connection_is_no_connect_time_out() -> None:
-    wire = aiohttp.ServerDisconnectedError()
-    error = httpx.ConnectTimeout("as the transport says")
-    error.__cause__ = wire
-    assert type(translated(error)) is httpx.RemoteProtocolError
-    assert translated(error).__cause__ is wire
-
-
-def test_errors_that_did_not_come_from_the_wire_are_left_alone() -> None:
-    for error in (httpx.ReadTimeout("x"), BadBody("x"), ValueError("x")):
-        assert translated(error) is error

@@ -7,6 +7,10 @@ import pytest
 from async_commander.downloads.guard import AddressGuard, is_dotted_quad, is_public
 
 
+def allows(guard: AddressGuard, host: str, address: str) -> bool:
+    return guard.reach(host, address) != "refused"
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -69,24 +73,24 @@ def test_special_addresses_are_not_public(address: str) -> None:
 
 def test_what_is_not_an_address_is_not_allowed() -> None:
     guard = AddressGuard.of(["127.0.0.1"])
-    assert not guard.allows("x", "127.1")
-    assert not guard.allows("x", "")
-    assert not guard.allows("x", "fe80::1%eth0")
+    assert not allows(guard, "x", "127.1")
+    assert not allows(guard, "x", "")
+    assert not allows(guard, "x", "fe80::1%eth0")
 
 
 def test_networks_addresses_and_names_are_told_apart() -> None:
     guard = AddressGuard.of(["10.0.0.0/8", "192.168.1.1", "[fd00::1]", "Intranet", ".corp.example", "bücher.example"])
-    assert guard.allows("anything", "10.9.9.9")
-    assert guard.allows("anything", "::ffff:10.9.9.9")
-    assert guard.allows("anything", "192.168.1.1")
-    assert guard.allows("anything", "fd00::1")
-    assert guard.allows("intranet", "172.16.0.1")
-    assert guard.allows("INTRANET.", "172.16.0.1")
-    assert guard.allows("wiki.corp.example", "172.16.0.1")
-    assert guard.allows("xn--bcher-kva.example", "172.16.0.1")
+    assert allows(guard, "anything", "10.9.9.9")
+    assert allows(guard, "anything", "::ffff:10.9.9.9")
+    assert allows(guard, "anything", "192.168.1.1")
+    assert allows(guard, "anything", "fd00::1")
+    assert allows(guard, "intranet", "172.16.0.1")
+    assert allows(guard, "INTRANET.", "172.16.0.1")
+    assert allows(guard, "wiki.corp.example", "172.16.0.1")
+    assert allows(guard, "xn--bcher-kva.example", "172.16.0.1")
     for host in ("corp.example", "evilcorp.example", "intranet.example.org", "wiki.corp.example.org", ""):
-        assert not guard.allows(host, "172.16.0.1"), host
-    assert not guard.allows("anything", "192.168.1.2")
+        assert not allows(guard, host, "172.16.0.1"), host
+    assert not allows(guard, "anything", "192.168.1.2")
 
 
 @pytest.mark.parametrize(

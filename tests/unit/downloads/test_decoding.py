@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from async_commander.downloads.decoding import Inflater, encoding_of
 from async_commander.downloads.errors import BadBody, BodyTooLarge, BodyTruncated
-from async_commander.downloads.inflate import PIECE, Inflater, encoding_of
+from async_commander.downloads.limits import PIECE
 
 
 def inflate(encoding: str, data: bytes, step: int = 1024) -> bytes:
@@ -93,7 +94,6 @@ def test_a_broken_checksum_is_noticed() -> None:
 @pytest.mark.parametrize(
     ("header", "encoding"),
     [
-        (None, None),
         ("", None),
         ("identity", None),
         ("gzip", "gzip"),
@@ -101,13 +101,30 @@ def test_a_broken_checksum_is_noticed() -> None:
         ("x-gzip", "gzip"),
         ("deflate", "deflate"),
         ("identity, gzip,", "gzip"),
+        ("none", None),
+        ("utf-8", None),
+        ("UTF-8, x-mystery", None),
+        ("aws-chunked", None),
+        ("aws-chunked,gzip", "gzip"),
+        ("gzip, aws-chunked", "gzip"),
+        ("nonsense" * 100, None),
+        ("," * 5000, None),
     ],
 )
-def test_one_known_encoding_is_read(header: str | None, encoding: str | None) -> None:
+def test_an_encoding_that_is_known_is_read_and_others_leave_the_body_as_it_is(
+    header: str, encoding: str | None
+) -> None:
     assert encoding_of(header) == encoding
 
 
-@pytest.mark.parametrize("header", ["gzip, gzip", "deflate,gzip", "br", "zstd", "compress", "nonsense" * 100])
-def test_other_encodings_are_refused(header: str) -> None:
+@pytest.mark.parametrize("header", ["gzip, gzip", "deflate,gzip", "br", "zstd", "compress", "aws-chunked, br"])
+def test_layers_and_compressions_that_nobody_asked_for_are_refused(header: str) -> None:
     with pytest.raises(BadBody, match="Content-Encoding"):
         encoding_of(header)
+
+
+@pytest.mark.parametrize(
+    ("header", "accepted"), [("br", "gzip, br;q=0.5"), ("ZSTD", "zstd"), ("br", "*"), ("br,gzip", "br")]
+)
+def test_a_compression_that_the_request_asked_for_is_left_to_it(header: str, accepted: str) -> None:
+    assert encoding_of(header, accepted) is None

@@ -1,19 +1,19 @@
-"""Decompression that never makes more than it was asked for."""
+"""From bytes to content: decompression that never makes more than it was asked for, and charsets that never raise."""
 
 from __future__ import annotations
 
+import codecs
+import re
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .errors import BadBody, BodyTooLarge, BodyTruncated
+from .limits import PIECE, RATIO, RATIO_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from zlib import _Decompress
-
-PIECE = 64 * 1024
-RATIO = 200
-RATIO_FROM = 1024 * 1024
 
 _GZIP = zlib.MAX_WBITS | 16
 _ZLIB = zlib.MAX_WBITS
@@ -21,24 +21,29 @@ _RAW = -zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 
 ACCEPTED = "gzip, deflate"
-_ENCODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+_DECODED = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+_NOT_DECODED = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "pack200-gzip", "exi"})
+"""Compressions that are registered, and that are left to those who ask for them."""
 
 
-def encoding_of(header: str | None) -> str | None:
-    """The one encoding that a Content-Encoding header names: "gzip", "deflate", or None for none.
+def encoding_of(header: str, accepted: str = ACCEPTED) -> str | None:
+    """The encoding in a Content-Encoding header that is to be decoded: "gzip", "deflate", or None.
 
-    BadBody for several at once, which only bombs use, and for one that this client never asks for.
+    Names that stand for no compression (`identity`, `none`, `utf-8`, `aws-chunked`) leave a body as it is. So does one
+    like `br` that the request asked for in its own Accept-Encoding, here `accepted`. BadBody where it did not, and for
+    several layers at once, which only bombs use.
     """
-    if header is None:
+    named = [part.strip().lower() for part in header[:1000].split(",")]
+    known = [_DECODED[name] for name in named if name in _DECODED]
+    strange = [name for name in named if name in _NOT_DECODED]
+    if strange:
+        asked = {part.partition(";")[0].strip().lower() for part in accepted.split(",")}
+        if "*" not in asked and not asked.issuperset(strange):
+            raise BadBody(f"Content-Encoding {header[:100]!r} was not asked for: {accepted[:100]!r} was")
         return None
-    named = [part for part in (part.strip().lower() for part in header.split(",")) if part not in {"", "identity"}]
-    if not named:
-        return None
-    if len(named) > 1:
-        raise BadBody(f"Content-Encoding {header[:100]!r}: one encoding is allowed, {len(named)} were found")
-    if named[0] not in _ENCODINGS:
-        raise BadBody(f"Content-Encoding {header[:100]!r} was not asked for; {ACCEPTED} are")
-    return _ENCODINGS[named[0]]
+    if len(known) > 1:
+        raise BadBody(f"Content-Encoding {header[:100]!r}: one encoding is allowed, {len(known)} were found")
+    return known[0] if known else None
 
 
 class Inflater:
@@ -110,3 +115,50 @@ class Inflater:
             raise BodyTruncated(
                 f"the {self._encoding} body ends after {self._taken} bytes, before the end of its stream"
             )
+
+
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9_.:-]{1,40})["']?\s*(?:;|$)""", re.IGNORECASE)
+
+# Python also knows codecs that are none: `idna` and `punycode` raise or crawl, `zlib` inflates, `unicode_escape` warns.
+_TEXT = re.compile(
+    r"ascii|utf-8(-sig)?|utf-16(-[bl]e)?|utf-32(-[bl]e)?|iso8859-\d+|cp\d+|koi8-[rtu]|mac-\w+|kz1048|ptcp154|tis-620|hp-roman8"
+    r"|big5(hkscs)?|gb2312|gbk|gb18030|hz|euc_(jp|kr|jis_2004|jisx0213)|shift_jis(_2004|x0213)?|iso2022_\w+|johab"
+)
+
+
+@lru_cache(maxsize=512)
+def is_usable(name: str) -> bool:
+    """Whether text can be decoded with this charset without ever raising, given `errors="replace"`."""
+    try:
+        return _TEXT.fullmatch(codecs.lookup(name).name) is not None
+    except (LookupError, ValueError):
+        return False
+
+
+@lru_cache(maxsize=512)
+def charset_of(content_type: bytes) -> str | None:
+    """The charset that a Content-Type names; None where it names none, and "" where what it names is none."""
+    declared = content_type.decode("latin-1")
+    if "charset" not in declared.lower():
+        return None
+    found = _CHARSET.search(declared[:1000])
+    return found.group(1) if found is not None else ""
+
+
+_WITH_MARKS = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+MARK_LENGTH = 4
+
+
+@lru_cache(maxsize=512)
+def needs_mark(charset: str) -> bool:
+    """Whether Python's codec of this name raises where a text begins without a byte-order mark."""
+    return is_usable(charset) and codecs.lookup(charset).name in _WITH_MARKS
+
+
+def without_mark(charset: str, first: bytes) -> str:
+    """The charset to decode with where a text begins with these bytes: little-endian, unless a mark says otherwise."""
+    name = codecs.lookup(charset).name
+    return charset if first.startswith(_WITH_MARKS[name]) else f"{name}-le"

@@ -1,0 +1,295 @@
+"""Opening a connection: the name, the guard, the sockets, a proxy where there is one, and TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from functools import lru_cache, partial
+from ipaddress import ip_address
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+import httpx
+
+from async_commander.engine.threads import DaemonThreads
+
+from .errors import BlockedAddress
+from .protocol import Ask, Connection, Origin
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+    from .guard import AddressGuard
+    from .journey import Journey
+    from .protocol import Owner
+
+HEAD_START = 0.25
+"""Seconds that one address of a host has before the next one is tried beside it (RFC 8305)."""
+KNOWN_FOR = 10.0
+"""Seconds for which the addresses of a name are remembered."""
+
+_MOST_THREADS = 32
+_MOST_NAMES = 1024
+
+Address = tuple[int, tuple[Any, ...]]
+"""A family of addresses, and where a socket of this family connects to."""
+
+
+class Resolver(Protocol):
+    """Who knows the addresses of a name."""
+
+    async def resolve(self, host: str, port: int) -> Sequence[Address]:
+        """In the order in which they are to be tried; OSError where there are none."""
+
+    def close(self) -> None:
+        """Let go of what is not needed any more."""
+
+
+class ThreadResolver:
+    """The system's resolver, for up to 32 names at once.
+
+    The loop's own executor has a handful of threads on a small machine, and is waited for when the loop ends: a few
+    slow name servers would hold back every download and the end of the run.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = DaemonThreads(min(threads, _MOST_THREADS), name="async-commander-names")
+        self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
+
+    async def resolve(self, host: str, port: int) -> Sequence[Address]:
+        """The addresses of a name, in the order in which they are to be tried; OSError where there are none."""
+        until, known = self._known.get((host, port), (0.0, []))
+        if until > monotonic():
+            return known
+        flags = getattr(socket, "AI_ADDRCONFIG", 0)
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, flags=flags)
+        found = await asyncio.get_running_loop().run_in_executor(self._pool, look_up)
+        addresses: list[Address] = [(family, where) for family, _, _, _, where in found]
+        if len(self._known) >= _MOST_NAMES:
+            self._known.clear()
+        self._known[host, port] = monotonic() + KNOWN_FOR, addresses
+        return addresses
+
+    def close(self) -> None:
+        """Let the threads go: nobody waits for a slow name server any more."""
+        self._pool.shutdown()
+
+
+class Connector:
+    """Opens connections to what the guard allows. A proxy, where one is given, is asked to connect in our place."""
+
+    def __init__(self, guard: AddressGuard, resolver: Resolver) -> None:
+        self._guard = guard
+        self._resolver = resolver
+        self.proxy: httpx.URL | None = None
+
+    async def connect(self, owner: Owner, ask: Ask, journey: Journey) -> Connection:
+        """A new connection for this request.
+
+        BlockedAddress where the guard refuses; httpx.ConnectError, ConnectTimeout or ProxyError where it cannot be had.
+        """
+        try:
+            async with asyncio.timeout(ask.connect_timeout):
+                if self.proxy is None:
+                    return await self._connect(owner, ask.origin, journey)
+                return await self._connect_through(self.proxy, owner, ask, journey)
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"{ask.origin.host}: no connection in time") from error
+        except UnicodeError as error:
+            raise httpx.ConnectError(f"{ask.origin.host}: not a name that can be looked up: {error}") from error
+        except OSError as error:
+            raise httpx.ConnectError(f"{ask.origin.host}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Let the resolver go."""
+        self._resolver.close()
+
+    async def _connect(self, owner: Owner, origin: Origin, journey: Journey) -> Connection:
+        allowed: list[Address] = []
+        refused: list[Address] = []
+        for address in await self._addresses(origin):
+            reach = self._guard.reach(origin.host, str(address[1][0]))
+            if reach == "internal" and journey.stays_outside:
+                raise turned_inward(origin.host)
+            (refused if reach == "refused" else allowed).append(address)
+        try:
+            sock = await first_connected(allowed)
+        except OSError as error:
+            if refused:
+                raise blocked(origin.host, refused) from error
+            raise
+        internal = self._guard.reach(origin.host, sock.getpeername()[0]) != "public"
+        return await _open(Connection(owner, origin, internal=internal), sock, origin)
+
+    async def _addresses(self, origin: Origin) -> Sequence[Address]:
+        try:
+            version = ip_address(origin.host).version
+        except ValueError:
+            return await self._resolver.resolve(origin.host, origin.port)
+        if version == 4:
+            return [(socket.AF_INET, (origin.host, origin.port))]
+        return [(socket.AF_INET6, (origin.host, origin.port, 0, 0))]
+
+    async def _connect_through(self, proxy: httpx.URL, owner: Owner, ask: Ask, journey: Journey) -> Connection:
+        """By CONNECT, for both schemes: the proxy sees an address, and not what is said there.
+
+        Names are looked up by the proxy, so that the guard sees addresses only where the URL has one.
+        """
+        self._check_literal(ask.origin, journey)
+        port = proxy.port or (443 if proxy.scheme == "https" else 80)
+        gate = Origin(proxy.scheme, proxy.raw_host.decode("ascii"), port)
+        sock = await first_connected(await self._addresses(gate))
+        connection = await _open(Connection(owner, gate, internal=False), sock, gate)
+        try:
+            await _ask_for_a_tunnel(connection, proxy, ask)
+            return await _go_on(connection, Connection(owner, ask.origin, internal=False))
+        except BaseException:
+            connection.abort()
+            raise
+
+    def _check_literal(self, origin: Origin, journey: Journey) -> None:
+        try:
+            ip_address(origin.host)
+        except ValueError:
+            return
+        reach = self._guard.reach(origin.host, origin.host)
+        if reach == "refused":
+            raise blocked(origin.host, [(0, (origin.host,))])
+        if reach == "internal" and journey.stays_outside:
+            raise turned_inward(origin.host)
+
+
+def blocked(host: str, refused: Sequence[Address]) -> BlockedAddress:
+    """What is raised where no address of a host may be connected to."""
+    address = str(refused[0][1][0]) if refused else "without an address"
+    what = f"{host} is {address}, which" if host != address else f"{host}"
+    return BlockedAddress(
+        f"{what} is not a public address; if it is one of yours, "
+        f'add {host!r} or its network to ASYNC_COMMANDER["INTERNAL_HOSTS"]'
+    )
+
+
+def turned_inward(host: str) -> BlockedAddress:
+    """What is raised where a public page redirects to a host of the project's own."""
+    return BlockedAddress(
+        f"a redirect from a public address leads to {host}, which is one of INTERNAL_HOSTS; if that is meant, "
+        'give the request extensions={"internal_redirects": True}'
+    )
+
+
+async def first_connected(addresses: Sequence[Address]) -> socket.socket:
+    """A socket to whichever address answers first; each has a small head start on the next (RFC 8305).
+
+    The OSError of the last one where none answers.
+    """
+    if len(addresses) == 1:
+        return await _connected(addresses[0])
+    won: list[socket.socket] = []
+    errors: list[OSError] = []
+
+    async def attempt(address: Address, over: anyio.Event) -> None:
+        try:
+            sock = await _connected(address)
+        except OSError as error:
+            errors.append(error)
+        else:
+            won.append(sock)
+            tasks.cancel_scope.cancel()
+        finally:
+            over.set()
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for address in _interleaved(addresses):
+                over = anyio.Event()
+                tasks.start_soon(attempt, address, over)
+                with anyio.move_on_after(HEAD_START):
+                    await over.wait()
+    except BaseException:
+        for sock in won:
+            sock.close()
+        raise
+    for late in won[1:]:
+        late.close()
+    if not won:
+        raise errors[-1] if errors else OSError("it has no address that may be connected to")
+    return won[0]
+
+
+async def _connected(address: Address) -> socket.socket:
+    family, where = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _interleaved(addresses: Sequence[Address]) -> list[Address]:
+    """The same, first families taking turns, so that one that leads nowhere costs one head start."""
+    families: dict[int, list[Address]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    longest = max(map(len, families.values()), default=0)
+    return [several[row] for row in range(longest) for several in families.values() if row < len(several)]
+
+
+@lru_cache(maxsize=1)
+def trust() -> ssl.SSLContext:
+    """Certificates are always verified. Reading the authorities takes milliseconds: once per process is enough."""
+    context = httpx.create_ssl_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _name_in_tls(origin: Origin) -> str:
+    return (origin.server_name or origin.host).rstrip(".")
+
+
+async def _open(connection: Connection, sock: socket.socket, origin: Origin) -> Connection:
+    loop = asyncio.get_running_loop()
+    try:
+        if origin.scheme == "https":
+            await loop.create_connection(
+                lambda: connection, sock=sock, ssl=trust(), server_hostname=_name_in_tls(origin)
+            )
+        else:
+            await loop.create_connection(lambda: connection, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    return connection
+
+
+async def _ask_for_a_tunnel(connection: Connection, proxy: httpx.URL, ask: Ask) -> None:
+    host = f"[{ask.origin.host}]" if ":" in ask.origin.host else ask.origin.host
+    target = f"{host}:{ask.origin.port}".encode("ascii")
+    headers = [(b"Host", target)]
+    if proxy.username or proxy.password:
+        user = f"{proxy.username}:{proxy.password}".encode()
+        headers.append((b"Proxy-Authorization", b"Basic " + base64.b64encode(user)))
+    await connection.send(Ask(b"CONNECT", ask.origin, target, headers))
+    answer = await connection.head()
+    if not 200 <= answer.status < 300:
+        raise httpx.ProxyError(f"the proxy answers {answer.status} {answer.reason.decode('latin-1')}")
+
+
+async def _go_on(gate: Connection, tunnel: Connection) -> Connection:
+    """The connection to the proxy, from now on one to the server behind it."""
+    transport = gate.transport
+    if tunnel.origin.scheme == "https":
+        loop = asyncio.get_running_loop()
+        secured = await loop.start_tls(transport, tunnel, trust(), server_hostname=_name_in_tls(tunnel.origin))
+        if secured is None:
+            raise ConnectionResetError("the proxy closed the tunnel")
+        tunnel.connection_made(secured)
+    else:
+        transport.set_protocol(tunnel)
+        tunnel.connection_made(transport)
+    return tunnel

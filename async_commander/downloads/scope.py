@@ -1,0 +1,23 @@
+"""What belongs to one item and to no other while it downloads."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class ItemScope:
+    """One attempt at an item, tasks that it starts included. The runner sets it; the client keeps cookies in it."""
+
+    __slots__ = ("cookies",)
+
+    def __init__(self) -> None:
+        self.cookies: dict[object, httpx.Cookies] = {}
+        """By client."""
+
+
+item_scope: ContextVar[ItemScope | None] = ContextVar("async_commander_item_scope", default=None)
+"""None outside of items: in `handle()`, `iterate()`, `lifespan()`."""

@@ -99,8 +99,23 @@ class InMemoryRecorder:
         self.opening, self.ending, self._restarted = opening, None, False
         self.epoch += 1
         self._old = set(self.items)
+        self._take_in_what_was_left()
         counts = self._counts()
-        return Opened(run_id=self._number, epoch=self.epoch, resumed=resumed, counts=counts)
+        return Opened(
+            run_id=self._number, epoch=self.epoch, resumed=resumed, counts=counts, recovered=counts["claimed"]
+        )
+
+    def _take_in_what_was_left(self) -> None:
+        """What the last sitting had in hand is as if never taken, or waits: for its time, or for the source."""
+        self._in_hand.clear()
+        self._unsettled = 0
+        self._all_settled.set()
+        for key, outcome in self.items.items():
+            if outcome.state is ItemState.RETRY and outcome.item is None:
+                outcome.state = ItemState.CLAIMED
+                self._due.pop(key, None)
+            elif outcome.state is ItemState.RETRY:
+                self._due.setdefault(key, time.monotonic())
 
     def _forget(self) -> None:
         self.items.clear()
@@ -124,9 +139,13 @@ class InMemoryRecorder:
         """See Recorder."""
         return Rows()
 
-    async def close(self, ending: Ending) -> None:
+    async def close(self, ending: Ending) -> dict[str, int]:
         """See Recorder."""
         self.ending = ending
+        for outcome in self.items.values():
+            if outcome.state is ItemState.CLAIMED:
+                outcome.state = ItemState.RETRY
+        return self._counts()
 
     async def aclose(self) -> None:
         """See Recorder."""
@@ -166,9 +185,11 @@ class InMemoryRecorder:
             elif key not in self.items:
                 if room is None or len(answer.fresh) < room:
                     answer.fresh.add(key)
+            elif self.items[key].state is ItemState.CLAIMED:
+                answer.again[key] = self._take_out(key)
             elif self.items[key].state is ItemState.RETRY and self.items[key].item is None:
                 answer.again[key] = self._take_out(key)
-        answer.from_retry = len(answer.again)
+                answer.from_retry += 1
         self._in_hand |= answer.fresh
         self._duplicates += answer.duplicates
         return answer
@@ -189,10 +210,16 @@ class InMemoryRecorder:
         found = [self._take_out(key) for _, key in due]
         waiting = min((at for key, at in kept.items() if key in self._due), default=None)
         next_in = None if waiting is None else max(0.0, waiting - now)
-        return Stored(found, len(found), next_in)
+        return Stored(found, len(found), next_in, gone=self._give_up_what_is_gone() if source_ended else 0)
+
+    def _give_up_what_is_gone(self) -> int:
+        gone = [one for key, one in self.items.items() if one.state is ItemState.CLAIMED and key not in self._in_hand]
+        for outcome in gone:
+            outcome.state, outcome.reason = ItemState.SKIPPED, "gone"
+        return len(gone)
 
     def _take_out(self, key: UUID) -> Known:
-        del self._due[key]
+        self._due.pop(key, None)
         outcome = self.items[key]
         self._in_hand.add(key)
         crashes = min(outcome.crashes, CRASHES_ALONE - 1)

@@ -16,7 +16,7 @@ import anyio.to_thread
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
-from async_commander.database.outage import is_locked, is_read_only
+from async_commander.database.outage import OUTAGE_BUDGET, is_locked, is_read_only
 from async_commander.database.writer import Writer
 from async_commander.engine.results import ItemState
 from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked
@@ -49,7 +49,9 @@ class DatabaseRecorder:
     else can see the run, and no heartbeat thread is started.
     """
 
-    def __init__(self, *, batch_size: int, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self, *, batch_size: int, lease_seconds: float = LEASE_SECONDS, outage_budget: float = OUTAGE_BUDGET
+    ) -> None:
         self.on_settled: Callable[[Unit, BaseException | None], None] = _nobody_listens
         self.on_lost: Callable[[BaseException], None] = _raise
         self.on_cancel: Callable[[], None] = _nothing
@@ -57,6 +59,7 @@ class DatabaseRecorder:
         self.tick_seconds = lease_seconds / 8
         self._batch_size = batch_size
         self._lease_seconds = lease_seconds
+        self._outage_budget = outage_budget
         self._heartbeat: Heartbeat | None = None
         self._resumed = False
         self._cancel_told = False
@@ -77,6 +80,7 @@ class DatabaseRecorder:
             on_settled=self._settled,
             on_fatal=self._fatal,
             fatal=LOST,
+            outage_budget=self._outage_budget,
         )
 
     # -- the run -----------------------------------------------------------------------------------------------
@@ -170,11 +174,10 @@ class DatabaseRecorder:
 
     async def _reopen(self, run: Run, opening: Opening) -> Opened:
         def take() -> tuple[Tenure, tuple[int, dict[str, int], dict[str, int]]]:
-            tenure = runs.reopen(self._lanes.alias, run, opening, self._lease_seconds)
+            tenure, crashed = runs.reopen(self._lanes.alias, run, opening, self._lease_seconds)
             self._ledger = Ledger(tenure)
-            recovered = self._ledger.recover()
-            counts = Run.objects.using(tenure.alias).values(*runs.COUNTS).get(pk=run.pk)
-            return tenure, (recovered, counts, earlier_errors(tenure))
+            recovered = self._ledger.take_over(crashed=crashed)
+            return tenure, (recovered, runs.stored_counts(tenure), earlier_errors(tenure))
 
         self._tenure, (recovered, counts, self._earlier) = await self._opened_once(take)
         self._resumed, self._changes = True, Changes(self._tenure)
@@ -219,11 +222,14 @@ class DatabaseRecorder:
         tenure = self._tenure
         return await self._writer.call(lambda: Rows(*runs.this_and_previous(tenure)))
 
-    async def close(self, ending: Ending) -> None:
+    async def close(self, ending: Ending) -> dict[str, int]:
         """See Recorder."""
         await self._stop_heart()
-        tenure = self._tenure
-        await self._change(lambda: runs.close(tenure, ending, add_output=self._resumed))
+        return await self._change(partial(self._let_go, ending))
+
+    def _let_go(self, ending: Ending) -> dict[str, int]:
+        self._ledger.let_go()
+        return runs.close(self._tenure, ending, add_output=self._resumed)
 
     async def aclose(self) -> None:
         """See Recorder."""

@@ -114,14 +114,15 @@ def owner_of(alias: str, run_id: int) -> Owner:
 def fence(tenure: Tenure) -> None:
     """Make sure that the epoch is still ours until this transaction ends. The last statement before COMMIT.
 
-    Raises RunFenced, and then nothing of the transaction may be committed.
+    A lease that was released is nobody's: a unit that is still on its way when its run is closed comes too late. Raises
+    RunFenced, and then nothing of the transaction may be committed.
     """
     connection = connections[tenure.alias]
     table = connection.ops.quote_name(Lease._meta.db_table)
     lock = _SHARE_LOCK.get(connection.vendor, "")
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT 1 FROM {table} WHERE name = %s AND epoch = %s{lock}",  # noqa: S608 - quoted by Django
+            f"SELECT 1 FROM {table} WHERE name = %s AND epoch = %s AND pid IS NOT NULL{lock}",  # noqa: S608 - quoted by Django
             [tenure.name, tenure.epoch],
         )
         if cursor.fetchone() is None:

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import Count, F, Q, QuerySet
 
 from async_commander.database.chunks import chunks
 from async_commander.database.unit import Unit
@@ -36,6 +36,7 @@ CRASHES_ALONE = 2
 """From so many crashes on an item runs alone."""
 CRASHES_DEAD = 3
 """So many, and it is given up."""
+_COUNTED_ANEW = (ItemState.DEAD.value, ItemState.RETRY.value, ItemState.CLAIMED.value)
 
 
 class Ledger:
@@ -53,25 +54,67 @@ class Ledger:
         self._pending: tuple[int, Sequence[UUID]] | None = None
         self._restarted = False
 
-    # -- taking over -------------------------------------------------------------------------------------------
+    # -- taking over and letting go ----------------------------------------------------------------------------
 
-    def recover(self) -> int:
-        """Count one crash for every item that an earlier epoch claimed and left without an outcome."""
-        old = self._claims().filter(epoch__lt=self.tenure.epoch)
-        keys = {UUID(key) for claim in old for key in claim.keys}
-        recovered = sum(self._recover(set(chunk)) for chunk in chunks(list(keys)))
-        old.delete()
+    def take_over(self, *, crashed: bool) -> int:
+        """Take in what an earlier epoch left, and count anew. Returns how many items wait for the source.
+
+        With `crashed` its owner ended without a word: what it had claimed and left without an outcome stays claimed,
+        one crash the more. Else nothing is suspect, and all of that is given back. Of an item that could not be stored
+        only the key is known: it is claimed until the source yields it, or has ended without it.
+        """
+        claims = self._claims().filter(epoch__lt=self.tenure.epoch)
+        if crashed:
+            for some in chunks(list(_keys_of(claims))):
+                self._count_crash(set(some))
+            claims.delete()
+        else:
+            self._give_back(claims)
+        waiting = self._items().filter(state=ItemState.RETRY.value, item__isnull=True)
+        waiting.update(state=ItemState.CLAIMED.value, next_at=None)
+        counts = self._recount()
         self._first_row_of_this_epoch = (self._items().order_by("-id").values_list("id", flat=True).first() or 0) + 1
         fence(self.tenure)
-        return recovered
+        return counts[ItemState.CLAIMED.value]
 
-    def _recover(self, keys: set[UUID]) -> int:
+    def let_go(self) -> None:
+        """Give back all that has no outcome, wherever it was when the run ended, so that nothing is claimed by nobody.
+
+        The run's row is locked before, the lease released after: who commits at the same time is counted, or fenced.
+        """
+        self._give_back(self._claims())
+        self._recount()
+
+    def _count_crash(self, keys: set[UUID]) -> None:
         known = dict(self._items().filter(key__in=keys).values_list("key", "state"))
         unfinished = [key for key, state in known.items() if state == ItemState.CLAIMED.value]
         self._items().filter(key__in=unfinished).update(crashes=F("crashes") + 1)
         unseen = keys - known.keys()
         self._insert([ItemOutcome(key=key, state=ItemState.CLAIMED, attempts=0, crashes=1) for key in unseen])
-        return len(unfinished) + len(unseen)
+
+    def _give_back(self, claims: QuerySet[RunClaim]) -> None:
+        """New items as if never taken; those with a row wait for the next attempt, or for the source to yield them.
+
+        Of one that crashed only the key may be known: it stays claimed.
+        """
+        fresh = 0
+        for some in chunks(list(_keys_of(claims))):
+            fresh += len(some) - self._items().filter(key__in=some).count()
+        in_hand = self._items().filter(Q(item__isnull=False) | Q(crashes=0), state=ItemState.CLAIMED.value)
+        in_hand.update(state=ItemState.RETRY.value, next_at=database_now(self.tenure.alias))
+        self._count(taken=-fresh, claimed=-fresh)
+        claims.delete()
+
+    def _recount(self) -> dict[str, int]:
+        """Set the counts by what is stored. Of what is done and of duplicates the row's own count is the truth.
+
+        Reads as many rows as there are items without success.
+        """
+        open_ones = self._items().filter(state__in=_COUNTED_ANEW).values_list("state").annotate(Count("pk"))
+        counts = {**dict.fromkeys(_COUNTED_ANEW, 0), **dict(open_ones)}
+        taken = F("done") + F("skipped") + sum(counts.values())
+        Run.objects.using(self.tenure.alias).filter(pk=self.tenure.run_id).update(taken=taken, **counts)
+        return counts
 
     def source_restarted(self) -> None:
         """From now on a known key is no duplicate: the source was begun anew."""
@@ -342,6 +385,10 @@ class Ledger:
 
     def _claims(self) -> Any:
         return RunClaim.objects.using(self.tenure.alias).filter(run_id=self.tenure.run_id)
+
+
+def _keys_of(claims: QuerySet[RunClaim]) -> set[UUID]:
+    return {UUID(key) for claim in claims for key in claim.keys}
 
 
 def _columns(outcome: ItemOutcome) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Opened:
     resumed: bool = False
     counts: dict[str, int] = field(default_factory=dict)
     recovered: int = 0
-    """Items that a crashed owner had in hand."""
+    """Items that an earlier sitting took and that wait for the source to yield them again."""
     total: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     """Of a resumed run: what was asked of it the first time."""
@@ -277,8 +277,11 @@ class Recorder(Protocol):
     def tick(self) -> None:
         """The event loop turns; to be called every `tick_seconds`."""
 
-    async def close(self, ending: Ending) -> None:
-        """Write the truth about the end and let go of the run. Raises RunFenced where it is not ours."""
+    async def close(self, ending: Ending) -> dict[str, int]:
+        """Write the truth about the end and let go of the run. Raises RunFenced where it is not ours.
+
+        Returns the counts that are stored: of what was handed over and never settled, only the record knows.
+        """
 
     async def aclose(self) -> None:
         """Give back threads and connections, whatever happened."""

@@ -16,7 +16,7 @@ from django.db.models import Q
 from async_commander.command.run_identity import Comparison
 from async_commander.engine.results import RunStatus, items_in_words
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked
-from async_commander.models import FORMAT_VERSION, Run, RunClaim
+from async_commander.models import FORMAT_VERSION, Run
 
 from .lease import Tenure, database_now, epoch_of, establish, fence, owner_of, release, take_over
 from .notes import mark_gap
@@ -159,8 +159,11 @@ def seconds_until_free(alias: str, run: Run) -> float:
     return max(0.0, left)
 
 
-def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> Tenure:
-    """Take a run over under a new epoch and let it run again. Raises RunLocked where another one did so meanwhile."""
+def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Tenure, bool]:
+    """Take a run over under a new epoch and let it run again; and whether its last owner ended without a word.
+
+    Raises RunLocked where another one did so meanwhile.
+    """
     seen = epoch_of(alias, run.pk)
     run.refresh_from_db(using=alias)
     if seconds_until_free(alias, run) > 0:
@@ -182,7 +185,7 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> Tenure:
         cancel_requested_at=None,
         changes=0,
     )
-    return tenure
+    return tenure, run.status in (RunStatus.RUNNING.value, RunStatus.CRASHED.value)
 
 
 def last_heartbeat(tenure: Tenure) -> datetime | None:
@@ -199,10 +202,9 @@ def this_and_previous(tenure: Tenure) -> tuple[Run, Run | None]:
     return run, next(whole, None)
 
 
-def close(tenure: Tenure, ending: Ending, *, add_output: bool) -> None:
-    """The last line: status and end, with the claims dropped and the lease released, all or nothing."""
+def close(tenure: Tenure, ending: Ending, *, add_output: bool) -> dict[str, int]:
+    """The last line: status and end, with the lease released. Returns the stored counts."""
     release(tenure)
-    RunClaim.objects.using(tenure.alias).filter(run_id=tenure.run_id).delete()
     runs = Run.objects.using(tenure.alias).filter(pk=tenure.run_id)
     before = runs.values_list("output", flat=True).get() if add_output else ""
     runs.update(
@@ -213,6 +215,13 @@ def close(tenure: Tenure, ending: Ending, *, add_output: bool) -> None:
         error=ending.error[:TEXT_CAP],
         traceback=ending.traceback[-TEXT_CAP:],
     )
+    return stored_counts(tenure)
+
+
+def stored_counts(tenure: Tenure) -> dict[str, int]:
+    """The six counts of the accounting, as the run's row has them."""
+    counts: dict[str, int] = Run.objects.using(tenure.alias).values(*COUNTS).get(pk=tenure.run_id)
+    return counts
 
 
 def orphans(alias: str) -> Iterator[Run]:

@@ -261,7 +261,8 @@ class OneRun:
         if isinstance(self._stopping.lost, RunLocked):
             return self._result(self._stopping.lost)
         try:
-            await self._recorder.close(replace(ending, value=value, output=self._redact(self._session.output.kept)))
+            ending = replace(ending, value=value, output=self._redact(self._session.output.kept))
+            result = replace(result, counts=await self._recorder.close(ending))
         except RunFenced as error:
             return replace(result, error=str(error), status=RunStatus.FAILED, locked=True)
         except Exception as error:

@@ -20,6 +20,8 @@ _COUNTS = {
     "P6_PARENT_KILLS": (2, 30, 100),
     "P10_BURSTS": (30, 490, 990),
     "P10_SHELL_BURSTS": (10, 10, 10),
+    "STORIES": (20, 400, 4_000),
+    "STORIES_UNDER_FAULTS": (4, 60, 400),
 }
 
 

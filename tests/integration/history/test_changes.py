@@ -117,6 +117,7 @@ def test_a_commit_in_doubt_changes_nothing(run_on_lanes: Any, doubts: Doubts, wh
     for number in range(doubts.count):
         found = resumed(run_on_lanes, doubts, number, when)
         assert found == expected, f"commit {number}"
+    doubts.begin(-1, when)  # the last one may not have been reached
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 import async_commander as ac
 from async_commander.exceptions import RunFenced
-from async_commander.history.lease import Tenure, fence, release, renew, take_over
+from async_commander.history.lease import Tenure, establish, fence, release, renew, take_over
 from async_commander.history.ownership import NOBODY, Owner, host_name, this_boot, this_host, this_process
 from async_commander.history.runs import sweep
 from async_commander.models import Lease, Run, RunItem
@@ -126,8 +126,7 @@ def test_the_run_tells_the_machines_name_alone(run_on_lanes: Any) -> None:
 @pytest.fixture
 def tenure(db: None) -> Tenure:
     run = Run.objects.create(command="x", identity="x", status="running", expires=timezone.now() + timedelta(hours=1))
-    Lease.objects.create(name=f"run:{run.pk}", epoch=1)
-    return Tenure("default", run.pk, 1)
+    return establish("default", run.pk)
 
 
 def test_the_fence_holds_for_the_epoch_only(tenure: Tenure) -> None:
@@ -135,6 +134,12 @@ def test_the_fence_holds_for_the_epoch_only(tenure: Tenure) -> None:
         fence(tenure)
     take_over("default", tenure.run_id)
     with transaction.atomic(), pytest.raises(RunFenced, match=r"was taken over while this process \(epoch 1\)"):
+        fence(tenure)
+
+
+def test_a_unit_that_comes_after_its_run_was_closed_is_fenced(tenure: Tenure) -> None:
+    release(tenure)
+    with transaction.atomic(), pytest.raises(RunFenced):
         fence(tenure)
 
 

@@ -11,10 +11,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from async_commander.database.unit import Unit
-from async_commander.history.lease import Tenure
+from async_commander.history.lease import Tenure, establish
 from async_commander.history.ledger import Ledger
 from async_commander.history.recorder import Followed, ItemOutcome
-from async_commander.models import Lease, Run, RunClaim, RunItem
+from async_commander.models import Run, RunClaim, RunItem
 from tests.integration.database.conftest import few_parameters
 
 __all__ = ["few_parameters"]
@@ -23,7 +23,7 @@ __all__ = ["few_parameters"]
 @pytest.fixture
 def ledger(db: None) -> Ledger:
     run = Run.objects.create(command="x", identity="x", status="running", expires=timezone.now() + timedelta(hours=1))
-    Lease.objects.create(name=f"run:{run.pk}", epoch=1)
+    establish("default", run.pk)
     return Ledger(Tenure("default", run.pk, 1))
 
 

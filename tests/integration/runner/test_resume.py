@@ -301,7 +301,7 @@ def test_a_run_of_another_host_is_resumed_when_its_lease_has_run_out(run_on_lane
     first = failed(run_on_lanes, command(broken=5))
     end_without_a_word(first.run_id)
     give_lease(first.run_id, host="elsewhere")
-    Run.objects.update(expires=timezone.now() + timedelta(seconds=0.3), host="elsewhere", pid=17)
+    Run.objects.update(expires=timezone.now() + timedelta(seconds=1.5), host="elsewhere", pid=17)
     told: list[str] = []
 
     class Listens(Silent):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import InterfaceError, OperationalError
 
+from async_commander.database.outage import is_transient as database_may_recover
 from async_commander.exceptions import ItemError
 
 _DATABASE = (OperationalError, InterfaceError)
@@ -21,4 +22,4 @@ def is_passing(error: BaseException) -> bool:
         return all(map(is_passing, error.exceptions))
     if isinstance(error, ItemError):
         return False
-    return isinstance(error, _DATABASE) or is_transient(error)
+    return isinstance(error, _DATABASE) or database_may_recover(error) or is_transient(error)

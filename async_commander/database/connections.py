@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from django.db import Error, connections
+from django.db import connections
+from django.db.backends.signals import connection_created
+
+from . import sqlite
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
-    from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
+
+    from .preparing import Preparation
 
 REST_SECONDS = 1.0
 """A connection that was idle for longer is tried before it is used again."""
 
 
 class _Thread(threading.local):
+    ours = False
+    """Whether a run made this thread, so that nobody else uses its connections."""
+    preparation: Preparation | None = None
     used_at = 0.0
 
 
 _thread = _Thread()
-
-
-def is_sqlite(connection: BaseDatabaseWrapper) -> bool:
-    """Whether writers of this database exclude each other for whole transactions."""
-    return connection.vendor == "sqlite"
 
 
 def is_postgres(connection: BaseDatabaseWrapper) -> bool:
@@ -44,55 +47,64 @@ def keeps_one_snapshot(connection: BaseDatabaseWrapper, level: Any) -> bool:
     return level in (IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE)
 
 
-def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the database lives in this connection, so that no other thread can reach it."""
-    return is_sqlite(connection) and bool(cast("SQLiteWrapper", connection).is_in_memory_db())
-
-
 def freshen(alias: str) -> BaseDatabaseWrapper:
     """Give the current thread's connection to `alias`, closed first where it is broken or too old.
 
     The thread is one of ours: its connections commit at once, outside of transactions.
     """
-    commit_at_once()
+    take_over_thread()
     for open_connection in connections.all(initialized_only=True):
         _close_if_stale(open_connection)
-    connection = connections[alias]
-    if is_sqlite(connection):
-        # An open chunked read would hold an old snapshot, on which the next BEGIN IMMEDIATE fails at once.
-        connection.features.can_use_chunked_reads = False
-    return connection
+    return connections[alias]
 
 
-def commit_at_once() -> None:
-    """Have this thread's connections in autocommit, also where the project has set AUTOCOMMIT = False.
+def take_over_thread(preparation: Preparation | None = None) -> None:
+    """The current thread is one of ours: its connections commit at once, and each is prepared when it is opened.
 
-    With that, even the outermost `atomic()` does not commit. The project's own connections stay as they are.
+    With AUTOCOMMIT = False even the outermost `atomic()` would not commit. The project's own connections stay as they
+    are. `preparation`: what each connection is prepared with from now on; None leaves that as it is.
     """
+    _thread.ours = True
+    if preparation is not None:
+        _thread.preparation = preparation
     for alias in connections:
         if not connections.settings[alias]["AUTOCOMMIT"]:
-            connection = connections[alias]
-            connection.settings_dict = {**connection.settings_dict, "AUTOCOMMIT": True}
+            _set(connections[alias], "AUTOCOMMIT", value=True)
+
+
+def preparation_of_thread() -> Preparation | None:
+    """What the connections of this thread are prepared with."""
+    return _thread.preparation
 
 
 def lay_aside() -> None:
     """End of a use: connections that belong to a pool go back to it, the others stay open for the next use.
 
-    The thread is one of ours: nobody will ask which statements its connections remember with DEBUG on, and their
-    values are whole batches of rows.
+    So do those that were prepared, which are nobody else's any more. The thread is one of ours: nobody will ask which
+    statements its connections remember with DEBUG on, and their values are whole batches of rows.
     """
     _thread.used_at = time.monotonic()
     for connection in connections.all(initialized_only=True):
         connection.queries_log.clear()
-        if _is_pooled(connection):
-            with suppress(Error):  # it is broken: the pool will notice
-                connection.close()
+        if _is_pooled(connection) and _thread.preparation is None:
+            close(connection)
+
+
+def close(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection in whatever state it is. Raises nothing: a broken one is gone all the same.
+
+    One that was prepared is closed before its pool gets it back, so that what was set there is set for nobody else.
+    """
+    if _thread.preparation is not None and _is_pooled(connection) and connection.connection is not None:
+        with suppress(Exception):
+            connection.connection.close()
+    with suppress(Exception):
+        connection.close()
 
 
 def drop(alias: str) -> None:
     """Close this thread's connection to `alias` in whatever state it is, and forget it with its state."""
-    with suppress(Exception):  # a broken connection may raise anything, and is forgotten all the same
-        connections[alias].close()
+    close(connections[alias])
     del connections[alias]
 
 
@@ -100,7 +112,7 @@ def close_all() -> None:
     """Close what this thread, one of ours, has opened; it may be used again."""
     for connection in connections.all(initialized_only=True):
         connection.queries_log.clear()
-    connections.close_all()
+        close(connection)
 
 
 def close_all_of_process() -> None:
@@ -112,19 +124,65 @@ def close_all_of_process() -> None:
                 cast("PostgresWrapper", connection).close_pool()
 
 
+def is_lost(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a connection that was open is not any more, and what was begun on it is undone."""
+    raw = connection.connection
+    closed_here = raw is None or connection.closed_in_transaction
+    return closed_here or bool(getattr(raw, "closed", False)) or not getattr(raw, "open", True)
+
+
+def _set_up(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """A receiver of Django's: a connection was opened, for the first time or again."""
+    if not _thread.ours:
+        return
+    if sqlite.is_sqlite(connection):
+        # An open chunked read would hold an old snapshot, on which the next BEGIN IMMEDIATE fails at once.
+        connection.features.can_use_chunked_reads = False
+        sqlite.lock_rows(connection)
+    elif _is_pooled(connection):
+        # Between two calls it is the pool's: a cursor on the server would be gone, or somebody else's, by then.
+        _set(connection, "DISABLE_SERVER_SIDE_CURSORS", value=True)
+    if _thread.preparation is not None:
+        try:
+            _thread.preparation.prepare(connection)
+        except BaseException:
+            close(connection)  # nothing may be done on it as it is
+            raise
+
+
+connection_created.connect(_set_up, dispatch_uid="async_commander")
+
+
+def _set(connection: BaseDatabaseWrapper, name: str, *, value: bool) -> None:
+    connection.settings_dict = {**connection.settings_dict, name: value}
+
+
 def _close_if_stale(connection: BaseDatabaseWrapper) -> None:
     if connection.in_atomic_block:
         return
     if connection.settings_dict["CONN_MAX_AGE"] == 0:
         # "Close after each request" has no request here: the lane's end closes it.
         connection.close_at = None
-    connection.close_if_unusable_or_obsolete()
-    if connection.connection is not None and _rested_long() and not connection.is_usable():
-        connection.close()
+    try:
+        connection.close_if_unusable_or_obsolete()
+        if connection.connection is not None and _may_be_gone(connection) and not connection.is_usable():
+            close(connection)
+    except Exception:  # noqa: BLE001  whatever it is, this one is of no use
+        close(connection)
 
 
-def _rested_long() -> bool:
-    return time.monotonic() - _thread.used_at > REST_SECONDS
+def _may_be_gone(connection: BaseDatabaseWrapper) -> bool:
+    rested_long = time.monotonic() - _thread.used_at > REST_SECONDS
+    return rested_long or is_lost(connection) or _has_spoken(connection)
+
+
+def _has_spoken(connection: BaseDatabaseWrapper) -> bool:
+    """Whether PostgreSQL has sent something to a connection that asked nothing: its end, most likely."""
+    if not is_postgres(connection) or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(cast("Any", connection.connection), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _is_pooled(connection: BaseDatabaseWrapper) -> bool:

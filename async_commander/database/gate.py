@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from django.db import OperationalError
 
-from .connections import is_in_memory, is_sqlite
+from .sqlite import is_in_memory, is_sqlite
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

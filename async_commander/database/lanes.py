@@ -15,8 +15,9 @@ import anyio
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from .connections import close_all, is_in_memory, lay_aside
+from .connections import close_all, lay_aside
 from .lent_lane import LentLane, result_of, settle
+from .sqlite import DatabaseFiles, is_in_memory
 from .transaction import LaneTransaction
 
 if TYPE_CHECKING:
@@ -172,6 +173,10 @@ class LanePool:
         self.timeouts = timeouts
         self.warned_of: set[str] = set()
         """Models of whose rows in other databases the run was told; the same for the pools made of this one."""
+        self.files = DatabaseFiles()
+        """SQLite's, of the whole run."""
+        self.hurry = threading.Event()
+        """Set when no outage is to be waited out any more; the same for the pools made of this one."""
         self.mutex = threading.Lock()
         self._make_lane = make_lane
         self._lanes: list[Lane] = []
@@ -196,8 +201,12 @@ class LanePool:
     def transaction(self, alias: str | None = None) -> LaneTransaction:
         """A transaction of the kind that this pool's lanes have, or one in another database; to be opened on a lane."""
         if alias is None or alias == self.alias:
-            return LaneTransaction(self.alias, shared=self.shared, gate_limit=self.gate_limit, timeouts=self.timeouts)
-        return LaneTransaction(alias, shared=self.shared, gate_patience=self.gate_limit, timeouts=self.timeouts)
+            patience = {"gate_limit": self.gate_limit}
+        else:
+            patience = {"gate_patience": self.gate_limit}
+        return LaneTransaction(
+            alias or self.alias, shared=self.shared, timeouts=self.timeouts, files=self.files, **patience
+        )
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short function on any lane, in autocommit. Cancelled while it runs, it is waited for.
@@ -206,9 +215,12 @@ class LanePool:
         """
         return await result_of(self.post(partial(function, *args, **kwargs)))
 
-    def post(self, function: Callable[[], T]) -> Future[T]:
-        """Have a function called on any lane, in autocommit; never blocks."""
-        future = LentLane(self, atomic=False).end(commit=True, before=function, take=True)
+    def post(self, function: Callable[[], T], *, patient: bool = False) -> Future[T]:
+        """Have a function called on any lane, in autocommit; never blocks.
+
+        `patient`: where it opens a connection, an outage is waited out.
+        """
+        future = LentLane(self, atomic=False, patient=patient).end(commit=True, before=function, take=True)
         assert future is not None  # noqa: S101  a lane was taken
         return future
 
@@ -218,7 +230,7 @@ class LanePool:
             return self
         timeouts = None if self.timeouts is None else self.timeouts.when_idle
         alone = LanePool(self.alias, 1, self._make_lane, timeouts=timeouts)
-        alone.warned_of = self.warned_of
+        alone.warned_of, alone.files, alone.hurry = self.warned_of, self.files, self.hurry
         return alone
 
     async def aclose(self) -> None:

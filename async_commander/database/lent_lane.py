@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import anyio
 from asgiref.sync import ThreadSensitiveContext
 
+from async_commander.engine.charging import uncharged
 from async_commander.engine.futures import fit_for_a_future
 
 from .connections import freshen
+from .outage import patiently
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from async_commander.engine.charging import Wait
 
     from .lanes import Lane, LanePool
     from .transaction import LaneTransaction
@@ -93,12 +100,14 @@ class LentLane(Executor):
     one that is opened there before the first of them. Neither `submit` nor `end` ever blocks, from any thread.
     """
 
-    def __init__(self, pool: LanePool, *, atomic: bool = True) -> None:
+    def __init__(self, pool: LanePool, *, atomic: bool = True, patient: bool = False) -> None:
         self._pool = pool
         self._atomic = atomic
+        self._patient = patient
         self._transaction: LaneTransaction | None = None
         self._lane: Lane | None = None
-        self._asked = False
+        self._wait: Wait | None = None
+        """For the lane and its connection, from the first call on: not charged to the item."""
         self._granted = False
         self._kept: list[Callable[[], None]] = []
         self._calls: list[Call] = []
@@ -127,13 +136,18 @@ class LentLane(Executor):
         return self._transaction is not None and self._transaction.in_doubt
 
     @property
+    def lost(self) -> Exception | None:
+        """What its connection was lost with, so that whatever failed since then failed for that; after the end."""
+        return None if self._transaction is None else self._transaction.lost
+
+    @property
     def seconds_left(self) -> float | None:
         """For the lane: how long it may wait for the next call before `time_is_up()`."""
         return None if self._transaction is None else self._transaction.gate_seconds_left
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a function on the lane, after all that was submitted before. Raises RuntimeError after `end()`."""
-        call = Call(partial(function, *args, **kwargs))
+        call = Call(partial(self._call, partial(function, *args, **kwargs)))
         with self._pool.mutex:
             if self._over:
                 raise RuntimeError(
@@ -183,6 +197,7 @@ class LentLane(Executor):
         with self._pool.mutex:
             self._over, self._failure = True, error
             kept, self._kept = self._kept, []
+        self._waited()
         for call in kept:  # on no lane: where there is a failure, they only tell it
             call()
 
@@ -196,13 +211,23 @@ class LentLane(Executor):
             self._lane.post(call)
             return
         self._kept.append(call)
-        if not self._asked:
-            self._pool.ask(self)
-            self._asked = True
+        if self._wait is None:
+            self._wait = uncharged()  # before the lane may be there, whose thread ends it
+            try:
+                self._pool.ask(self)
+            except BaseException:
+                self._wait.over()
+                self._wait = None
+                raise
+
+    def _waited(self) -> None:
+        if self._wait is not None:
+            self._wait.over()
 
     def _withdraw(self) -> None:
-        if self._asked:
+        if self._wait is not None:
             self._pool.withdraw(self)
+            self._wait.over()
         for call in self._calls:
             call.future.cancel()
         self._kept.clear()
@@ -212,9 +237,22 @@ class LentLane(Executor):
             if self._transaction is not None:
                 self._transaction.open()
             elif not self._pool.shared:
-                freshen(self._pool.alias)
+                connection = freshen(self._pool.alias)
+                if self._patient:
+                    _connect_patiently(connection, self._pool.hurry)
         except BaseException as error:  # noqa: BLE001  each call of the item gets it
             self._failure = error
+        finally:
+            self._waited()
+
+    def _call(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except Exception as error:
+            reason = error if self._transaction is None else self._transaction.reason_for(error)
+            if reason is error:
+                raise
+            raise reason  # noqa: B904  it has a cause of its own, the driver's error
 
     def _run(self, call: Call) -> None:
         if self._transaction is not None and self._transaction.given_up:
@@ -241,7 +279,7 @@ class LentLane(Executor):
         try:
             if self._transaction is not None:
                 self._transaction.check()
-            result = None if before is None else before()
+            result = None if before is None else self._call(before)
         except BaseException:
             self._undo()
             raise
@@ -262,3 +300,13 @@ class LentLane(Executor):
         lane, self._lane = self._lane, None
         if lane is not None:
             self._pool.give_back(lane)
+
+
+def _connect_patiently(connection: BaseDatabaseWrapper, hurry: threading.Event) -> None:
+    """Whenever this connection is opened from now on, an outage is waited out."""
+
+    def connect() -> None:
+        with uncharged():
+            patiently(partial(type(connection).connect, connection), hurry)
+
+    connection.connect = connect  # type: ignore[method-assign]

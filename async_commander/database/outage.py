@@ -1,18 +1,26 @@
-"""Which database errors pass by themselves, and how long they are waited out."""
+"""Which database errors pass by themselves, and how long they are waited out. This is the one place that decides."""
 
 from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
 
-from django.db import InterfaceError, OperationalError
+from django.db import OperationalError
+from django.db.transaction import TransactionManagementError
+
+from async_commander.exceptions import AsyncCommanderError
 
 from .gate import GateBusy, GateHeldTooLong
-from .timeouts import IdleTooLong
+from .sqlite import DatabaseFileGone
+from .timeouts import IdleTooLong, StatementTooLong
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 OUTAGE_BUDGET = 60.0
 """Seconds for which a database that is away is waited for."""
@@ -21,19 +29,67 @@ LONGEST_WAIT = 2.0
 MEMORY_PATIENCE = 1.0
 """Seconds for which a lock of an SQLite database in memory is waited out: who holds it is in this process."""
 
-# SQLSTATE classes: connection, transaction rolled back (deadlock, serialisation), resources, operator intervention,
-# system; and a lock that was not available. Not 57014: a statement cancelled for its length may do in a smaller batch.
-_PASSING_CLASSES = ("08", "40", "53", "57P", "58", "55P03")
-_OUTAGE_CLASSES = ("08", "53", "57P", "58")
-_SQLITE_PASSING = {5, 6, 10, 13, 14, 15}  # busy, locked, I/O error, full, cannot open, protocol
-_SQLITE_OUTAGE = {10, 13, 14}
-_SQLITE_LOCKED = {5, 6}
+
+class Trouble(Enum):
+    """Errors that pass by themselves. Any other is the fault of a row, of a statement or of the project."""
+
+    AWAY = "away"
+    """The database gives no answer, or takes no writes, whoever asks. It is waited out, and costs nobody an attempt."""
+    ENDED = "ended"
+    """One statement was ended from outside, or was too much for the server: waited out, and smaller ones may do."""
+    IN_THE_WAY = "in the way"
+    """Another transaction was in the way: the same work may succeed a little later."""
+
+
+_STATES = {
+    "08": Trouble.AWAY,  # connection exceptions, and what a pooler in between says
+    "25006": Trouble.AWAY,  # read-only: a standby, until it is promoted
+    "25P03": Trouble.AWAY,  # idle in transaction, and disconnected for it
+    "25P04": Trouble.AWAY,  # transaction too long, and disconnected for it
+    "40": Trouble.IN_THE_WAY,  # deadlock, serialisation, conflict with recovery
+    "53": Trouble.AWAY,  # disk full, too many connections
+    "53200": Trouble.ENDED,  # out of memory
+    "55P03": Trouble.IN_THE_WAY,  # lock not available
+    "57014": Trouble.ENDED,  # cancelled, by somebody or by a time-out
+    "57P": Trouble.AWAY,  # shut down, crashed, cannot connect now, database dropped, idle session
+    "58": Trouble.AWAY,  # I/O and other system errors
+    "72": Trouble.IN_THE_WAY,  # snapshot too old
+}
+"""By SQLSTATE, its class, or what it begins with; the longest one decides."""
+_SQLITE = {
+    5: Trouble.AWAY,  # busy: another process has the file's write lock
+    5 | 2 << 8: Trouble.IN_THE_WAY,  # busy because of a snapshot that another one outdated
+    6: Trouble.IN_THE_WAY,  # locked, within this process
+    8: Trouble.AWAY,  # read-only
+    9: Trouble.ENDED,  # interrupted
+    10: Trouble.AWAY,  # I/O error
+    13: Trouble.AWAY,  # disk full
+    14: Trouble.AWAY,  # cannot open
+    15: Trouble.AWAY,  # locking protocol
+}
+"""By extended or primary error code."""
+_MYSQL = {
+    **dict.fromkeys((1020, 1205, 1213, 3572), Trouble.IN_THE_WAY),  # record changed, lock wait, deadlock, NOWAIT
+    **dict.fromkeys((1317, 1969, 3024), Trouble.ENDED),  # interrupted, statement too long
+    **dict.fromkeys((1021, 1040, 1041, 1053, 1114, 1203, 1226, 1290, 1792, 1836), Trouble.AWAY),  # full, read-only
+    **dict.fromkeys((0, 1047, 1158, 1159, 1160, 1161, 1927), Trouble.AWAY),  # the network, killed
+    **dict.fromkeys((2002, 2003, 2006, 2013, 2014, 2055, 4031), Trouble.AWAY),  # the client's side of these
+}
+_READ_ONLY_STATE = "25006"
+_IN_FAILED_TRANSACTION = "25P02"
+_SQLITE_LOCKED = (5, 6)
 _SQLITE_READ_ONLY = 8
 _SQLITE_LOCKED_IN_MEMORY = 262
-_MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 2055}
-_MYSQL_OUTAGE = _MYSQL_PASSING - {1205, 1213}
-_MYSQL_READ_ONLY = {1290, 1792, 1836}
-_READ_ONLY_STATE = "25006"
+_MYSQL_READ_ONLY = (1290, 1792, 1836)
+
+
+class ConnectionLost(OperationalError):
+    """A connection was lost in the middle of a transaction; what was done in it is undone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database connection was lost in the middle of a transaction: all that was done in it is undone."
+        )
 
 
 class OutageTooLong(OperationalError):
@@ -58,14 +114,57 @@ class MemoryHeld(OutageTooLong):
         )
 
 
+def trouble_of(error: BaseException) -> Trouble | None:
+    """What kind of trouble an error shows, however it is wrapped; None where trying again helps nobody.
+
+    It may be one of Django's errors, one of the driver's that nobody wrapped, one that Django raises in consequence, or
+    one of the project's own that was raised from any of these. A group is in trouble where one of its members is.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        troubles = list(map(trouble_of, error.exceptions))
+        return next((one for one in Trouble if one in troubles), None)
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, (AsyncCommanderError, OutageTooLong, DatabaseFileGone)):
+        if isinstance(link, (GateHeldTooLong, IdleTooLong, StatementTooLong)):
+            return Trouble.IN_THE_WAY
+        if isinstance(link, (ConnectionLost, GateBusy)):
+            return Trouble.AWAY
+        if isinstance(link, TransactionManagementError):  # Django's own, and never the first one
+            link = link.__cause__ or link.__context__
+        elif _is_a(link, "DatabaseError") or _is_a(link, "InterfaceError"):
+            return _trouble_by_code(link)
+        else:
+            link = link.__cause__
+    return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed a little later."""
+    return trouble_of(error) is not None
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database did not do what was asked for reasons of its own, so that it is nobody's fault."""
+    return trouble_of(error) in (Trouble.AWAY, Trouble.ENDED)
+
+
+def may_do_in_parts(error: BaseException) -> bool:
+    """Whether less at once may succeed where this failed."""
+    return trouble_of(error) is Trouble.ENDED
+
+
+def is_consequence(error: BaseException) -> bool:
+    """Whether this only says that an earlier error has broken the transaction."""
+    return isinstance(error, TransactionManagementError) or _state(error.__cause__) == _IN_FAILED_TRANSACTION
+
+
 def is_read_only(error: BaseException) -> bool:
     """Whether the database is there, and refuses every write."""
-    cause = error.__cause__
-    number = error.args[0] if error.args else None
+    cause, number = error.__cause__, _number(error)
     return (
-        getattr(cause, "sqlstate", None) == _READ_ONLY_STATE
+        _state(cause) == _READ_ONLY_STATE
         or getattr(cause, "sqlite_errorcode", 0) & 0xFF == _SQLITE_READ_ONLY
-        or (isinstance(number, int) and number in _MYSQL_READ_ONLY)
+        or number in _MYSQL_READ_ONLY
     )
 
 
@@ -74,39 +173,37 @@ def is_locked(error: BaseException) -> bool:
     return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in _SQLITE_LOCKED
 
 
-def is_transient(error: BaseException) -> bool:
-    """Whether the same work may succeed a little later: connection lost, deadlock, serialisation, locked, disk full."""
-    if isinstance(error, (InterfaceError, GateBusy, GateHeldTooLong, IdleTooLong)):
-        return True
-    return isinstance(error, OperationalError) and not isinstance(error, OutageTooLong) and _is_passing(error)
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether the database is away or full, so that nobody gets an answer now, whatever was asked."""
-    if isinstance(error, InterfaceError):
-        return "clos" in str(error)  # "the connection is closed": it was lost before
-    if not isinstance(error, OperationalError) or isinstance(error, OutageTooLong):
-        return False
-    cause = error.__cause__
-    sqlstate, sqlite_code = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", None)
-    if sqlstate is not None:
-        return str(sqlstate).startswith(_OUTAGE_CLASSES)
+def _trouble_by_code(error: BaseException) -> Trouble | None:
+    """By the code that the database or its driver gave, else by the kind of error."""
+    cause = error.__cause__ or error
+    state, sqlite_code, number = _state(cause), getattr(cause, "sqlite_errorcode", None), _number(error)
+    if state is not None:
+        return next((_STATES[state[:length]] for length in (5, 3, 2) if state[:length] in _STATES), None)
     if sqlite_code is not None:
-        return sqlite_code & 0xFF in _SQLITE_OUTAGE
-    number = error.args[0] if error.args else None
-    return number in _MYSQL_OUTAGE if isinstance(number, int) else hasattr(cause, "sqlstate")
+        return _SQLITE.get(sqlite_code, _SQLITE.get(sqlite_code & 0xFF))
+    if number is not None:
+        return _MYSQL.get(number)
+    if "closed" in str(error):  # "connection already closed", "Cannot operate on a closed database."
+        return Trouble.AWAY
+    if _is_a(error, "OperationalError"):
+        # A driver that knows codes and has none never reached the server, or lost it.
+        return Trouble.AWAY if hasattr(cause, "sqlstate") or hasattr(cause, "pgcode") else Trouble.IN_THE_WAY
+    return Trouble.IN_THE_WAY if _is_a(error, "InterfaceError") else None
 
 
-def _is_passing(error: OperationalError) -> bool:
-    cause = error.__cause__
-    sqlstate = getattr(cause, "sqlstate", None)
-    if sqlstate is not None:
-        return str(sqlstate).startswith(_PASSING_CLASSES)
-    sqlite_code = getattr(cause, "sqlite_errorcode", None)
-    if sqlite_code is not None:
-        return sqlite_code & 0xFF in _SQLITE_PASSING
+def _is_a(error: BaseException, name: str) -> bool:
+    """By the names of the DB-API, which Django's errors and those of every driver have."""
+    return any(one.__name__ == name for one in type(error).__mro__)
+
+
+def _state(error: BaseException | None) -> str | None:
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return state if isinstance(state, str) else None
+
+
+def _number(error: BaseException) -> int | None:
     number = error.args[0] if error.args else None
-    return number in _MYSQL_PASSING if isinstance(number, int) else True
+    return number if isinstance(number, int) else None
 
 
 def _is_held_in_memory(error: BaseException) -> bool:
@@ -132,3 +229,24 @@ class Outage:
         jitter = random.uniform(0.5, 1.0)  # noqa: S311  it spreads, it need not surprise
         self._hurry.wait(min(jitter * self._wait, self._ends - time.monotonic()))
         self._wait = min(2 * self._wait, LONGEST_WAIT)
+
+
+def patiently(
+    work: Callable[[], T],
+    hurry: threading.Event,
+    *,
+    budget: float = OUTAGE_BUDGET,
+    unless: Callable[[BaseException], bool] | None = None,
+) -> T:
+    """Do the work in this thread; do it again while that may help. Raises OutageTooLong when the budget is spent.
+
+    `unless(error)`: what is not waited out here although it passes. `hurry`: set when nothing is waited out any more.
+    """
+    outage = Outage(budget, hurry)
+    while True:
+        try:
+            return work()
+        except Exception as error:
+            if not is_transient(error) or (unless is not None and unless(error)):
+                raise
+            outage.wait_out(error)

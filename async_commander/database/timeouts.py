@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.db import InternalError, OperationalError
+from django.db import OperationalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 LOCK_SECONDS = 30.0
@@ -18,6 +16,7 @@ LOCK_SECONDS = 30.0
 SHORTEST_IDLE = 10.0
 
 _IDLE_TOO_LONG = "25P03"
+_CANCELLED = "57014"
 
 
 class IdleTooLong(OperationalError):
@@ -30,6 +29,13 @@ class IdleTooLong(OperationalError):
             "the first save, or queue the rows with self.db.add(), which needs no transaction until the item is "
             "finished."
         )
+
+
+class StatementTooLong(OperationalError):
+    """A statement took as long as the whole item may; it may be tried again."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"One statement of the item took longer than its item_timeout of {limit:g} s, and was ended.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +78,14 @@ class Timeouts:
             with connection.cursor() as cursor:
                 cursor.execute(statement)
 
-    def watch(self, execute: Callable[..., Any], *statement: Any) -> Any:
-        """An execute wrapper: says what happened, and what to do, where the transaction was idle for too long."""
-        try:
-            return execute(*statement)
-        except InternalError as error:
-            if self.idle is not None and getattr(error.__cause__, "sqlstate", None) == _IDLE_TOO_LONG:
-                raise IdleTooLong(self.idle) from error
-            raise
+    def passed(self, error: BaseException, seconds: float) -> OperationalError | None:
+        """Which of these a statement that ended in this error after so many seconds has passed, if any."""
+        state = getattr(error.__cause__, "sqlstate", None)
+        if state == _IDLE_TOO_LONG and self.idle is not None:
+            return IdleTooLong(self.idle)
+        if state == _CANCELLED and self.statement is not None and seconds >= self.statement:
+            return StatementTooLong(self.statement)
+        return None
 
 
 @lru_cache(maxsize=64)

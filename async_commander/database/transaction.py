@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
-from .connections import drop, freshen, is_postgres, keeps_one_snapshot
+from async_commander.engine.charging import uncharged
+
+from .connections import drop, freshen, is_lost, is_postgres, keeps_one_snapshot
 from .gate import GateHeldTooLong, gate_of
+from .outage import ConnectionLost, is_consequence, is_transient
+from .sqlite import needs_write_lock, without_for_update
 from .timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .gate import WriteGate
+    from .sqlite import DatabaseFiles
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +44,12 @@ LEFT_OPEN = (
 class LaneTransaction:
     """A transaction of the current thread's connection; open, commit and roll back on the same thread.
 
-    On SQLite, BEGIN IMMEDIATE is sent before the first statement that is no SELECT, once the write gate is passed:
-    who only reads never takes the write lock. With `shared` the connection is somebody else's: it is used as it is,
-    and inside an open transaction this one is a savepoint. Who holds another gate has `gate_patience`, in seconds: two
-    who wait for each other's gates would wait for ever. On PostgreSQL a transaction that is not shared is READ
-    COMMITTED, whatever OPTIONS["isolation_level"] says.
+    On SQLite, BEGIN IMMEDIATE is sent before the first statement that writes, or reads for update, once the write gate
+    is passed: who only reads never takes the write lock. With `shared` the connection is somebody else's: it is used as
+    it is, and inside an open transaction this one is a savepoint. Who holds another gate has `gate_patience`, in
+    seconds: two who wait for each other's gates would wait for ever. On PostgreSQL a transaction that is not shared is
+    READ COMMITTED, whatever OPTIONS["isolation_level"] says. `files`: SQLite's, to be the same ones at each begin and
+    before each commit.
     """
 
     given_up = False
@@ -57,13 +63,19 @@ class LaneTransaction:
         gate_limit: float | None = None,
         gate_patience: float | None = None,
         timeouts: Timeouts | None = None,
+        files: DatabaseFiles | None = None,
     ) -> None:
         self.alias = alias
         self.shared = shared
         self.gate_limit = gate_limit
         self.gate_patience = gate_patience
-        self.timeouts = None if shared else timeouts
+        self.timeouts = (None if shared else timeouts) or Timeouts()
         self.committed = False
+        self.lost: Exception | None = None
+        """What the connection was lost with: whatever fails from then on fails for that."""
+        self._met: Exception | None = None
+        """The error that broke this transaction, where that was nobody's fault."""
+        self._files = files
         self._committing = False
         self._began_at: float | None = None
         self._begin: str | None = None
@@ -92,13 +104,21 @@ class LaneTransaction:
             raise
 
     def check(self) -> None:
-        """Raise TransactionManagementError, with the remedy, where this transaction can only be rolled back."""
-        if connections[self.alias].needs_rollback:
+        """Raise what this transaction was broken by, where it can only be rolled back: at least the remedy."""
+        needs_rollback = connections[self.alias].needs_rollback
+        self._look_at_connection()
+        try:
+            if self.lost is not None:
+                raise self.lost
+            if needs_rollback:
+                raise self._met or TransactionManagementError(BROKEN)
+            if self._leave_inner_blocks():
+                raise TransactionManagementError(LEFT_OPEN)
+            if self._files is not None:
+                self._files.check(connections[self.alias])
+        except BaseException:
             self.roll_back()
-            raise TransactionManagementError(BROKEN)
-        if self._leave_inner_blocks():
-            self.roll_back()
-            raise TransactionManagementError(LEFT_OPEN)
+            raise
 
     def commit(self) -> None:
         """Commit. Raises what COMMIT raises (see `in_doubt`); a failing on_commit hook is logged only."""
@@ -115,6 +135,7 @@ class LaneTransaction:
 
     def roll_back(self) -> None:
         """Undo everything. Never raises: a connection that cannot roll back is dropped, and the database does it."""
+        self._look_at_connection()
         self._leave_inner_blocks()
         try:
             self._stack.__exit__(DatabaseError, DatabaseError("rolled back"), None)
@@ -122,6 +143,11 @@ class LaneTransaction:
             logger.debug("A rollback failed; its connection is dropped.", exc_info=True)
             self._drop()
         self._began_at = None
+
+    def reason_for(self, error: Exception) -> Exception:
+        """The error that this one is a consequence of, where that was nobody's fault; else itself."""
+        self._look_at_connection()
+        return (self.lost or self._met or error) if is_consequence(error) else error
 
     def give_up(self) -> None:
         """From any thread: nobody waits for it any more. It leaves the queue at the gate at once."""
@@ -148,21 +174,20 @@ class LaneTransaction:
             self.roll_back()
 
     def _open(self, connection: BaseDatabaseWrapper) -> None:
+        if self._files is not None:
+            self._files.check(connection)
+        connection.ensure_connection()  # before anybody listens: what prepares it has statements of its own
         outermost = not connection.in_atomic_block
         if outermost and not self.shared:
             self._gate = gate_of(connection)
-        if self._gate is not None:
-            self._stack.enter_context(connection.execute_wrapper(self._begin_late))
-        timeouts = self.timeouts if is_postgres(connection) else None
-        if timeouts is not None:
-            self._stack.enter_context(connection.execute_wrapper(timeouts.watch))
+        self._stack.enter_context(connection.execute_wrapper(self._watched))
         self._stack.enter_context(transaction.atomic(using=self.alias))
         if self._gate is not None and self._begin is None:
             self._open_eagerly(self._gate)
         if outermost and not self.shared:
             _read_what_is_committed(connection)
-        if timeouts is not None:
-            timeouts.begin(connection)
+        if is_postgres(connection):
+            self.timeouts.begin(connection)
         self._inner_from = len(connection.savepoint_ids), len(connection.atomic_blocks)
         if outermost:
             transaction.on_commit(self._mark_committed, using=self.alias)
@@ -174,28 +199,46 @@ class LaneTransaction:
         self._hold(gate)
         self._stack.enter_context(transaction.atomic(using=self.alias))
 
-    def _begin_late(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
-        """Swallow BEGIN, and send it before the first statement that may write."""
-        if self._begin is None:
-            # Before it, connection_created receivers may have statements of their own.
-            return execute(sql, *rest) if not sql.startswith("BEGIN") else self._swallow(sql)
-        if self._began_at is None and self._gate is not None and not sql.startswith("SELECT"):
-            self._begin_now(self._gate)
-        return execute(sql, *rest)
-
-    def _swallow(self, begin: str) -> None:
-        self._begin = begin
-
-    def _begin_now(self, gate: WriteGate) -> None:
-        mode = "EXCLUSIVE" if "EXCLUSIVE" in (self._begin or "") else "IMMEDIATE"
-        connection = connections[self.alias]
-        gate.enter(self, patience=self.gate_patience)
+    def _watched(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 - Django's own signature
+        """Around each statement: begins late, and remembers what breaks the transaction."""
+        connection, asked = context["connection"], time.monotonic()
         try:
-            with connection.wrap_database_errors:
-                connection.connection.execute(f"BEGIN {mode}")
-        except BaseException:
-            gate.leave()  # nothing was begun: the next statement that may write tries again
+            if connection.vendor == "sqlite":
+                sql = without_for_update(sql)
+                if self._gate is not None and self._swallowed(sql, connection, self._gate):
+                    return None
+            return execute(sql, params, many, context)
+        except Exception as error:
+            passed = self.timeouts.passed(error, time.monotonic() - asked)
+            self._remember(passed or error, connection)
+            if passed is not None:
+                raise passed from error
             raise
+
+    def _swallowed(self, sql: str, connection: BaseDatabaseWrapper, gate: WriteGate) -> bool:
+        """Swallow BEGIN, and send it before the first statement that may write, or locks what it reads."""
+        if self._begin is None:
+            if sql.startswith("BEGIN"):
+                self._begin = sql
+            return self._begin is not None
+        if self._began_at is None:
+            if needs_write_lock(sql):
+                self._begin_now(connection, gate)
+        elif not self.committed and not connection.connection.in_transaction:
+            # SQLite itself rolls back where a disk is full, say: from there on each statement would commit alone.
+            raise self._met or ConnectionLost()
+        return False
+
+    def _begin_now(self, connection: BaseDatabaseWrapper, gate: WriteGate) -> None:
+        mode = "EXCLUSIVE" if "EXCLUSIVE" in (self._begin or "") else "IMMEDIATE"
+        with uncharged():  # other lanes hold the gate, and other processes the lock of the file
+            gate.enter(self, patience=self.gate_patience)
+            try:
+                with connection.wrap_database_errors:
+                    connection.connection.execute(f"BEGIN {mode}")
+            except BaseException:
+                gate.leave()  # nothing was begun: the next statement that may write tries again
+                raise
         self._hold(gate)
 
     def _hold(self, gate: WriteGate) -> None:
@@ -204,6 +247,20 @@ class LaneTransaction:
         self._stack.callback(gate.leave)
         self._stack.push(rest)
         self._began_at = time.monotonic()
+
+    def _remember(self, error: Exception, connection: BaseDatabaseWrapper) -> None:
+        """What fails inside of a savepoint is undone with that, and breaks nothing."""
+        inside = self._inner_from is None or len(connection.savepoint_ids) > self._inner_from[0]
+        if self._met is None and not inside and is_transient(error):
+            self._met = error
+
+    def _look_at_connection(self) -> None:
+        """Find out whether what was done is undone already. The database says so to who asks it next only."""
+        if self.lost is not None or self._inner_from is None:
+            return
+        connection = connections[self.alias]
+        if is_lost(connection) or (self._began_at is not None and not connection.connection.in_transaction):
+            self.lost = self._met or ConnectionLost()
 
     def _commit_failed(self, error: Exception) -> None:
         if isinstance(error, IntegrityError):

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from .elsewhere import write_elsewhere
 from .lent_lane import Call, result_of, settle
-from .outage import OUTAGE_BUDGET, Outage, OutageTooLong, is_transient
+from .outage import OUTAGE_BUDGET, OutageTooLong, is_read_only, may_do_in_parts, patiently
+from .sqlite import DatabaseFileGone
 from .unit import write_units
 
 if TYPE_CHECKING:
@@ -71,9 +72,10 @@ class Writer:
         self._recorded = recorded
         self._on_settled = on_settled
         self._on_fatal = on_fatal
-        self._fatal: tuple[type[BaseException], ...] = (*fatal, MemoryError, OutageTooLong)
+        self._fatal: tuple[type[BaseException], ...] = (*fatal, MemoryError, OutageTooLong, DatabaseFileGone)
         self._outage_budget = outage_budget
-        self._hurry = threading.Event()
+        self.read_only_passes = True
+        """Whether a database that takes no writes is waited out; before there is a run, that is how it is set up."""
         self._loop = asyncio.get_running_loop()
         self._mutex = threading.Lock()
         self._waiting: deque[Unit | Call] = deque()
@@ -136,7 +138,7 @@ class Writer:
 
     def hurry(self) -> None:
         """Wait out no outage any more: from now on, what fails has failed."""
-        self._hurry.set()
+        self._lanes.hurry.set()
 
     async def aclose(self) -> None:
         """Drain, and close the writer's connection, whatever is cancelled meanwhile."""
@@ -187,7 +189,7 @@ class Writer:
     def _write(self, units: list[Unit]) -> None:
         """Write a batch; if that fails, halve it until the guilty unit is alone."""
         try:
-            self._patiently(partial(self._attempt, units))
+            self._patiently(partial(self._attempt, units), unless=may_do_in_parts)
         except self._fatal:
             raise
         except Exception as error:  # noqa: BLE001  the guilty unit's owner is told
@@ -219,7 +221,9 @@ class Writer:
         """The units that are not settled. Where a COMMIT was in doubt the database is asked first."""
         in_doubt = [unit for unit in units if unit.in_doubt and not unit.settled]
         if in_doubt:
-            self._settle([in_doubt[position] for position in self._recorded(in_doubt)], None)
+            # In a transaction like any other: the connection that is asked may be as dead as the one that committed.
+            recorded = self._transact(partial(self._recorded, in_doubt))
+            self._settle([in_doubt[position] for position in recorded], None)
         return [unit for unit in units if not unit.settled]
 
     def _write_there(self, unit: Unit) -> None:
@@ -232,16 +236,10 @@ class Writer:
         write_units(units)
         self._finish(units)
 
-    def _patiently(self, work: Callable[[], T]) -> T:
-        """Do the work; do it again while the database is away. Raises OutageTooLong when the budget is spent."""
-        outage = Outage(self._outage_budget, self._hurry)
-        while True:
-            try:
-                return work()
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                outage.wait_out(error)
+    def _patiently(self, work: Callable[[], T], *, unless: Callable[[BaseException], bool] | None = None) -> T:
+        if unless is None and not self.read_only_passes:
+            unless = is_read_only
+        return patiently(work, self._lanes.hurry, budget=self._outage_budget, unless=unless)
 
     def _transact(self, function: Callable[[], T]) -> T:
         with self._lanes.transaction():
@@ -280,7 +278,7 @@ class Writer:
         """Settle a unit whose COMMIT ended in an error, by what the database says."""
         try:
             if self._patiently(partial(self._undone, [unit])):
-                self._hurry.wait(SECOND_LOOK)
+                self._lanes.hurry.wait(SECOND_LOOK)
                 self._patiently(partial(self._undone, [unit]))
         except BaseException as failure:  # noqa: BLE001  the owner is told
             self._die(failure)

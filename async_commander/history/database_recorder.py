@@ -87,8 +87,9 @@ class DatabaseRecorder:
 
     async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
         """See Recorder."""
+        self._writer.read_only_passes = False
         try:
-            return await self._open(opening, say)
+            opened = await self._open(opening, say)
         except DatabaseError as error:
             if not is_read_only(error):
                 raise
@@ -98,6 +99,8 @@ class DatabaseRecorder:
                 "recorded there. Run with --database ALIAS to record it in another one, or see that the database, its "
                 "file and its user may be written with."
             ) from error
+        self._writer.read_only_passes = True
+        return opened
 
     async def _open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
         alias = self._lanes.alias

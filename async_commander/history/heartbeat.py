@@ -7,10 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import connections
 from django.db.utils import Error as DatabaseError
 
-from async_commander.database.connections import close_all
+from async_commander.database.connections import close_all, drop
 from async_commander.database.timeouts import Timeouts
 from async_commander.database.transaction import LaneTransaction
 
@@ -63,6 +62,6 @@ class Heartbeat:
                 renewal = renew(self._tenure, self._seconds)
         except DatabaseError as error:
             logger.warning("The lease of run %s could not be renewed: %s", self._tenure.run_id, error)
-            connections[self._tenure.alias].close()
+            drop(self._tenure.alias)
             return
         self._on_beat(renewal)

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from async_commander.command.hooks import Hook, HookKind, hooks_of, specs_of
-from async_commander.database.connections import close_all, commit_at_once
+from async_commander.database.connections import close_all, take_over_thread
 
 from .threads import AbandonableThreads
 from .unawaited import NothingUnawaited
@@ -120,7 +120,7 @@ class HookCaller:
 
 def _closing_connections(function: Callable[..., T], *arguments: Any) -> T:
     """A worker thread may outlive the run: it must not keep a connection."""
-    commit_at_once()
+    take_over_thread()
     try:
         return function(*arguments)
     finally:
@@ -140,7 +140,9 @@ class PerCall(Executor):
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See concurrent.futures.Executor."""
         call = partial(function, *args, **kwargs)
-        return self._lanes.post(partial(_by_itself, self._lanes.alias, call) if self._lanes.shared else call)
+        if self._lanes.shared:
+            return self._lanes.post(partial(_by_itself, self._lanes.alias, call))
+        return self._lanes.post(call, patient=True)
 
 
 def _by_itself(alias: str, call: Callable[[], T]) -> T:

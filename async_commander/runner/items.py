@@ -16,6 +16,7 @@ from django.db import IntegrityError
 from async_commander.command.identity import LABEL_LENGTH, item_label, key_uuid
 from async_commander.command.items import ItemGone
 from async_commander.database.lent_lane import LentLane, on_lane
+from async_commander.database.outage import is_transient
 from async_commander.engine.charging import uncharged
 from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
@@ -170,6 +171,8 @@ class ItemPorts:
             if ends_the_run(error):
                 self._session.log_failure(f"{kind_of(error)} in item “{mark.label}” ends the run:", error)
             await unit.discard()
+            if isinstance(error, Exception) and lane.lost is not None and not is_transient(error):
+                raise lane.lost  # noqa: B904  whatever the hook made of it; the error has a cause of its own
             raise
 
     def _number_of_this_worker(self) -> int:

@@ -59,7 +59,10 @@ class Outages:
             return None
         away = self._absence.met()
         if away == 0:
-            logger.warning("The database is away. What meets that is tried again, for up to %g s.", OUTAGE_BUDGET)
+            logger.warning(
+                "The database is away (%s). What meets that is tried again, for up to %g s.",
+                str(error).strip(), OUTAGE_BUDGET,
+            )  # fmt: skip
         who.absence = who.absence or Absence(self._ends_after)
         away_from_it = who.absence.met()
         if away > OUTAGE_BUDGET:

@@ -12,6 +12,8 @@ import httpx
 from django.core.exceptions import SynchronousOnlyOperation
 
 from async_commander.database.missing import lacks_schema
+from async_commander.database.outage import OutageTooLong
+from async_commander.database.sqlite import DatabaseFileGone
 from async_commander.downloads.pacing import ASKS_FOR_TIME, pace_key
 from async_commander.downloads.pacing import retry_after as asked_delay
 from async_commander.engine.pipeline import Verdict
@@ -21,7 +23,7 @@ from async_commander.pool.processes import PoolStartFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FATAL = (RunLocked, InvalidCommand, PoolStartFailed)
+FATAL = (RunLocked, InvalidCommand, PoolStartFailed, DatabaseFileGone, OutageTooLong)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 KIND_LENGTH = 200
 REASON_LENGTH = 20

@@ -1,0 +1,121 @@
+"""What the project wants of each connection of a run: a schema, a role, a tenant. The ledger is read as before it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db import connections
+
+from async_commander.exceptions import InvalidCommand
+
+from .outage import is_transient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+_READ = "SELECT current_setting('search_path'), current_setting('role')"
+_SET_LOCAL = "SELECT set_config('search_path', %s, true), set_config('role', %s, true)"
+
+View = tuple[str, str]
+"""Where PostgreSQL looks for tables, and as whom."""
+
+
+class _Views(threading.local):
+    """Of the connections of one thread, by alias: before they were prepared, and after it, where that differs."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, tuple[View, View]] = {}
+
+
+class Preparation:
+    """Calls `prepare(connection)` for each connection that a run opens, on the connection's thread.
+
+    The rows of the run itself are in the same transactions, and where the connection found their tables before it was
+    prepared: on PostgreSQL search path and role are set back for them, for the rest of the transaction.
+    """
+
+    def __init__(self, prepare: Callable[[BaseDatabaseWrapper], Any]) -> None:
+        self._prepare = prepare
+        self._views = _Views()
+
+    def prepare(self, connection: BaseDatabaseWrapper) -> None:
+        """For a connection that is open and not used yet. Raises InvalidCommand where the project's function fails."""
+        before = _view(connection)
+        try:
+            self._prepare(connection)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            raise InvalidCommand(
+                f"prepare_connection() failed for the connection to {connection.alias!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        after = _view(connection)
+        self._views.of.pop(connection.alias, None)
+        if before is not None and after is not None and before != after:
+            self._views.of[connection.alias] = before, after
+
+    def see_as_ledger(self, alias: str) -> None:
+        """For the rest of the transaction that is open: find the tables of the run."""
+        self._see(alias, 0)
+
+    def see_as_project(self, alias: str) -> None:
+        """For the rest of the transaction that is open: find the tables of the project."""
+        self._see(alias, 1)
+
+    def _see(self, alias: str, which: int) -> None:
+        if alias in self._views.of:
+            with connections[alias].cursor() as cursor:
+                cursor.execute(_SET_LOCAL, self._views.of[alias][which])
+
+
+def preparation(
+    prepare: Callable[[BaseDatabaseWrapper], Any] | None, tenants: Mapping[str, Tenant]
+) -> Preparation | None:
+    """What the connections of a run are prepared with: the project's function, else the caller's tenants, if any."""
+    if prepare is not None:
+        return Preparation(prepare)
+    return Preparation(Tenants(tenants)) if tenants else None
+
+
+class Tenant:
+    """The tenant of a connection whose backend knows tenants, as django-tenants does."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.tenant = getattr(connection, "tenant", None)
+        self.schema_name = cast("Any", connection).schema_name
+
+    def give_to(self, connection: Any) -> None:
+        """Have another connection work for this tenant."""
+        if self.tenant is not None and hasattr(connection, "set_tenant"):
+            connection.set_tenant(self.tenant)
+        else:
+            connection.set_schema(self.schema_name)
+
+
+class Tenants:
+    """Gives the connections of a run the tenants that the caller's have, by alias."""
+
+    def __init__(self, tenants: Mapping[str, Tenant]) -> None:
+        self._tenants = tenants
+
+    def __call__(self, connection: BaseDatabaseWrapper) -> None:
+        if connection.alias in self._tenants:
+            self._tenants[connection.alias].give_to(connection)
+
+
+def tenants_of_caller() -> dict[str, Tenant]:
+    """The tenants that this thread's connections work for; to be asked on the caller's thread. Mostly none."""
+    return {one.alias: Tenant(one) for one in connections.all() if getattr(one, "schema_name", None)}
+
+
+def _view(connection: BaseDatabaseWrapper) -> View | None:
+    if connection.vendor != "postgresql":
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(_READ)
+        search_path, role = cursor.fetchone()
+    return search_path, role

@@ -1,0 +1,99 @@
+"""What SQLite needs so that a run keeps there what it keeps on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db import OperationalError
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
+
+FOR_UPDATE = "/* FOR UPDATE */"
+"""Stands in a SELECT where other databases have FOR UPDATE, and takes the write lock, which is the only one."""
+_WRITTEN_OUT = re.compile(
+    r"\bFOR\s+(?:NO\s+KEY\s+)?UPDATE(?:\s+OF\s+[\w\s\".,]+?)?(?:\s+NOWAIT|\s+SKIP\s+LOCKED)?(?=\s*;?\s*$)",
+    re.IGNORECASE,
+)
+_VARIANTS = ("", "_nowait", "_skip_locked", "_of")
+_FEATURES = (*(f"has_select_for_update{variant}" for variant in _VARIANTS), "has_select_for_no_key_update")
+
+
+def is_sqlite(connection: BaseDatabaseWrapper) -> bool:
+    """Whether writers of this database exclude each other for whole transactions."""
+    return connection.vendor == "sqlite"
+
+
+def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the database lives in this connection, so that no other thread can reach it."""
+    return is_sqlite(connection) and bool(cast("SQLiteWrapper", connection).is_in_memory_db())
+
+
+class DatabaseFileGone(OperationalError):
+    """The database file was deleted or replaced while a run had it open."""
+
+    def __init__(self, path: str, *, deleted: bool) -> None:
+        super().__init__(
+            f"The SQLite database {path} was {'deleted' if deleted else 'replaced by another file'} while this run had "
+            "it open: what it wrote into the old file cannot be found any more. Nothing more is written. Put the file "
+            "back and resume the run, or begin a new one; stop all runs before a database file is moved or restored."
+        )
+
+
+class DatabaseFiles:
+    """The files of the SQLite databases of one run, each to be the one that was opened first."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[int, int]] = {}
+
+    def check(self, connection: BaseDatabaseWrapper) -> None:
+        """To be called on an open connection, and before one is opened. Raises DatabaseFileGone."""
+        if not is_sqlite(connection) or is_in_memory(connection):
+            return
+        path = str(connection.settings_dict["NAME"])
+        try:
+            found = os.stat(path)  # noqa: PTH116  called for each transaction
+        except FileNotFoundError:
+            if path in self._first:
+                raise DatabaseFileGone(path, deleted=True) from None
+            return
+        if self._first.setdefault(path, (found.st_dev, found.st_ino)) != (found.st_dev, found.st_ino):
+            raise DatabaseFileGone(path, deleted=False)
+
+
+def lock_rows(connection: BaseDatabaseWrapper) -> None:
+    """Have `select_for_update()`, in every variant, put FOR_UPDATE into its SQL, and ask for a transaction.
+
+    A block of the project's own takes the write lock at its begin, as the documentation asks for: a read of a deferred
+    one would lock nothing.
+    """
+    wrapper: Any = connection
+    if wrapper.transaction_mode != "EXCLUSIVE":
+        wrapper.transaction_mode = "IMMEDIATE"
+    for name in _FEATURES:
+        setattr(wrapper.features, name, True)
+    wrapper.ops.for_update_sql = _for_update_sql
+
+
+def stop_locking_rows(connection: BaseDatabaseWrapper) -> None:
+    """Leave a connection that is somebody else's as it was found."""
+    for name in _FEATURES:
+        vars(connection.features).pop(name, None)
+    vars(connection.ops).pop("for_update_sql", None)
+
+
+def needs_write_lock(sql: str) -> bool:
+    """Whether a statement writes, may write, or reads in order to write."""
+    return not sql.startswith("SELECT") or FOR_UPDATE in sql
+
+
+def without_for_update(sql: str) -> str:
+    """Raw SQL that has FOR UPDATE at its end, which SQLite does not understand, with FOR_UPDATE in its place."""
+    return _WRITTEN_OUT.sub(FOR_UPDATE, sql) if "UPDATE" in sql[-200:].upper() else sql
+
+
+def _for_update_sql(*_: Any, **__: Any) -> str:
+    return FOR_UPDATE

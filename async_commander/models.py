@@ -52,7 +52,7 @@ class Run(models.Model):
     error = models.TextField(blank=True, default="")
     traceback = models.TextField(blank=True, default="")
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
-    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="shards")
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="children")
     format_version = models.PositiveSmallIntegerField(default=FORMAT_VERSION)
     changes = models.BigIntegerField(
         default=0, help_text="Of this record by its owner, under the newest epoch: tells what a COMMIT in doubt came to"

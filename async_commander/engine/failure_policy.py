@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -18,9 +18,10 @@ from anyio.lowlevel import checkpoint
 from .deadlines import ItemTimeout
 from .failures import cancelled_for_real, ends_the_run, unwrapped
 from .ports import ItemT, Verdict
+from .undisturbed import to_its_end
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Coroutine
 
     from .accounting import Accounting
     from .limits import Limits, Retry
@@ -137,8 +138,7 @@ class FailurePolicy(Generic[ItemT]):
             ticket.next_at = anyio.current_time() + delay
             self._waiting.until(ticket.next_at, ticket)
 
-    async def _hand_over(self, ticket: Ticket[ItemT], outcome: Awaitable[None]) -> None:
+    async def _hand_over(self, ticket: Ticket[ItemT], outcome: Coroutine[Any, Any, None]) -> None:
         ticket.given_up = True
-        with anyio.CancelScope(shield=True):
-            await outcome
+        await to_its_end(outcome)
         self._accounting.hand_over(ticket)

@@ -10,6 +10,10 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 
+class CancelledFromOutside(RuntimeError):
+    """A task of the pipeline was cancelled natively, by nobody's scope: as each task is at the end of an event loop."""
+
+
 def unwrapped(error: BaseException) -> BaseException:
     """The one error in a group of one; anything else as it is."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

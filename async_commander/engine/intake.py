@@ -10,6 +10,7 @@ import anyio
 
 from .ports import ItemT
 from .source import Source
+from .undisturbed import to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable, Sequence
@@ -108,8 +109,7 @@ class Intake(Generic[ItemT]):
         self._refilling = True
         from_ledger = self._due_now and not (self._source_first and len(self._source))
         self._source_first = False
-        with anyio.CancelScope(shield=True):
-            tickets = await (self._ask_ledger() if from_ledger else self._admit())
+        tickets = await to_its_end(self._ask_ledger() if from_ledger else self._admit())
         self._refilling = False
         for ticket in tickets:
             ticket.handed = ticket.given_up = False

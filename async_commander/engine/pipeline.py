@@ -18,7 +18,7 @@ from .accounting import Accounting
 from .context import InContext
 from .deadlines import Deadlines, ItemTimeout, Watch
 from .failure_policy import FailurePolicy
-from .failures import cancelled_for_real, is_cancellation, unwrapped
+from .failures import CancelledFromOutside, calm, cancelled_for_real, is_cancellation, native_task, unwrapped
 from .intake import Intake
 from .pace import Pace, pace_key_held
 from .ports import Due, ItemT, Ports, Ticket, Verdict
@@ -87,6 +87,7 @@ class Pipeline(Generic[ItemT]):
         """`run()` was called."""
         self._stopping = False
         self._over = anyio.Event()
+        self._tasks: anyio.CancelScope | None = None
         self._news: anyio.Event | None = None
         self._error: BaseException | None = None
         self._aborted = False
@@ -115,6 +116,7 @@ class Pipeline(Generic[ItemT]):
                 tasks.start_soon(self._guarded, self._deadlines.run)
                 tasks.start_soon(self._guarded, self._feed)
                 tasks.start_soon(self._guarded, self._recruit, tasks)
+                self._tasks = tasks.cancel_scope
                 await self._over.wait()
                 tasks.cancel_scope.cancel()
         finally:
@@ -183,6 +185,8 @@ class Pipeline(Generic[ItemT]):
         """Stop, and cancel what is in hand. What was handed over is still seen settled."""
         self.stop()
         self._over.set()
+        if self._tasks is not None:
+            self._tasks.cancel()
 
     def abort(self, error: BaseException) -> None:
         """Cancel what is in hand, wait for nothing, and have `run()` raise `error`. The first abort wins."""
@@ -391,10 +395,9 @@ class Pipeline(Generic[ItemT]):
         """Run a task of ours so that its error ends the run, by itself and not as a group of one."""
         try:
             await part(*arguments)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it ends the run, which raises it
             if not is_cancellation(error):
                 self.abort(unwrapped(error))
-            elif cancelled_for_real():
-                raise
             else:
-                self.abort(RuntimeError(f"{part.__name__} was cancelled from outside of the run"))
+                await calm(native_task())
+                self.abort(CancelledFromOutside(f"{part.__name__} was cancelled from outside of the run"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
-from .failures import cancelled_for_real, is_cancellation
+from .failures import calm, is_cancellation, native_task
 from .ports import ItemT
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ class Source(Generic[ItemT]):
                     await self._feed_sync(iter(self._items))
                 self.exhausted = not self.ended
         except BaseException as error:
-            if not is_cancellation(error) or cancelled_for_real():
+            if not is_cancellation(error):
                 raise
+            await calm(native_task())
             raise RuntimeError("the source of the items raised CancelledError") from error
         finally:
             self.ended = True

@@ -34,6 +34,8 @@ class Opening:
     known_by: RunIdentity | None = field(default=None, repr=False)
     """Tells the same run also where the command's class has changed; None: by `identity` alone."""
     testing: bool = False
+    parent: int | None = None
+    """The row of the run that began this one, in the same database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ def begin(alias: str, opening: Opening, seconds: float) -> Tenure:
         trigger=opening.trigger,
         user=opening.user,
         testing=opening.testing,
+        parent_id=opening.parent,
         status=RunStatus.RUNNING.value,
         host=host_name(),
         pid=os.getpid(),

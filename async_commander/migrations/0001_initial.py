@@ -62,7 +62,7 @@ class Migration(migrations.Migration):
                 ('cancel_requested_at', models.DateTimeField(blank=True, null=True)),
                 ('format_version', models.PositiveSmallIntegerField(default=1)),
                 ('changes', models.BigIntegerField(default=0, help_text='Of this record by its owner, under the newest epoch: tells what a COMMIT in doubt came to')),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='shards', to='async_commander.run')),
+                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='children', to='async_commander.run')),
             ],
             options={
                 'ordering': ['-id'],

@@ -138,13 +138,13 @@ async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter) -> RunResult:
         await asyncio.wait([task])
     except asyncio.CancelledError as error:
         cancelled = error
-        stops.ask()
+        stops.ask(on_loop=True)
     with anyio.CancelScope(shield=True):
         while not task.done():
             try:
                 await asyncio.wait([task])
             except asyncio.CancelledError:
-                stops.ask()
+                stops.ask(on_loop=True)
     if cancelled is not None:
         task.exception()
         raise cancelled

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from async_commander.engine.undisturbed import to_its_end
 from async_commander.exceptions import RunFenced
 from async_commander.history.recorder import Notes
 
@@ -71,8 +72,7 @@ class NoteKeeper:
             done=self._done_since() if self._by_hand else None,
         )
         try:
-            with anyio.CancelScope(shield=True):
-                await self._recorder.note(notes)
+            await to_its_end(self._recorder.note(notes))
         except RunFenced as error:
             self._on_lost(error)
         except Exception:

@@ -24,6 +24,7 @@ from async_commander.history.recorder import Opened, Opening, Recorder
 from async_commander.models import Run
 
 from .request import RunRequest
+from .signals import open_run
 from .threads import a_person_is_there
 
 
@@ -68,11 +69,12 @@ def make_plan(
     options = {**request.stored_options(), **_own_options(command)}
     declared = arguments_of(cls)
     known_by = RunIdentity(name, parameters, declared)
+    alias, around = database_of(request), open_run.get()
     limits = layered_limits(cls, request, processes)
     return Plan(
         command=command,
         name=name,
-        alias=database_of(request),
+        alias=alias,
         limits=limits,
         request=request,
         shared=shared,
@@ -90,6 +92,7 @@ def make_plan(
             user=request.user or _login(request),
             resume=request.resume,
             resume_run=request.resume_run,
+            parent=around.row if around is not None and around.alias == alias else None,
         ),
     )
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,9 +21,11 @@ from asgiref.sync import ThreadSensitiveContext
 from async_commander.command.base import bind, restore_options, unbind
 from async_commander.command.shapes import ItemCommand
 from async_commander.engine.context import run_entered
-from async_commander.engine.failures import unwrapped
+from async_commander.engine.failures import CancelledFromOutside, unwrapped
 from async_commander.engine.results import RunResult, RunStatus
+from async_commander.engine.undisturbed import Undisturbed, again_after_native_cancels
 from async_commander.exceptions import RunFenced, RunLocked
+from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.figures import Figures
 from async_commander.history.log_capture import LogCapture
 from async_commander.history.recorder import Ending
@@ -36,6 +39,7 @@ from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
 from .plan import Plan, as_opened
 from .session import RunSession
+from .signals import OpenRun, open_run
 from .stopping import Stopping
 from .verdicts import kind_of, text_of, traceback_of
 from .work import Work
@@ -55,9 +59,18 @@ logger = logging.getLogger("async_commander.run")
 async def execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunResult:
     """Carry out one run. Returns how it ended, whatever happened inside of it.
 
+    A native cancel of its task, such as comes at the end of an event loop, is a request to end at once. What is asked
+    of a run around this one is asked of this one, too.
+
     Raises only what is wrong with the request itself, before there is a run: InvalidCommand, and the database's errors
     where no run can be recorded.
     """
+    around = open_run.get()
+    with nullcontext() if around is None else around.stops.reaching(stops):
+        return await Undisturbed(_execute(plan, reporter, stops), on_cancel=partial(stops.ask_up_to, 2, on_loop=True))
+
+
+async def _execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunResult:
     async with recorder_of(plan) as (lanes, recorder):
         opened = await open_record(plan, recorder, reporter, stops)
         if isinstance(opened, RunResult):
@@ -135,25 +148,28 @@ class OneRun:
         """Work, tidy up, and close the record."""
         with self._entered(), self._stopping.heard():
             async with anyio.create_task_group() as beside:
-                beside.start_soon(self._notes.tick)
-                beside.start_soon(self._notes.keep)
-                beside.start_soon(self._reporter.watch)
-                self._stopping.watch_the_clock(beside)
-                with self._work.acknowledged_beside(beside):
+                clocks = (self._stopping.time_out, self._stopping.cancel_after_grace)
+                for work in (self._notes.tick, self._notes.keep, self._reporter.watch, *clocks):
+                    beside.start_soon(again_after_native_cancels, work)
+                # A task beside that is cancelled natively before its first step cancels the group: not what is in here.
+                with self._work.acknowledged_beside(beside), anyio.CancelScope(shield=True):
                     self._reporter.started(self._context)
                     failure = await self._worked_and_tidied()
-                    with anyio.CancelScope(shield=True):
-                        result = await self._close(failure)
+                    result = await self._close(failure)
                     beside.cancel_scope.cancel()
         return result
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
         bind(self._plan.command, self._session)
+        run_id = self._opened.run_id
+        row = run_id if isinstance(self._recorder, DatabaseRecorder) and isinstance(run_id, int) else None
+        token = open_run.set(OpenRun(self._stops, self._plan.alias, row))
         try:
             with self._capture.attached(), run_entered(self._context), holding_nothing():
                 yield
         finally:
+            open_run.reset(token)
             unbind(self._plan.command)
 
     # -- lifespan( work, cleanup ) -----------------------------------------------------------------------------
@@ -220,6 +236,8 @@ class OneRun:
     async def _worked(self) -> BaseException | None:
         try:
             await self._work.carry_out()
+        except CancelledFromOutside as error:
+            return None if self._context.stopping else error  # the loop is ending: this run was asked to, too
         except BaseException as error:  # noqa: BLE001 - clean-up comes first; it is told in the run row and raised
             return unwrapped(error)
         finally:

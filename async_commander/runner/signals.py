@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, told to the run in three stages: stop, cancel, leave at once."""
+"""Requests to stop a run, from signals, code or a run around it, in three stages: stop, cancel, leave at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import atexit
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from types import FrameType
 
 from async_commander.engine.results import EXIT_SIGNAL_BASE
@@ -33,18 +36,41 @@ class StopRequests:
         self.signal: int | None = None
         self._signals = 0
         self._listener: Callable[[int], None] | None = None
+        self._listener_on_loop: Callable[[int], None] | None = None
+        self._inner: set[StopRequests] = set()
 
-    def listen(self, listener: Callable[[int], None] | None) -> None:
-        """Call `listener(count)` for each request from now on, and at once for those that came before."""
-        self._listener = listener
+    def listen(self, listener: Callable[[int], None] | None, on_loop: Callable[[int], None] | None = None) -> None:
+        """Call `listener(count)` for each request from now on, and at once for those that came before.
+
+        `on_loop` is called in its place for requests that a task of the run's event loop makes: those are met at once.
+        """
+        self._listener, self._listener_on_loop = listener, on_loop or listener
         if listener is not None and self.count:
             listener(self.count)
 
-    def ask(self) -> None:
-        """One more request."""
-        self.count += 1
-        if self._listener is not None:
-            self._listener(self.count)
+    def ask(self, *, on_loop: bool = False) -> None:
+        """One more request; `on_loop`: by a task of the run's event loop, else from any thread or a signal handler."""
+        self.ask_up_to(self.count + 1, on_loop=on_loop)
+
+    def ask_up_to(self, count: int, *, on_loop: bool = False) -> None:
+        """As many requests as are lacking to this number: 1 stops the run in order, 2 cancels what it has in hand."""
+        if count <= self.count:
+            return
+        self.count = count
+        if listener := self._listener_on_loop if on_loop else self._listener:
+            listener(count)
+        for inner in tuple(self._inner):
+            inner.ask_up_to(count)
+
+    @contextmanager
+    def reaching(self, inner: StopRequests) -> Iterator[None]:
+        """For the block what is asked of this run is asked of the inner one as well, what was asked before included."""
+        self._inner.add(inner)
+        inner.ask_up_to(self.count)
+        try:
+            yield
+        finally:
+            self._inner.discard(inner)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -53,6 +79,20 @@ class StopRequests:
         if self._signals > SIGNALS_HEARD:
             os._exit(EXIT_SIGNAL_BASE + number)
         self.ask()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that is open, as a run that one of its hooks begins sees it."""
+
+    stops: StopRequests
+    alias: str
+    row: int | None
+    """The key of its row in the database of that alias, where it has one."""
+
+
+open_run: ContextVar[OpenRun | None] = ContextVar("async_commander_open_run", default=None)
+"""The run that the current code belongs to."""
 
 
 def install() -> StopRequests:

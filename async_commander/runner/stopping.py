@@ -24,8 +24,6 @@ from .calling import PerCall
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from anyio.abc import TaskGroup
-
     from async_commander.database.lanes import LanePool
 
     from .session import RunSession
@@ -61,16 +59,11 @@ class Stopping:
         self._session.recorder.on_lost = self.record_lost
         self._session.recorder.on_cancel = self._stops.ask
         self._session.recorder.on_alive = self._session.outages.over
-        self._stops.listen(self._requested_anywhere)
+        self._stops.listen(self._requested_anywhere, on_loop=self._requested)
         try:
             yield
         finally:
             self._stops.listen(None)
-
-    def watch_the_clock(self, tasks: TaskGroup) -> None:
-        """Time-out and grace, in tasks of this group."""
-        tasks.start_soon(self._time_out)
-        tasks.start_soon(self._cancel_after_grace)
 
     def deadline(self) -> float:
         """Of what begins now and is no work: after a cancel it has one more grace."""
@@ -113,12 +106,14 @@ class Stopping:
         if self.beside_work is not None:
             self.beside_work.cancel()
 
-    async def _cancel_after_grace(self) -> None:
+    async def cancel_after_grace(self) -> None:
+        """Once the run is asked to stop, cancel what is in hand when the grace is over. A task beside the run."""
         await self._asked.wait()
         await anyio.sleep(self._grace)
-        self._cancel()
+        self._stops.ask_up_to(2)
 
-    async def _time_out(self) -> None:
+    async def time_out(self) -> None:
+        """Ask the run to stop when its time-out is over. A task beside the run."""
         timeout = self._context.limits.timeout
         if timeout is None:
             return
@@ -126,7 +121,7 @@ class Stopping:
         self.timed_out = True
         if self._session.hooks.has("on_timeout"):
             await self._tell_of_the_timeout()
-        self._requested(1)
+        self._stops.ask_up_to(1)
 
     async def _tell_of_the_timeout(self) -> None:
         """Call the author's `on_timeout()`, which may fail or hang: the run is stopped all the same."""

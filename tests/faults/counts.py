@@ -21,6 +21,7 @@ _COUNTS = {
     "P7_TERMINATED": (20, 300, 500),
     "P7_RESTARTS": (1, 10, 20),
     "P7_CUT_COMMITS": (20, 300, 1_000),
+    "P11_CANCELS": (100, 1_000, 10_000),
     "P10_BURSTS": (30, 490, 990),
     "P10_SHELL_BURSTS": (10, 10, 10),
     "STORIES": (20, 400, 4_000),

@@ -1,0 +1,102 @@
+"""Work that a native cancel of its task does not tear apart: at the end of an event loop, by `task.cancel()`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+import anyio
+
+from .failures import calm, cancelled_for_real, native_task
+
+T = TypeVar("T")
+
+
+class Undisturbed(Generic[T]):
+    """`await Undisturbed(work(), on_cancel)`: the coroutine's result. Each native cancel calls `on_cancel()` instead.
+
+    The work runs in the awaiting task, one step after the other as the task itself would take them; only what it waits
+    for is hidden behind a future that may be cancelled in its place. (anyio's shields let a native cancel through, and
+    a task of its own would not help: the end of a loop cancels them all.) Cancel scopes work as ever. asyncio only.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T], on_cancel: Callable[[], object]) -> None:
+        self._work = work
+        self._on_cancel = on_cancel
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        error: BaseException | None = None
+        while True:
+            try:
+                waited_for = self._work.send(None) if error is None else self._work.throw(error)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            error = None
+            try:
+                if waited_for is None:  # asyncio.sleep(0)
+                    yield
+                else:
+                    yield from self._wait(waited_for)
+            except asyncio.CancelledError as cancel:
+                if self._is_of_a_scope(cancel):
+                    error = cancel
+
+    def _wait(self, future: asyncio.Future[Any]) -> Generator[Any, Any, None]:
+        """Until the future is done; raises CancelledError where a scope cancels what could not be cancelled itself."""
+        future._asyncio_future_blocking = False  # noqa: SLF001 - the protocol between a task and what it waits for
+        while not future.done():
+            ended = asyncio.get_running_loop().create_future()
+            wake = _waker(ended)
+            future.add_done_callback(wake)
+            try:
+                yield from ended
+            except asyncio.CancelledError as cancel:
+                if self._is_of_a_scope(cancel) and not future.cancel(*cancel.args):
+                    raise
+            finally:
+                future.remove_done_callback(wake)
+
+    def _is_of_a_scope(self, cancel: asyncio.CancelledError) -> bool:
+        """False for a native cancel, which is made undone: anyio's have a message, and come again where it was one.
+
+        Both in one turn of the loop are one CancelledError and two requests. Scopes bear it that theirs is made undone.
+        """
+        task, requests = native_task(), 0
+        while task is not None and task.cancelling():
+            requests += 1
+            task.uncancel()
+        of_a_scope = cancelled_for_real() and bool(cancel.args)
+        if not of_a_scope or requests > 1:
+            self._on_cancel()
+        return of_a_scope
+
+
+def _waker(ended: asyncio.Future[None]) -> Callable[[asyncio.Future[Any]], None]:
+    def wake(_: asyncio.Future[Any]) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    return wake
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await what must not be left half done, such as a commit: no cancel reaches it, of a scope or native.
+
+    A native cancel that comes meanwhile is dropped: who ends the loop cancels the run's own task as well.
+    """
+    with anyio.CancelScope(shield=True):
+        result = await (work if native_task() is None else Undisturbed(work, lambda: None))
+    return result  # noqa: RET504 - a return inside of the scope is none to mypy: a scope may swallow
+
+
+async def again_after_native_cancels(work: Callable[[], Awaitable[None]]) -> None:
+    """For a task beside the work: a native cancel must not end the group it is in. Begins anew after each."""
+    while True:
+        try:
+            return await work()
+        except asyncio.CancelledError:
+            if cancelled_for_real():
+                raise
+            await calm(native_task())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from async_commander.database.lent_lane import settle
+from async_commander.database.surroundings import Surroundings
 from async_commander.engine.results import ErrorKind, ItemState, RunResult, RunStatus
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.recorder import (
@@ -89,6 +90,7 @@ class InMemoryRecorder:
     def attach(self, lanes: LanePool) -> None:
         """See Recorder."""
         self._lanes = lanes
+        self._surroundings = Surroundings()
         self._loop = asyncio.get_running_loop()
 
     async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
@@ -163,6 +165,10 @@ class InMemoryRecorder:
         self.errors.update({kind.kind: replace(kind) for kind in notes.errors})
 
     # -- the items ---------------------------------------------------------------------------------------------
+
+    def within(self, surroundings: Surroundings) -> None:
+        """See Recorder."""
+        self._surroundings = surroundings
 
     def bound(self, taken_at_most: int | None) -> None:
         """See Recorder."""
@@ -246,7 +252,8 @@ class InMemoryRecorder:
         unit.close()
         self._unsettled += 1
         self._all_settled.clear()
-        ended = None if unit.lane is None else unit.lane.end(commit=True, before=unit.write, take=unit.has_rows)
+        write = partial(self._surroundings.run, unit.write)
+        ended = None if unit.lane is None else unit.lane.end(commit=True, before=write, take=unit.has_rows)
         if ended is None:
             self._loop.call_soon(self._settled, unit, None)
         else:
@@ -254,7 +261,8 @@ class InMemoryRecorder:
 
     async def commit(self, unit: Unit) -> None:
         """See Recorder."""
-        ended = self._lanes.lend().end(commit=True, before=partial(unit.write, self._lanes), take=True)
+        write = partial(self._surroundings.run, unit.write, self._lanes)
+        ended = self._lanes.lend().end(commit=True, before=write, take=True)
         if ended is not None:
             await settle(ended)
         unit.forget()

@@ -26,6 +26,7 @@ from .elsewhere import write_elsewhere
 from .lent_lane import Call, result_of, settle
 from .outage import OUTAGE_BUDGET, OutageTooLong, is_read_only, may_do_in_parts, patiently
 from .sqlite import DatabaseFileGone
+from .surroundings import Surroundings
 from .unit import write_units
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Writer:
         self._outage_budget = outage_budget
         self.read_only_passes = True
         """Whether a database that takes no writes is waited out; before there is a run, that is how it is set up."""
+        self.surroundings = Surroundings()
+        """In which rows are written, whoever queued them: a batch has rows of many items."""
         self._loop = asyncio.get_running_loop()
         self._mutex = threading.Lock()
         self._waiting: deque[Unit | Call] = deque()
@@ -99,7 +102,8 @@ class Writer:
         if self._dead:
             return
         self._count(unit)
-        ended = None if unit.lane is None else unit.lane.end(commit=True, before=partial(self._write_there, unit))
+        write = partial(self.surroundings.run, self._write_there, unit)
+        ended = None if unit.lane is None else unit.lane.end(commit=True, before=write)
         if ended is None:
             self._enqueue(unit)
         else:
@@ -297,14 +301,17 @@ class Writer:
                 return
             self._waiting.append(work)
             if not self._busy:
-                self._turn = self._lanes.post(self._work)  # it may find no thread, and then nothing is under way
+                self._post_work()  # it may find no thread, and then nothing is under way
                 self._busy = True
 
     def _go_on(self) -> None:
         with self._mutex:
             self._busy = bool(self._waiting)
             if self._busy:
-                self._turn = self._lanes.post(self._work)
+                self._post_work()
+
+    def _post_work(self) -> None:
+        self._turn = self._lanes.post(partial(self.surroundings.run, self._work))
 
     def _count(self, unit: Unit) -> None:
         if self._unsettled == 0:

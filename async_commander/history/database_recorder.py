@@ -32,6 +32,7 @@ from .recorder import Admission, Candidate, Ending, ItemOutcome, Notes, Opened, 
 
 if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool
+    from async_commander.database.surroundings import Surroundings
     from async_commander.database.unit import Unit
 
 P = ParamSpec("P")
@@ -274,6 +275,10 @@ class DatabaseRecorder:
             self.on_cancel()
 
     # -- the items ---------------------------------------------------------------------------------------------
+
+    def within(self, surroundings: Surroundings) -> None:
+        """See Recorder."""
+        self._writer.surroundings = surroundings
 
     def bound(self, taken_at_most: int | None) -> None:
         """See Recorder."""

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from async_commander.command.run_identity import RunIdentity
 from async_commander.database.lanes import LanePool
+from async_commander.database.surroundings import Surroundings
 from async_commander.database.unit import Unit
 from async_commander.engine.results import ErrorKind, ItemState, RunStatus
 from async_commander.models import Run
@@ -236,6 +237,9 @@ class Recorder(Protocol):
 
     async def rows(self) -> Rows:
         """This run's row and the one before."""
+
+    def within(self, surroundings: Surroundings) -> None:
+        """From now on rows are written in these: those of the run's hooks as `lifespan()` left them."""
 
     def bound(self, taken_at_most: int | None) -> None:
         """From now on the run takes no more than so many items in all, those that items in hand bring up included."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from asgiref.sync import ThreadSensitiveContext
 
+from async_commander.engine.context import InContext
 from async_commander.engine.failures import calm, cancelled_for_real, ends_the_run, is_cancellation, native_task
 from async_commander.exceptions import AsyncCommanderError
-
-from .calling import PerCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from async_commander.database.lanes import LanePool
     from async_commander.engine.pipeline import Ticket
 
     from .calling import HookCaller
@@ -38,7 +36,6 @@ class Acknowledger:
     def __init__(
         self,
         hooks: HookCaller,
-        lanes: LanePool,
         *,
         rows: Callable[[], AbstractAsyncContextManager[None]],
         settled: Callable[[Ticket[Any]], None],
@@ -46,11 +43,12 @@ class Acknowledger:
         ended: Callable[[BaseException], None],
     ) -> None:
         self._hooks = hooks
-        self._lanes = lanes
         self._rows = rows
         self._settled = settled
         self._failed = failed
         self._ended = ended
+        self.context = copy_context()
+        """In copies of which `committed()` is called: that of the run's hooks, as `lifespan()` left it."""
         self._wanted = hooks.has("committed")
         self._hurried = False
         self._unsettled = 0
@@ -88,13 +86,16 @@ class Acknowledger:
             await self._all_settled.wait()
 
     async def _acknowledge_all(self) -> None:
-        async with ThreadSensitiveContext(executor=PerCall(self._lanes)):
-            async for ticket in self._tickets:
-                await self._acknowledge(ticket)
-                self._settled(ticket)
-                self._unsettled -= 1
-                if not self._unsettled:
-                    self._all_settled.set()
+        async for ticket in self._tickets:
+            await self._acknowledge(ticket)
+            self._settled(ticket)
+            self._unsettled -= 1
+            if not self._unsettled:
+                self._all_settled.set()
+
+    async def _call(self, ticket: Ticket[Any]) -> None:
+        async with self._rows():
+            await self._hooks.call("committed", ticket.item)
 
     async def _acknowledge(self, ticket: Ticket[Any]) -> None:
         scope = anyio.CancelScope()
@@ -103,8 +104,7 @@ class Acknowledger:
         self._under_way.add(scope)
         try:
             with scope:
-                async with self._rows():
-                    await self._hooks.call("committed", ticket.item)
+                await InContext(self.context.copy(), self._call(ticket))
             if scope.cancelled_caught:
                 self._failed(ticket.tag.label, AsyncCommanderError("cancelled: the run was asked to end at once."))
         except BaseException as error:  # the item is committed, whatever comes of this

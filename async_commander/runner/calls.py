@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ from async_commander.command.base import AsyncCommand
 from async_commander.command.parser import declared_names
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
+from async_commander.engine.context import InContext
 from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
@@ -60,8 +62,13 @@ def drive_from_call(
         raise AsyncCommanderError("ac.run() cannot be used inside a running event loop: `await ac.arun(...)` there.")
     shared = must_share(database_of(request))
     plan = make_plan(command, request, shared=shared, recorder=recorder)
-    result: RunResult = async_to_sync(execute)(plan, reporter, StopRequests())
+    result: RunResult = async_to_sync(_in_a_context_of_its_own)(plan, reporter)
     return result
+
+
+async def _in_a_context_of_its_own(plan: Plan, reporter: Reporter) -> RunResult:
+    """What a run sets, a language in its `lifespan()`, would be carried back to the caller by `async_to_sync`."""
+    return await InContext(copy_context(), execute(plan, reporter, StopRequests()))
 
 
 def _check_loop() -> None:

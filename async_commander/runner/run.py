@@ -132,7 +132,7 @@ class OneRun:
             reporter=reporter,
             redact=self._redact,
         )
-        self._work = Work(self._session, opened, hook_lanes)
+        self._work = Work(self._session, opened)
         self._stopping = Stopping(self._session, self._work, stops, hook_lanes)
         self._capture = LogCapture(self._context, self._redact)
         self._notes = NoteKeeper(

@@ -6,11 +6,11 @@ import asyncio
 import select
 import sys
 from contextlib import suppress
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from async_commander.database.surroundings import Surroundings
 from async_commander.engine.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ YES = frozenset({"y", "yes"})
 
 
 class AbandonableThreads:
-    """At most `size` calls at once, each on a daemon thread with the caller's context.
+    """At most `size` calls at once, each on a daemon thread with the caller's surroundings.
 
     A call cannot be interrupted. A caller that is cancelled waits for its end, of which `waits()` is called to tell,
     until `abandon()` lets it go; it is cancelled then, whatever the call came to.
@@ -37,7 +37,7 @@ class AbandonableThreads:
     async def call(self, function: Callable[[], T]) -> T:
         """Run a function on a thread and return its result, or raise its error."""
         async with self._room:
-            ended = asyncio.wrap_future(self._threads.submit(copy_context().run, function))
+            ended = asyncio.wrap_future(self._threads.submit(Surroundings().run, function))
             try:
                 await asyncio.wait([ended])
             except asyncio.CancelledError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import anyio
 
 from async_commander.command.base import AsyncCommand
 from async_commander.command.shapes import DownloadIterateCommand, IterateDownloadCommand
+from async_commander.database.surroundings import Surroundings
 from async_commander.engine.pipeline import Pipeline
 
 from .acknowledging import Acknowledger
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from async_commander.database.lanes import LanePool
     from async_commander.engine.pipeline import Ticket
     from async_commander.history.recorder import Opened
 
@@ -35,7 +36,7 @@ SMALLEST_CHUNK = 16
 class Work:
     """What a command was written for, done once. `stop`, `cancel` and `abort` may be called at any time."""
 
-    def __init__(self, session: RunSession, opened: Opened, hook_lanes: LanePool) -> None:
+    def __init__(self, session: RunSession, opened: Opened) -> None:
         self._session = session
         self._context = session.context
         self._hooks = session.hooks
@@ -47,7 +48,6 @@ class Work:
         self._pipeline: Pipeline[Any] | None = None
         self._acknowledger = Acknowledger(
             session.hooks,
-            hook_lanes,
             rows=session.rows_of_its_own,
             settled=self._settled,
             failed=session.acknowledging_failed,
@@ -61,6 +61,8 @@ class Work:
     async def carry_out(self) -> None:
         """Call the hooks, and commit what they queued. Raises what the run fails with; a cancel only ends it early."""
         carried = True
+        self._session.recorder.within(Surroundings())
+        self._acknowledger.context = copy_context()
         with self._scope:
             if not self._context.stopping:
                 carried = await self._call_hooks()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ from async_commander.history.values import kept_value
 from .beginning import context_of, lanes_for_hooks, open_record, recorder_of
 from .calling import HookCaller, PerCall
 from .ending import ending_of, exit_code_in
+from .forks import end_with_hook
 from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
 from .plan import Plan, as_opened
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from .signals import StopRequests
 
 logger = logging.getLogger("async_commander.run")
+os.register_at_fork(after_in_child=end_with_hook)
 
 
 async def execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunResult:

@@ -16,6 +16,8 @@ from .ledger import row_of
 
 
 class Letters(ac.IterateDownloadCommand[str, str]):
+    limits = ac.Limits(threads=1)
+
     async def iterate(self):
         return list("ab")
 

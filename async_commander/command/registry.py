@@ -7,12 +7,13 @@ import importlib.util
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from difflib import SequenceMatcher, get_close_matches
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.apps import apps
+from django.core.management import get_commands as get_management_commands
 
 from async_commander.conf import get_settings
 from async_commander.exceptions import CommandNotFound, InvalidCommand
@@ -27,8 +28,6 @@ FOLDER = "commands"
 """The folder in an app whose modules are commands."""
 
 SUGGESTED = 3
-ALIKE = 0.5
-"""How much a name must resemble another one to have been meant."""
 
 
 class AmbiguousName(InvalidCommand):
@@ -67,7 +66,7 @@ def get_commands() -> dict[str, CommandFile]:
 def get_command(name: str) -> type[AsyncCommand]:
     """The command class of that name, or of `app_label.name`; its module is imported now.
 
-    CommandNotFound, with the three names that are closest to it, where there is none. InvalidCommand where two files
+    CommandNotFound, with up to three names that are near it, where there is none. InvalidCommand where two files
     share the name, or where the file is broken: the import error is its `__cause__`.
     """
     return load_command(find_command(name))
@@ -183,18 +182,23 @@ def _matching(name: str, files: Iterable[CommandFile]) -> list[CommandFile]:
 def _not_found(name: str) -> str:
     if not name:
         return f"a command's name is needed, found {name!r}; `manage.py arun` lists all of them."
-    found, close = f"there is no command {name!r}", closest(name, SUGGESTED)
-    if not close:
+    found = f"there is no command {name!r}"
+    if not _files():
         return f"{found}: there are none yet. They live in <app>/{FOLDER}/ of an installed app."
-    if SequenceMatcher(None, close[0], name).ratio() >= ALIKE:
-        return f"{found}. Did you mean {', '.join(close)}?"
-    return f"{found}. The closest names are {', '.join(close)}; `manage.py arun` lists all of them."
+    if name in get_management_commands():
+        return f"there is no async command {name!r}: it is a plain management command, run by `manage.py {name}`."
+    if near := _near(name):
+        return f"{found}. Did you mean {', '.join(near)}?"
+    return f"{found}; `manage.py arun` lists all of them."
 
 
-def closest(name: str, number: int) -> list[str]:
-    """So many names that a command can be run by, the most similar to `name` first; fewer where there are fewer."""
-    known = [file.full_name if "." in name else run_by for run_by, file in get_runnable().items()]
-    return get_close_matches(name, dict.fromkeys(known), n=number, cutoff=0.0)
+def _near(name: str) -> list[str]:
+    """Up to three names that a command can be run by and that resemble this one, or have it as a part of theirs."""
+    names: dict[str, list[str]] = {}
+    for by, file in get_runnable().items():
+        names.setdefault(file.full_name if "." in name else file.name, []).append(file.full_name if "." in name else by)
+    near = get_close_matches(name, names, n=SUGGESTED) + [each for each in names if f"_{name}_" in f"_{each}_"]
+    return [by for each in dict.fromkeys(near) for by in names[each]][:SUGGESTED]
 
 
 def _clash(name: str, files: list[CommandFile]) -> InvalidCommand:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from async_commander.engine.results import ErrorKind
+from async_commander.models import Run
 
 from .recorder import Slice
 
@@ -16,6 +17,8 @@ HISTOGRAM_BINS = 20
 KINDS_KEPT = 200
 """Kinds of errors told apart in one run; what comes later is counted under one name."""
 OTHER_KINDS = "(other kinds)"
+STAGES = ("download", "parse", "cpu", "item")
+"""In the order of an item's way; the last one is the whole of it."""
 
 
 @dataclass(slots=True)
@@ -76,3 +79,71 @@ class Figures:
     def _slice(self, number: int, stage: str, sums: _Sums) -> Slice:
         at = self._began + timedelta(seconds=number * SLICE_SECONDS)
         return Slice(at, SLICE_SECONDS, stage, sums.count, sums.errors, sums.total_ms, list(sums.histogram))
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """How long the passages through one stage of a run took, in milliseconds, as far as the roll-ups can tell.
+
+    A roll-up keeps counts below powers of two: `median` and `p95` are read from these, `maximum` is a bound that
+    nothing took longer than.
+    """
+
+    stage: str
+    count: int
+    errors: int
+    median: float
+    p95: float
+    maximum: int
+
+
+def latencies_of(run: Run) -> list[Latencies]:
+    """One for each stage of a run, in the order of an item's way; a query, whatever the number of items."""
+    sums: dict[str, _Sums] = {}
+    longest: dict[str, int] = {}
+    rows = run.buckets.values_list("stage", "count", "errors", "total_ms", "histogram")
+    for stage, count, errors, total_ms, histogram in rows.iterator():
+        known = sums.setdefault(stage, _Sums())
+        known.count += count
+        known.errors += errors
+        for place, number in enumerate(histogram[:HISTOGRAM_BINS]):
+            known.histogram[place] += number
+        longest[stage] = max(longest.get(stage, 0), _longest(total_ms, histogram))
+    order = {stage: place for place, stage in enumerate(STAGES)}
+    return [
+        Latencies(
+            stage,
+            known.count,
+            known.errors,
+            min(_quantile(known.histogram, 0.5), longest[stage]),
+            min(_quantile(known.histogram, 0.95), longest[stage]),
+            longest[stage],
+        )
+        for stage, known in sorted(sums.items(), key=lambda one: (order.get(one[0], len(STAGES)), one[0]))
+    ]
+
+
+def _bounds(place: int) -> tuple[int, int]:
+    """From and below how many milliseconds one bin of a histogram counts."""
+    return (1 << place) >> 1, 1 << place
+
+
+def _quantile(histogram: list[int], share: float) -> float:
+    """The latency that this share of the passages stayed below, as if those of one bin were spread evenly over it."""
+    wanted = share * sum(histogram)
+    for place, number in enumerate(histogram):
+        if number and wanted <= number:
+            low, high = _bounds(place)
+            return low + (high - low) * wanted / number
+        wanted -= number
+    return 0.0
+
+
+def _longest(total_ms: int, histogram: list[int]) -> int:
+    """What the longest passage of one slice took at most: below its bin's end, and no more than the sum has left."""
+    places = [place for place, number in enumerate(histogram) if number]
+    if not places:
+        return 0
+    others = sum(_bounds(place)[0] * number for place, number in enumerate(histogram)) - _bounds(places[-1])[0]
+    left = max(total_ms - others, 0)
+    return left if places[-1] >= HISTOGRAM_BINS - 1 else min(left, _bounds(places[-1])[1] - 1)

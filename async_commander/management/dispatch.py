@@ -205,7 +205,7 @@ class RunCommand(TypedCommand):
             self.stdout,
             self.stderr,
             options,
-            self._steps_after(command, secrets),
+            self._steps_after(command, secrets, request.database),
             redact=redact,
             counts_items=has_items(type(command)),
             shell=self._called_from_command_line,
@@ -263,11 +263,16 @@ class RunCommand(TypedCommand):
             raise CommandError(result.error, returncode=result.exit_code) from result.failure
 
     def _steps_after(
-        self, command: AsyncCommand, secrets: Iterable[object]
-    ) -> Callable[[RunResult], list[tuple[str, str]]]:
-        invocation = replace(self.invocation, secrets=[str(secret) for secret in secrets if secret])
+        self, command: AsyncCommand, secrets: Iterable[object], database: str | None
+    ) -> Callable[[RunResult, int | None], list[tuple[str, str]]]:
+        invocation = replace(
+            self.invocation,
+            secrets=[str(secret) for secret in secrets if secret],
+            database=database,
+            resumes_by_itself=bool(command.option_defaults.get("resume")),
+        )
         resumable = has_items(type(command)) and command.keep_history
-        return lambda result: next_steps(result, invocation, resumable=resumable)
+        return lambda result, total: next_steps(result, invocation, resumable=resumable, total=total)
 
     def _chosen(self) -> type[AsyncCommand]:
         if self.command_class is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections import Counter
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NAME_WIDTH = 40
+BROKEN = "broken: "
+"""What a command is marked with whose file cannot be used."""
 EMPTY = (
     "There are no commands yet. Put a class named Command into <app>/commands/<name>.py of an installed app; "
     "it then runs as {prog} <name>."
@@ -80,7 +84,41 @@ def describe(file: CommandFile, name: str) -> Line:
         return Line(file.app_label, name, broken=f"{error.msg}, line {error.lineno}" if error.lineno else error.msg)
     except (OSError, ValueError) as error:
         return Line(file.app_label, name, broken=str(error))
-    return Line(file.app_label, name, summary=first_sentence(help_in(tree)))
+    return Line(file.app_label, name, summary=first_sentence(help_in(tree)), broken=_lacking(tree))
+
+
+def _lacking(tree: ast.Module) -> str:
+    """Why a file that can be read is no command, as far as that is seen without running it."""
+    bound: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            bound.update(target.id for target in targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound.update(alias.asname or alias.name for alias in node.names)
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            missing = [one for one in modules if one and not getattr(node, "level", 0) and not _is_there(one)]
+            if missing:
+                return f"there is no module {missing[0]}, line {node.lineno}"
+    may_be_bound = any(isinstance(node, ast.If | ast.Try | ast.With) for node in tree.body) or "*" in bound
+    return "" if "Command" in bound or may_be_bound else "there is no class named Command in it"
+
+
+def _is_there(module: str) -> bool:
+    """Whether a module can be found. Nothing is imported for it: only packages that are loaded already are asked."""
+    parts = module.split(".")
+    for number in range(1, len(parts) + 1):
+        name, package = ".".join(parts[:number]), ".".join(parts[: number - 1])
+        if package and package not in sys.modules:
+            return True
+        try:
+            if name not in sys.modules and find_spec(name) is None:
+                return False
+        except (ImportError, ValueError, AttributeError):
+            return True
+    return True
 
 
 def help_in(tree: ast.Module) -> str:
@@ -109,7 +147,7 @@ def render(lines: Sequence[Line], *, prog: str, width: int) -> list[str]:
 
 
 def _entry(line: Line, column: int) -> str:
-    text = f"broken file: {plain(line.broken)}" if line.broken else line.summary
+    text = f"{BROKEN}{plain(line.broken)}" if line.broken else line.summary
     return f"  {line.name.ljust(column)}  {text}".rstrip()
 
 

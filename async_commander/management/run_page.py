@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
-from async_commander.engine.results import ItemState, RunStatus, items_in_words
+from async_commander.engine.results import ErrorKind, ItemState, RunStatus, items_in_words
+from async_commander.history.figures import latencies_of
 
 from .runs import SILENT, as_json, moment, state_of, style_of, took
-from .text import columns, count, plain, plain_block, rate
+from .summary import errors_title
+from .text import columns, count, duration, plain, plain_block, rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,12 +87,26 @@ class RunPage:
         return f"after {took(self.run)}"
 
     def _sections(self) -> Iterator[tuple[str, list[str]]]:
-        yield "Errors", self._kinds()
+        yield "Latencies", self._latencies()
+        yield self._kinds_title(), self._kinds()
         yield self._failed_title(), self._failed()
         yield self._log_title(), self._log()
         if self.more:
             yield "Output", plain_block(self.run.output)
             yield "Traceback", plain_block(self.run.traceback)
+
+    def _latencies(self) -> list[str]:
+        found = latencies_of(self.run)
+        head = ["stage", "count", "median", "95th", "at most"]
+        figures = [
+            [plain(one.stage), count(one.count), *map(in_milliseconds, (one.median, one.p95, one.maximum))]
+            for one in found
+        ]
+        return columns([head, *figures], right=frozenset({1, 2, 3, 4})) if found else []
+
+    def _kinds_title(self) -> str:
+        kinds = [ErrorKind(kind, number) for kind, number in self.run.error_kinds.values_list("kind", "count")]
+        return errors_title(kinds, dead=self.run.dead, unsettled=self.run.retry + self.run.claimed)
 
     def _kinds(self) -> list[str]:
         kinds = self.run.error_kinds.order_by("-count", "kind")
@@ -147,6 +163,7 @@ def page_json(run: Run, *, resumed: bool, more: bool = False) -> dict[str, Any]:
         "options": run.options,
         "limits": run.limits,
         "value": run.value,
+        "latencies": [asdict(one) for one in latencies_of(run)],
         "errors": list(run.error_kinds.order_by("-count", "kind").values("kind", "count", "example", "item")),
         "failed": [
             {
@@ -181,6 +198,11 @@ def figures(run: Run) -> str:
     parts = [f"{count(number)} {_NAMES.get(name, name)}" for name, number in known.items() if number or name == "done"]
     of = f" of {count(run.total)}" if run.total is not None and run.total != run.taken else ""
     return f"{items_in_words(run.taken)}{of}: {', '.join(parts)}"
+
+
+def in_milliseconds(milliseconds: float) -> str:
+    """A latency: 12 ms, 3.4 s."""
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else duration(milliseconds / 1000)
 
 
 def origin(run: Run) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _UNFINISHED = {RunStatus.INTERRUPTED, RunStatus.FAILED}
 _ASKED_TO_GO_ON = frozenset({"--resume", "--resume-run"})
+_PLACES = frozenset({"--settings", "--pythonpath"})
+"""Options of Django's that say which project it is."""
 _FLAGS = frozenset({"--resume"})
 """Of the options that are left out of a line, those that take no value."""
 HIDDEN = "…"
@@ -26,11 +28,22 @@ class Invocation:
     prog: str
     tokens: Sequence[str]
     secrets: Collection[str] = ()
+    database: str | None = None
+    """Where the run is recorded, if that was said."""
+    resumes_by_itself: bool = False
+    """Whether the command resumes also where the line does not say so."""
 
     @property
-    def resumed(self) -> bool:
-        """Whether the run was to go on with an earlier one."""
-        return any(map(_ASKED_TO_GO_ON.__contains__, map(_option, self._parts()[0])))
+    def can_begin_anew(self) -> bool:
+        """Whether the line was one of a resume, and is one of a new run without that: it has its arguments."""
+        asked = _ASKED_TO_GO_ON.intersection(map(_option, self._parts()[0]))
+        return asked == {"--resume"} and not self.resumes_by_itself
+
+    def line_to_show(self, run_id: object) -> str:
+        """The command line that shows a run where this one is recorded."""
+        options, _ = self._parts()
+        places = _kept_only(options, _PLACES) + (["--database", self.database] if self.database else [])
+        return " ".join([self.prog.rpartition(" ")[0], "aruns", "show", str(run_id), *map(self._shown, places)])
 
     def line(self, *more: str, without: Iterable[str] = ()) -> str:
         """The same command line with `more` after its options, in the place of what it says of these, and `without`."""
@@ -53,25 +66,50 @@ class Invocation:
         return shlex.quote(token)
 
 
-def next_steps(result: RunResult, invocation: Invocation, *, resumable: bool) -> list[tuple[str, str]]:
-    """Pairs of a word and a command line; none after a run that went well or was never recorded."""
+def next_steps(
+    result: RunResult, invocation: Invocation, *, resumable: bool, total: int | None = None
+) -> list[tuple[str, str]]:
+    """Pairs of a word and a command line that helps; none after a run that went well or was never recorded.
+
+    `total` is how many items there are, where that is known: a run that took all of them has none left to resume.
+    """
     if result.run_id is None or result.status in {RunStatus.SUCCEEDED, RunStatus.SKIPPED}:
         return []
-    page = f"{invocation.prog.rpartition(' ')[0]} aruns show {result.run_id}"
+    page = invocation.line_to_show(result.run_id)
     steps = [("details", page)]
     if result.failure is not None and not isinstance(result.failure, AsyncCommanderError):
         steps.append(("traceback", f"{page} -v 2"))
-    if resumable and result.status in _UNFINISHED and not result.locked and not result.complete:
+    if resumable and result.status in _UNFINISHED and not result.locked and _has_something_left(result, total):
         more = ["--max-failures", "100%"] if isinstance(result.failure, TooManyFailures) else []
         steps.append(("resume", invocation.line_to_resume(*more)))
-    elif invocation.resumed and (result.status is RunStatus.PARTIAL or result.counts.get("dead")):
+    elif invocation.can_begin_anew and (result.status is RunStatus.PARTIAL or result.counts.get("dead")):
         steps.append(("new run", invocation.line()))
     return steps
+
+
+def _has_something_left(result: RunResult, total: int | None) -> bool:
+    if result.complete:
+        return False
+    counts = result.counts
+    all_taken = total is not None and counts.get("taken", 0) >= total
+    out_of_failures = isinstance(result.failure, TooManyFailures)
+    return not (out_of_failures and all_taken) or bool(counts.get("retry", 0) + counts.get("claimed", 0))
 
 
 def _option(token: str) -> str:
     """The name of an option, in the spelling of the documentation."""
     return token.partition("=")[0].replace("_", "-")
+
+
+def _kept_only(tokens: Iterable[str], names: Collection[str]) -> list[str]:
+    """The options of these names with their values."""
+    kept: list[str] = []
+    value_follows = False
+    for token in tokens:
+        if value_follows or _option(token) in names:
+            kept.append(token)
+            value_follows = not value_follows and "=" not in token
+    return kept
 
 
 def _left(tokens: Iterable[str], left_out: Collection[str]) -> list[str]:

@@ -132,7 +132,10 @@ class Summary:
         names = [plain(kind.kind, None if width is None else KIND_WIDTH) for kind in kinds]
         first, second = max(map(len, figures)), max(map(len, names))
         room = None if width is None else max(width - first - second - 8, 20)
-        lines = [Text.assemble(MARGIN, ("Errors", "bold"))]
+        counts = self.result.counts
+        unsettled = counts.get("retry", 0) + counts.get("claimed", 0)
+        title = errors_title(self.result.errors, dead=counts.get("dead", 0) - self.dead_before, unsettled=unsettled)
+        lines = [Text.assemble(MARGIN, (title, "bold"))]
         for kind, figure, name in zip(kinds, figures, names, strict=True):
             lines += _kind(kind, f"{MARGIN}{MARGIN}{figure.rjust(first)}  ", name.ljust(second), room)
         hidden = len(self.result.errors) - len(kinds)
@@ -147,6 +150,15 @@ class Summary:
         ]
 
 
+def errors_title(kinds: Sequence[ErrorKind], *, dead: int, unsettled: int) -> str:
+    """How errors by kind are headed: some are those of attempts that others followed, or failed no item at all."""
+    of_attempts = sum(kind.count for kind in kinds if not kind.kind.endswith(" in committed()"))
+    if dead or unsettled:
+        return "Errors, those of earlier attempts included" if of_attempts > dead else "Errors"
+    whole = all(not kind.kind.endswith(" in committed()") for kind in kinds)
+    return "Errors of attempts that succeeded later" if whole else "Errors that failed no item"
+
+
 def _kind(kind: ErrorKind, lead: str, name: str, room: int | None) -> list[Text]:
     lines = [Text.assemble(lead, (name, "red"), "  ", plain(kind.example, room))]
     if kind.item:
@@ -155,7 +167,7 @@ def _kind(kind: ErrorKind, lead: str, name: str, room: int | None) -> list[Text]
 
 
 def summariser(
-    steps: Callable[[RunResult], Sequence[tuple[str, str]]],
+    steps: Callable[[RunResult, int | None], Sequence[tuple[str, str]]],
     *,
     redact: Callable[[str], str] = no_credentials,
     unicode: bool,
@@ -166,7 +178,8 @@ def summariser(
 
     def summarise(result: RunResult, meter: Meter | None) -> list[Text]:
         result = replace(result, value=redacted_value(result.value, redact))
-        summary = Summary(result, steps=steps(result), counts_items=counts_items)
+        total = meter.tally.total if meter else None
+        summary = Summary(result, steps=steps(result, total), counts_items=counts_items)
         return (_measured(summary, meter) if meter else summary).lines(unicode=unicode, width=width)
 
     return summarise

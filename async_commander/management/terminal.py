@@ -12,7 +12,7 @@ from .reporter import TerminalReporter, choose_display
 from .screen import Verbatim, Writable, open_console, speaks_unicode
 from .summary import summariser
 
-Steps = Callable[[RunResult], Sequence[tuple[str, str]]]
+Steps = Callable[[RunResult, int | None], Sequence[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from async_commander.command.registry import AmbiguousName, find_clashes, get_co
 from async_commander.engine.results import EXIT_FAILED, EXIT_USAGE
 from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.management.dispatch import RunCommand
-from async_commander.management.listing import Line, list_commands, render
+from async_commander.management.listing import BROKEN, Line, list_commands, render
 from async_commander.management.parsers import CommandLineParser, Refusal, front_parser
 from async_commander.management.text import program
 
@@ -88,7 +88,12 @@ class Command(RunCommand):
             return
         width = shutil.get_terminal_size().columns if self.stdout.isatty() else sys.maxsize
         shown = render(lines, prog="manage.py arun", width=width)
-        self.write_lines(self.style.NOTICE(line) if line.startswith("[") else line for line in shown)
+        self.write_lines(self._coloured(line) for line in shown)
+
+    def _coloured(self, line: str) -> str:
+        if line.startswith("["):
+            return self.style.NOTICE(line)
+        return self.style.ERROR(line) if f"  {BROKEN}" in line else line
 
     def _lines(self) -> list[Line]:
         try:

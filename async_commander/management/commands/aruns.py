@@ -40,8 +40,10 @@ class Command(TypedCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """See BaseCommand."""
-        parser.usage = "%(prog)s [list | show [ID]] [options]"
-        parser.add_argument("what", nargs="?", type=_what, default="list", help="list, which is the default, or show")
+        parser.usage = "%(prog)s [list | [show] [ID]] [options]"
+        parser.add_argument(
+            "what", nargs="?", type=_what, default="list", help="list, which is the default, show, or the ID to show"
+        )
         parser.add_argument(
             "run", nargs="?", type=whole, metavar="ID", help="of the run to show; without it the newest one"
         )
@@ -56,6 +58,10 @@ class Command(TypedCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """See BaseCommand."""
         del args
+        if options["what"].isdecimal():
+            if options["run"] is not None:
+                raise CommandError(f"one argument too many: '{options['run']}'", returncode=EXIT_USAGE)
+            options |= {"what": "show", "run": whole(options["what"])}
         alias = self._alias(options["database"])
         _check_together(options)
         _reach(alias)
@@ -120,9 +126,9 @@ class Command(TypedCommand):
 
 def _what(text: str) -> str:
     if text.isdecimal():
-        raise ArgumentTypeError(f"to see one run: aruns show {text}")
+        return str(whole(text))
     if text not in _WHAT:
-        raise ArgumentTypeError(f"{text!r} is neither {' nor '.join(_WHAT)}.{did_you_mean(text, _WHAT)}")
+        raise ArgumentTypeError(f"{text!r} is neither {' nor '.join(_WHAT)}, nor a number.{did_you_mean(text, _WHAT)}")
     return text
 
 

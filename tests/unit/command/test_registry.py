@@ -224,16 +224,30 @@ def test_a_broken_file_outside_of_its_package_is_tried_again_when_it_is_mended(
         assert get_command("hello").__module__ == "reg_mended.commands.hello"
 
 
-def test_a_name_like_no_other_gets_the_three_closest(write: Write) -> None:
+def test_only_near_names_are_suggested(write: Write) -> None:
     write("reg_far/__init__.py", "")
-    for name in ("import_a", "import_b", "zebra", "other"):
+    for name in ("import_a", "import_b", "zebra", "other", "feeds_hourly_all"):
         write(f"reg_far/commands/{name}.py")
 
     with installed("reg_far"):
-        with pytest.raises(CommandNotFound, match=r"'zzzzzz'. The closest names are zebra, \w+, \w+; `manage.py arun`"):
+        with pytest.raises(
+            CommandNotFound, match=r"there is no command 'zzzzzz'; `manage.py arun` lists all of them\.$"
+        ):
             get_command("zzzzzz")
-        with pytest.raises(CommandNotFound, match=r"'import_c'. Did you mean import_\w, import_\w, \w+\?"):
+        with pytest.raises(CommandNotFound, match=r"'import_c'. Did you mean import_\w, import_\w\?"):
             get_command("import_c")
+        with pytest.raises(CommandNotFound, match=r"Did you mean feeds_hourly_all\?"):
+            get_command("hourly")
+
+
+def test_a_plain_management_command_is_told_as_one(write: Write) -> None:
+    write("reg_plain/__init__.py", "")
+    write("reg_plain/commands/migrates.py")
+    with (
+        installed("reg_plain"),
+        pytest.raises(CommandNotFound, match=r"plain management command, run by `manage\.py migrate`"),
+    ):
+        get_command("migrate")
 
 
 def test_where_there_are_fewer_commands_fewer_are_suggested(write: Write) -> None:

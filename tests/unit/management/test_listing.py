@@ -41,10 +41,15 @@ def write(tmp_path: Path):
         ('class Command(X):\n    """Doc."""\n    help = "Help wins."', "Help wins"),
         ('class Command(X):\n    help: ClassVar[str] = "Annotated."', "Annotated"),
         ('"""The module."""\nclass Command(X): pass', "The module"),
-        ('"""The module."""\nfrom shop.fetch import Fetch as Command', "The module"),
+        ('"""The module."""\nfrom json import JSONDecoder as Command', "The module"),
+        ('"""The module."""\nfrom .fetch import Fetch as Command', "The module"),
+        (
+            '"""The module."""\ntry:\n    import no_such\nexcept ImportError:\n    no_such = None\nclass Command: ...',
+            "The module",
+        ),
+        ('"""The module."""\nfrom json import *', "The module"),
         ('class Command(X):\n    help = _("translated")\n    """no docstring"""', ""),
         ('class Command(X):\n    """Escape \\x1b[31mcodes."""', "Escape codes"),
-        ("", ""),
     ],
 )
 def test_the_first_line_of_help_or_docstring_is_told(write, source: str, summary: str) -> None:
@@ -60,6 +65,19 @@ def test_a_broken_file_breaks_its_own_line_only(write, source: str | bytes) -> N
     broken, good = list_commands([write("broken", source), write("fetch", 'class Command: "Fetch."')])
     assert broken.broken
     assert (good.summary, good.broken) == ("Fetch", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "broken"),
+    [
+        ("", "there is no class named Command in it"),
+        ("class Comand: ...", "there is no class named Command in it"),
+        ("import json, no_such\nclass Command: ...", "there is no module no_such, line 1"),
+        ("\nfrom django.no_such import x\nclass Command: ...", "there is no module django.no_such, line 2"),
+    ],
+)
+def test_a_file_that_is_no_command_is_marked_without_being_run(write, source: str, broken: str) -> None:
+    assert list_commands([write("fetch", source)]) == [Line("shop", "fetch", broken=broken)]
 
 
 def test_a_file_that_went_away_is_told(tmp_path: Path) -> None:
@@ -90,7 +108,7 @@ def test_the_list_is_grouped_by_app_and_stands_in_columns() -> None:
         "  clean           Clean up",
         "",
         "[shop]",
-        "  bad             broken file: invalid syntax, line 1",
+        "  bad             broken: invalid syntax, line 1",
         "  scrapers_fetch  Fetch",
         "",
         "manage.py arun NAME --help shows what a command takes.",

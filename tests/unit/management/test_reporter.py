@@ -48,7 +48,7 @@ class Looks:
 
 def reporter(display: Any = None, *, verbosity: int = 1) -> tuple[TerminalReporter, FakeStream]:
     wrapper, stream = wrapped(terminal=False)
-    summarise = summariser(lambda _: [], unicode=True, width=None, counts_items=True)
+    summarise = summariser(lambda *_: [], unicode=True, width=None, counts_items=True)
     return TerminalReporter(open_console(Verbatim(wrapper)), display or Looks(), summarise, verbosity=verbosity), stream
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -72,13 +73,60 @@ def test_a_failure_of_the_project_s_code_has_its_traceback() -> None:
     assert next_steps(failed, INVOCATION, resumable=False) == [DETAILS, ("traceback", f"{DETAILS[1]} -v 2")]
 
 
-@pytest.mark.parametrize("asked", [["--resume"], ["--resume_run=7"]])
-def test_a_resume_that_leaves_dead_items_names_the_line_of_a_new_run(asked: list[str]) -> None:
-    invocation = Invocation("manage.py arun", ["fetch", "--threads", "5", *asked])
+def test_a_resume_that_leaves_dead_items_names_the_line_of_a_new_run() -> None:
+    invocation = Invocation("manage.py arun", ["fetch", "--threads", "5", "--resume"])
     assert next_steps(ended(RunStatus.PARTIAL), invocation, resumable=True) == [
         DETAILS,
         ("new run", "manage.py arun fetch --threads 5"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "itself"), [(["--resume_run=7"], False), (["--resume-run", "7"], False), (["--resume"], True)]
+)
+def test_no_new_run_is_offered_by_a_line_that_begins_none(asked: list[str], itself: bool) -> None:
+    invocation = Invocation("manage.py arun", ["fetch", *asked], resumes_by_itself=itself)
+    assert next_steps(ended(RunStatus.PARTIAL), invocation, resumable=True) == [DETAILS]
+
+
+def test_details_are_where_the_run_is_recorded() -> None:
+    tokens = [
+        "--settings",
+        "shop.settings",
+        "fetch",
+        "--pythonpath=src",
+        "--database",
+        "other",
+        "--",
+        "--settings",
+        "x",
+    ]
+    steps = next_steps(ended(RunStatus.PARTIAL), Invocation("manage.py arun", tokens, database="other"), resumable=True)
+    assert steps == [
+        ("details", "manage.py aruns show 42 --settings shop.settings --pythonpath=src --database other"),
+    ]
+
+
+OUT_OF_FAILURES = TooManyFailures("12 items failed, 10 allowed")
+
+
+@pytest.mark.parametrize(
+    ("more", "total", "offered"),
+    [
+        ({"complete": True, "counts": {"taken": 5, "dead": 5}}, 5, False),
+        ({"complete": True, "counts": {"taken": 5, "dead": 5}}, None, False),
+        ({"failure": OUT_OF_FAILURES, "counts": {"taken": 5, "dead": 5}}, 5, False),
+        ({"failure": OUT_OF_FAILURES, "counts": {"taken": 5, "dead": 4, "retry": 1}}, 5, True),
+        ({"failure": OUT_OF_FAILURES, "counts": {"taken": 5, "dead": 5}}, 9, True),
+        ({"failure": OUT_OF_FAILURES, "counts": {"taken": 5, "dead": 5}}, None, True),
+        ({"failure": LookupError("the source broke"), "counts": {"taken": 5, "dead": 5}}, 5, True),
+    ],
+)
+def test_a_resume_is_offered_only_where_it_would_take_items(
+    more: dict[str, Any], total: int | None, offered: bool
+) -> None:
+    steps = next_steps(replace(ended(RunStatus.FAILED), **more), INVOCATION, resumable=True, total=total)
+    assert ("resume" in dict(steps)) is offered
 
 
 def test_secrets_are_not_shown_again() -> None:

@@ -146,7 +146,7 @@ def test_secrets_in_the_value_are_hidden_and_nothing_else() -> None:
     assert document["value"] == expected
     assert document["values"] == [expected]
     assert document["duration"] == 4711.0
-    tell = summariser(lambda _: [], unicode=True, width=None, counts_items=True, redact=redact)
+    tell = summariser(lambda *_: [], unicode=True, width=None, counts_items=True, redact=redact)
     told = "\n".join(line.plain for line in tell(result(value=value), None))
     assert HIDDEN in told
     assert "s3cr3t" not in told
@@ -215,3 +215,21 @@ def test_a_program_is_told_of_a_refusal_in_the_shape_of_a_result() -> None:
     assert (document["run"], document["status"], document["exit_code"]) == (None, "failed", 2)
     assert (document["error"], document["counts"], document["errors"]) == ("no such option", {}, [])
     assert (document["duration"], document["value"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("counts", "kinds", "title"),
+    [
+        ({"done": 9, "dead": 0}, {"TimeoutError": 3}, "Errors of attempts that succeeded later"),
+        ({"done": 9, "dead": 2}, {"TimeoutError": 2}, "Errors"),
+        ({"done": 9, "dead": 2}, {"TimeoutError": 6}, "Errors, those of earlier attempts included"),
+        ({"done": 9, "dead": 0, "retry": 1}, {"TimeoutError": 3}, "Errors, those of earlier attempts included"),
+        ({"done": 9, "dead": 0}, {"ValueError in committed()": 3}, "Errors that failed no item"),
+    ],
+)
+def test_errors_are_headed_as_what_they_came_to(counts: dict[str, int], kinds: dict[str, int], title: str) -> None:
+    errors = [ErrorKind(kind, number, "oh") for kind, number in kinds.items()]
+    result = RunResult(
+        run_id=1, command="fetch", status=RunStatus.SUCCEEDED, counts={"taken": 9, **counts}, errors=errors
+    )
+    assert f"  {title}" in [line.plain for line in Summary(result).lines()]

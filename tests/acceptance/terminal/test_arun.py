@@ -18,15 +18,15 @@ def test_the_list_groups_by_app_and_imports_nothing(manage) -> None:
     assert ended.out.splitlines() == [
         "[blog]",
         "  report          Report what there is",
-        "  tidy",
+        "  tidy            broken: there is no class named Command in it",
         "",
         "[shop]",
         "  greet           Greet somebody",
         "  hookless        Has not all of its hooks",
-        "  missing         Needs what is not there",
+        "  missing         broken: there is no module nothing_of_that_name, line 3",
         "  scrapers_block  Block for ever",
         "  scrapers_fetch  Fetch some numbers",
-        "  syntax          broken file: invalid syntax, line 1",
+        "  syntax          broken: invalid syntax, line 1",
         "",
         "manage.py arun NAME --help shows what a command takes.",
     ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import time
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from django.db import OperationalError
 from django.db.transaction import TransactionManagementError
 
+from async_commander.engine.awake import awake
 from async_commander.exceptions import AsyncCommanderError
 
 from .gate import GateBusy, GateHeldTooLong
@@ -216,18 +216,18 @@ class Outage:
     def __init__(self, budget: float, hurry: threading.Event) -> None:
         self._budget = budget
         self._hurry = hurry
-        self._began = time.monotonic()
+        self._began = awake.time()
         self._ends = self._began + budget
         self._wait = FIRST_WAIT
 
     def wait_out(self, error: BaseException) -> None:
         """Sleep in this thread before the next attempt. Raises OutageTooLong where there is none any more."""
-        if _is_held_in_memory(error) and time.monotonic() >= self._began + MEMORY_PATIENCE:
+        if _is_held_in_memory(error) and awake.time() >= self._began + MEMORY_PATIENCE:
             raise MemoryHeld(error) from error
-        if self._hurry.is_set() or time.monotonic() >= self._ends:
+        if self._hurry.is_set() or awake.time() >= self._ends:
             raise OutageTooLong(self._budget, error) from error
         jitter = random.uniform(0.5, 1.0)  # noqa: S311  it spreads, it need not surprise
-        self._hurry.wait(min(jitter * self._wait, self._ends - time.monotonic()))
+        self._hurry.wait(min(jitter * self._wait, self._ends - awake.time()))
         self._wait = min(2 * self._wait, LONGEST_WAIT)
 
 

@@ -13,6 +13,7 @@ import anyio
 from async_commander.command.base import let_go, reserve
 from async_commander.database.lanes import open_lanes, open_shared_lane
 from async_commander.database.timeouts import Timeouts
+from async_commander.engine.awake import awake
 from async_commander.engine.context import RunContext
 from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import InvalidCommand, RunLocked
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 async def recorder_of(plan: Plan) -> AsyncIterator[tuple[LanePool, Recorder]]:
     """The lanes of a run, and its recorder, which is attached to them."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(awake.ticking(asyncio.get_running_loop()))
         lanes = await stack.enter_async_context(_lanes(plan))
         recorder: Recorder = plan.recorder or DatabaseRecorder(
             batch_size=plan.limits.batch_size, lease_seconds=plan.request.lease_seconds

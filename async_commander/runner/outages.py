@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from typing import Protocol
 
 from async_commander.database.outage import OUTAGE_BUDGET, is_outage
+from async_commander.engine.awake import awake
 from async_commander.engine.ports import Verdict
 
 logger = logging.getLogger("async_commander.run")
@@ -24,7 +24,7 @@ class Absence:
 
     def met(self) -> float:
         """How long it has lasted by now, in seconds: 0 where it begins."""
-        now = time.monotonic()
+        now = awake.time()
         if now - self._last_met > self._ends_after:
             self._began = now
         self._last_met = now

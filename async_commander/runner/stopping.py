@@ -17,6 +17,7 @@ import anyio
 from asgiref.sync import ThreadSensitiveContext
 
 from async_commander.command.shapes import ItemCommand
+from async_commander.engine.awake import awake
 from async_commander.engine.results import items_in_words
 
 from .calling import PerCall
@@ -109,7 +110,7 @@ class Stopping:
     async def cancel_after_grace(self) -> None:
         """Once the run is asked to stop, cancel what is in hand when the grace is over. A task beside the run."""
         await self._asked.wait()
-        await anyio.sleep(self._grace)
+        await awake.sleep(self._grace)
         self._stops.ask_up_to(2)
 
     async def time_out(self) -> None:
@@ -117,7 +118,7 @@ class Stopping:
         timeout = self._context.limits.timeout
         if timeout is None:
             return
-        await anyio.sleep(timeout)
+        await awake.sleep(timeout)
         self.timed_out = True
         if self._session.hooks.has("on_timeout"):
             await self._tell_of_the_timeout()

@@ -22,7 +22,10 @@ from django.db import connections  # noqa: E402
 
 from async_commander.command.registry import get_command  # noqa: E402
 from async_commander.downloads import client  # noqa: E402, F401
+from async_commander.engine import awake  # noqa: E402
 from async_commander.engine.limits import Limits  # noqa: E402
+from async_commander.history.database_recorder import DatabaseRecorder  # noqa: E402
+from async_commander.runner import outages  # noqa: E402
 from async_commander.runner.driver import drive_from_shell, has_uvloop  # noqa: E402
 from async_commander.runner.reporting import Silent  # noqa: E402
 from async_commander.runner.request import RunRequest  # noqa: E402
@@ -38,6 +41,8 @@ def perform(job: dict[str, Any]) -> int:
     """In the child: the run itself, as from a shell. Returns its exit code."""
     if job.get("trap"):
         traps.set_up(**job["trap"])
+    if "outage_budget" in job:
+        be_impatient(job["outage_budget"])
     command = get_command(job["command"])(**job["arguments"])
     request = RunRequest(limits=Limits(**job.get("limits", {})), **job.get("request", {}))
     stops = install()
@@ -47,6 +52,13 @@ def perform(job: dict[str, Any]) -> int:
     if job.get("trap"):
         traps.report()
     return result.exit_code
+
+
+def be_impatient(seconds: float) -> None:
+    """Wait for the database for so long only, and notice sooner that the process was stopped."""
+    outages.OUTAGE_BUDGET = seconds
+    DatabaseRecorder.__init__.__kwdefaults__["outage_budget"] = seconds
+    awake.PERIOD, awake.LATE = 0.02, 0.2
 
 
 def fork(job: dict[str, Any]) -> int:

@@ -123,6 +123,35 @@ def test_an_owner_that_was_paused_past_its_lease_writes_nothing(template: Templa
     print(f"P4: {taken_over} pauses with a take-over, {tried - taken_over} in which the paused process held a lock")
 
 
+def end_all_connections_but_ours() -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(3600)
+def test_an_owner_that_was_paused_for_longer_than_it_waits_for_its_database_goes_on(
+    template: Template, tmp_path: Path
+) -> None:
+    """It had no chance to do anything meanwhile, and nobody took over."""
+    randomly = chance()
+    for number in range(max(4, count("P4_PAUSES") // 4)):
+        trial = trial_of(template, tmp_path, f"paused{number}", items=150, lease=30.0)
+        owner = trial.start(outage_budget=0.8)
+        assert trial.wait_for(owner, "began"), owner.said()
+        time.sleep(randomly.uniform(0.02, 0.3))
+        owner.signal(signal.SIGSTOP)
+        end_all_connections_but_ours()
+        time.sleep(1.5)
+        owner.signal(signal.SIGCONT)
+        assert owner.wait() == 0, owner.said()
+        check_complete(trial.label, trial.behaviour, trial.count)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_owner_whose_loop_was_blocked_past_its_lease_writes_nothing(template: Template, tmp_path: Path) -> None:
     trial = trial_of(template, tmp_path, "blocked", items=600)  # the heir is at it when the owner wakes up

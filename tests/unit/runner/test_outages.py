@@ -21,14 +21,14 @@ LONGEST_WAIT = 30.0
 class Clock:
     now = 1000.0
 
-    def monotonic(self) -> float:
+    def time(self) -> float:
         return self.now
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(outages, "time", clock)
+    monkeypatch.setattr(outages, "awake", clock)
     return clock
 
 

@@ -55,7 +55,9 @@ def freshen(alias: str) -> BaseDatabaseWrapper:
     take_over_thread()
     for open_connection in connections.all(initialized_only=True):
         _close_if_stale(open_connection)
-    return connections[alias]
+    connection = connections[alias]
+    sqlite.lock_rows(connection)  # before it is open: statements are made without a connection
+    return connection
 
 
 def take_over_thread(preparation: Preparation | None = None) -> None:
@@ -138,7 +140,7 @@ def _set_up(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
     if sqlite.is_sqlite(connection):
         # An open chunked read would hold an old snapshot, on which the next BEGIN IMMEDIATE fails at once.
         connection.features.can_use_chunked_reads = False
-        sqlite.lock_rows(connection)
+        sqlite.begin_at_once(connection)
     elif _is_pooled(connection):
         # Between two calls it is the pool's: a cursor on the server would be gone, or somebody else's, by then.
         _set(connection, "DISABLE_SERVER_SIDE_CURSORS", value=True)

@@ -17,7 +17,7 @@ from django.db import connections
 
 from .connections import close_all, lay_aside
 from .lent_lane import LentLane, result_of, settle
-from .sqlite import DatabaseFiles, is_in_memory
+from .sqlite import DatabaseFiles, is_in_memory, lock_rows, stop_locking_rows
 from .transaction import LaneTransaction
 
 if TYPE_CHECKING:
@@ -60,9 +60,11 @@ async def open_shared_lane(alias: str) -> AsyncIterator[LanePool]:
     lane = CallersLane()
     async with _beside(lane.work):
         lanes = LanePool(alias, 1, lambda: lane, shared=True)
+        locks = lanes.post(lambda: lock_rows(connections[alias]))
         try:
             yield lanes
         finally:
+            lane.post(lambda: stop_locking_rows(connections[alias]) if locks.result() else None)
             await lanes.aclose()
             lane.close()
 

@@ -64,18 +64,25 @@ class DatabaseFiles:
             raise DatabaseFileGone(path, deleted=False)
 
 
-def lock_rows(connection: BaseDatabaseWrapper) -> None:
+def lock_rows(connection: BaseDatabaseWrapper) -> bool:
     """Have `select_for_update()`, in every variant, put FOR_UPDATE into its SQL, and ask for a transaction.
 
-    A block of the project's own takes the write lock at its begin, as the documentation asks for: a read of a deferred
-    one would lock nothing.
+    False where there is nothing to do, or it is done already.
     """
     wrapper: Any = connection
-    if wrapper.transaction_mode != "EXCLUSIVE":
-        wrapper.transaction_mode = "IMMEDIATE"
+    if not is_sqlite(connection) or wrapper.features.has_select_for_update:
+        return False
     for name in _FEATURES:
         setattr(wrapper.features, name, True)
     wrapper.ops.for_update_sql = _for_update_sql
+    return True
+
+
+def begin_at_once(connection: BaseDatabaseWrapper) -> None:
+    """Have blocks of the project's own take the write lock at their begin: a read in a deferred one locks nothing."""
+    wrapper: Any = connection
+    if wrapper.transaction_mode != "EXCLUSIVE":
+        wrapper.transaction_mode = "IMMEDIATE"
 
 
 def stop_locking_rows(connection: BaseDatabaseWrapper) -> None:
@@ -92,7 +99,8 @@ def needs_write_lock(sql: str) -> bool:
 
 def without_for_update(sql: str) -> str:
     """Raw SQL that has FOR UPDATE at its end, which SQLite does not understand, with FOR_UPDATE in its place."""
-    return _WRITTEN_OUT.sub(FOR_UPDATE, sql) if "UPDATE" in sql[-200:].upper() else sql
+    reads = sql.lstrip()[:6].upper().startswith(("SELECT", "WITH"))
+    return _WRITTEN_OUT.sub(FOR_UPDATE, sql) if reads and "UPDATE" in sql[-200:].upper() else sql
 
 
 def _for_update_sql(*_: Any, **__: Any) -> str:

@@ -22,6 +22,7 @@ _COUNTS = {
     "P7_RESTARTS": (1, 10, 20),
     "P7_CUT_COMMITS": (20, 300, 1_000),
     "P11_CANCELS": (100, 1_000, 10_000),
+    "P24_INCREMENTS": (25, 1_000, 1_000),
     "P10_BURSTS": (30, 490, 990),
     "P10_SHELL_BURSTS": (10, 10, 10),
     "STORIES": (20, 400, 4_000),

@@ -96,7 +96,7 @@ def reap(pid: int) -> int | None:
 
 def main() -> None:
     """Serve until stdin ends."""
-    for name in ("effects", "plain_effects", "stages", "killers", "holders"):
+    for name in ("effects", "plain_effects", "stages", "killers", "holders", "counters"):
         get_command(name)
     gc.freeze()
     for line in sys.stdin:

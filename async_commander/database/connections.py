@@ -110,6 +110,18 @@ def drop(alias: str) -> None:
     del connections[alias]
 
 
+def open_blocks() -> int:
+    """How many `atomic()` blocks are open on this thread, on all its connections."""
+    return sum(len(connection.atomic_blocks) for connection in connections.all(initialized_only=True))
+
+
+def drop_open_blocks() -> None:
+    """Roll back the blocks that are open on this thread, whose end will not come: their connections are dropped."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block and _thread.ours:
+            drop(connection.alias)
+
+
 def close_all() -> None:
     """Close what this thread, one of ours, has opened; it may be used again."""
     for connection in connections.all(initialized_only=True):

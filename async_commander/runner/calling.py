@@ -12,7 +12,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from async_commander.command.hooks import Hook, HookKind, hooks_of, specs_of
-from async_commander.database.connections import close_all, take_over_thread
+from async_commander.database.connections import close_all, drop_open_blocks, open_blocks, take_over_thread
+from async_commander.exceptions import InvalidCommand
 
 from .threads import AbandonableThreads
 from .unawaited import NothingUnawaited
@@ -139,10 +140,24 @@ class PerCall(Executor):
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See concurrent.futures.Executor."""
-        call = partial(function, *args, **kwargs)
+        call = partial(_left_nothing_open, partial(function, *args, **kwargs))
         if self._lanes.shared:
             return self._lanes.post(partial(_by_itself, self._lanes.alias, call))
         return self._lanes.post(call, patient=True)
+
+
+def _left_nothing_open(call: Callable[[], T]) -> T:
+    """The next call, on this connection or another, would not be in that block: it would only keep its locks."""
+    before = open_blocks()
+    result = call()
+    if open_blocks() > before:
+        drop_open_blocks()
+        raise InvalidCommand(
+            "A transaction.atomic() block was still open when a call to the database ended, and was rolled back. Put "
+            "the whole block into one synchronous function: await self.db(function). iterate() may not yield inside of "
+            "one: collect in it what is to be yielded, and yield it afterwards."
+        )
+    return result
 
 
 def _by_itself(alias: str, call: Callable[[], T]) -> T:

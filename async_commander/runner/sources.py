@@ -18,6 +18,8 @@ from django.db.models.query import ModelIterable
 
 from async_commander.command.hooks import HookKind
 from async_commander.command.items import ItemGone, item_from_json, item_to_json, row_reference
+from async_commander.database.connections import open_blocks
+from async_commander.exceptions import InvalidCommand
 
 if TYPE_CHECKING:
     from .calling import HookCaller
@@ -227,15 +229,32 @@ class _Taker:
     def __call__(self) -> list[Any]:
         if self._error is not None:
             raise self._error
-        until = time.monotonic() + CHUNK_SECONDS
+        until, blocks = time.monotonic() + CHUNK_SECONDS, open_blocks()
         chunk: list[Any] = []
         try:
             for item in itertools.islice(self._iterator, CHUNK_SIZE):
                 chunk.append(item)
+                if len(chunk) == 1:
+                    self._check_blocks(blocks)
                 if time.monotonic() > until:
                     break
+            self._check_blocks(blocks)
+        except InvalidCommand:
+            raise
         except Exception as error:
             if not chunk:
                 raise
             self._error = error
         return chunk
+
+    def _check_blocks(self, before: int) -> None:
+        """Leave the block, by closing the generator, and refuse it."""
+        if open_blocks() <= before:
+            return
+        if callable(close := getattr(self._iterator, "close", None)):
+            close()
+        raise InvalidCommand(
+            "iterate() yields inside transaction.atomic(): the transaction would stay open, with its locks and its "
+            "connection, for as long as all the items take. Leave the block before the first item is yielded: collect "
+            "what is needed in it, and yield it afterwards; or return a queryset, which is read in pages."
+        )

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import transaction
 
 import async_commander as ac
 from async_commander.runner.sources import stream
@@ -26,6 +28,13 @@ class SavesTags(ac.IterateDownloadCommand[Author, str]):
 
     async def parse_and_save(self, item: Author, payload: str) -> None:
         self.db.add(Tag(name=payload))
+
+
+class Names(ac.IterateDownloadCommand[str, str]):
+    async def download(self, item: str) -> str:
+        return item
+
+    async def parse_and_save(self, item: str, payload: str) -> None: ...
 
 
 def raw(where: str = "") -> Any:
@@ -197,3 +206,53 @@ def test_what_a_plain_generator_gave_comes_before_its_error() -> None:
     with pytest.raises(ValueError, match="it broke"):
         asyncio.run(read())
     assert came == NAMES
+
+
+def rows_of_a_block(names: list[str]) -> Iterator[str]:
+    with transaction.atomic():
+        Tag.objects.create(name="inside")
+        yield from names
+
+
+def rows_of_a_cursor(names: list[str]) -> Iterator[str]:
+    Tag.objects.bulk_create(Tag(name=name) for name in names)
+    with transaction.atomic():
+        for tag in Tag.objects.order_by("name").iterator(chunk_size=2):
+            yield tag.name
+
+
+@pytest.mark.parametrize("rows", [rows_of_a_block, rows_of_a_cursor])
+@pytest.mark.parametrize("count", [3, 1000])
+def test_a_source_that_yields_inside_of_a_transaction_is_refused(run: Any, rows: Any, count: int) -> None:
+    class Command(Names):
+        def iterate(self):
+            yield from rows([f"{number:04}" for number in range(count)])
+
+    with pytest.raises(ac.RunFailed, match=r"yields inside transaction\.atomic\(\).*Leave the block before") as raised:
+        run(Command())
+    assert raised.value.result.counts["taken"] == 0
+    assert not Tag.objects.filter(name="inside").exists()
+
+
+def test_a_coroutine_that_yields_inside_of_a_transaction_is_refused(run_on_lanes: Any) -> None:
+    class Command(Names):
+        async def iterate(self):
+            block = transaction.atomic()
+            await sync_to_async(block.__enter__)()
+            try:
+                yield "a"
+            finally:
+                await sync_to_async(block.__exit__)(None, None, None)
+
+    with pytest.raises(ac.RunFailed, match=r"block was still open.*iterate\(\) may not yield inside"):
+        run_on_lanes(Command())
+
+
+def test_a_block_that_is_left_before_the_first_item_is_fine(run: Any) -> None:
+    class Command(Names):
+        def iterate(self):
+            with transaction.atomic():
+                names = [Tag.objects.create(name=name).name for name in "abc"]
+            yield from names
+
+    assert run(Command()).counts["done"] == 3

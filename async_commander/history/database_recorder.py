@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -162,17 +163,20 @@ class DatabaseRecorder:
         return None
 
     async def _wait_for_resumable(self, opening: Opening, say: Callable[[str], None]) -> Run | None:
-        """The run to resume, once its lease is free; a lease of another host can only be waited out."""
-        alias, first_expiry, told = self._lanes.alias, None, False
+        """The run to resume, once its lease is free; a lease of another host can only be waited out.
+
+        It is out, whatever the clocks say, when it was not renewed for its whole length while we looked.
+        """
+        alias, first_expiry, began = self._lanes.alias, None, time.monotonic()
         while (run := await self._writer.call(lambda: runs.resumable(alias, opening))) is not None:
             left = await self._writer.call(runs.seconds_until_free, alias, run)
-            if left <= 0:
+            if left <= 0 or (run.expires == first_expiry and time.monotonic() - began >= runs.lease_length(run)):
                 return run
             if first_expiry is not None and run.expires != first_expiry:
                 raise RunLocked(f"Run {run.pk} is being worked on by process {run.pid} on {run.host}: it is alive.")
-            if not told:
+            if first_expiry is None:
                 say(f"Run {run.pk} belongs to process {run.pid} on {run.host}: waiting {left:.0f} s for its lease.")
-            first_expiry, told = run.expires, True
+                first_expiry, began = run.expires, time.monotonic()
             await anyio.sleep(min(left + 0.01, LONGEST_NAP))
         return None
 
@@ -180,7 +184,7 @@ class DatabaseRecorder:
         def take() -> tuple[Tenure, tuple[int, dict[str, int], dict[str, int]]]:
             tenure, crashed = runs.reopen(self._lanes.alias, run, opening, self._lease_seconds)
             self._ledger = Ledger(tenure)
-            recovered = self._ledger.take_over(crashed=crashed)
+            recovered = self._ledger.take_over(crashed=crashed, longest_wait=opening.longest_wait)
             return tenure, (recovered, runs.stored_counts(tenure), earlier_errors(tenure))
 
         self._tenure, (recovered, counts, self._earlier) = await self._opened_once(take)

@@ -5,6 +5,7 @@ Every function here is synchronous, runs on whichever thread calls it, and uses 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -63,6 +64,24 @@ def database_now(alias: str) -> datetime:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]
     return moment
+
+
+class SteadyClock:
+    """The database's clock as it was when it was asked first, and the time that has passed since then.
+
+    A clock that somebody sets, back or forward, while a run is at it changes nothing for what waits in it.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._began: tuple[datetime, float] | None = None
+
+    def now(self) -> datetime:
+        """To be called where the database may be asked."""
+        if self._began is None:
+            self._began = database_now(self._alias), time.monotonic()
+        moment, monotonic = self._began
+        return moment + timedelta(seconds=time.monotonic() - monotonic)
 
 
 def inserts_lock_the_run(alias: str) -> bool:

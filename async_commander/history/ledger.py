@@ -27,7 +27,7 @@ from async_commander.database.unit import Unit
 from async_commander.engine.results import ItemState
 from async_commander.models import Run, RunClaim, RunItem
 
-from .lease import Tenure, database_now, fence, inserts_lock_the_run
+from .lease import SteadyClock, Tenure, fence, inserts_lock_the_run
 from .ledger_rows import COLUMNS, insert_outcomes
 from .moments import as_stored
 from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
@@ -44,6 +44,7 @@ class Ledger:
 
     def __init__(self, tenure: Tenure) -> None:
         self.tenure = tenure
+        self._clock = SteadyClock(tenure.alias)
         self.taken_at_most: int | None = None
         """How many items the run may take in all, those that others bring up included."""
         self._first_row_of_this_epoch = 0
@@ -56,12 +57,13 @@ class Ledger:
 
     # -- taking over and letting go ----------------------------------------------------------------------------
 
-    def take_over(self, *, crashed: bool) -> int:
+    def take_over(self, *, crashed: bool, longest_wait: float) -> int:
         """Take in what an earlier epoch left, and count anew. Returns how many items wait for the source.
 
         With `crashed` its owner ended without a word: what it had claimed and left without an outcome stays claimed,
         one crash the more. Else nothing is suspect, and all of that is given back. Of an item that could not be stored
-        only the key is known: it is claimed until the source yields it, or has ended without it.
+        only the key is known: it is claimed until the source yields it, or has ended without it. What waits for more
+        than `longest_wait` seconds has its moment from a clock that was wrong: it is due now.
         """
         claims = self._claims().filter(epoch__lt=self.tenure.epoch)
         if crashed:
@@ -72,6 +74,9 @@ class Ledger:
             self._give_back(claims)
         waiting = self._items().filter(state=ItemState.RETRY.value, item__isnull=True)
         waiting.update(state=ItemState.CLAIMED.value, next_at=None)
+        now = self._clock.now()
+        waiting = self._items().filter(state=ItemState.RETRY.value)
+        waiting.filter(next_at__gt=now + timedelta(seconds=longest_wait)).update(next_at=now)
         counts = self._recount()
         self._first_row_of_this_epoch = (self._items().order_by("-id").values_list("id", flat=True).first() or 0) + 1
         fence(self.tenure)
@@ -101,7 +106,7 @@ class Ledger:
         for some in chunks(list(_keys_of(claims))):
             fresh += len(some) - self._items().filter(key__in=some).count()
         in_hand = self._items().filter(Q(item__isnull=False) | Q(crashes=0), state=ItemState.CLAIMED.value)
-        in_hand.update(state=ItemState.RETRY.value, next_at=database_now(self.tenure.alias))
+        in_hand.update(state=ItemState.RETRY.value, next_at=self._clock.now())
         self._count(taken=-fresh, claimed=-fresh)
         claims.delete()
 
@@ -177,7 +182,7 @@ class Ledger:
     def stored(self, room: int, *, source_ended: bool) -> Stored:
         """Claim at most `room` items that were kept for later and whose time has come."""
         self._pending = None
-        now = database_now(self.tenure.alias)
+        now = self._clock.now()
         due = list(self._waiting_items().filter(next_at__lte=now).order_by("next_at")[:room])
         self._move(due, ItemState.CLAIMED, next_at=None)
         self._count(retry=-len(due), claimed=len(due))
@@ -271,7 +276,7 @@ class Ledger:
 
     def _set_times(self, outcomes: Sequence[ItemOutcome]) -> None:
         if any(outcome.delay is not None for outcome in outcomes):
-            now = database_now(self.tenure.alias)
+            now = self._clock.now()
             for outcome in outcomes:
                 outcome.next_at = None if outcome.delay is None else now + timedelta(seconds=outcome.delay)
 
@@ -294,7 +299,7 @@ class Ledger:
         for key in left_out:
             del wanted[key]
         outcome.left_out = len(left_out)
-        now = database_now(self.tenure.alias)
+        now = self._clock.now()
         self._insert([_waiting(item, now) for item in wanted.values()])
         outcome.followed_new = len(wanted)
         return len(wanted)
@@ -337,7 +342,7 @@ class Ledger:
 
         Counts what it finds still claimed, so that doing it twice is doing it once.
         """
-        now = database_now(self.tenure.alias)
+        now = self._clock.now()
         later = sum(self._keep_for_later(outcome, now) for outcome in known)
         gone = len(self._withdraw({*fresh, *(outcome.key for outcome in known)}) & set(fresh))
         self._count(taken=-gone, claimed=-gone - later, retry=later)

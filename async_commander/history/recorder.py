@@ -35,6 +35,8 @@ class Opening:
     known_by: RunIdentity | None = field(default=None, repr=False)
     """Tells the same run also where the command's class has changed; None: by `identity` alone."""
     testing: bool = False
+    longest_wait: float = 3600.0
+    """Seconds for which an item may wait for its next attempt."""
     parent: int | None = None
     """The row of the run that began this one, in the same database."""
 

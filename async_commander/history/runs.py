@@ -6,6 +6,7 @@ a transaction, except `sweep`, which makes its own.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -155,19 +156,25 @@ def seconds_until_free(alias: str, run: Run) -> float:
     if owner.is_gone():
         return 0.0
     left = (run.expires - database_now(alias)).total_seconds() if run.expires else 0.0
+    left = min(left, lease_length(run))  # a clock that was set back since does not make it longer
     if left > 0 and owner.host == this_host():
         raise RunLocked(f"Run {run.pk} is being worked on by {owner}. Wait for its end, or stop it first.")
     return max(0.0, left)
 
 
+def lease_length(run: Run) -> float:
+    """For how many seconds each sign of life keeps a run for its owner."""
+    return (run.expires - run.heartbeat).total_seconds() if run.expires and run.heartbeat else math.inf
+
+
 def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Tenure, bool]:
     """Take a run over under a new epoch and let it run again; and whether its last owner ended without a word.
 
-    Raises RunLocked where another one did so meanwhile.
+    The caller has found it free, as `run` says. Raises RunLocked where another one took it meanwhile.
     """
-    seen = epoch_of(alias, run.pk)
+    seen, found_free = epoch_of(alias, run.pk), run.expires
     run.refresh_from_db(using=alias)
-    if seconds_until_free(alias, run) > 0:
+    if run.expires != found_free and seconds_until_free(alias, run) > 0:
         raise RunLocked(f"Run {run.pk} was taken over by {owner_of(alias, run.pk)} just now.")
     tenure = take_over(alias, run.pk, seen=seen)
     if run.status == RunStatus.RUNNING.value:

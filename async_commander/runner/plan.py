@@ -92,6 +92,7 @@ def make_plan(
             user=request.user or _login(request),
             resume=request.resume,
             resume_run=request.resume_run,
+            longest_wait=max(command.retry.maximum, command.retry.retry_after_cap),
             parent=around.row if around is not None and around.alias == alias else None,
         ),
     )

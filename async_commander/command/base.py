@@ -193,8 +193,8 @@ class AsyncCommand:
     def db(self) -> Unit:
         """The unit of work: rows queued here commit together with the item's outcome, or not at all.
 
-        `.add(*objs)`, `.upsert(*objs, unique=…)`, `.update(*objs, fields=…)`, `.delete(*objs)` queue rows, written
-        in bulk without `save()` and signals. `await self.db(function, *args)` runs a synchronous ORM function.
+        `.add(*objs)`, `.upsert(*objs, unique=…, update=…)`, `.update(*objs, fields=…)`, `.delete(*objs)` queue rows,
+        written in bulk without `save()` and signals. `await self.db(function, *args)` runs a synchronous ORM function.
         """
         return self._in_run("db").db
 

@@ -92,7 +92,7 @@ class IterateDownloadCommand(ItemCommand[Item], Generic[Item, Payload]):
 
         async def parse_and_save(self, site: Site, html: str) -> None:
             title = await self.cpu(title_of, html)
-            self.db.upsert(Page(site=site, title=title), unique=["site"])
+            self.db.upsert(Page(site=site, title=title), unique=["site"], update=["title"])
     """
 
     @hook(kinds=ANY_KIND, returned=A_SOURCE)
@@ -133,7 +133,7 @@ class DownloadIterateCommand(ItemCommand[Item], Generic[Payload, Item]):
             yield from csv.DictReader(io.StringIO(text))
 
         async def parse_and_save(self, row: dict[str, str]) -> None:
-            self.db.upsert(Airport(code=row["code"], name=row["name"]), unique=["code"])
+            self.db.upsert(Airport(code=row["code"], name=row["name"]), unique=["code"], update=["name"])
     """
 
     @hook

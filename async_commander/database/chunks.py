@@ -13,6 +13,10 @@ PARAMETERS = 500
 """Of one statement: below every backend's limit, that of an SQLite of long ago included."""
 
 
+SERVER_PARAMETERS = 2**16 - 1
+"""What PostgreSQL takes of a statement whose parameters it binds itself."""
+
+
 def chunks(values: Sequence[T], size: int = PARAMETERS) -> Iterator[Sequence[T]]:
     """The values in their order, at most `size` at a time."""
     return (values[start : start + size] for start in range(0, len(values), size))

@@ -1,56 +1,73 @@
-"""Values of unique fields as the database will keep and compare them."""
+"""Values of unique fields as the database will compare them."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import uuid
 from decimal import ROUND_HALF_UP, Context, Decimal
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.db.models import BinaryField, ForeignKey, JSONField
+from django.db.models import BinaryField, ForeignKey
+from django.db.models import Field as ModelField
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Field, Model
 
 Key = tuple[Any, ...]
-Keyed = tuple[Key, "Model"]
 
 
-class _Computed:
-    """In the place of a value that only the database knows: an expression, or an unset field with `db_default`."""
+class _Unknown:
+    """In the place of a value that only the database can compare, or knows at all."""
 
     def __repr__(self) -> str:
-        return "computed"
+        return "unknown"
 
 
-COMPUTED: Final = _Computed()
-LONGEST_WHOLE_NUMBER: Final = 400
-"""Digits; JSON numbers beyond are compared as floats."""
+UNKNOWN: Final = _Unknown()
+
+_TEXT: Final = {"CharField", "TextField", "SlugField", "FileField", "FilePathField", "URLField", "EmailField"}
+_WHOLE: Final = {
+    "AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigIntegerField", "SmallIntegerField",
+    "PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField", "BooleanField",
+}  # fmt: skip
+_EXACT: Final[dict[str, tuple[type, ...]]] = dict.fromkeys(_WHOLE, (int,)) | {
+    "UUIDField": (uuid.UUID, str),
+    "DateField": (dt.date, str),
+    "DateTimeField": (dt.datetime, str),
+    "TimeField": (dt.time, str),
+    "DurationField": (dt.timedelta, int),
+}
+"""Django's own types whose prepared values Python compares as every database does, by internal type."""
+
+DOUBLE_DIGITS: Final = 15
+"""Significant digits that SQLite, which keeps decimals as floating-point numbers, tells apart."""
 
 
-def keys_of(objects: Sequence[Model], fields: Sequence[Field[Any, Any]], connection: BaseDatabaseWrapper) -> list[Key]:
-    """The objects' values in these fields: hashable, and equal where the database takes them for equal.
+def keys_of(
+    connection: BaseDatabaseWrapper,
+    model: type[Model],
+    fields: Sequence[Field[Any, Any] | None],
+    values: Sequence[Sequence[Any]],
+) -> list[Key]:
+    """The keys of rows, given as one row of prepared values each: equal where the database takes them for equal.
 
-    None stands for NULL, COMPUTED for what the database makes of it.
+    None stands for NULL, UNKNOWN for what only the database can compare; so does a field that is None.
     """
-    columns = [[kept(field, getattr(obj, field.attname), connection) for obj in objects] for field in fields]
-    return list(zip(*columns, strict=True))
+    columns = list(zip(*values, strict=True))
+    return list(zip(*map(_comparable, [connection] * len(fields), [model] * len(fields), fields, columns), strict=True))
 
 
-def is_computed(value: object) -> bool:
-    """Whether the database computes the value when it is written."""
-    return hasattr(value, "resolve_expression")
+def is_known(key: Key, *, nulls_equal: bool = False) -> bool:
+    """Whether a key can be equal to another one, and is known before it is written."""
+    return UNKNOWN not in key and (nulls_equal or None not in key)
 
 
-def is_known(key: Key) -> bool:
-    """Whether a key can be equal to another one, and is known before it is written: NULL equals nothing."""
-    return None not in key and COMPUTED not in key
-
-
-def in_order(keyed: Iterable[Keyed]) -> list[Keyed]:
+def in_order(keyed: Iterable[tuple[Key, Any]]) -> list[tuple[Key, Any]]:
     """By key, the same order in every process and whatever is beside it; what is not known comes last."""
     keyed = list(keyed)
     for rank in (_by_value, _known_first):
@@ -64,61 +81,149 @@ def in_order(keyed: Iterable[Keyed]) -> list[Keyed]:
 _by_value = itemgetter(0)
 
 
-def _known_first(pair: Keyed) -> Any:
-    return [(1, "") if value is None or value is COMPUTED else (0, value) for value in pair[0]]
+def _known_first(pair: tuple[Key, Any]) -> Any:
+    return [(1, "") if value is None or value is UNKNOWN else (0, value) for value in pair[0]]
 
 
-def _by_text(pair: Keyed) -> str:
+def _by_text(pair: tuple[Key, Any]) -> str:
     return repr(pair[0])
 
 
-def kept(field: Field[Any, Any], value: Any, connection: BaseDatabaseWrapper) -> Hashable:
-    """One value as this field's column will keep it."""
-    if value is None:
-        return None
-    if is_computed(value):
-        return COMPUTED
+def _comparable(
+    connection: BaseDatabaseWrapper, model: type[Model], field: Field[Any, Any] | None, column: Sequence[Any]
+) -> list[Hashable]:
+    """The values of one column, or what stands for them."""
+    if field is None:
+        return [UNKNOWN] * len(column)
+    name = str(field.column)
     while isinstance(field, ForeignKey):
         field = field.target_field
-    if isinstance(field, JSONField) and connection.features.has_native_json_field:
-        return _canonical_json(value, field)
-    return _comparable(field, value, connection)
+    if len(column) < 2:  # nothing to compare with
+        return [value if value is None or _is_plain(value) else UNKNOWN for value in column]
+    known = _comparison(connection, field)
+    kept = [None if value is None else known(value) for value in column]
+    if field.get_internal_type() in _TEXT:
+        return _as_collated(connection, model, name, kept)
+    return kept
 
 
-def _comparable(field: Field[Any, Any], value: Any, connection: BaseDatabaseWrapper) -> Hashable:
-    prepared = field.get_db_prep_save(value, connection)
-    if isinstance(field, BinaryField) and isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    if isinstance(prepared, list) and hasattr(field, "base_field"):
-        return repr([kept(field.base_field, element, connection) for element in value])
-    return _hashable(rounded(field, prepared))
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, uuid.UUID, dt.date, dt.time, dt.timedelta))
 
 
-def rounded(field: Field[Any, Any], value: Any) -> Any:
-    """A Decimal with as many places as its column has; the servers round half away from zero. Others as they are."""
-    places = getattr(field, "decimal_places", None)
-    if places is None or not isinstance(value, Decimal) or not value.is_finite():
+def _comparison(connection: BaseDatabaseWrapper, field: Field[Any, Any]) -> Callable[[Any], Hashable]:
+    """What makes of a prepared value one that Python compares as this field's column does."""
+    kind = field.get_internal_type()
+    if type(field).db_type is not ModelField.db_type:
+        return lambda _: UNKNOWN  # a type of its own, with a comparison of its own
+    if kind in _TEXT:
+        longest = field.max_length or 2**31  # a longer one is refused, or cut
+        return lambda value: value if isinstance(value, str) and len(value) <= longest else UNKNOWN
+    if kind == "FloatField":
+        return lambda value: value if isinstance(value, float) and value == value else UNKNOWN  # noqa: PLR0124  NaN
+    if kind == "DecimalField":
+        longest = DOUBLE_DIGITS if connection.vendor == "sqlite" else 2**31
+        return lambda value: number if len((number := Decimal(value)).as_tuple().digits) <= longest else UNKNOWN
+    if isinstance(field, BinaryField):
+        return _bytes_of
+    types = _EXACT.get(kind, ())
+    return lambda value: value if isinstance(value, types) else UNKNOWN
+
+
+def _bytes_of(value: Any) -> Hashable:
+    value = getattr(value, "obj", value)  # psycopg's wrapper
+    return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else UNKNOWN
+
+
+def rounded(field: Any, value: Any) -> Any:
+    """A number with as many places as its column has, half away from zero, as the servers do; others as they are.
+
+    SQLite would keep the other places, unseen: two rows of one key. No server finds a row by a number with more places.
+    """
+    if value is None or is_expression(value):
         return value
-    digits = max(value.adjusted(), 0) + places + 2
-    return value.quantize(Decimal(1).scaleb(-places), context=Context(prec=digits, rounding=ROUND_HALF_UP))
+    number = field.to_python(value)
+    context = Context(prec=max(number.adjusted(), 0) + field.decimal_places + 2, rounding=ROUND_HALF_UP)
+    return number.quantize(Decimal(1).scaleb(-field.decimal_places), context=context)
 
 
-def _canonical_json(value: Any, field: JSONField[Any, Any]) -> str:
-    parsed = json.loads(json.dumps(value, cls=field.encoder), parse_float=_number)
-    return json.dumps(parsed, sort_keys=True)
+def is_expression(value: Any) -> bool:
+    """Whether the database computes the value."""
+    return type(value) not in PLAIN and hasattr(value, "resolve_expression")
 
 
-def _number(text: str) -> int | float:
-    number = Decimal(text)
-    whole = number.adjusted() < LONGEST_WHOLE_NUMBER and number == number.to_integral_value()
-    return int(number) if whole else float(text)
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types that are no expressions: a quick answer for most values."""
 
 
-def _hashable(value: Any) -> Hashable:
-    if isinstance(value, dict):
-        return repr(sorted(value.items()))
-    try:
-        hash(value)
-    except TypeError:
-        return repr(value)
-    return cast("Hashable", value)
+# --- text, which is compared as its column's collation says
+
+
+class _Collation(NamedTuple):
+    """How a column compares texts."""
+
+    is_exact: bool
+    """Whether only equal texts are equal for it."""
+    rank: str
+    """The SQL for the rank of a value `v` among others."""
+
+
+_QUESTIONS: Final = {
+    "postgresql": """
+        SELECT attname, typname IN ('text', 'varchar') AND coalesce(collisdeterministic, TRUE),
+            'v::' || format_type(atttypid, atttypmod)
+            || CASE WHEN attcollation = 0 THEN '' ELSE ' COLLATE ' || attcollation::regcollation END
+        FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+            LEFT JOIN pg_collation ON pg_collation.oid = attcollation
+        WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped""",
+    # Of several indexes, the one with a collation of its own; min() takes the row along.
+    "sqlite": """
+        SELECT parts.name, min(coll = 'BINARY'), 'v COLLATE "' || coll || '"'
+        FROM pragma_index_list(%s) AS indexes, pragma_index_xinfo(indexes.name) AS parts
+        WHERE indexes."unique" AND parts.key GROUP BY parts.name""",
+    # A trailing blank counts for no other collation.
+    "mysql": """
+        SELECT column_name, collation_name LIKE '%%\\_nopad\\_bin' OR collation_name LIKE '%%\\_0900\\_bin',
+            concat('CONVERT(v USING ', character_set_name, ') COLLATE ', collation_name)
+        FROM information_schema.columns
+        WHERE table_schema = database() AND table_name = %s AND collation_name IS NOT NULL""",
+}
+_GIVEN: Final = {
+    "postgresql": "SELECT v, {rank} FROM unnest(%s::text[]) AS given(v)",
+    "sqlite": "SELECT v, {rank} FROM (SELECT value AS v FROM json_each(%s))",
+    "mysql": "WITH given(v) AS (VALUES {rows}) SELECT v, {rank} FROM given",
+}
+
+_collations: dict[tuple[str, str, type[Model]], dict[str, _Collation]] = {}
+
+
+def _as_collated(connection: BaseDatabaseWrapper, model: type[Model], column: str, values: list[Any]) -> list[Any]:
+    """Texts, or in their place numbers that are equal and in order as the texts are for the database."""
+    texts = sorted({value for value in values if isinstance(value, str)})
+    collation = _collations_of(connection, model).get(column)
+    if len(texts) < 2 or (collation is not None and collation.is_exact):
+        return values
+    if collation is None:
+        return [None if value is None else UNKNOWN for value in values]
+    row = "(%s)" if getattr(connection, "mysql_is_mariadb", False) else "ROW(%s)"
+    sql = _GIVEN[connection.vendor].format(rank=collation.rank, rows=", ".join([row] * len(texts)))
+    given: Any = {"postgresql": [texts], "sqlite": [json.dumps(texts)]}.get(connection.vendor, texts)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, given)
+        ranks = dict(cursor.fetchall())
+    return [ranks.get(value, value) for value in values]
+
+
+def _collations_of(connection: BaseDatabaseWrapper, model: type[Model]) -> dict[str, _Collation]:
+    """How the columns of a table compare texts, by column; asked once."""
+    place = connection.alias, str(connection.settings_dict["NAME"]), model
+    found = _collations.get(place, {})
+    if not found and connection.vendor in _QUESTIONS:
+        table = model._meta.db_table
+        with connection.cursor() as cursor:
+            named = connection.ops.quote_name(table) if connection.vendor == "postgresql" else table
+            cursor.execute(_QUESTIONS[connection.vendor], [named])
+            for column, is_exact, value in cursor.fetchall():
+                found[column] = _Collation(bool(is_exact), f"DENSE_RANK() OVER (ORDER BY {value})")
+        _collations[place] = found
+    return found

@@ -1,19 +1,33 @@
-"""What has to be known of a model to write its rows in bulk: keys, references, what a write changes."""
+"""What has to be known of a model to write its rows in bulk: columns, keys, references, what a write changes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import AutoField, UniqueConstraint
-from django.db.models.expressions import DatabaseDefault
+from django.db.models import (
+    AutoField,
+    CheckConstraint,
+    DateField,
+    DateTimeField,
+    DecimalField,
+    FileField,
+    TimeField,
+    UniqueConstraint,
+)
+from django.db.models import Field as ModelField
 from django.db.models.fields.related import ForeignKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from django.contrib.contenttypes.fields import GenericForeignKey
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Field, Model
+
+_TIMES = (DateField.pre_save, DateTimeField.pre_save, TimeField.pre_save)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +36,37 @@ class Layout:
 
     model: type[Model]
     label: str
+    fields: tuple[Field[Any, Any], ...]
+    """What an insert can write: columns that the database does not generate."""
+    positions: Mapping[str, int]
+    """Where each of these is, by name."""
+    take: Callable[[Model], tuple[Any, ...]]
+    """The values of an object in these fields, with its state behind them."""
+    key: tuple[Field[Any, Any], ...]
+    """The fields of the primary key."""
+    made: tuple[Field[Any, Any], ...]
+    """Those that the database may fill in: an automatic key, columns with `db_default`, generated ones."""
     references: tuple[ForeignKey[Any, Any], ...]
     """Foreign keys, one-to-one included."""
+    generic_references: tuple[GenericForeignKey, ...]
+    has_pre_save: bool
+    """Whether a field has a `pre_save()` that may change what is written."""
     changed_by_writing: tuple[str, ...]
-    """Attributes that a write may set: keys, foreign keys, what the database computes."""
+    """Attributes that a write may set: keys, references, what the database or a field of Django makes."""
+    changes_anything: bool
+    """Whether the project has a `pre_save()` of its own, which may set any attribute."""
+    kept: frozenset[str]
+    """Attributes that stay as they are after a rollback: files are stored, whatever becomes of their row."""
     uniques: tuple[tuple[str, ...], ...]
-    """Field names of each unique constraint that a row can conflict with; the primary key first."""
-    order: tuple[Field[Any, Any], ...]
+    """Field names of each unique constraint that an upsert can name; the primary key first."""
+    nulls_equal: frozenset[tuple[str, ...]]
+    """Those of `uniques` for which one NULL equals another."""
+    unique_fields: frozenset[str]
+    """All fields that any constraint between rows looks at, those with a condition or an expression included."""
+    rounded: tuple[int, ...]
+    """Positions of decimals in unique fields, which are rounded before they are written."""
+    order: tuple[str, ...]
     """The fields by whose values rows are sorted before an insert; none: they keep their order."""
-    returned: tuple[str, ...]
-    """Attributes that an insert brings back from the database."""
 
 
 def concrete(of: Model | type[Model]) -> type[Model]:
@@ -42,20 +77,45 @@ def concrete(of: Model | type[Model]) -> type[Model]:
 @cache
 def layout_of(model: type[Model]) -> Layout:
     """The layout of a concrete model."""
-    fields = list(model._meta.concrete_fields)
-    references = tuple(field for field in fields if isinstance(field, ForeignKey))
-    uniques = tuple(_uniques(model))
-    returned = tuple(field.attname for field in model._meta.db_returning_fields)
-    keys = [field.attname for field in model._meta.pk_fields]
-    changed = dict.fromkeys([*keys, *(field.attname for field in references), *returned])
+    meta = model._meta
+    columns = list(meta.concrete_fields)
+    fields = tuple(field for field in columns if not field.generated)
+    references = tuple(field for field in columns if isinstance(field, ForeignKey))
+    # GenericForeignKey cannot be imported where django.contrib.contenttypes is not installed.
+    generic: Any = tuple(field for field in meta.private_fields if hasattr(field, "fk_field"))
+    made = tuple(
+        field for field in columns if isinstance(field, AutoField) or field.generated or field.has_db_default()
+    )
+    pre_saved = [field for field in fields if _has_pre_save(field)]
+    changed = [*meta.pk_fields, *references, *made, *(field for field in pre_saved if not isinstance(field, FileField))]
+    names = {field.name: position for position, field in enumerate(fields)}
+    uniques = dict(_uniques(model))
+    unique_fields = frozenset(_compared_fields(model)).union(*uniques)
     return Layout(
         model=model,
-        label=model._meta.label,
+        label=meta.label,
+        fields=fields,
+        positions=names,
+        take=attrgetter(*(field.attname for field in fields), "_state"),
+        key=tuple(meta.pk_fields),
+        made=made,
         references=references,
-        changed_by_writing=tuple(changed),
-        uniques=uniques,
-        order=fields_of(model, next((names for names in uniques if not _is_made_key(model, names)), ())),
-        returned=returned,
+        generic_references=generic,
+        has_pre_save=bool(pre_saved),
+        changed_by_writing=tuple(
+            dict.fromkeys([*(field.attname for field in changed), *(_attname(model, one.fk_field) for one in generic)])
+        ),
+        changes_anything=any(
+            not isinstance(field, FileField) and type(field).pre_save not in _TIMES for field in pre_saved
+        ),
+        kept=frozenset(["_state", *(field.attname for field in fields if isinstance(field, FileField))]),
+        uniques=tuple(uniques),
+        nulls_equal=frozenset(one for one, nulls_equal in uniques.items() if nulls_equal),
+        unique_fields=unique_fields,
+        rounded=tuple(
+            names[field.name] for field in fields if isinstance(field, DecimalField) and field.name in unique_fields
+        ),
+        order=next((one for one in uniques if names.keys() >= set(one) and not _is_made_key(model, one)), ()),
     )
 
 
@@ -64,12 +124,17 @@ def fields_of(model: type[Model], names: Iterable[str]) -> tuple[Field[Any, Any]
     return tuple(model._meta.get_field(name) for name in names)  # type: ignore[misc]  # the names are of columns
 
 
+def quoted(connection: BaseDatabaseWrapper, of: type[Model] | Field[Any, Any]) -> str:
+    """The name of a table or a column in SQL."""
+    return connection.ops.quote_name(of._meta.db_table if isinstance(of, type) else str(of.column))
+
+
 def has_key(obj: Model) -> bool:
     """Whether the primary key of `obj` is known."""
     key = obj.pk
     if isinstance(key, tuple):
-        return None not in key
-    return key is not None and not isinstance(key, DatabaseDefault)
+        return all(part is not None and not hasattr(part, "resolve_expression") for part in key)
+    return key is not None and not hasattr(key, "resolve_expression")
 
 
 def is_saved(obj: Model) -> bool:
@@ -92,32 +157,51 @@ def _place(
     if model in ordered or model in above:
         return
     above.add(model)
-    for parent in sorted(_parents(model) & models, key=lambda model: model._meta.label):
+    parents = {concrete(field.remote_field.model) for field in layout_of(model).references}
+    for parent in sorted(parents & models, key=lambda model: model._meta.label):
         _place(parent, models, ordered, above)
     above.remove(model)
     ordered[model] = None
 
 
-def _parents(model: type[Model]) -> set[type[Model]]:
-    return {concrete(field.remote_field.model) for field in layout_of(model).references}
+def _attname(model: type[Model], name: str) -> str:
+    return fields_of(model, [name])[0].attname
 
 
-def _uniques(model: type[Model]) -> Iterable[tuple[str, ...]]:
+def _has_pre_save(field: Field[Any, Any]) -> bool:
+    pre_save = type(field).pre_save
+    if pre_save in _TIMES:
+        return bool(field.auto_now or field.auto_now_add)  # type: ignore[attr-defined]  # a field of dates or times
+    return pre_save is not ModelField.pre_save
+
+
+def _uniques(model: type[Model]) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The constraints that an upsert can name, and whether NULLs are equal in them."""
     meta = model._meta
-    yield tuple(field.name for field in meta.pk_fields)
+    yield tuple(field.name for field in meta.pk_fields), False
     for field in meta.concrete_fields:
         if field.unique and not field.primary_key:
-            yield (field.name,)
-    yield from (tuple(names) for names in meta.unique_together)
+            yield (field.name,), False
+    for names in meta.unique_together:
+        yield tuple(names), False
     for constraint in meta.constraints:
-        if isinstance(constraint, UniqueConstraint) and _can_be_conflicted_with(constraint):
-            yield tuple(constraint.fields)
+        if isinstance(constraint, UniqueConstraint) and constraint.fields and _can_be_named(constraint):
+            yield tuple(constraint.fields), constraint.nulls_distinct is False
 
 
-def _can_be_conflicted_with(constraint: UniqueConstraint) -> bool:
-    return bool(constraint.fields) and constraint.condition is None and constraint.deferrable is None
+def _can_be_named(constraint: UniqueConstraint) -> bool:
+    return constraint.condition is None and constraint.deferrable is None
 
 
-def _is_made_key(model: type[Model], names: Sequence[str]) -> bool:
+def _compared_fields(model: type[Model]) -> Iterator[str]:
+    """The fields of constraints of any kind that compare a row with others; all where an expression is compared."""
+    for constraint in model._meta.constraints:
+        if isinstance(constraint, UniqueConstraint) and constraint.fields and constraint.condition is None:
+            yield from constraint.fields
+        elif not isinstance(constraint, CheckConstraint):
+            yield from (field.name for field in model._meta.concrete_fields)
+
+
+def _is_made_key(model: type[Model], names: Iterable[str]) -> bool:
     """Whether these are a primary key that the database makes, by which unsaved rows cannot be sorted."""
     return any(isinstance(field, AutoField) for field in fields_of(model, names))

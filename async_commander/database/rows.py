@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from django.db import models, router
 
 from .layout import concrete, fields_of, has_key, is_saved, layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from django.db.models import Field, Model
 
@@ -25,6 +26,17 @@ class Verb(StrEnum):
     UPSERT = "upsert"
     UPDATE = "update"
     DELETE = "delete"
+
+
+ALL: Final = "__all__"
+
+
+class NotGiven:
+    """In the place of `update`, which has no default."""
+
+
+Update = Iterable[str] | Literal["__all__"] | NotGiven
+NOT_GIVEN: Final = NotGiven()
 
 
 @dataclass(slots=True)
@@ -49,15 +61,19 @@ def add(alias: str, objects: Sequence[Model]) -> list[Request]:
     return _requests(alias, Verb.ADD, objects)
 
 
-def upsert(alias: str, objects: Sequence[Model], unique: Iterable[str], update: Iterable[str] | None) -> list[Request]:
+def upsert(alias: str, objects: Sequence[Model], unique: Iterable[str], update: Update) -> list[Request]:
     """Rows that are inserted, or that overwrite the one with the same values in `unique`."""
-    named, overwritten = _names("unique", unique), None if update is None else _names("update", update)
-    conflict: tuple[tuple[str, ...], tuple[str, ...]] = (), ()
     for obj in objects:
         _check_object(Verb.UPSERT, obj)
-        conflict = _conflict(concrete(obj), named, overwritten)
+    model = concrete(objects[0]) if objects else None
+    named = _names("unique", unique)
+    if update is None or isinstance(update, NotGiven):
+        raise TypeError(_update_is_missing(model, named))
+    overwritten = None if update == ALL else _names("update", update)
+    if model is None:
+        return []
     _check_one_model(Verb.UPSERT, objects)
-    return _requests(alias, Verb.UPSERT, objects, *conflict)
+    return _requests(alias, Verb.UPSERT, objects, *_conflict(model, named, overwritten))
 
 
 def update(alias: str, objects: Sequence[Model], fields: Iterable[str]) -> list[Request]:
@@ -84,6 +100,8 @@ def _requests(
     alias: str, verb: Verb, objects: Sequence[Model], unique: tuple[str, ...] = (), fields: tuple[str, ...] = ()
 ) -> list[Request]:
     """One for each database that the objects are written to; `alias` is that of who has no other one."""
+    if len(objects) == 1:
+        return [Request(verb, _write_alias(alias, objects[0]), objects, unique, fields)]
     by_alias: dict[str, list[Model]] = defaultdict(list)
     for obj in objects:
         by_alias[_write_alias(alias, obj)].append(obj)
@@ -104,6 +122,15 @@ def _check_object(verb: Verb, obj: Any) -> None:
         )
 
 
+def _update_is_missing(model: type[Model] | None, unique: tuple[str, ...]) -> str:
+    known = "" if model is None else f" {model._meta.label} has: {', '.join(_overwritten(model, unique))}."
+    return (
+        f"upsert(unique={list(unique)}) needs update=[...], the fields to overwrite where the row exists.{known} "
+        f'update=[] leaves such a row as it is; update="{ALL}" overwrites all these fields, those that were not given '
+        "a value with their defaults."
+    )
+
+
 def _what(obj: object) -> str:
     return f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
 
@@ -117,6 +144,8 @@ def _remedy(verb: Verb, obj: object) -> str:
 
 
 def _check_one_model(verb: Verb, objects: Sequence[Model]) -> None:
+    if len(objects) == 1:
+        return
     labels = {concrete(obj)._meta.label for obj in objects}
     if len(labels) > 1:
         raise ValueError(f"{verb}() of several models at once ({', '.join(sorted(labels))}): one call for each.")

@@ -10,31 +10,39 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
 
-class Snapshot:
-    """Key, state, foreign keys and database-made values of one object.
+class Undo:
+    """What one write changes in objects: keys, state, references, values of the database and of `pre_save()`.
 
-    `bulk_create` sets them before the transaction is committed. An object that kept them after a rollback would be
-    inserted under a key that is somebody else's by now, and its children would refer to that.
+    A write sets them before its transaction is committed. An object that kept them after a rollback would be inserted
+    under a key that is somebody else's by now, and its children would refer to that. Files that were stored stay
+    stored, and their objects name them: nothing is stored twice.
     """
 
-    __slots__ = ("_adding", "_cache", "_db", "_obj", "_values")
+    __slots__ = ("_before",)
 
-    def __init__(self, obj: Model) -> None:
-        values, state, layout = obj.__dict__, obj._state, layout_of(concrete(obj))
-        self._obj = obj
-        self._values = {name: values[name] for name in layout.changed_by_writing if name in values}
-        self._adding, self._db = state.adding, state.db
-        self._cache: dict[str, Any] | None = dict(state.fields_cache) if layout.references else None
+    def __init__(self) -> None:
+        self._before: dict[int, tuple[Model, dict[str, Any], bool, str | None, dict[str, Any]]] = {}
 
-    @property
-    def identity(self) -> int:
-        """The `id()` of the object, which lives as long as this."""
-        return id(self._obj)
+    def remember(self, obj: Model) -> None:
+        """Call this before the object is changed; the first call counts."""
+        if id(obj) not in self._before:
+            state = obj._state
+            self._before[id(obj)] = obj, obj.__dict__.copy(), state.adding, state.db, state.fields_cache.copy()
 
     def restore(self) -> None:
-        """Put the object back into the state it was in."""
-        values, state = self._obj.__dict__, self._obj._state
-        values.update(self._values)
-        state.adding, state.db = self._adding, self._db
-        if self._cache is not None:
-            state.fields_cache = dict(self._cache)
+        """Put all objects back into the state they were in; done once, it does nothing any more.
+
+        Only what the write may have set is put back: an object may be shared with items that are still at work.
+        """
+        for obj, before, adding, db, cache in self._before.values():
+            layout, values, state = layout_of(concrete(obj)), obj.__dict__, obj._state
+            changed: Any = layout.changed_by_writing
+            if layout.changes_anything:
+                changed = (before.keys() | values.keys()) - layout.kept
+            for name in changed:
+                if name in before:
+                    values[name] = before[name]
+                else:
+                    values.pop(name, None)
+            state.adding, state.db, state.fields_cache = adding, db, cache
+        self._before.clear()

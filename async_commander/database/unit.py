@@ -6,18 +6,19 @@ import inspect
 from collections import Counter
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from . import bulk, rows
-from .elsewhere import write_elsewhere
 from .lent_lane import settle
-from .snapshots import Snapshot
+from .other_databases import write_other_databases
+from .rows import NOT_GIVEN, NotGiven
+from .snapshots import Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
     from django.db.models import Model
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 current_unit: ContextVar[Unit | None] = ContextVar("async_commander_unit", default=None)
 """The unit of the item that this code is part of."""
+
+
+_NOTHING: Counter[tuple[str, str]] = Counter()
 
 
 class Unit:
@@ -67,24 +71,35 @@ class Unit:
         """What is committed, here or elsewhere."""
         self._flushed: list[Unit] = []
         """What was written into the open transaction already, a part for each flush."""
-        self._committed: Counter[tuple[str, str]] = Counter()
-        self._snapshots: dict[int, Snapshot] = {}
+        self._committed = _NOTHING
+        self.undo: list[Undo] = []
+        """How to take back what is written and not committed, the latest last."""
 
     def add(self, *objects: Model) -> None:
         """Insert new rows. A parent that is not saved yet is queued, too, before or after its children."""
         self._check_open()
         self.requests.extend(rows.add(self.alias, objects))
 
-    def upsert(self, *objects: Model, unique: Iterable[str], update: Iterable[str] | None = None) -> None:
+    @overload
+    def upsert(self, *objects: Model, unique: Iterable[str], update: Literal["__all__"]) -> None: ...
+
+    @overload
+    def upsert(self, *objects: Model, unique: Iterable[str], update: Iterable[str]) -> None: ...
+
+    def upsert(self, *objects: Model, unique: Iterable[str], update: Iterable[str] | NotGiven = NOT_GIVEN) -> None:
         """Insert rows, or overwrite those that have the same values in the fields of the unique constraint `unique`.
 
-        `update`: the fields to overwrite; all but `unique` and those with `auto_now_add` if not given, none if empty.
+        `update`: the fields to overwrite where the row exists. An empty list leaves such a row as it is, and the object
+        learns its key. `"__all__"` means all but `unique`, the primary key and those with `auto_now_add`; then fields
+        that were not given a value are overwritten with their defaults.
+
+        Another row that conflicts by another constraint is not overwritten: IntegrityError.
         """
         self._check_open()
         self.requests.extend(rows.upsert(self.alias, objects, unique, update))
 
     def update(self, *objects: Model, fields: Iterable[str]) -> None:
-        """Write these fields of rows that exist."""
+        """Write these fields of rows that exist. Their `pre_save()` is called: files are stored, `auto_now` is set."""
         self._check_open()
         self.requests.extend(rows.update(self.alias, objects, fields))
 
@@ -122,7 +137,7 @@ class Unit:
             part = Unit(self.alias, outcome=self.outcome)
             part.requests = self._take()
             await self._commit(part)
-            self._committed += part.counts
+            self._committed = self._committed + part.counts
 
     @property
     def has_rows(self) -> bool:
@@ -144,7 +159,7 @@ class Unit:
 
         Those for other databases are committed there before. `lanes`: where the unit has no lane of its own.
         """
-        write_elsewhere([self], self.lane.pool if lanes is None and self.lane is not None else lanes)
+        write_other_databases([self], self.lane.pool if lanes is None and self.lane is not None else lanes)
         write_units([self])
 
     def committed_elsewhere(self, alias: str) -> None:
@@ -152,23 +167,15 @@ class Unit:
         self.written += [request for request in self.requests if request.alias == alias]
         self.requests = [request for request in self.requests if request.alias != alias]
 
-    def take_snapshots(self) -> None:
-        """Remember the objects as they are before anything is written."""
-        for request in self.requests:
-            for obj in request.objects:
-                if id(obj) not in self._snapshots:
-                    self._snapshots[id(obj)] = Snapshot(obj)
-
     def restore(self) -> None:
         """The transaction was rolled back: put all objects back into the state they were in before it."""
-        for snapshot in self._snapshots.values():
-            snapshot.restore()
-        self._snapshots.clear()
+        while self.undo:
+            self.undo.pop().restore()
 
     def forget(self) -> None:
         """The transaction is committed: nothing will be restored or written again."""
         self.written += self._take()
-        self._snapshots.clear()
+        self.undo.clear()
         for part in self._flushed:
             part.forget()
 
@@ -194,7 +201,7 @@ class Unit:
             part.requests = []
             part.restore()
             raise
-        self._snapshots = part._snapshots | self._snapshots
+        self.undo += part.undo
 
     def mark(self) -> tuple[list[Request], int]:
         """For a savepoint: what is queued, and how much was flushed before."""
@@ -238,14 +245,14 @@ def _counted(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
     return Counter((str(request.verb), obj._meta.label) for request in requests for obj in request.objects)
 
 
-def write_units(units: Iterable[Unit]) -> None:
+def write_units(units: Sequence[Unit]) -> None:
     """On the lane: write the queued rows of all units, all for its database, into the open transaction, as one."""
-    units = list(units)
-    for unit in units:
-        unit.take_snapshots()
     requests = [request for unit in units for request in unit.requests]
     if requests:
-        bulk.write(units[0].alias, requests)
+        undo = Undo()
+        for unit in units:
+            unit.undo.append(undo)
+        bulk.write(units[0].alias, requests, undo)
 
 
 class Savepoint:

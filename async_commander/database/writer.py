@@ -22,8 +22,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from .elsewhere import write_elsewhere
 from .lent_lane import Call, result_of, settle
+from .other_databases import write_other_databases
 from .outage import OUTAGE_BUDGET, OutageTooLong, is_read_only, may_do_in_parts, patiently
 from .sqlite import DatabaseFileGone
 from .surroundings import Surroundings
@@ -210,7 +210,7 @@ class Writer:
         """One transaction for all these units, less those that are found to be committed already."""
         units = self._undone(units)
         _restore(units)
-        write_elsewhere(units, self._lanes)
+        write_other_databases(units, self._lanes)
         transaction = self._lanes.transaction()
         try:
             with transaction:
@@ -233,7 +233,7 @@ class Writer:
     def _write_there(self, unit: Unit) -> None:
         """On the lane of the unit's item."""
         if unit.lane is not None:
-            write_elsewhere([unit], unit.lane.pool)
+            write_other_databases([unit], unit.lane.pool)
         self._write_rows([unit])
 
     def _write_rows(self, units: Sequence[Unit]) -> None:
@@ -250,7 +250,7 @@ class Writer:
             return function()
 
     def _transact_rows(self, unit: Unit, work: Callable[[], None]) -> None:
-        write_elsewhere([unit], self._lanes)
+        write_other_databases([unit], self._lanes)
         self._transact(work)
 
     def _rewrite_rows(self, units: Sequence[Unit]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.core.management.base import CommandError
 
-from async_commander.database.missing import lacks_schema
+from async_commander.database.schema_errors import lacks_schema
 from async_commander.engine.results import RunStatus, items_in_words
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.recorder import Ending

@@ -17,7 +17,7 @@ from async_commander.command.registry import name_of
 from async_commander.command.run_identity import RunIdentity
 from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
-from async_commander.database.missing import lacks_schema
+from async_commander.database.schema_errors import lacks_schema
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.recorder import Opened, Opening, Recorder

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeGuard
 import httpx
 from django.core.exceptions import SynchronousOnlyOperation
 
-from async_commander.database.missing import lacks_schema
 from async_commander.database.outage import OutageTooLong
+from async_commander.database.schema_errors import lacks_schema
 from async_commander.database.sqlite import DatabaseFileGone
 from async_commander.downloads.pacing import ASKS_FOR_TIME, pace_key
 from async_commander.downloads.pacing import retry_after as asked_delay

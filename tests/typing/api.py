@@ -71,6 +71,11 @@ class Fetch(ac.IterateDownloadCommand[Site, str]):
         self.follow(Site(url="https://example.org/"))
         self.follow("https://example.org/")  # wrong: another kind of item
         self.log.info("%s of %s", self.seen, self.since)
+        self.db.upsert(unique=["url"], update=["title"])
+        self.db.upsert(unique=["url"], update=())
+        self.db.upsert(unique=("url",), update="__all__")
+        self.db.upsert(unique=["url"])  # wrong: what is overwritten is said
+        self.db.upsert(unique=["url"], update=None)  # wrong: none is []
 
     async def cleanup(self, result: ac.RunResult) -> None:
         self.log.info("%s", result.status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from tests.testapp.models import Tag
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from django.db.models import Model
 
     from async_commander.database.lanes import LanePool
     from async_commander.database.unit import Unit
@@ -93,6 +95,20 @@ def options(transactional_db: None) -> Iterator[dict[str, Any]]:
         connection.close_pool()
     options.clear()
     options.update(before)
+
+
+@contextmanager
+def created(*models: type[Model]) -> Iterator[None]:
+    """The tables of models that a test makes for itself, in a test that commits."""
+    with connection.schema_editor() as editor:
+        for model in models:
+            editor.create_model(model)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            for model in reversed(models):
+                editor.delete_model(model)
 
 
 @pytest.fixture

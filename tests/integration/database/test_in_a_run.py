@@ -115,8 +115,8 @@ def test_children_are_queued_before_their_parents_and_only_orphans_fail(run: Any
         async def parse_and_save(self, item: str, payload: str) -> None:
             author, root = Author(name=item), Node(name=f"root {item}")
             self.db.add(Book(author=author, title="t", isbn=item))
-            self.db.upsert(Node(name=f"leaf {item}", parent=root), unique=["name"])
-            self.db.upsert(root, unique=["name"])
+            self.db.upsert(Node(name=f"leaf {item}", parent=root), unique=["name"], update="__all__")
+            self.db.upsert(root, unique=["name"], update="__all__")
             if lane and item != "b":
                 await author.asave()
             elif item != "b":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,7 +62,8 @@ def test_rows_of_one_table_that_refer_to_each_other_are_inserted_in_generations(
 @pytest.mark.parametrize("verb", ["add", "upsert"])
 def test_a_child_may_be_queued_before_its_parent(unit: Unit, verb: str) -> None:
     def queue(obj: models.Model) -> None:
-        unit.add(obj) if verb == "add" else unit.upsert(obj, unique=["isbn" if isinstance(obj, Book) else "name"])
+        unique = ["isbn" if isinstance(obj, Book) else "name"]
+        unit.add(obj) if verb == "add" else unit.upsert(obj, unique=unique, update="__all__")
 
     author, root = Author(name="a"), Node(name="root")
     child = Node(name="child", parent=root)
@@ -145,7 +147,7 @@ def test_an_object_that_many_units_add_is_inserted_once() -> None:
 def test_upsert_inserts_or_overwrites_and_learns_the_key(unit: Unit) -> None:
     old = Page.objects.create(url="old", title="before", body="before")
     pages = [Page(url="old", title="after"), Page(url="new", title="fresh")]
-    unit.upsert(*pages, unique=["url"])
+    unit.upsert(*pages, unique=["url"], update="__all__")
     write(unit)
     assert pages[0].pk == old.pk
     assert pages[1].pk == Page.objects.get(url="new").pk
@@ -173,7 +175,7 @@ def test_upsert_that_overwrites_nothing_keeps_the_row_and_learns_its_key(unit: U
 def test_upsert_leaves_the_time_of_creation(unit: Unit) -> None:
     author = Author.objects.create(name="a")
     old = Book.objects.create(author=author, title="t", isbn="1")
-    unit.upsert(Book(author=author, title="new", isbn="1"), unique=["isbn"])
+    unit.upsert(Book(author=author, title="new", isbn="1"), unique=["isbn"], update="__all__")
     write(unit)
     book = Book.objects.get()
     assert (book.title, book.created) == ("new", old.created)
@@ -183,8 +185,8 @@ def test_equal_keys_are_merged_the_last_wins_and_all_get_the_key() -> None:
     units = [Unit("default") for _ in range(3)]
     authors = [Author(name="same") for _ in units]
     for number, unit in enumerate(units):
-        unit.upsert(authors[number], unique=["name"])
-        unit.upsert(Book(author=authors[number], title=str(number), isbn="same"), unique=["isbn"])
+        unit.upsert(authors[number], unique=["name"], update="__all__")
+        unit.upsert(Book(author=authors[number], title=str(number), isbn="same"), unique=["isbn"], update="__all__")
     write(*units)
     assert {author.pk for author in authors} == {Author.objects.get().pk}
     assert all(not author._state.adding for author in authors)
@@ -207,18 +209,19 @@ def test_writes_of_one_row_keep_their_order_and_others_share_statements() -> Non
     with CaptureQueriesContext(connection) as queries:
         write(*units)
     assert Page.objects.values_list("title", "body").get(url="a") == ("5", "5")
-    assert len([query for query in queries if "INSERT" in query["sql"]]) == 7
+    if connection.features.supports_update_conflicts_with_target:
+        assert len([query for query in queries if "INSERT" in query["sql"]]) == 7
     assert Page.objects.count() == 7
 
 
 def test_an_upsert_before_an_add_of_the_same_row_does_not_hide_that_it_is_there(unit: Unit) -> None:
-    unit.upsert(Page(url="a"), unique=["url"])
+    unit.upsert(Page(url="a"), unique=["url"], update="__all__")
     unit.add(Page(url="a"))
     with pytest.raises(IntegrityError):
         write(unit)
     other = Unit("default")
     other.add(Page(url="b", title="added"))
-    other.upsert(Page(url="b", title="overwritten"), unique=["url"])
+    other.upsert(Page(url="b", title="overwritten"), unique=["url"], update="__all__")
     write(other)
     assert Page.objects.get().title == "overwritten"
 
@@ -226,7 +229,7 @@ def test_an_upsert_before_an_add_of_the_same_row_does_not_hide_that_it_is_there(
 def test_an_object_that_is_upserted_again_is_the_last(unit: Unit) -> None:
     first, second = Page(url="a", title="first"), Page(url="a", title="second")
     for page in (first, second, first):
-        unit.upsert(page, unique=["url"])
+        unit.upsert(page, unique=["url"], update="__all__")
     write(unit)
     assert Page.objects.get().title == "first"
     assert first.pk == second.pk
@@ -234,7 +237,7 @@ def test_an_object_that_is_upserted_again_is_the_last(unit: Unit) -> None:
 
 def test_a_unique_value_that_an_upsert_sets_free_can_be_used_after_it(unit: Unit) -> None:
     old = Tag.objects.create(name="taken")
-    unit.upsert(Tag(pk=old.pk, name="free"), unique=["pk"])
+    unit.upsert(Tag(pk=old.pk, name="free"), unique=["pk"], update="__all__")
     unit.add(Tag(name="taken"))
     write(unit)
     assert set(Tag.objects.values_list("name", flat=True)) == {"free", "taken"}
@@ -252,8 +255,8 @@ def test_statements_of_one_model_come_in_one_order_whatever_was_queued_first(uni
         queue()
     with CaptureQueriesContext(connection) as queries:
         write(unit)
-    overwritten = [query["sql"].partition(" UPDATE ")[2] for query in queries if "INSERT" in query["sql"]]
-    assert ["title" in columns for columns in overwritten] == [False, True]
+    inserts = [query["sql"] for query in queries if "INSERT" in query["sql"]]
+    assert [set(re.findall(r"\b[abc]\b", sql)) for sql in inserts] == [{"a", "b"}, {"c"}]
 
 
 def test_updates_come_after_inserts_and_the_last_of_a_row_wins(unit: Unit) -> None:
@@ -292,14 +295,14 @@ def test_updates_with_expressions_of_different_rows_are_one_statement() -> None:
     unit.update(*(Book(pk=book.pk, stock=F("stock") + 1) for book in books), fields=["stock"])
     with CaptureQueriesContext(connection) as queries:
         write(unit)
-    assert len([query for query in queries if "UPDATE" in query["sql"]]) == 1
+    assert len([query for query in queries if query["sql"].startswith("UPDATE")]) == 1
     assert set(Book.objects.values_list("stock", flat=True)) == {1}
 
 
 def test_each_upsert_with_an_expression_counts(unit: Unit) -> None:
     longer = Concat(Coalesce(Subquery(Page.objects.filter(url="a").values("title")), Value("")), Value("x"))
     for _ in range(3):
-        unit.upsert(Page(url="a", title=longer), unique=["url"])
+        unit.upsert(Page(url="a", title=longer), unique=["url"], update="__all__")
     write(unit)
     assert Page.objects.get().title == "xxx"
 
@@ -347,7 +350,7 @@ def test_flushing_is_for_any_other_order(unit: Unit) -> None:
 
 def test_counts_tell_what_was_queued(unit: Unit) -> None:
     unit.add(Page(url="a"), Page(url="b"))
-    unit.upsert(Tag(name="t"), unique=["name"])
+    unit.upsert(Tag(name="t"), unique=["name"], update="__all__")
     counts = {("add", "testapp.Page"): 2, ("upsert", "testapp.Tag"): 1}
     assert unit.counts == counts
     assert unit.has_rows
@@ -421,7 +424,7 @@ def test_upsert_learns_keys_that_the_database_did_not_make(unit: Unit, tables: A
     shop = tables.Shop(code="a")
     assert shop.pk != old.pk
     unit.upsert(shop, unique=["code"], update=[])
-    unit.upsert(tables.Price(shop=shop, article="x", amount=1), unique=["shop", "article"])
+    unit.upsert(tables.Price(shop=shop, article="x", amount=1), unique=["shop", "article"], update="__all__")
     write(unit)
     assert shop.pk == old.pk
     assert tables.Price.objects.get().shop_id == old.pk
@@ -434,7 +437,7 @@ def test_keys_of_several_fields_are_merged_and_null_equals_nothing(unit: Unit, t
     for amount in range(3):
         for article in ("x", None):
             price = tables.Price(shop=shop, article=article, amount=amount)
-            unit.upsert(price, unique=["article", "shop"])
+            unit.upsert(price, unique=["article", "shop"], update="__all__")
     write(unit)
     assert list(tables.Price.objects.filter(article="x").values_list("amount", flat=True)) == [2]
     assert tables.Price.objects.filter(article=None).count() == 3
@@ -456,7 +459,7 @@ def test_rows_whose_keys_are_partly_null_are_written_in_one_order(unit: Unit, ta
     if verb == "add":
         unit.add(*prices)
     else:
-        unit.upsert(*prices, unique=["shop", "article"])
+        unit.upsert(*prices, unique=["shop", "article"], update="__all__")
     write(unit)
     assert sorted(tables.Price.objects.values_list("article", flat=True), key=str) == [None, "a", "b"]
     assert all(price.pk for price in prices)
@@ -496,10 +499,10 @@ def places() -> Iterator[Any]:
 @pytest.mark.django_db(transaction=True)
 def test_rows_with_a_key_of_several_fields_are_written_like_others(unit: Unit, places: Any) -> None:
     unit.add(places(row=1, column=2, name="a"), places(row=1, column=1, name="b"))
-    unit.upsert(places(row=1, column=3, name="c"), unique=["row", "column"])
+    unit.upsert(places(row=1, column=3, name="c"), unique=["row", "column"], update="__all__")
     write(unit)
     again = Unit("default")
-    again.upsert(places(row=1, column=3, name="new"), unique=["column", "row"])
+    again.upsert(places(row=1, column=3, name="new"), unique=["column", "row"], update="__all__")
     again.update(places.objects.get(pk=(1, 1)), fields=["name"])
     again.delete(places.objects.get(pk=(1, 2)))
     write(again)

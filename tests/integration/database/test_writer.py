@@ -546,7 +546,7 @@ async def test_two_writers_with_the_same_keys_do_not_wait_for_ever(
             for _ in range(10):
                 unit = Unit("default", outcome="u")
                 for url in order(names):
-                    unit.upsert(Page(url=url), unique=["url"])
+                    unit.upsert(Page(url=url), unique=["url"], update="__all__")
                 writer.put(unit)
             await writer.drain()
 

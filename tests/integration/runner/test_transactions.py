@@ -148,7 +148,7 @@ def test_upserts_of_many_items_merge(run: Any) -> None:
     class Command(OneByOne):
         async def parse_and_save(self, item: str, payload: str) -> None:
             page = Page(url="the same", title=item)
-            self.db.upsert(page, unique=["url"])
+            self.db.upsert(page, unique=["url"], update="__all__")
             self.page = page
 
     command = Command()
@@ -288,7 +288,7 @@ def test_bad_calls_of_the_unit_fail_their_item_with_the_remedy(run: Any) -> None
             if item == "a":
                 self.db.add("no model")  # type: ignore[arg-type]
             elif item == "b":
-                self.db.upsert(Page(url="x"), unique=["title"])
+                self.db.upsert(Page(url="x"), unique=["title"], update=["body"])
             elif item == "c":
                 self.db.update(Page(url="x"), fields=["title"])
             else:

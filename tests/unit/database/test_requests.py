@@ -11,7 +11,7 @@ from django.test import override_settings
 from django.test.utils import isolate_apps
 
 from async_commander.database.unit import Unit
-from tests.testapp.models import Author, Page, Tag
+from tests.testapp.models import Author, Book, Page, Tag
 
 
 @pytest.fixture
@@ -60,12 +60,34 @@ def test_a_copy_without_its_key_can_be_added(unit: Unit) -> None:
 )
 def test_upsert_needs_a_unique_constraint(unit: Unit, unique: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        unit.upsert(Page(url="a"), unique=unique)
+        unit.upsert(Page(url="a"), unique=unique, update="__all__")
+
+
+@pytest.mark.parametrize("given", [{}, {"update": None}])
+def test_what_an_upsert_overwrites_has_to_be_said(unit: Unit, given: dict[str, None]) -> None:
+    message = r"unique=\['url'\]\) needs update=\[\.\.\.\].*testapp\.Page has: title, body\..*update=\[\].*\"__all__\""
+    with pytest.raises(TypeError, match=message):
+        unit.upsert(Page(url="a"), unique=["url"], **given)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="needs update="):
+        unit.upsert(unique=["url"], **given)  # type: ignore[call-overload]
+    assert not unit.has_rows
+
+
+def test_all_others_are_all_that_can_be_overwritten(unit: Unit) -> None:
+    unit.upsert(Book(title="t"), unique=["isbn"], update="__all__")
+    assert [request.fields for request in unit.requests] == [("author", "title", "stock")]
+
+
+def test_nothing_to_upsert_is_nothing(unit: Unit) -> None:
+    unit.upsert(unique=["url"], update=[])
+    assert not unit.has_rows
 
 
 def test_a_text_is_not_a_list_of_names(unit: Unit) -> None:
     with pytest.raises(TypeError, match=r"unique=\['url'\]"):
-        unit.upsert(Page(url="a"), unique="url")
+        unit.upsert(Page(url="a"), unique="url", update=["title"])
+    with pytest.raises(TypeError, match=r"update=\['title'\]"):
+        unit.upsert(Page(url="a"), unique=["url"], update="title")
     with pytest.raises(TypeError, match=r"fields=\['title'\]"):
         unit.update(saved(Page, id=1, url="a"), fields="title")
 
@@ -85,10 +107,10 @@ def test_constraints_of_several_fields_are_known_in_any_order(unit: Unit) -> Non
                 models.UniqueConstraint(fields=["day"], condition=models.Q(shop=1), name="partial"),
             ]
 
-    unit.upsert(Price(shop_id=1, article="a"), unique=["article", "shop_id"])
-    unit.upsert(Price(shop_id=1, article="a"), unique=["day", "article"])
+    unit.upsert(Price(shop_id=1, article="a"), unique=["article", "shop_id"], update=[])
+    unit.upsert(Price(shop_id=1, article="a"), unique=["day", "article"], update=[])
     with pytest.raises(ValueError, match="no unique constraint"):
-        unit.upsert(Price(shop_id=1, article="a"), unique=["day"])
+        unit.upsert(Price(shop_id=1, article="a"), unique=["day"], update=[])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +134,7 @@ def test_what_was_never_saved_is_not_deleted(unit: Unit) -> None:
 
 def test_one_call_is_for_one_model_where_it_names_fields(unit: Unit) -> None:
     with pytest.raises(ValueError, match=r"several models at once \(testapp.Author, testapp.Tag\)"):
-        unit.upsert(Tag(name="a"), Author(name="a"), unique=["name"])
+        unit.upsert(Tag(name="a"), Author(name="a"), unique=["name"], update="__all__")
 
 
 @isolate_apps("tests.testapp")
@@ -151,7 +173,7 @@ class ToArchive:
 @override_settings(DATABASE_ROUTERS=[ToArchive()])
 def test_an_object_that_is_routed_elsewhere_is_queued_for_there(unit: Unit) -> None:
     unit.add(Page(url="a"))
-    unit.upsert(User(username="a"), unique=["username"])
+    unit.upsert(User(username="a"), unique=["username"], update=[])
     assert [request.alias for request in unit.requests] == ["default", "archive"]
 
 
@@ -180,7 +202,7 @@ async def test_a_finished_unit_takes_nothing_any_more(unit: Unit) -> None:
     page = saved(Page, id=1, url="a")
     for refused in (
         lambda: unit.add(Page(url="b")),
-        lambda: unit.upsert(Page(url="b"), unique=["url"]),
+        lambda: unit.upsert(Page(url="b"), unique=["url"], update="__all__"),
         lambda: unit.update(page, fields=["title"]),
         lambda: unit.delete(page),
         unit.atomic,

@@ -36,5 +36,5 @@ class Command(ac.IterateDownloadCommand[Module, str]):
         symbols = [Symbol(module=module, name=name, kind=kind) for name, kind in page.symbols.items()]
         links = [Link(source=module, target=name) for name in page.mentions if name != module.name]
         self.db.update(module, fields=["title", "summary"])
-        self.db.upsert(*symbols, unique=["module", "name"])
-        self.db.upsert(*links, unique=["source", "target"])
+        self.db.upsert(*symbols, unique=["module", "name"], update=["kind"])
+        self.db.upsert(*links, unique=["source", "target"], update=[])

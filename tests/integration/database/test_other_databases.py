@@ -131,8 +131,8 @@ async def test_an_outage_there_is_waited_out(
 
     write, failures = bulk.write, [OperationalError("server closed the connection")] * 2
 
-    def failing(alias: str, requests: Any) -> None:
-        write(alias, requests)
+    def failing(alias: str, requests: Any, undo: Any) -> None:
+        write(alias, requests, undo)
         if alias == "archive" and failures:
             raise failures.pop()
 
@@ -173,7 +173,7 @@ async def test_a_flush_commits_there_and_gives_keys(archive: None, lanes: LanePo
     page = Page(url="flushed")
     assert unit.lane is not None
     async with on_lane(unit.lane):
-        unit.upsert(page, unique=["url"])
+        unit.upsert(page, unique=["url"], update="__all__")
         unit.add(Tag(name="t"))
         await unit.flush()
         assert page.pk is not None
@@ -237,7 +237,7 @@ class Pages(ac.IterateDownloadCommand[str, str]):
         self.db.add(Page(url="p0" if item == "p5" else item))
         self.db.update(Page(pk=-1, title="nobody"), fields=["title"])
         if not self.__dict__["lane"]:
-            self.db.upsert(Tag(name=item), unique=["name"])
+            self.db.upsert(Tag(name=item), unique=["name"], update="__all__")
 
 
 @pytest.mark.parametrize("lane", [False, True], ids=["queued", "lane"])

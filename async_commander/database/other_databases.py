@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import bulk
 from .rows import Verb
-from .snapshots import Snapshot
+from .snapshots import Undo
 from .transaction import LaneTransaction
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def write_elsewhere(units: Sequence[Unit], lanes: LanePool | None = None) -> None:
+def write_other_databases(units: Sequence[Unit], lanes: LanePool | None = None) -> None:
     """Write what is queued for other databases, on this thread, in one transaction for each of them.
 
     What is committed is not queued any more, so that doing it again does only what is left. Raises the database's
@@ -36,13 +36,12 @@ def write_elsewhere(units: Sequence[Unit], lanes: LanePool | None = None) -> Non
 
 
 def _commit(alias: str, requests: Sequence[Request], lanes: LanePool | None) -> None:
-    before = [Snapshot(obj) for request in requests for obj in request.objects]
+    undo = Undo()
     try:
         with LaneTransaction(alias) if lanes is None else lanes.transaction(alias):
-            bulk.write(alias, requests)
+            bulk.write(alias, requests, undo)
     except BaseException:
-        for snapshot in before:
-            snapshot.restore()
+        undo.restore()
         raise
 
 

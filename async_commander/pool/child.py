@@ -75,12 +75,13 @@ def serve(pipe: ChildPipe) -> None:
         for hook in (initializer, after_call):
             if hook is not None:
                 hook()
-        home = Path.cwd()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent shows it
         pipe.send(number, Kind.NOT_READY, dump_error(error))
         return
     pipe.send(number, Kind.READY, b"")
-    context = copy_context()
+    context, home = copy_context(), Path()
+    with suppress(OSError):  # it was removed
+        home = Path.cwd()
     while True:
         number, body = pipe.receive()
         kind, answer = context.copy().run(_answer, body, after_call)
@@ -111,7 +112,7 @@ def _tidy(home: Path) -> None:
     if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     take_signals()
-    with suppress(OSError):  # it was removed
+    with suppress(OSError):
         os.chdir(home)
 
 

@@ -13,6 +13,9 @@ from anyio.lowlevel import current_token
 
 from async_commander.engine.charging import ItemClock, Wait, item_clock, uncharged
 
+from .child import Kind
+from .payload import UnpicklablePayload, load_error, load_result
+
 if TYPE_CHECKING:
     from .link import Child
 
@@ -38,6 +41,16 @@ class Job:
     result: Any = None
     error: BaseException | None = None
 
+    def answered(self, kind: Kind, body: bytes | bytearray) -> None:
+        """Give what the child said to whoever waits for it."""
+        try:
+            if kind is Kind.RESULT:
+                self.end(result=load_result(body, self.name))
+            else:
+                self.end(error=load_error(body, self.name))
+        except UnpicklablePayload as error:
+            self.end(error=error)
+
     def end(self, *, result: Any = None, error: BaseException | None = None) -> None:
         """Give the outcome to whoever waits for it. Any thread."""
         self.awaited, self.result, self.error = False, result, error
@@ -55,13 +68,13 @@ class Job:
             self.error = None  # its traceback holds this frame: no cycle
 
 
-@dataclass(slots=True, eq=False)
 class Queue:
     """The calls of one user of the pool, of which at most `size` run at a time."""
 
-    size: int
-    waiting: deque[Job] = field(default_factory=deque)
-    running: int = 0
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.waiting: deque[Job] = deque()
+        self.running = 0
 
     @property
     def has_room(self) -> bool:

@@ -13,7 +13,6 @@ import sys
 import time
 from contextlib import suppress
 from multiprocessing import spawn
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .child import HEAD, OUT_OF_MEMORY, PIPE_CLOSED, SIGNALS, SMALL, Kind
@@ -198,8 +197,11 @@ def _spawn(pipe: socket.socket) -> subprocess.Popen[bytes]:
     until it has taken them.
     """
     command = spawn.get_command_line()
-    paths = [path or str(Path.cwd()) for path in sys.path]
-    out = 2 if _is_open(2) else subprocess.DEVNULL
+    paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - functions may change the folder
+    out = subprocess.DEVNULL
+    with suppress(OSError):  # there is no stderr
+        os.fstat(2)
+        out = 2
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         return subprocess.Popen(  # noqa: S603 - ourselves
@@ -211,14 +213,6 @@ def _spawn(pipe: socket.socket) -> subprocess.Popen[bytes]:
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 def _end_in_words(code: int | None) -> str:

@@ -329,14 +329,50 @@ async def test_a_function_that_wants_too_much_memory_is_given_up() -> None:
         assert await pool.run(work.add, 1, 1) == 2
 
 
-async def test_a_call_that_was_not_begun_is_no_suspect(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [b"", PAGE], ids=["small", "large"])
+async def test_a_call_that_was_not_begun_is_no_suspect(page: bytes) -> None:
+    lengths: list[int] = []
+
+    async def call() -> None:
+        lengths.append(len(await pool.run(work.double_page, page)))
+
     async with own_pool(1, crashes_allowed=1) as pool, anyio.create_task_group() as calls:
         stopped = await pool.run(work.pid)
         os.kill(stopped, signal.SIGSTOP)
-        calls.start_soon(pool.run, work.die_if, str(tmp_path / "ran"), 1, 2)
-        await anyio.wait_all_tasks_blocked()  # the call is in the stopped child's pipe
+        calls.start_soon(call)
+        await anyio.wait_all_tasks_blocked()  # the call is in the stopped child's pipe, as far as that takes it
         os.kill(stopped, signal.SIGKILL)
-        await until(lambda: lines(tmp_path / "ran") == ["1"])
+        await until(lambda: lengths == [2 * len(page)])
+
+
+async def test_a_child_that_is_killed_while_it_starts_is_replaced(tmp_path: Path) -> None:
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    results: list[int] = []
+
+    async def call() -> None:
+        results.append(await pool.run(work.add, 1, 1))
+
+    initializer = functools.partial(work.note_and_wait, str(started), str(gate))
+    async with own_pool(1, crashes_allowed=1, initializer=initializer) as pool, anyio.create_task_group() as calls:
+        calls.start_soon(call)
+        await until(lambda: bool(lines(started)))
+        os.kill(int(lines(started)[0]), signal.SIGKILL)
+        gate.touch()
+        await until(lambda: results == [2])
+
+
+async def test_a_call_that_is_cancelled_while_its_child_starts_leaves_the_others_alone(tmp_path: Path) -> None:
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    initializer = functools.partial(work.note_and_wait, str(started), str(gate))
+    async with own_pool(1, initializer=initializer) as pool:
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(pool.run, work.note, str(tmp_path / "never"))
+            await until(lambda: bool(lines(started)))
+            calls.cancel_scope.cancel()
+        gate.touch()
+        assert await pool.run(work.add, 1, 1) == 2
+        assert len(lines(started)) == 1
+        assert not (tmp_path / "never").exists()
 
 
 async def test_a_killed_idle_child_costs_nothing() -> None:

@@ -84,6 +84,8 @@ class Meter:
         )
 
     def _sample(self, now: float, so_far: int) -> None:
+        if so_far == self.before:
+            self._samples.clear()  # the way to the first item, past those that are done already, is no speed
         self._samples.append((now, so_far))
         while len(self._samples) > 2 and now - self._samples[1][0] >= self.window:
             self._samples.popleft()

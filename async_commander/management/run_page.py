@@ -8,7 +8,11 @@ from dataclasses import asdict, dataclass
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
+
+from async_commander.command.registry import get_command
 from async_commander.engine.results import ErrorKind, ItemState, RunStatus, items_in_words
+from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.figures import latencies_of
 
 from .runs import SILENT, as_json, moment, state_of, style_of, took
@@ -78,8 +82,16 @@ class RunPage:
 
     def _still(self) -> str:
         if state_of(self.run) == SILENT:
-            return f"no sign of life since {moment(self.run.heartbeat)}; --resume takes the run over"
+            takes_over = "; --resume takes the run over" if self._has_items() else ""
+            return f"no sign of life since {moment(self.run.heartbeat)}{takes_over}"
         return f"not yet, {self._after()}" if self.run.status == RunStatus.RUNNING.value else ""
+
+    def _has_items(self) -> bool:
+        """Whether there is something to resume; a command that is gone, or broken, is none that is resumed now."""
+        try:
+            return hasattr(get_command(self.run.command), "iterate")
+        except (AsyncCommanderError, ImproperlyConfigured):
+            return False
 
     def _after(self) -> str:
         if self.resumed:

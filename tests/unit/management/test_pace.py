@@ -91,3 +91,16 @@ def test_the_samples_stay_few(clock: Clock) -> None:
         clock.now += 0.25
         meter.read()
     assert len(meter._samples) <= 43
+
+
+def test_after_a_resume_the_time_left_is_that_of_items_and_not_of_the_way_to_the_first_one(clock: Clock) -> None:
+    tally = Tally(total=1_000, taken=900, done=900)
+    meter = Meter(tally, clock)
+    for _ in range(120):  # past what is done already
+        clock.now += 0.25
+        meter.read()
+    clock.now += 1
+    tally.done += 10
+    reading = meter.read()
+    assert reading.per_second == pytest.approx(10)
+    assert reading.left == pytest.approx(9)

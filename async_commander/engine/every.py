@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .context import current_run
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -19,8 +21,9 @@ def every(seconds: float, *, jitter: float = 0.0, immediately: bool = True) -> A
 
     Tick n is due n × `seconds` after the start, by the event loop's clock, however long the ticks before it took; ticks
     that were missed are skipped. They are numbers: from 0, or from 1 where the first one is not `immediately`. Each
-    comes up to `jitter` seconds late, at random, without moving the others. Raises TypeError for what is no number,
-    ValueError for a period that is not positive, or a jitter that is not shorter than it.
+    comes up to `jitter` seconds late, at random, without moving the others. They end when the run that this is part of
+    is asked to stop. Raises TypeError for what is no number, ValueError for a period that is not positive, or a jitter
+    that is not shorter than it.
     """
     _check_number(f"every({seconds!r})", seconds)
     _check_number(f"jitter={jitter!r}", jitter)
@@ -37,10 +40,13 @@ def _check_number(said: str, value: object) -> None:
 
 
 async def _ticks(seconds: float, jitter: float, number: int) -> AsyncIterator[int]:
-    start = anyio.current_time()
+    start, run = anyio.current_time(), current_run()
     while True:
         late = random.random() * jitter  # noqa: S311 (spreads load, keeps no secret)
-        await anyio.sleep_until(start + number * seconds + late)
+        with anyio.CancelScope(deadline=start + number * seconds + late):
+            await (anyio.sleep_forever() if run is None else run.stop_asked.wait())
+        if run is not None and run.stopping:
+            return
         yield number
         # A tick that is late by less than a hundredth of the period was not missed: clocks are no better than that.
         behind = math.ceil((anyio.current_time() - start) / seconds - _ON_TIME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
@@ -13,13 +14,14 @@ from django.db import connections
 
 from async_commander.command.hooks import Hook, HookKind, hooks_of, specs_of
 from async_commander.database.connections import close_all, drop_open_blocks, open_blocks, take_over_thread
+from async_commander.engine.leaving import CancelIgnored, Leavable
 from async_commander.exceptions import InvalidCommand
 
 from .threads import AbandonableThreads
 from .unawaited import NothingUnawaited
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from async_commander.command.base import AsyncCommand
@@ -41,6 +43,8 @@ class HookCaller:
         self._shared = shared
         self._downloads = AbandonableThreads(threads, waits=self._say_that_it_is_waited_for)
         self._waited = False
+        self._under_way: set[Leavable[Any]] = set()
+        self._grace: float | None = None
 
     def has(self, name: str) -> bool:
         """Whether the author wrote this hook."""
@@ -55,9 +59,16 @@ class HookCaller:
         function: Callable[..., Any] = getattr(self._command, name)
         return function
 
-    def abandon_downloads(self) -> None:
-        """From now on a plain `download` that is cancelled is not waited for: nobody can interrupt its thread."""
+    def hurry(self, grace: float) -> None:
+        """The run is cancelled, and with it what is under way; what begins now has `grace` seconds.
+
+        A plain `download` is not waited for any more, as nobody can interrupt its thread; a coroutine that goes on is
+        left.
+        """
+        self._grace = grace
         self._downloads.abandon()
+        for call in self._under_way:
+            self._watch(call, grace)
 
     def decide(self, name: str, *arguments: Any) -> Any:
         """Call a hook that decides on the event loop, the author's or the shape's own, and check what it returns."""
@@ -110,10 +121,32 @@ class HookCaller:
                 "given up. Give its client a timeout, or write it as `async def`."
             )
 
+    async def _leavable(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
+        """A hook that ignores its cancellation ends neither its item nor its run."""
+        call = Leavable(coroutine, f"{name}()")
+        self._under_way.add(call)
+        if self._grace is not None:
+            self._watch(call, 2 * self._grace)
+        try:
+            return await call
+        except CancelIgnored as error:
+            logger.error("%s", error)  # noqa: TRY400 - the traceback would show where it was cancelled, not why it went on
+            raise
+        finally:
+            self._under_way.discard(call)
+
+    def _watch(self, call: Leavable[Any], seconds: float) -> None:
+        call.suspected = True
+        asyncio.get_running_loop().call_later(seconds, self._leave, call)
+
+    def _leave(self, call: Leavable[Any]) -> None:
+        if call in self._under_way:
+            call.leave()
+
     async def _call(self, hook: Hook, *arguments: Any, **named: Any) -> Any:
         function = self.function(hook.spec.name)
         if hook.kind is HookKind.ASYNC:
-            return await function(*arguments, **named)
+            return await self._leavable(function(*arguments, **named), hook.spec.name)
         if hook.spec.name == "download" and not self._shared:
             return await self._downloads.call(partial(_closing_connections, function, *arguments))
         return await sync_to_async(function)(*arguments, **named)

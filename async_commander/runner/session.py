@@ -85,7 +85,6 @@ class RunSession:
         self.log = logging.getLogger(f"{OWN_LOGGER}.{context.command}")
         self.output = Output(request, redact)
         self.values: list[Any] = []
-        self.stop_asked = anyio.Event()
         self.outages = Outages(context.retry.maximum)
         limits = context.limits
         self.pace = Pace(limits.per_host, limits.per_second, context.retry)
@@ -189,7 +188,7 @@ class RunSession:
         answer = ""
 
         async def leave() -> None:
-            await self.stop_asked.wait()
+            await self.context.stop_asked.wait()
             tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:

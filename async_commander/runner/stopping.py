@@ -86,8 +86,7 @@ class Stopping:
             self._stop()
 
     def _stop(self) -> None:
-        self._context.stopping = True
-        self._session.stop_asked.set()
+        self._context.stop()
         self._work.stop()
         self._session.reporter.stage(f"stopping: {self._in_hand()}")
         self._asked.set()
@@ -98,11 +97,11 @@ class Stopping:
         return f"{items_in_words(self._context.tally.in_flight)} in hand"
 
     def _cancel(self) -> None:
-        self._context.stopping = self._cancelled = True
-        self._session.stop_asked.set()
+        self._context.stop()
+        self._cancelled = True
         self._session.reporter.stage("cancelling what is still in hand")
         self._session.recorder.hurry()
-        self._session.hooks.abandon_downloads()
+        self._session.hooks.hurry(self._grace)
         self._work.cancel()
         if self.beside_work is not None:
             self.beside_work.cancel()

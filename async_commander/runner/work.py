@@ -11,6 +11,7 @@ import anyio
 from async_commander.command.base import AsyncCommand
 from async_commander.command.shapes import DownloadIterateCommand, IterateDownloadCommand
 from async_commander.database.surroundings import Surroundings
+from async_commander.engine.leaving import CancelIgnored
 from async_commander.engine.pipeline import Pipeline
 
 from .acknowledging import Acknowledger
@@ -63,10 +64,16 @@ class Work:
         carried = True
         self._session.recorder.within(Surroundings())
         self._acknowledger.context = copy_context()
-        with self._scope:
-            if not self._context.stopping:
-                carried = await self._call_hooks()
-        cancelled = self._scope.cancelled_caught
+        cancelled = False
+        try:
+            with self._scope:
+                if not self._context.stopping:
+                    carried = await self._call_hooks()
+        except CancelIgnored:
+            if not self._scope.cancel_called:
+                raise
+            cancelled = True  # though not by itself
+        cancelled = cancelled or self._scope.cancelled_caught
         left_early = self._context.stopping and (cancelled or self._pipeline is None)
         self.complete = carried and not left_early
         if not cancelled:

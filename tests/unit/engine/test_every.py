@@ -5,7 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from async_commander.engine.context import RunContext, run_entered
 from async_commander.engine.every import every
+from async_commander.engine.limits import Limits, Retry
 
 pytestmark = pytest.mark.anyio
 
@@ -68,3 +70,30 @@ async def test_a_period_is_a_number(seconds) -> None:
 async def test_jitter_must_be_shorter_than_the_period() -> None:
     with pytest.raises(ValueError, match="jitter=10: from 0 to less than the period of 10 seconds"):
         every(10, jitter=10)
+
+
+async def test_ticks_end_when_their_run_is_asked_to_stop() -> None:
+    context = RunContext(run_id=1, command="bot", limits=Limits(), retry=Retry())
+    ticks: list[int] = []
+
+    async def bot() -> None:
+        with run_entered(context):
+            async for number in every(10):
+                ticks.append(number)
+                if number == 2:
+                    await anyio.sleep(7)
+
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bot)
+        await anyio.sleep(25)
+        context.stop()
+    assert ticks == [0, 1, 2]
+    assert anyio.current_time() - start == pytest.approx(27)  # when the body that it came in is done
+
+
+async def test_a_run_that_is_stopping_gets_no_tick_at_all() -> None:
+    context = RunContext(run_id=1, command="bot", limits=Limits(), retry=Retry())
+    context.stop()
+    with run_entered(context):
+        assert [number async for number in every(10)] == []

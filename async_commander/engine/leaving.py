@@ -1,0 +1,95 @@
+"""Coroutines that do not end when they are cancelled: they are left, in bounded time, and it is said which."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+
+from async_commander.exceptions import AsyncCommanderError
+
+from .failures import cancelled_for_real
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+T = TypeVar("T")
+
+STUBBORN_AFTER = 10
+"""Cancels that a coroutine may survive. One that cleans up behind a shield meets one or two."""
+STUBBORN_SECONDS = 1.0
+"""And so long it may take after the first."""
+
+
+class CancelIgnored(AsyncCommanderError):
+    """A coroutine was cancelled and went on, and was left where it was."""
+
+
+class Leavable(Generic[T]):
+    """Awaits a coroutine within the current task, and leaves it where it ignores its cancellation.
+
+    It is left after 10 cancels in more than a second (a scope that is cancelled says so again and again), or by
+    `leave()`. Then it gets a GeneratorExit, its `finally` blocks run as far as they await nothing, and CancelIgnored
+    is raised in its place. Only on asyncio: trio hands cancels to the coroutine past everything around it.
+    """
+
+    __slots__ = ("_awaited", "_cancelled_at", "_cancels", "_coroutine", "_left", "_name", "suspected")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
+        self._coroutine = coroutine
+        self._name = name
+        self._awaited: asyncio.Future[Any] | None = None
+        self._cancels = 0
+        self._cancelled_at = 0.0
+        self._left = False
+        self.suspected = False
+        """A cancel may come by what it waits for, too, where nobody else sees it: look at the scopes around it."""
+
+    def leave(self) -> None:
+        """Leave it now, wherever it waits, be it behind a shield."""
+        self._left = True
+        if self._awaited is not None:
+            self._awaited.cancel()  # as a native cancel of its task does
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        step: Callable[[Any], Any] = self._coroutine.send
+        value: Any = None
+        while not self._left:
+            try:
+                self._awaited = awaited = step(value)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            finally:
+                value = None  # no frame keeps the error whose traceback keeps the frame
+            try:
+                value, step = (yield awaited), self._coroutine.send
+            except GeneratorExit:
+                self._coroutine.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is the coroutine's
+                value, step = error, self._coroutine.throw
+            self._awaited = None
+            if self.suspected or value is not None:
+                self._left = self._left or self._is_stubborn(value)
+        try:
+            self._coroutine.close()
+        except RuntimeError:
+            # It ignores GeneratorExit, too. Whoever frees it closes it once more, and outside of the loop, where its
+            # awaits fail at once, `while True: try … except: pass` would never return: it is never freed.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coroutine))
+        raise CancelIgnored(
+            f"{self._name} went on when it was cancelled, and was left where it was. Let CancelledError through "
+            "(`except Exception` does), and keep shields short."
+        )
+
+    def _is_stubborn(self, thrown: Any) -> bool:
+        """Whether this is one cancel too many."""
+        if not isinstance(thrown, asyncio.CancelledError) and not (self.suspected and cancelled_for_real()):
+            return False
+        now = anyio.current_time()
+        self._cancelled_at = self._cancelled_at or now
+        self._cancels += 1
+        return self._cancels > STUBBORN_AFTER and now - self._cancelled_at > STUBBORN_SECONDS

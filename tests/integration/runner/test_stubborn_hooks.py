@@ -1,0 +1,115 @@
+"""Hooks that ignore their cancellation: the run has its end all the same, and says the truth."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import pytest
+
+import async_commander as ac
+from async_commander.engine import leaving
+from tests.testapp.models import Effect
+
+from .ledger import items_of, row_of
+
+SHORT = {"timeout": 0.2, "grace": 0.2}
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaving, "STUBBORN_SECONDS", 0.0)
+
+
+async def swallow() -> None:
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+async def hide() -> None:
+    with anyio.CancelScope(shield=True):
+        await asyncio.sleep(3600)
+
+
+STUBBORN = {"swallow": swallow, "hide": hide}
+
+
+class Handled(ac.AsyncCommand):
+    how: str
+
+    async def handle(self) -> None:
+        await STUBBORN[self.how]()
+
+
+class Carried(ac.IterateDownloadCommand[str, str]):
+    how: str
+    where: str = "download"
+    limits = ac.Limits(threads=3)
+
+    async def iterate(self):
+        return list("abc")
+
+    async def download(self, item: str) -> str:
+        await self.at("download", item)
+        return item
+
+    async def parse_and_save(self, item: str, payload: str) -> None:
+        await Effect.objects.acreate(key=item)
+        await self.at("parse_and_save", item)
+
+    async def at(self, where: str, item: str) -> None:
+        if where == self.where and item == "b":
+            await STUBBORN[self.how]()
+
+
+@pytest.mark.parametrize("how", STUBBORN)
+def test_a_handle_that_goes_on_ends_with_the_time_out(run: Any, how: str) -> None:
+    with pytest.raises(ac.RunFailed) as raised:
+        run(Handled(how=how), **SHORT)
+    row = row_of(raised.value.result)
+    assert row.status == "failed"
+    assert "passed its time-out of 0.2 s" in row.error
+    assert row.logs.filter(message__startswith="handle() went on when it was cancelled").exists()
+
+
+@pytest.mark.parametrize("how", STUBBORN)
+@pytest.mark.parametrize("where", ["download", "parse_and_save"])
+def test_an_item_that_goes_on_is_given_back_and_its_rows_are_rolled_back(run: Any, where: str, how: str) -> None:
+    with pytest.raises(ac.RunFailed) as raised:
+        run(Carried(how=how, where=where), **SHORT)
+    row = row_of(raised.value.result)
+    assert (row.status, row.dead, row.claimed) == ("failed", 0, 0)
+    done = set(Effect.objects.values_list("key", flat=True))
+    assert "b" not in done
+    assert len(done) == row.done
+    assert row.logs.filter(message__startswith=f"{where}() went on when it was cancelled").exists()
+
+
+def test_an_item_that_swallows_its_item_timeout_is_dead_and_the_others_are_done(run: Any) -> None:
+    class Impatient(Carried):
+        limits = ac.Limits(threads=1, item_timeout=0.2)
+        retry = ac.Retry(attempts=1)
+
+    result = run(Impatient(how="swallow"))
+    assert result.counts["done"] == 2
+    assert [(one.label, one.error_kind) for one in items_of(result, state="dead")] == [("b", "ItemTimeout")]
+
+
+@pytest.mark.parametrize("how", STUBBORN)
+def test_a_clean_up_that_goes_on_ends_after_its_grace(run: Any, how: str) -> None:
+    class Tidied(Carried):
+        async def download(self, item: str) -> str:
+            await asyncio.sleep(3600)
+            return item
+
+        async def cleanup(self) -> None:
+            await STUBBORN[self.how]()
+
+    with pytest.raises(ac.RunFailed) as raised:
+        run(Tidied(how=how, where="nowhere"), **SHORT)
+    row = row_of(raised.value.result)
+    assert row.status == "failed"
+    assert row.logs.filter(message__startswith="cleanup() went on when it was cancelled").exists()

@@ -20,6 +20,7 @@ from async_commander.command.parser import check_parser
 from async_commander.command.registry import CommandFile, find_clashes, get_commands, get_runnable, load_command
 from async_commander.conf import NAME, get_settings
 from async_commander.database.connections import keeps_one_snapshot
+from async_commander.downloads import descriptors
 from async_commander.downloads.guard import AddressGuard
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
@@ -167,6 +168,26 @@ def check_isolation(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
 
 
 @register(TAG)
+def check_descriptors(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """W005: the process may not open a connection for each download at once; so also for each command."""
+    if check_settings(app_configs):
+        return []
+    return list(_short_of_descriptors(Limits(**get_settings().limits), "ASYNC_COMMANDER['LIMITS']"))
+
+
+def _short_of_descriptors(limits: Limits, whose: str) -> Iterator[CheckMessage]:
+    threads, allowed = Limits.layered(limits).threads, descriptors.soft_limit()
+    if allowed is not None and allowed < descriptors.needed(threads):
+        yield Caution(
+            f"{whose}: threads={threads} needs {descriptors.needed(threads)} file descriptors, and a process may have "
+            f"{allowed} here (ulimit -n). Runs go on with fewer downloads at once.",
+            hint=f"Raise the soft limit: ulimit -n {descriptors.needed(threads)}, or LimitNOFILE= of systemd. Or lower "
+            "`threads`.",
+            id="async_commander.W005",
+        )
+
+
+@register(TAG)
 def check_commands(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """E003: a command's file cannot be imported, or its class cannot be used.
 
@@ -184,7 +205,7 @@ def _asked_for(check: FrameType | None) -> bool:
 
 
 def broken_commands() -> Iterator[CheckMessage]:
-    """One message for each command that cannot be used."""
+    """One message for each command that cannot be used, or not as it is meant."""
     for name, file in get_runnable().items():
         try:
             command_class = load_command(file)
@@ -192,3 +213,6 @@ def broken_commands() -> Iterator[CheckMessage]:
             check_parser(command_class)
         except AsyncCommanderError as error:
             yield Error(str(error), obj=name, id="async_commander.E003")
+            continue
+        if "threads" in command_class.limits.given:
+            yield from _short_of_descriptors(command_class.limits, name)

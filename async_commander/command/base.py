@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from django.core.management.color import Style
 
     from async_commander.database.unit import Unit
+    from async_commander.downloads.fetching import Fetched
     from async_commander.models import Run
 
     from .session import Session
@@ -188,6 +189,23 @@ class AsyncCommand:
         Redirects are followed; a status is an error only through `raise_for_status()`.
         """
         return self._in_run("http").http
+
+    async def fetch(
+        self,
+        url: httpx.URL | str,
+        /,
+        *,
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> Fetched:
+        """GET one small answer, at about two thirds of the price of `self.http.get()`, within the same bounds.
+
+            page = (await self.fetch(url)).raise_for_status().text
+
+        Turns, cookies, redirects and the guard are those of `self.http`. The result is a frozen value with `status`,
+        `headers`, `content`, `text` and `url`.
+        """
+        return await self._in_run("fetch()").fetch(url, headers=headers, extensions=extensions)
 
     @property
     def db(self) -> Unit:

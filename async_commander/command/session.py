@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from django.core.management.color import Style
 
     from async_commander.database.unit import Unit
+    from async_commander.downloads.fetching import Fetched
     from async_commander.engine.context import RunContext
     from async_commander.models import Run
 
@@ -70,6 +71,9 @@ class Session(Protocol):
     @property
     def idempotency_key(self) -> str:
         """The same text in every attempt at the item in hand, in every run of this identity."""
+
+    async def fetch(self, url: httpx.URL | str, **options: Any) -> Fetched:
+        """GET one small answer with that client, the quick way."""
 
     def http_client(self) -> AbstractAsyncContextManager[Any]:
         """A new, unopened client with this run's bounds, pacing and guards."""

@@ -289,17 +289,21 @@ class Client(httpx.AsyncClient):
         return following, False
 
     async def fetch(
-        self, url: httpx.URL | str, *, headers: Mapping[str, str] | None = None, extensions: Mapping[str, Any] = _NO
+        self,
+        url: httpx.URL | str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
     ) -> Fetched:
         """GET one small answer, the quick way: within the same bounds, guard, turns, cookies and redirects as `get()`.
 
         A status is an error only through `Fetched.raise_for_status()`.
         """
         if self._is_plain() and not headers:
-            quick = await self._quick(httpx.URL(url), extensions)
+            quick = await self._quick(httpx.URL(url), extensions or _NO)
             if quick is not None:
                 return quick
-        return fetched(await self.get(url, headers=headers, extensions=dict(extensions)))
+        return fetched(await self.get(url, headers=headers, extensions=dict(extensions or _NO)))
 
     def _is_plain(self) -> bool:
         """Whether nothing was set on this client that httpx would have to see to."""

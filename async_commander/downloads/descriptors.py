@@ -31,7 +31,7 @@ def room_for(threads: int) -> int:
     limit = soft_limit()
     if limit is None or limit >= threads + 4 * SPARE:
         return threads
-    return max(FEWEST, min(threads, limit - _in_use() - LEFT_FREE))
+    return min(threads, max(FEWEST, limit - _in_use() - LEFT_FREE))
 
 
 def _in_use() -> int:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from async_commander.command.base import AsyncCommand
     from async_commander.database.lanes import LanePool
     from async_commander.database.lent_lane import LentLane
+    from async_commander.downloads.fetching import Fetched
     from async_commander.engine.context import RunContext
     from async_commander.history.figures import Figures
     from async_commander.history.recorder import Recorder, Rows
@@ -106,6 +107,21 @@ class RunSession:
             )
         client: httpx.AsyncClient = self._client
         return client
+
+    async def fetch(self, url: httpx.URL | str, **options: Any) -> Fetched:
+        """See Session."""
+        from async_commander.downloads.client import Client
+        from async_commander.downloads.fetching import fetched
+
+        client = self.http
+        if isinstance(client, Client):
+            return await client.fetch(url, **options)
+        if not hasattr(client, "get"):
+            raise InvalidCommand(
+                f"self.fetch() asks the client that http_client() brought, and {type(client).__name__} has no get(): "
+                "use that client itself."
+            )
+        return fetched(await client.get(url, **options))
 
     def http_client(self) -> AbstractAsyncContextManager[Any]:
         """See Session."""

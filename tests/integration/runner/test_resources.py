@@ -456,3 +456,137 @@ def test_a_client_of_ones_own_uses_what_lifespan_set_and_is_not_there_before(run
             return str(self.http.base_url)
 
     assert run(Command()).value == "https://example.org"
+
+
+# -- fetch() and cookies -------------------------------------------------------------------------------------------
+
+
+def pages_of(answers: Any) -> Any:
+    """A client of the product whose server is this function of the request."""
+    import httpx
+
+    from async_commander.downloads.client import open_client
+
+    return open_client(threads=5, max_body=10_000, transport=httpx.MockTransport(answers))
+
+
+def test_fetch_brings_one_small_answer(run: Any) -> None:
+    import httpx
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/moved":
+            return httpx.Response(301, headers={"Location": "/here"})
+        return httpx.Response(404 if request.url.path == "/lost" else 200, text=request.headers.get("x-mine", "none"))
+
+    class Command(ac.AsyncCommand):
+        def http_client(self):
+            return pages_of(answer)
+
+        async def handle(self):
+            page = await self.fetch("https://a.test/moved", headers={"X-Mine": "yes"})
+            lost = await self.fetch("https://a.test/lost")
+            with pytest.raises(httpx.HTTPStatusError):
+                lost.raise_for_status()
+            return [page.status, page.url, page.raise_for_status().text, page.headers["CONTENT-length"], lost.status]
+
+    assert run(Command()).value == [200, "https://a.test/here", "yes", "3", 404]
+
+
+def test_fetch_asks_a_client_of_the_commands_own(run: Any) -> None:
+    import httpx
+
+    class Own(ac.AsyncCommand):
+        def http_client(self):
+            return httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, text="own")))
+
+        async def handle(self):
+            return (await self.fetch("https://a.test/")).text
+
+    class Foreign(ac.AsyncCommand):
+        @asynccontextmanager
+        async def http_client(self):
+            yield object()
+
+        async def handle(self):
+            await self.fetch("https://a.test/")
+
+    assert run(Own()).value == "own"
+    assert "object has no get()" in str(failed(run, Foreign()).failure)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_cookies_of_an_item_are_nobody_elses(run: Any, share: bool) -> None:
+    import httpx
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/login":
+            return httpx.Response(302, headers={"Location": "/form", "Set-Cookie": f"who={request.url.query.decode()}"})
+        return httpx.Response(200, text=request.headers.get("cookie", ""))
+
+    class Command(Letters):
+        letters = [f"{number:02}" for number in range(30)]
+        limits = ac.Limits(threads=5)
+        keep_values = True
+
+        def http_client(self):
+            client = pages_of(answer)
+            client.cookies.set("consent", "1")
+            client.share_cookies = share
+            return client
+
+        async def download(self, item: str) -> str:
+            before = (await self.http.get("https://a.test/before")).text
+            after_login = (await self.http.get(f"https://a.test/login?{item}")).text
+            return f"{before}|{after_login}|{(await self.http.post('https://a.test/form')).text}"
+
+        async def parse_and_save(self, item: str, payload: str) -> str:
+            return f"{payload}|{(await self.http.get('https://a.test/saved')).text}|{item}"
+
+    def alone(told: str) -> bool:
+        before, *after, item = told.split("|")
+        return before == "consent=1" and set(after) == {f"consent=1; who={item}"}
+
+    assert all(map(alone, run(Command()).values)) is not share
+
+
+def test_what_an_item_downloaded_is_freed_when_it_is_done(run: Any) -> None:
+    """Without the cyclic garbage collector, which comes when it likes."""
+    import gc
+    import gzip
+    import weakref
+
+    import httpx
+
+    packed = gzip.compress(b"x" * 1_000_000)
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(packed))
+
+    class Command(Letters):
+        letters = [f"{number:02}" for number in range(40)]
+        limits = ac.Limits(threads=1, max_body="2 MB")
+
+        def http_client(self):
+            from async_commander.downloads.client import open_client
+
+            return open_client(threads=1, max_body=2_000_000, transport=httpx.MockTransport(answer))
+
+        async def download(self, item: str) -> Any:
+            nonlocal most
+            response = await self.http.get("https://a.test/")
+            alive.append(weakref.ref(response))
+            most = max(most, sum(ref() is not None for ref in alive))
+            return response
+
+        async def parse_and_save(self, item: str, payload: Any) -> None:
+            self.db.add(Effect(key=item))
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert run(Command()).counts["done"] == 40
+    finally:
+        gc.enable()
+    assert most <= 3

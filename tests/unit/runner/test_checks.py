@@ -156,3 +156,19 @@ def test_w002_counts_the_lanes_of_the_settings(options: dict[str, Any], settings
     options["pool"] = {"max_size": 7}
     settings.ASYNC_COMMANDER = {"LIMITS": {"db_lanes": 10}}
     assert "one run may hold 13 connections" in message("W002").msg
+
+
+def test_w005_a_limit_of_descriptors_that_is_too_low_for_threads_is_named(
+    settings: Any, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("async_commander.downloads.descriptors.soft_limit", lambda: 256)
+    (package / "greedy.py").write_text(GOOD + "    limits = ac.Limits(threads=500)\n")
+    assert ids() == []
+    settings.ASYNC_COMMANDER = {**settings.ASYNC_COMMANDER, "LIMITS": {"threads": 200}}
+    assert ids() == ["W005"]
+    assert "threads=200 needs 264 file descriptors, and a process may have 256" in message("W005").msg
+    assert "ulimit -n 264" in message("W005").hint
+    told = [one.msg for one in run_checks(tags=[TAG]) if one.id == "async_commander.W005"]
+    assert ["greedy" in text for text in told] == [False, True]
+    monkeypatch.setattr("async_commander.downloads.descriptors.soft_limit", lambda: None)
+    assert ids([TAG]) == []

@@ -1,0 +1,66 @@
+"""The pytest plugin: what respx and pytest-httpx intercept of httpx, they intercept of `self.http`, too.
+
+Both put something in the place of parts of httpx and httpcore, which the transport of `self.http` does not use. With
+this plugin, which pytest loads by itself, a client that is opened while they are at work sends through httpx.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+    import pytest
+
+    from async_commander.downloads.pool import ConnectionPool
+
+_INTERCEPTORS = ("respx", "pytest_httpx")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember how httpx looks before a test changes it; without an interceptor httpx is not even imported."""
+    del config
+    if any(map(find_spec, _INTERCEPTORS)):
+        from async_commander.downloads import client
+
+        client.make_transport = Switch(client.make_transport).transport
+
+
+class Switch:
+    """Chooses the transport of a client when it is opened."""
+
+    def __init__(self, own: Any) -> None:
+        import httpcore
+        import httpx
+
+        self._own = own
+        self._parts = (httpx.AsyncClient, httpx.AsyncHTTPTransport, httpcore.AsyncConnectionPool)
+        self._untouched = self._look()
+
+    def _look(self) -> list[dict[str, Any]]:
+        return [dict(vars(part)) for part in self._parts]
+
+    def transport(self, pool: ConnectionPool) -> httpx.AsyncBaseTransport:
+        """The product's own, or one through httpx where something was put in the place of its parts."""
+        own: httpx.AsyncBaseTransport = self._own(pool)
+        return own if self._look() == self._untouched else through_httpx()
+
+
+def through_httpx() -> httpx.AsyncBaseTransport:
+    """A transport that sends by a plain client of httpx, past the guard: it is for requests that go nowhere."""
+    import httpx
+
+    class ThroughHttpx(httpx.AsyncBaseTransport):
+        """Redirects, cookies and credentials are seen to by the client above."""
+
+        def __init__(self) -> None:
+            self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False)
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return await self._client.send(request, stream=True, auth=httpx.Auth())
+
+        async def aclose(self) -> None:
+            await self._client.aclose()
+
+    return ThroughHttpx()

@@ -14,6 +14,7 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
+from django.utils.module_loading import import_string
 
 from async_commander.command.checking import check_class
 from async_commander.command.parser import check_parser
@@ -42,7 +43,9 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
         Limits(**settings.limits)
         AddressGuard.of(settings.internal_hosts)
         get_commands()
-    except (ImproperlyConfigured, InvalidCommand, TypeError, ValueError) as error:
+        if settings.prepare_connection:
+            import_string(settings.prepare_connection)
+    except (ImportError, ImproperlyConfigured, InvalidCommand, TypeError, ValueError) as error:
         told = str(error)
         return [Error(told if told.startswith(NAME) else f"{NAME}: {told}", id="async_commander.E001")]
     return []

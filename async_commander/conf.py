@@ -27,6 +27,8 @@ class Settings:
     """Packages with commands that belong to no app."""
     internal_hosts: tuple[str, ...] = ()
     """Names, addresses and networks that `self.http` may reach although they are not public."""
+    prepare_connection: str = ""
+    """The dotted path of what prepares each connection of a run whose command has no hook for it."""
     keep_days: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Days after which logs, items and runs are pruned, where they are given. No effect yet."""
     cache: str = ""
@@ -127,6 +129,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "LIMITS": _mapping,
     "COMMAND_PACKAGES": _texts,
     "INTERNAL_HOSTS": _texts,
+    "PREPARE_CONNECTION": _dotted,
     "CACHE": _storage,
     "KEEP_DAYS": _days,
     "ENGINE": _dotted,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import httpx
     from django.core.management.base import OutputWrapper
     from django.core.management.color import Style
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
     from async_commander.database.unit import Unit
     from async_commander.downloads.fetching import Fetched
@@ -142,6 +143,18 @@ class AsyncCommand:
 
         Written `async def cleanup(self)` or `async def cleanup(self, result)`; `result` is the `RunResult` so far. An
         error in here makes a run that succeeded a failed one.
+        """
+
+    @hook(kinds=PLAIN_ONLY)
+    def prepare_connection(self, connection: BaseDatabaseWrapper, /) -> None:
+        """Prepare each connection that this run opens, to any database: a schema, a role, a tenant.
+
+            def prepare_connection(self, connection):
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT set_config('search_path', %s, false)", [self.schema])
+
+        Called on the connection's own thread, right after it was opened, also again after it was lost, and before
+        `lifespan()`: it has the arguments, and not yet what a run brings. The run's own rows are written as before it.
         """
 
     @hook

@@ -74,11 +74,6 @@ def take_over_thread(preparation: Preparation | None = None) -> None:
             _set(connections[alias], "AUTOCOMMIT", value=True)
 
 
-def preparation_of_thread() -> Preparation | None:
-    """What the connections of this thread are prepared with."""
-    return _thread.preparation
-
-
 def lay_aside() -> None:
     """End of a use: connections that belong to a pool go back to it, the others stay open for the next use.
 

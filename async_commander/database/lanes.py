@@ -7,22 +7,24 @@ import queue
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import anyio
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import DatabaseError, connections
 
-from .connections import close_all, lay_aside
+from .connections import close_all, lay_aside, take_over_thread
 from .lent_lane import LentLane, result_of, settle
 from .sqlite import DatabaseFiles, is_in_memory, lock_rows, stop_locking_rows
 from .transaction import LaneTransaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractContextManager
 
+    from .preparing import Preparation
     from .timeouts import Timeouts
 
 P = ParamSpec("P")
@@ -40,14 +42,26 @@ def must_share(alias: str) -> bool:
 
 @asynccontextmanager
 async def open_lanes(
-    alias: str, size: int, *, gate_limit: float | None = None, timeouts: Timeouts | None = None
+    alias: str,
+    size: int,
+    *,
+    gate_limit: float | None = None,
+    timeouts: Timeouts | None = None,
+    preparation: Preparation | None = None,
 ) -> AsyncIterator[LanePool]:
     """At most `size` lanes to the database `alias`: each a thread that starts when it is needed first.
 
-    `gate_limit`: seconds for which an item may keep SQLite's write gate; `timeouts`: those of PostgreSQL. At the end
-    all connections are closed, each on its thread.
+    `gate_limit`: seconds for which an item may keep SQLite's write gate; `timeouts`: those of PostgreSQL;
+    `preparation`: for each of the connections. At the end all are closed, each on its thread.
     """
-    lanes = LanePool(alias, size, ThreadLane, gate_limit=gate_limit, timeouts=timeouts)
+    lanes = LanePool(
+        alias,
+        size,
+        partial(ThreadLane, preparation),
+        gate_limit=gate_limit,
+        timeouts=timeouts,
+        preparation=preparation,
+    )
     try:
         yield lanes
     finally:
@@ -55,18 +69,43 @@ async def open_lanes(
 
 
 @asynccontextmanager
-async def open_shared_lane(alias: str) -> AsyncIterator[LanePool]:
+async def open_shared_lane(alias: str, preparation: Preparation | None = None) -> AsyncIterator[LanePool]:
     """One lane that is the caller's thread, with the connection and the transaction that it has."""
     lane = CallersLane()
     async with _beside(lane.work):
-        lanes = LanePool(alias, 1, lambda: lane, shared=True)
-        locks = lanes.post(lambda: lock_rows(connections[alias]))
+        lanes = LanePool(alias, 1, lambda: lane, shared=True, preparation=preparation)
+        borrowed = _Borrowed(alias, preparation)
         try:
+            await lanes.call(borrowed.take)
             yield lanes
         finally:
-            lane.post(lambda: stop_locking_rows(connections[alias]) if locks.result() else None)
+            lane.post(borrowed.give_back)
             await lanes.aclose()
             lane.close()
+
+
+class _Borrowed:
+    """The caller's connection, which behaves as a run needs it for the time of the run."""
+
+    def __init__(self, alias: str, preparation: Preparation | None) -> None:
+        self._alias = alias
+        self._preparation = preparation
+        self._prepared = self._locks = False
+
+    def take(self) -> None:
+        connection = connections[self._alias]
+        self._locks = lock_rows(connection)
+        if self._preparation is not None:
+            self._preparation.prepare(connection)
+            self._prepared = True
+
+    def give_back(self) -> None:
+        connection = connections[self._alias]
+        if self._locks:
+            stop_locking_rows(connection)
+        if self._preparation is not None and self._prepared:
+            with suppress(DatabaseError):  # a transaction that is broken takes what was set along when it ends
+                self._preparation.undo(connection)
 
 
 class Lane(Protocol):
@@ -81,8 +120,9 @@ class Lane(Protocol):
 class ThreadLane:
     """A lane with a thread of its own. A daemon: a query that never returns does not hold the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, preparation: Preparation | None = None) -> None:
         self.tenant: LentLane | None = None
+        self._preparation = preparation
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closed: Future[None] = Future()
         threading.Thread(target=self._work, name="async-commander-lane", daemon=True).start()
@@ -97,6 +137,7 @@ class ThreadLane:
         return self._closed
 
     def _work(self) -> None:
+        take_over_thread(self._preparation)
         try:
             while (call := self._next()) is not None:
                 call()
@@ -165,6 +206,7 @@ class LanePool:
         shared: bool = False,
         gate_limit: float | None = None,
         timeouts: Timeouts | None = None,
+        preparation: Preparation | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"{size} database lanes: at least 1 is needed")
@@ -173,6 +215,7 @@ class LanePool:
         self.shared = shared
         self.gate_limit = gate_limit
         self.timeouts = timeouts
+        self.preparation = preparation
         self.warned_of: set[str] = set()
         """Models of whose rows in other databases the run was told; the same for the pools made of this one."""
         self.files = DatabaseFiles()
@@ -210,6 +253,14 @@ class LanePool:
             alias or self.alias, shared=self.shared, timeouts=self.timeouts, files=self.files, **patience
         )
 
+    def as_ledger(self) -> AbstractContextManager[None]:
+        """On a lane, in a transaction: the tables of the run are found, however the connection was prepared."""
+        return nullcontext() if self.preparation is None else self.preparation.as_ledger(self.alias)
+
+    def as_project(self) -> AbstractContextManager[None]:
+        """Inside of that: those of the project are."""
+        return nullcontext() if self.preparation is None else self.preparation.as_project(self.alias)
+
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short function on any lane, in autocommit. Cancelled while it runs, it is waited for.
 
@@ -231,7 +282,7 @@ class LanePool:
         if self.shared:
             return self
         timeouts = None if self.timeouts is None else self.timeouts.when_idle
-        alone = LanePool(self.alias, 1, self._make_lane, timeouts=timeouts)
+        alone = LanePool(self.alias, 1, self._make_lane, timeouts=timeouts, preparation=self.preparation)
         alone.warned_of, alone.files, alone.hurry = self.warned_of, self.files, self.hurry
         return alone
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from django.db import connections
@@ -12,11 +13,12 @@ from async_commander.exceptions import InvalidCommand
 from .outage import is_transient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 _READ = "SELECT current_setting('search_path'), current_setting('role')"
+_SET = "SELECT set_config('search_path', %s, false), set_config('role', %s, false)"
 _SET_LOCAL = "SELECT set_config('search_path', %s, true), set_config('role', %s, true)"
 
 View = tuple[str, str]
@@ -58,27 +60,31 @@ class Preparation:
         if before is not None and after is not None and before != after:
             self._views.of[connection.alias] = before, after
 
-    def see_as_ledger(self, alias: str) -> None:
-        """For the rest of the transaction that is open: find the tables of the run."""
+    @contextmanager
+    def as_ledger(self, alias: str) -> Iterator[None]:
+        """In the transaction that is open: find the tables of the run."""
+        self._see(alias, 0)
+        yield
+        self._see(alias, 1)  # not after an error: what is rolled back takes this along
+
+    @contextmanager
+    def as_project(self, alias: str) -> Iterator[None]:
+        """Inside of `as_ledger()`: find the tables of the project."""
+        self._see(alias, 1)
+        yield
         self._see(alias, 0)
 
-    def see_as_project(self, alias: str) -> None:
-        """For the rest of the transaction that is open: find the tables of the project."""
-        self._see(alias, 1)
+    def undo(self, connection: BaseDatabaseWrapper) -> None:
+        """Set a connection that is somebody else's back to the search path and the role that it had."""
+        views = self._views.of.pop(connection.alias, None)
+        if views is not None:
+            with connection.cursor() as cursor:
+                cursor.execute(_SET, views[0])
 
     def _see(self, alias: str, which: int) -> None:
         if alias in self._views.of:
             with connections[alias].cursor() as cursor:
                 cursor.execute(_SET_LOCAL, self._views.of[alias][which])
-
-
-def preparation(
-    prepare: Callable[[BaseDatabaseWrapper], Any] | None, tenants: Mapping[str, Tenant]
-) -> Preparation | None:
-    """What the connections of a run are prepared with: the project's function, else the caller's tenants, if any."""
-    if prepare is not None:
-        return Preparation(prepare)
-    return Preparation(Tenants(tenants)) if tenants else None
 
 
 class Tenant:
@@ -97,19 +103,18 @@ class Tenant:
 
 
 class Tenants:
-    """Gives the connections of a run the tenants that the caller's have, by alias."""
+    """The tenants that the caller's connections work for, by alias: to be made on the caller's thread. Mostly none."""
 
-    def __init__(self, tenants: Mapping[str, Tenant]) -> None:
-        self._tenants = tenants
+    def __init__(self) -> None:
+        self._tenants = {one.alias: Tenant(one) for one in connections.all() if getattr(one, "schema_name", None)}
 
-    def __call__(self, connection: BaseDatabaseWrapper) -> None:
+    def __bool__(self) -> bool:
+        return bool(self._tenants)
+
+    def give_to(self, connection: BaseDatabaseWrapper) -> None:
+        """Have a connection of the run work for the tenant of the caller's."""
         if connection.alias in self._tenants:
             self._tenants[connection.alias].give_to(connection)
-
-
-def tenants_of_caller() -> dict[str, Tenant]:
-    """The tenants that this thread's connections work for; to be asked on the caller's thread. Mostly none."""
-    return {one.alias: Tenant(one) for one in connections.all() if getattr(one, "schema_name", None)}
 
 
 def _view(connection: BaseDatabaseWrapper) -> View | None:

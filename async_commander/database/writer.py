@@ -213,7 +213,7 @@ class Writer:
         write_other_databases(units, self._lanes)
         transaction = self._lanes.transaction()
         try:
-            with transaction:
+            with transaction, self._lanes.as_ledger():
                 self._write_rows(units)
         except BaseException:
             for unit in units:
@@ -234,10 +234,12 @@ class Writer:
         """On the lane of the unit's item."""
         if unit.lane is not None:
             write_other_databases([unit], unit.lane.pool)
-        self._write_rows([unit])
+        with self._lanes.as_ledger():
+            self._write_rows([unit])
 
     def _write_rows(self, units: Sequence[Unit]) -> None:
-        write_units(units)
+        with self._lanes.as_project():
+            write_units(units)
         self._finish(units)
 
     def _patiently(self, work: Callable[[], T], *, unless: Callable[[BaseException], bool] | None = None) -> T:
@@ -246,7 +248,7 @@ class Writer:
         return patiently(work, self._lanes.hurry, budget=self._outage_budget, unless=unless)
 
     def _transact(self, function: Callable[[], T]) -> T:
-        with self._lanes.transaction():
+        with self._lanes.transaction(), self._lanes.as_ledger():
             return function()
 
     def _transact_rows(self, unit: Unit, work: Callable[[], None]) -> None:

@@ -50,10 +50,16 @@ async def recorder_of(plan: Plan) -> AsyncIterator[tuple[LanePool, Recorder]]:
 
 def _lanes(plan: Plan) -> Any:
     if plan.shared:
-        return open_shared_lane(plan.alias)
+        return open_shared_lane(plan.alias, plan.preparation)
     lease_seconds = plan.request.lease_seconds
     timeouts = Timeouts.of_items(lease_seconds=lease_seconds, item_timeout=plan.limits.item_timeout)
-    return open_lanes(plan.alias, plan.limits.db_lanes, gate_limit=lease_seconds / 4, timeouts=timeouts)
+    return open_lanes(
+        plan.alias,
+        plan.limits.db_lanes,
+        gate_limit=lease_seconds / 4,
+        timeouts=timeouts,
+        preparation=plan.preparation,
+    )
 
 
 @asynccontextmanager

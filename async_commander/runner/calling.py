@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from async_commander.command.base import AsyncCommand
     from async_commander.database.lanes import LanePool
+    from async_commander.database.preparing import Preparation
 
 logger = logging.getLogger("async_commander.run")
 
@@ -36,11 +37,14 @@ T = TypeVar("T")
 class HookCaller:
     """The hooks of one command instance, ready to be awaited."""
 
-    def __init__(self, command: AsyncCommand, *, threads: int, shared: bool) -> None:
+    def __init__(
+        self, command: AsyncCommand, *, threads: int, shared: bool, preparation: Preparation | None = None
+    ) -> None:
         self._command = command
         self._specs = specs_of(type(command))
         self._hooks = hooks_of(type(command))
         self._shared = shared
+        self._preparation = preparation
         self._downloads = AbandonableThreads(threads, waits=self._say_that_it_is_waited_for)
         self._waited = False
         self._under_way: set[Leavable[Any]] = set()
@@ -148,13 +152,13 @@ class HookCaller:
         if hook.kind is HookKind.ASYNC:
             return await self._leavable(function(*arguments, **named), hook.spec.name)
         if hook.spec.name == "download" and not self._shared:
-            return await self._downloads.call(partial(_closing_connections, function, *arguments))
+            return await self._downloads.call(partial(_closing_connections, self._preparation, function, *arguments))
         return await sync_to_async(function)(*arguments, **named)
 
 
-def _closing_connections(function: Callable[..., T], *arguments: Any) -> T:
+def _closing_connections(preparation: Preparation | None, function: Callable[..., T], *arguments: Any) -> T:
     """A worker thread may outlive the run: it must not keep a connection."""
-    take_over_thread()
+    take_over_thread(preparation)
     try:
         return function(*arguments)
     finally:

@@ -14,6 +14,7 @@ from async_commander.command.base import AsyncCommand
 from async_commander.command.parser import declared_names
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
+from async_commander.database.preparing import Tenants
 from async_commander.engine.context import InContext
 from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
@@ -36,7 +37,8 @@ async def call_async(
         arguments = await sync_to_async(_with_stored)(cls, arguments)
     made, request = _prepared(command, cls, arguments)
     shared = await sync_to_async(must_share)(database_of(request))
-    plan = make_plan(made, request, shared=shared, recorder=recorder, processes=1)
+    tenants = await sync_to_async(Tenants)()
+    plan = make_plan(made, request, shared=shared, tenants=tenants, recorder=recorder, processes=1)
     return told(await _in_a_task_of_its_own(plan, reporter or Silent()))
 
 
@@ -61,7 +63,7 @@ def drive_from_call(
     if _loop_is_running():
         raise AsyncCommanderError("ac.run() cannot be used inside a running event loop: `await ac.arun(...)` there.")
     shared = must_share(database_of(request))
-    plan = make_plan(command, request, shared=shared, recorder=recorder)
+    plan = make_plan(command, request, shared=shared, tenants=Tenants(), recorder=recorder)
     result: RunResult = async_to_sync(_in_a_context_of_its_own)(plan, reporter)
     return result
 

@@ -10,6 +10,7 @@ import anyio
 
 from async_commander.command.base import AsyncCommand
 from async_commander.database.lanes import must_share
+from async_commander.database.preparing import Tenants
 from async_commander.engine.results import RunResult
 
 from .calls import drive_from_call
@@ -31,7 +32,7 @@ def drive_from_shell(
     database's errors where there was no run; a failed run is told by the result.
     """
     stops = stops or install()
-    plan = make_plan(command, request, shared=must_share(database_of(request)))
+    plan = make_plan(command, request, shared=must_share(database_of(request)), tenants=Tenants())
     work = partial(execute, plan, reporter, stops)
     return anyio.run(work, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
 

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import DatabaseError, connections, router
+from django.utils.module_loading import import_string
 
 from async_commander.command.arguments import REQUIRED, Argument, arguments_of, to_json
 from async_commander.command.base import AsyncCommand
+from async_commander.command.hooks import hooks_of
 from async_commander.command.parser import ExtraOption, extra_options
 from async_commander.command.redaction import HIDDEN, is_secret_name, redacted_text, redacted_value
 from async_commander.command.registry import name_of
 from async_commander.command.run_identity import RunIdentity
 from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
+from async_commander.database.preparing import Preparation, Tenants
 from async_commander.database.schema_errors import lacks_schema
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
@@ -40,6 +43,8 @@ class Plan:
     opening: Opening
     shared: bool
     recorder: Recorder | None = None
+    preparation: Preparation | None = None
+    """What each connection of the run is prepared with."""
     secrets: tuple[object, ...] = field(default=(), repr=False)
 
 
@@ -56,10 +61,13 @@ def make_plan(
     request: RunRequest,
     *,
     shared: bool,
+    tenants: Tenants | None = None,
     recorder: Recorder | None = None,
     processes: int | None = None,
 ) -> Plan:
-    """Settle everything about a run. `processes` is the pool's size where no layer of limits gives one.
+    """Settle everything about a run, whose caller works for these tenants.
+
+    `processes` is the pool's size where no layer of limits gives one.
 
     Raises InvalidCommand for whatever cannot be used, before anything is begun.
     """
@@ -79,6 +87,7 @@ def make_plan(
         request=request,
         shared=shared,
         recorder=recorder,
+        preparation=_preparation(command, None if shared else tenants),
         secrets=tuple(secrets_of(command)),
         opening=Opening(
             command=name,
@@ -96,6 +105,19 @@ def make_plan(
             parent=around.row if around is not None and around.alias == alias else None,
         ),
     )
+
+
+def _preparation(command: AsyncCommand, tenants: Tenants | None) -> Preparation | None:
+    """The command's hook, else the project's setting, else the tenants of the caller, if it has any."""
+    path = get_settings().prepare_connection
+    if "prepare_connection" in hooks_of(type(command)):
+        return Preparation(command.prepare_connection)
+    if path:
+        try:
+            return Preparation(import_string(path))
+        except ImportError as error:
+            raise InvalidCommand(f"ASYNC_COMMANDER['PREPARE_CONNECTION'] is {path!r}: {error}") from error
+    return Preparation(tenants.give_to) if tenants else None
 
 
 def as_opened(plan: Plan, opened: Opened) -> Plan:

@@ -122,7 +122,9 @@ class OneRun:
         self._redact = redactor(plan.secrets)
         self._context = context_of(plan, opened)
         self._figures = Figures(datetime.now(UTC), asyncio.get_running_loop().time)
-        self._hooks = HookCaller(plan.command, threads=plan.limits.threads, shared=lanes.shared)
+        self._hooks = HookCaller(
+            plan.command, threads=plan.limits.threads, shared=lanes.shared, preparation=plan.preparation
+        )
         self._session = RunSession(
             plan.command,
             plan.request,

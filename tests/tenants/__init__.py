@@ -1,0 +1,1 @@
+"""A database backend that knows tenants, as that of django-tenants does."""

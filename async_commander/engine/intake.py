@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .accounting import Accounting
     from .deadlines import Deadlines
     from .ports import Ports, Ticket
-    from .results import Tally
+    from .quota import Quota
     from .workers import Workers
 
 _SHORTEST_PAUSE = 0.05
@@ -31,17 +31,15 @@ class Intake(Generic[ItemT]):
         self,
         ports: Ports[ItemT],
         *,
-        tally: Tally,
         chunk: int,
-        max_items: int | None,
+        quota: Quota,
         accounting: Accounting[ItemT],
         workers: Workers,
         deadlines: Deadlines,
     ) -> None:
         self._ports = ports
-        self._tally = tally
         self._chunk = chunk
-        self._taken_at_most = math.inf if max_items is None else tally.taken + max_items
+        self._quota = quota
         self._accounting = accounting
         self._workers = workers
         self._deadlines = deadlines
@@ -164,9 +162,8 @@ class Intake(Generic[ItemT]):
         return due.tickets
 
     async def _admit(self) -> Sequence[Ticket[ItemT]]:
-        allowed = min(self._chunk, max(0, self._taken_at_most - self._tally.taken))
-        items = self._source.take(int(allowed))
+        items = self._source.take(self._quota.of_chunk(self._chunk))
         tickets = await self._ports.admit(items) if items else ()
-        if self._tally.taken >= self._taken_at_most:
+        if self._quota.spent:
             self.enough()
         return tickets

@@ -22,6 +22,7 @@ from .failures import CancelledFromOutside, calm, cancelled_for_real, is_cancell
 from .intake import Intake
 from .pace import Pace, pace_key_held
 from .ports import Due, ItemT, Ports, Ticket, Verdict
+from .quota import Quota
 from .results import ItemState, Tally
 from .waiting import Waiting
 from .workers import Workers
@@ -58,7 +59,7 @@ class Pipeline(Generic[ItemT]):
         tally: Tally,
         pace: Pace | None = None,
         chunk: int | None = None,
-        max_items: int | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._ports = ports
         self._pace = pace = Pace(retry=retry) if pace is None else pace
@@ -67,9 +68,8 @@ class Pipeline(Generic[ItemT]):
         self._accounting: Accounting[ItemT] = Accounting(tally, limits)
         self._intake: Intake[ItemT] = Intake(
             ports,
-            tally=tally,
             chunk=chunk or max(1, min(limits.batch_size, 2 * limits.threads)),
-            max_items=max_items,
+            quota=quota or Quota(tally),
             accounting=self._accounting,
             workers=workers,
             deadlines=deadlines,
@@ -94,7 +94,7 @@ class Pipeline(Generic[ItemT]):
 
     @property
     def cut(self) -> bool:
-        """Intake was ended by `max_items`; whether the source had more was not asked."""
+        """Intake was ended by the quota; whether the source had more was not asked."""
         return self._intake.cut
 
     async def run(self, source: AsyncIterable[ItemT] | Iterable[ItemT]) -> bool:

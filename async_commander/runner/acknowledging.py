@@ -13,43 +13,32 @@ from async_commander.engine.failures import calm, cancelled_for_real, ends_the_r
 from async_commander.exceptions import AsyncCommanderError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Iterator
 
     from anyio.abc import TaskGroup
 
-    from async_commander.engine.pipeline import Ticket
+    from async_commander.engine.pipeline import Pipeline, Ticket
 
-    from .calling import HookCaller
+    from .session import RunSession
 
 AT_ONCE = 8
 """Items whose `committed()` may be under way at once."""
 
 
 class Acknowledger:
-    """Calls `settled(ticket)` for each ticket that is put: after its `committed()`, or at once where there is none.
+    """Has each item that is put settled: after its `committed()`, or at once where there is none.
 
     So an item counts as done, and makes room for another one, when it is acknowledged. What no item may survive ends
-    the run: `ended(error)` is called before the item is settled, and nothing is raised in here.
+    the run before the item is settled, and nothing is raised in here.
     """
 
-    def __init__(
-        self,
-        hooks: HookCaller,
-        *,
-        rows: Callable[[], AbstractAsyncContextManager[None]],
-        settled: Callable[[Ticket[Any]], None],
-        failed: Callable[[str, BaseException], None],
-        ended: Callable[[BaseException], None],
-    ) -> None:
-        self._hooks = hooks
-        self._rows = rows
-        self._settled = settled
-        self._failed = failed
-        self._ended = ended
+    def __init__(self, session: RunSession) -> None:
+        self._session = session
+        self._hooks = session.hooks
+        self.pipeline: Pipeline[Any]
         self.context = copy_context()
         """In copies of which `committed()` is called: that of the run's hooks, as `lifespan()` left it."""
-        self._wanted = hooks.has("committed")
+        self._wanted = self._hooks.has("committed")
         self._hurried = False
         self._unsettled = 0
         self._all_settled = anyio.Event()
@@ -70,7 +59,7 @@ class Acknowledger:
             self._unsettled += 1
             self._put.send_nowait(ticket)
         else:
-            self._settled(ticket)
+            self.pipeline.settled(ticket)
 
     def hurry(self) -> None:
         """Cancel what is under way, and what comes: the items are committed all the same."""
@@ -88,13 +77,13 @@ class Acknowledger:
     async def _acknowledge_all(self) -> None:
         async for ticket in self._tickets:
             await self._acknowledge(ticket)
-            self._settled(ticket)
+            self.pipeline.settled(ticket)
             self._unsettled -= 1
             if not self._unsettled:
                 self._all_settled.set()
 
     async def _call(self, ticket: Ticket[Any]) -> None:
-        async with self._rows():
+        async with self._session.rows_of_its_own():
             await self._hooks.call("committed", ticket.item)
 
     async def _acknowledge(self, ticket: Ticket[Any]) -> None:
@@ -106,14 +95,16 @@ class Acknowledger:
             with scope:
                 await InContext(self.context.copy(), self._call(ticket))
             if scope.cancelled_caught:
-                self._failed(ticket.tag.label, AsyncCommanderError("cancelled: the run was asked to end at once."))
+                self._session.acknowledging_failed(
+                    ticket.tag.label, AsyncCommanderError("cancelled: the run was asked to end at once.")
+                )
         except BaseException as error:  # the item is committed, whatever comes of this
             if isinstance(error, GeneratorExit) or (is_cancellation(error) and cancelled_for_real()):
                 raise
             if ends_the_run(error):
-                self._ended(error)
+                self.pipeline.abort(error)
                 return
-            self._failed(ticket.tag.label, error)
+            self._session.acknowledging_failed(ticket.tag.label, error)
             await calm(native_task())
         finally:
             self._under_way.discard(scope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from async_commander.database.outage import is_transient
 from async_commander.engine.charging import uncharged
 from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
+from async_commander.engine.quota import Quota
 from async_commander.engine.results import ItemState, items_in_words
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.recorder import Candidate, ItemOutcome, Known, Stored
@@ -32,29 +33,26 @@ from .verdicts import REASON_LENGTH, judge, kind_of, place_of, text_of, tracebac
 if TYPE_CHECKING:
     from async_commander.database.unit import Unit
 
+    from .acknowledging import Acknowledger
     from .session import RunSession
 
 logger = logging.getLogger("async_commander.run")
 
 
 class ItemPorts:
-    """The pipeline's ports for the two shapes with items; with `download`, each item has one of its own.
-
-    `done(ticket)` is called after the commit of each item's work; who is called sees to it that it is settled.
-    """
+    """The pipeline's ports for the two shapes with items; with `download`, each item has one of its own."""
 
     def __init__(
         self,
         session: RunSession,
+        acknowledger: Acknowledger,
         *,
         download: bool,
-        done: Callable[[Ticket[Any]], None],
-        max_items: int | None = None,
-        recovered: int = 0,
+        quota: Quota,
     ) -> None:
         self._session = session
         self._download = download
-        self._done = done
+        self._acknowledger = acknowledger
         self._outcomes = Outcomes(session)
         self._hooks = session.hooks
         self._recorder = session.recorder
@@ -62,8 +60,7 @@ class ItemPorts:
         self._figures = session.figures
         self._read_ahead = 0
         """Items that the source yielded and that were not admitted yet."""
-        self._recovered = recovered
-        self._taken_at_most = None if max_items is None else self._tally.taken + max_items
+        self._quota = quota
         self._source_ended = False
         self._left_over = True
         self._warned_of_duplicates = self._warned_of_the_left_out = False
@@ -91,16 +88,14 @@ class ItemPorts:
             mark = self._mark(item)
             named.setdefault(mark.key, (item, mark))
             candidates.append(Candidate(mark.key, mark.label))
-        answer = await self._recorder.admit(candidates, room=self._room())
+        answer = await self._recorder.admit(candidates, room=self._quota.room)
         self._read_ahead -= len(items)
         if self._source_ended and not self._read_ahead:
             self.pipeline.nudge()
         self._tally.taken += len(answer.fresh) + answer.duplicates
         self._tally.skipped += answer.duplicates
         self._tally.retry -= answer.from_retry
-        self._recovered -= len(answer.again) + len(answer.crashed)
-        if self._room() == 0 and self._recovered <= 0:
-            self.pipeline.enough()
+        self._quota.recovered -= len(answer.again) + len(answer.crashed)
         if answer.duplicates:
             self._warn_of_duplicates(answer.duplicates)
         for key, known in answer.crashed.items():
@@ -110,10 +105,6 @@ class ItemPorts:
             for key, (item, mark) in named.items()
             if key in answer.fresh or key in answer.again
         ]
-
-    def _room(self) -> int | None:
-        """How many new items may still be taken; None: any number."""
-        return None if self._taken_at_most is None else max(0, self._taken_at_most - self._tally.taken)
 
     def _mark(self, item: Any) -> InHand:
         text = self._hooks.decide("item_key", item)
@@ -312,7 +303,9 @@ class ItemPorts:
             self._followed(outcome)
         if outcome.state is ItemState.DONE:
             self._figures.took("item", time.monotonic() - ticket.tag.began)
-            self._done(ticket)
+            if self._session.command.keep_values:
+                self._session.values.append(ticket.tag.return_value)
+            self._acknowledger.put(ticket)
         else:
             self.pipeline.settled(ticket)
 
@@ -325,7 +318,7 @@ class ItemPorts:
             self._warned_of_the_left_out = True
             text = "As many items as max_items allows are taken: those that others bring up from now on are left out."
             self._session.reporter.message(text, logging.WARNING)
-        if outcome.left_out and self._recovered <= 0:
+        if outcome.left_out and self._quota.recovered <= 0:
             self.pipeline.enough()
         if outcome.followed_new:
             self.pipeline.nudge()

@@ -13,6 +13,7 @@ from async_commander.command.shapes import DownloadIterateCommand, IterateDownlo
 from async_commander.database.surroundings import Surroundings
 from async_commander.engine.leaving import CancelIgnored
 from async_commander.engine.pipeline import Pipeline
+from async_commander.engine.quota import Quota
 
 from .acknowledging import Acknowledger
 from .items import ItemPorts
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from async_commander.engine.pipeline import Ticket
     from async_commander.history.recorder import Opened
 
     from .session import RunSession
@@ -42,18 +42,9 @@ class Work:
         self._context = session.context
         self._hooks = session.hooks
         self._opened = opened
-        self._asked_now = session.request.max_items
-        self._asked_first: int | None = opened.options.get("max_items")
-        """The bound that a resumed run was begun with."""
         self._scope = anyio.CancelScope()
         self._pipeline: Pipeline[Any] | None = None
-        self._acknowledger = Acknowledger(
-            session.hooks,
-            rows=session.rows_of_its_own,
-            settled=self._settled,
-            failed=session.acknowledging_failed,
-            ended=self.abort,
-        )
+        self._acknowledger = Acknowledger(session)
         self.value: Any = None
         """What `handle()` returned."""
         self.complete = False
@@ -127,45 +118,31 @@ class Work:
 
     async def _carry(self, opened: Callable[[], Awaitable[Any]], *, download: bool) -> bool:
         limits = self._context.limits
-        room, recovered = self._room(), self._opened.recovered
-        ports = ItemPorts(self._session, download=download, done=self._done, max_items=room, recovered=recovered)
-        self._session.recorder.bound(self._bound())
-        self._pipeline = ports.pipeline = Pipeline(
+        quota = Quota(
+            self._context.tally,
+            asked=self._session.request.max_items,
+            begun_with=self._opened.options.get("max_items"),
+            resumed=self._opened.resumed,
+            recovered=self._opened.recovered,
+        )
+        ports = ItemPorts(self._session, self._acknowledger, download=download, quota=quota)
+        self._session.recorder.bound(quota.run_at_most)
+        self._pipeline = ports.pipeline = self._acknowledger.pipeline = Pipeline(
             ports,
             limits=limits,
             retry=self._context.retry,
             tally=self._context.tally,
             pace=self._session.pace,
             chunk=min(limits.batch_size, max(2 * limits.threads, SMALLEST_CHUNK)),
-            max_items=None if recovered else room,
+            quota=quota,
         )
         if self._context.stopping:
             self._pipeline.stop()
         retried = SourceRetry(self._session)
         source = ports.source = await retried.insist(opened)
-        await self._count(source)
+        await self._count(source, quota)
         carried = await self._pipeline.run(self._read(retried.items(source, opened), ports))
-        return carried and not (self._pipeline.cut and self._has_more_to_take())
-
-    def _room(self) -> int | None:
-        """How many items may still be taken: those asked for now, else the rest of those asked for at first."""
-        if self._asked_now is not None or self._asked_first is None:
-            return self._asked_now
-        return max(0, self._asked_first - self._context.tally.taken)
-
-    def _bound(self) -> int | None:
-        """How many items the run may take in all. One that only this resume has leaves no item out for good."""
-        if not self._opened.resumed:
-            return self._asked_now
-        if self._asked_first is None or self._asked_now is None:
-            return self._asked_first
-        return max(self._asked_first, self._context.tally.taken + self._asked_now)
-
-    def _has_more_to_take(self) -> bool:
-        """Whether the bound that this resume was given is narrower than the run's own: it stays unfinished then."""
-        if not self._opened.resumed or self._asked_now is None:
-            return False
-        return self._asked_first is None or self._context.tally.taken < self._asked_first
+        return carried and not (self._pipeline.cut and quota.narrower)
 
     async def _read(self, items: AsyncIterator[Any], ports: ItemPorts) -> AsyncIterator[Any]:
         async with closed_at_the_end(items):
@@ -175,18 +152,7 @@ class Work:
         await self._session.commit_hook()
         ports.source_ended()
 
-    async def _count(self, source: Any) -> None:
+    async def _count(self, source: Any, quota: Quota) -> None:
         total = await self._hooks.call("total") if self._hooks.has("total") else None
         total = await counted(source) if total is None else total
-        if total is not None and self._asked_now is not None and not self._opened.resumed:
-            total = min(total, self._asked_now)
-        self._context.tally.total = None if total is None else max(total, self._context.tally.taken)
-
-    def _done(self, ticket: Ticket[Any]) -> None:
-        if self._session.command.keep_values:
-            self._session.values.append(ticket.tag.return_value)
-        self._acknowledger.put(ticket)
-
-    def _settled(self, ticket: Ticket[Any]) -> None:
-        if self._pipeline is not None:
-            self._pipeline.settled(ticket)
+        self._context.tally.total = None if total is None else max(quota.of_total(total), self._context.tally.taken)

@@ -12,6 +12,7 @@ import anyio
 from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pace import HostUnavailable
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
+from async_commander.engine.quota import Quota
 from async_commander.engine.results import ItemState, Tally
 from async_commander.exceptions import SkipItem
 
@@ -68,7 +69,7 @@ class Desk:
             tally=self.tally,
             pace=self.pace,
             chunk=self.chunk,
-            max_items=self.max_items,
+            quota=Quota(self.tally, asked=self.max_items),
         )
         self.states: dict[Any, ItemState] = {}
         self.reasons: dict[Any, str] = {}

@@ -11,40 +11,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from async_commander.engine.limits import Bounds
 from async_commander.exceptions import InvalidCommand
 
 from .annotations import Annotation, annotations_of, is_ours
+from .options import DJANGO_OPTIONS, OF_A_CALL, SHARED_OPTIONS
 from .redaction import HIDDEN, is_secret_name
 from .values import Kind, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
-
-# fmt: off
-SHARED_OPTIONS = frozenset({
-    "threads", "processes", "db_lanes", "batch_size", "per_host", "per_second", "timeout", "item_timeout",
-    "max_failures", "max_items", "dry_run", "force", "yes", "delete", "refresh_cache", "ignore_dependencies",
-    "run_dependencies", "test", "resume", "resume_run", "retry_failed", "grace", "progress", "json", "database",
-    "detach", "distribute", "shards", "help_all", "check",
-})
-"""Options that every command has, by the names of their values."""
-
-OF_A_CALL = frozenset({*Bounds.__annotations__, "reporter", "recorder"})
-"""What `ac.arun()` takes beside a command's arguments: what it takes it does not hand on."""
-
-DJANGO_OPTIONS = frozenset({
-    "version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks",
-    "stdout", "stderr", "args",
-})
-"""Options that every command of Django has, by the names of their values; `args` is taken out by Django itself."""
-# fmt: on
-
-GIVEN_BY_DJANGO = DJANGO_OPTIONS - {"version", "stdout", "stderr", "args"}
-"""Those that a command of Django finds in its `handle(self, *args, **options)`, whether or not they were given."""
-
-ALWAYS_GIVEN = frozenset({"force", "yes"})
-"""Shared options that are found there, too."""
 
 
 class Required:

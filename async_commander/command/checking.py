@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from async_commander.engine.limits import Limits, Retry
 from async_commander.exceptions import InvalidCommand
 
-from .arguments import ALWAYS_GIVEN, GIVEN_BY_DJANGO, SHARED_OPTIONS, arguments_of, label_of
+from .arguments import arguments_of, label_of
 from .hooks import check_hooks, hooks_of
-from .option_defaults import check_option_defaults
+from .options import ALWAYS_GIVEN, BY_NAME, GIVEN_BY_DJANGO, ON_THE_LINE, RESERVED
 from .parser import extra_options
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def check_class(cls: type[AsyncCommand]) -> None:
         if not fits(value):
             raise InvalidCommand(f"{label_of(cls)}: {name} is {value!r:.80}; allowed: {allowed}")
     _refuse_what_is_to_come(cls)
-    _refuse_options_to_come(cls)
-    _check_keys(cls, "option_defaults", SHARED_OPTIONS - _OPTIONS_TO_COME)
-    check_option_defaults(cls)
+    _check_option_defaults(cls)
     _check_keys(cls, "test_parameters", arguments_of(cls))
 
 
@@ -57,11 +55,22 @@ def _refuse_what_is_to_come(cls: type) -> None:
             )
 
 
-def _refuse_options_to_come(cls: Any) -> None:
+def _check_option_defaults(cls: type[AsyncCommand]) -> None:
+    """`option_defaults` gives shared options values that they can have."""
     for name in cls.option_defaults:
-        if name in _OPTIONS_TO_COME:
+        if name in RESERVED:
             raise InvalidCommand(
                 f"{label_of(cls)}: option_defaults names {name!r}, which this release does not act on yet; leave it out"
+            )
+    _check_keys(cls, "option_defaults", ON_THE_LINE)
+    for name, value in cls.option_defaults.items():
+        if value is None and BY_NAME[name].bound is None:
+            problem = f"{name}=None: leave it out"
+        else:
+            problem = BY_NAME[name].problem(value)
+        if problem:
+            raise InvalidCommand(
+                f"{label_of(cls)}: option_defaults gives {name!r} a value that does not fit: {problem}"
             )
 
 
@@ -90,12 +99,6 @@ _TO_COME: dict[str, Any] = {
     "provenance": False,
     "keep_history": True,
 }
-# fmt: off
-_OPTIONS_TO_COME = frozenset({
-    "dry_run", "delete", "refresh_cache", "ignore_dependencies", "run_dependencies", "test", "retry_failed", "detach",
-    "distribute", "shards", "help_all", "check",
-})
-# fmt: on
 _YES_OR_NO = ("True or False", _is_a(bool))
 _A_DICT = ("a dict of values by name", _is_a(Mapping))
 _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
 from .annotations import is_ours
-from .arguments import DJANGO_OPTIONS, OF_A_CALL, SHARED_OPTIONS, Argument, arguments_of, check_missing, label_of
+from .arguments import Argument, arguments_of, check_missing, label_of
+from .options import DJANGO_OPTIONS, OF_A_CALL, SHARED_OPTIONS
 from .redaction import HIDDEN, is_secret_name
 from .values import check_storable, plain_json
 

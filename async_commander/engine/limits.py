@@ -7,12 +7,14 @@ import random as random_numbers
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, dataclass_transform
 
 from .cpus import available_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
 
 _SHARE_APPLIES_AFTER = 100
 _OF = dict.fromkeys(("timeout", "item_timeout", "initial", "maximum", "retry_after_cap", "host_budget"), " of seconds")
@@ -21,21 +23,108 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
-class Bounds(TypedDict, total=False):
-    """The keywords of `Limits`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """One bound of a run, whole: whoever reads, checks, shows or documents bounds takes it from here.
 
-    threads: int
-    processes: int
-    db_lanes: int
-    batch_size: int
-    per_host: int | None
-    per_second: float | None
-    item_timeout: float | None
-    timeout: float | None
-    max_failures: int | str | None
-    max_body: int | str
+    `check(name, value)` returns the value as it is kept, or raises TypeError or ValueError. `written` is how a command
+    line writes it ("N", "TIME", "RATE", "SHARE"), None where that has no option for it. `items`: it acts only where a
+    command has items; `plain_help` is what it means to one that has none.
+    """
+
+    default: Any
+    check: Callable[[str, Any], Any]
+    help: str
+    written: str | None = None
+    items: bool = False
+    rare: bool = False
+    plain_help: str = ""
+
+    @property
+    def value(self) -> Any:
+        """The default; that of `processes` is counted."""
+        return self.default() if callable(self.default) else self.default
 
 
+def bound(*, default: Any, **words: Any) -> Any:
+    """Declare a bound in the body of `Limits`: `threads: int = …(default=20, check=…, help="…")`."""
+    return Bound(default=default, **words)
+
+
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r}: a whole number is needed")
+    if value < least:
+        raise ValueError(f"{name}={value}: at least {least} is needed")
+    return value
+
+
+def _number(name: str, value: Any, least: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}={value!r}: a number{_OF.get(name, '')} is needed")
+    if not least <= value < math.inf:
+        raise ValueError(f"{name}={value}: at least {least} is needed, and not infinitely much")
+    return value
+
+
+def _positive(name: str, value: Any) -> float:
+    if _number(name, value, least=0) == 0:
+        raise ValueError(f"{name}={value}: more than 0 is needed; leave it out, or say None, for no limit")
+    return float(value)
+
+
+def _or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _failures(name: str, value: Any) -> int | str:
+    if not isinstance(value, str):
+        return _whole(name, value, least=0)
+    text = value.strip()
+    if text.isdecimal():
+        return int(text)
+    share = _SHARE.fullmatch(text)
+    if share is None or float(share[1]) > 100:
+        raise ValueError(f'{name}={value!r}: a number of items, a share from "0%" to "100%", or None for any number')
+    return f"{share[1]}%"
+
+
+def _size(name: str, value: Any) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f'{name}={value!r}: a number of bytes, or a text like "64 MiB", is needed')
+    try:
+        size = Limits.parse_size(value)
+    except ValueError as error:
+        raise ValueError(f"{name}={value!r}: {error}") from None
+    _whole(name, size)
+    return value
+
+
+BOUNDS: dict[str, Bound] = {}
+"""All bounds by name, as `Limits` declares them."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(bound,))
+def _declared(cls: type[T]) -> type[T]:
+    """Take the bounds out of the class into the table, and make the keywords of its constructor of them."""
+
+    def init(self: Any, **bounds: Any) -> None:
+        for name, value in bounds.items():
+            _check_name(name)
+            object.__setattr__(self, name, BOUNDS[name].check(name, value))
+        for name, each in BOUNDS.items():
+            if name not in bounds:
+                object.__setattr__(self, name, each.value)
+        object.__setattr__(self, "_given", tuple(bounds))
+
+    for name in cls.__annotations__:
+        BOUNDS[name] = vars(cls)[name]
+        delattr(cls, name)
+    cls.__init__ = init  # type: ignore[method-assign]  # what dataclass_transform tells the type checker
+    return cls
+
+
+@_declared
 class Limits:
     """The bounds of a run; a frozen value that remembers which of them were given.
 
@@ -44,39 +133,52 @@ class Limits:
     TypeError, values out of range ValueError.
     """
 
-    threads: int
-    """Items in hand at once: tasks, not threads of the operating system. Default 20."""
-    processes: int
-    """Processes in the pool behind `self.cpu`. Default: the processors that this process may use."""
-    db_lanes: int
-    """Threads with a database connection each. Default 4."""
-    batch_size: int
-    """Units of work in one transaction of the writer, at most; twice as many may be unconfirmed. Default 100."""
-    per_host: int | None
-    """Requests to one host at once."""
-    per_second: float | None
-    """Requests begun per second and host."""
-    item_timeout: float | None
-    """Seconds that one attempt at an item may take."""
-    timeout: float | None
-    """Seconds that the whole run may take."""
-    max_failures: int | str | None
-    """Dead items that end the run when passed: a number, or a share ("10%") of the items finished, which applies
-    once 100 items are finished. None: any number. Default "10%"."""
-    max_body: int | str
-    """The largest body of a response, decoded. Default "64 MiB"."""
-
-    __slots__ = (*Bounds.__annotations__, "_given")
-
-    def __init__(self, **bounds: Unpack[Bounds]) -> None:
-        given: Mapping[str, Any] = bounds
-        for name, value in given.items():
-            _check_name(name)
-            object.__setattr__(self, name, _CHECKS[name](name, value))
-        for name, value in {"processes": available_cpus(), **_DEFAULTS}.items():
-            if name not in given:
-                object.__setattr__(self, name, value)
-        object.__setattr__(self, "_given", tuple(given))
+    threads: int = bound(
+        default=20,
+        check=_whole,
+        written="N",
+        help="items in hand at once: tasks, not threads of the operating system",
+        plain_help="requests of self.http at once",
+    )
+    processes: int = bound(default=available_cpus, check=_whole, written="N", help="processes for self.cpu")
+    """By default the processors that this process may use."""
+    db_lanes: int = bound(
+        default=4, check=_whole, written="N", rare=True, help="threads with a database connection each"
+    )
+    batch_size: int = bound(
+        default=100, check=_whole, written="N", items=True, rare=True, help="items saved in one transaction, at most"
+    )
+    """Units of work in one transaction of the writer, at most; twice as many may be unconfirmed."""
+    per_host: int | None = bound(
+        default=None, check=_or_none(_whole), written="N", rare=True, help="requests to one host at once"
+    )
+    per_second: float | None = bound(
+        default=None, check=_or_none(_positive), written="RATE", rare=True, help="requests begun per second and host"
+    )
+    item_timeout: float | None = bound(
+        default=None,
+        check=_or_none(_positive),
+        written="TIME",
+        items=True,
+        rare=True,
+        help="give one attempt at an item this much time",
+    )
+    timeout: float | None = bound(
+        default=None,
+        check=_or_none(_positive),
+        written="TIME",
+        rare=True,
+        help="end the run after this time: 90, 90s, 5m, 1h30m",
+    )
+    max_failures: int | str | None = bound(
+        default="10%",
+        check=_or_none(_failures),
+        written="SHARE",
+        items=True,
+        help="end the run when more items failed: a number, or a share of those finished as in 5%",
+    )
+    """A share applies once 100 items are finished. None: any number."""
+    max_body: int | str = bound(default="64 MiB", check=_size, help="of one response, decoded")
 
     @property
     def given(self) -> dict[str, Any]:
@@ -89,7 +191,7 @@ class Limits:
         """`max_body` as a number of bytes."""
         return self.parse_size(self.max_body)
 
-    def replace(self, **bounds: Unpack[Bounds]) -> Limits:
+    def replace(self, **bounds: Any) -> Limits:
         """The same bounds except for those named, which then count as given."""
         return Limits.layered(Limits(**bounds), self)
 
@@ -122,7 +224,7 @@ class Limits:
         return int(float(match[1]) * unit)
 
     def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in _CHECKS)
+        return tuple(getattr(self, name) for name in BOUNDS)
 
     def __eq__(self, other: object) -> bool:
         return self._values() == other._values() if isinstance(other, Limits) else NotImplemented
@@ -131,7 +233,7 @@ class Limits:
         return hash(self._values())
 
     def __repr__(self) -> str:
-        return f"Limits({', '.join(f'{name}={getattr(self, name)!r}' for name in _CHECKS)})"
+        return f"Limits({', '.join(f'{name}={getattr(self, name)!r}' for name in BOUNDS)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self.given,)
@@ -188,87 +290,12 @@ class Retry:
         return min(max(0.0, retry_after or 0.0), self.retry_after_cap)
 
 
-def _rebuilt(given: Bounds) -> Limits:
+def _rebuilt(given: Mapping[str, Any]) -> Limits:
     return Limits(**given)
 
 
 def _check_name(name: str) -> None:
-    if name not in _CHECKS:
-        close = get_close_matches(name, _CHECKS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(_CHECKS)}"
+    if name not in BOUNDS:
+        close = get_close_matches(name, BOUNDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(BOUNDS)}"
         raise TypeError(f"limits have no bound {name!r}: {hint}")
-
-
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r}: a whole number is needed")
-    if value < least:
-        raise ValueError(f"{name}={value}: at least {least} is needed")
-    return value
-
-
-def _number(name: str, value: Any, least: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r}: a number{_OF.get(name, '')} is needed")
-    if not least <= value < math.inf:
-        raise ValueError(f"{name}={value}: at least {least} is needed, and not infinitely much")
-    return value
-
-
-def _positive(name: str, value: Any) -> float:
-    if _number(name, value, least=0) == 0:
-        raise ValueError(f"{name}={value}: more than 0 is needed; leave it out, or say None, for no limit")
-    return float(value)
-
-
-def _or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _failures(name: str, value: Any) -> int | str:
-    if not isinstance(value, str):
-        return _whole(name, value, least=0)
-    text = value.strip()
-    if text.isdecimal():
-        return int(text)
-    share = _SHARE.fullmatch(text)
-    if share is None or float(share[1]) > 100:
-        raise ValueError(f'{name}={value!r}: a number of items, a share from "0%" to "100%", or None for any number')
-    return f"{share[1]}%"
-
-
-def _size(name: str, value: Any) -> int | str:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise TypeError(f'{name}={value!r}: a number of bytes, or a text like "64 MiB", is needed')
-    try:
-        size = Limits.parse_size(value)
-    except ValueError as error:
-        raise ValueError(f"{name}={value!r}: {error}") from None
-    _whole(name, size)
-    return value
-
-
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "threads": _whole,
-    "processes": _whole,
-    "db_lanes": _whole,
-    "batch_size": _whole,
-    "per_host": _or_none(_whole),
-    "per_second": _or_none(_positive),
-    "item_timeout": _or_none(_positive),
-    "timeout": _or_none(_positive),
-    "max_failures": _or_none(_failures),
-    "max_body": _size,
-}
-
-_DEFAULTS: Bounds = {
-    "threads": 20,
-    "db_lanes": 4,
-    "batch_size": 100,
-    "per_host": None,
-    "per_second": None,
-    "item_timeout": None,
-    "timeout": None,
-    "max_failures": "10%",
-    "max_body": "64 MiB",
-}

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
-from async_commander.command.arguments import DJANGO_OPTIONS, label_of
+from async_commander.command.arguments import label_of
 from async_commander.command.checking import check_class
+from async_commander.command.options import DJANGO_OPTIONS, ON_THE_LINE
 from async_commander.command.parser import add_arguments_to, arguments_from
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
 from async_commander.engine.results import EXIT_USAGE, RunStatus
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
-from .options import NAMES, acting, bounds_in, check_together, requests_in
+from .options import acting, bounds_in, check_together, requests_in
 from .parsers import CommandLineParser, command_parser
 from .pipes import stdout_on_stderr
 from .refusals import code_of, reason_of, refusal_code, told_where_unreachable
@@ -82,7 +83,9 @@ class RunCommand(TypedCommand):
         self._prog = prog
         shared = acting(has_items=has_items(command_class))
         parser = command_parser(prog, describe(command_class), declare, shared, shell=self._called_from_command_line)
-        parser.set_defaults(**{name: value for name, value in command_class.option_defaults.items() if name in NAMES})
+        parser.set_defaults(
+            **{name: value for name, value in command_class.option_defaults.items() if name in ON_THE_LINE}
+        )
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:

@@ -1,19 +1,20 @@
-"""The options that every command has beside its own."""
+"""How the options that every run has are read from a command line."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from async_commander.command.options import ON_THE_LINE, REQUESTS, SHARED, SharedOption
+from async_commander.engine.limits import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _STRETCH = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
-
-PROGRESS = ("auto", "bar", "plain", "none")
 
 RUN = "run options"
 RARE = "rare run options"
@@ -50,102 +51,46 @@ def above_zero(text: str) -> float:
     return number
 
 
-@dataclass(frozen=True, slots=True)
-class SharedOption:
-    """One option of every run. `items`: it acts only where a command has items."""
-
-    name: str
-    help: str
-    short: str | None = None
-    metavar: str | None = None
-    kind: Callable[[str], Any] | None = None
-    choices: tuple[str, ...] | None = None
-    items: bool = False
-    rare: bool = False
-
-    @property
-    def flags(self) -> list[str]:
-        """How it is written on the command line."""
-        long = "--" + self.name.replace("_", "-")
-        return [self.short, long] if self.short else [long]
-
-    @property
-    def takes_value(self) -> bool:
-        """False for a switch."""
-        return self.metavar is not None or self.choices is not None
-
-    def add_to(self, group: Any, *, hidden: bool) -> None:
-        """Declare it on an argparse parser or group."""
-        words: dict[str, Any] = {"dest": self.name, "default": None, "help": argparse.SUPPRESS if hidden else self.help}
-        if self.takes_value:
-            words |= {"metavar": self.metavar, "type": self.kind, "choices": self.choices}
-        else:
-            words["action"] = "store_true"
-        group.add_argument(*self.flags, **words)
+_READERS: dict[str, Callable[[str], Any]] = {"N": whole, "ID": whole, "TIME": seconds, "RATE": above_zero}
+"""How the text of a value is read; any other way of writing is taken as it is."""
+_METAVARS = {"RATE": "N", "SHARE": "N"}
 
 
-_N: dict[str, Any] = {"metavar": "N", "kind": whole}
-_TIME: dict[str, Any] = {"metavar": "TIME", "kind": seconds}
-_BATCH = "items saved in one transaction, at most"
-_FAILURES = "end the run when more items failed: a number, or a share of those finished as in 5%%"
-_FORCE = "self.force is true: what that means is up to the command"
-_JSON = "print the result as one JSON document on stdout, everything else on stderr"
-_PROGRESS = "on stderr: auto, bar (a bar on a terminal, else lines), plain (a line now and then), none"
-_RESUME = "go on with the newest unfinished run of these arguments, if there is one"
-
-BOUNDS = (
-    SharedOption("threads", "items in hand at once", **_N),
-    SharedOption("processes", "processes for self.cpu", **_N),
-    SharedOption("max_failures", _FAILURES, metavar="N", kind=str, items=True),
-    SharedOption("timeout", "end the run after this time: 90, 90s, 5m, 1h30m", rare=True, **_TIME),
-    SharedOption("item_timeout", "give one attempt at an item this much time", items=True, rare=True, **_TIME),
-    SharedOption("per_host", "requests to one host at once", rare=True, **_N),
-    SharedOption("per_second", "requests begun per second and host", metavar="N", kind=above_zero, rare=True),
-    SharedOption("db_lanes", "threads with a database connection each", rare=True, **_N),
-    SharedOption("batch_size", _BATCH, items=True, rare=True, **_N),
-)
-
-SHARED = (
-    *BOUNDS,
-    SharedOption("max_items", "take no more than N items", items=True, **_N),
-    SharedOption("resume", _RESUME, items=True),
-    SharedOption("resume_run", "go on with this run", metavar="ID", kind=whole, items=True, rare=True),
-    SharedOption("yes", "answer every question with yes"),
-    SharedOption("force", _FORCE, rare=True),
-    SharedOption("progress", _PROGRESS, metavar="HOW", choices=PROGRESS),
-    SharedOption("json", _JSON),
-    SharedOption("grace", "time for the items in hand after Ctrl-C (default 10 s)", rare=True, **_TIME),
-    SharedOption("database", "where ledger and lanes live", metavar="ALIAS", kind=str, rare=True),
-)
-
-_PLAIN_HELP = {"threads": "requests of self.http at once"}
-"""What an option means to a command without items, where that is something else."""
-
-NAMES = frozenset(option.name for option in SHARED)
+def flags_of(option: SharedOption) -> str:
+    """How an option is written on the command line."""
+    return "--" + option.name.replace("_", "-")
 
 
 def acting(*, has_items: bool) -> list[SharedOption]:
     """The options that have an effect on a command with or without items."""
+    shared = [option for option in SHARED if option.written is not None]
     if has_items:
-        return list(SHARED)
-    return [replace(one, help=_PLAIN_HELP.get(one.name, one.help)) for one in SHARED if not one.items]
+        return shared
+    return [replace(one, help=one.plain_help or one.help) for one in shared if not one.items]
 
 
 def add_shared(parser: argparse.ArgumentParser, options: Iterable[SharedOption], *, rare: bool) -> None:
     """Declare `options`, grouped; the rare ones are shown in the help only where `rare` is true."""
     groups = {RUN: parser.add_argument_group(RUN), RARE: parser.add_argument_group(RARE)}
     for option in options:
-        option.add_to(groups[RARE if option.rare else RUN], hidden=option.rare and not rare)
+        shown = option.help.replace("%", "%%") if rare or not option.rare else argparse.SUPPRESS
+        words: dict[str, Any] = {"dest": option.name, "default": None, "help": shown}
+        if option.written:
+            metavar = _METAVARS.get(option.written, option.written)
+            words |= {"metavar": metavar, "type": _READERS.get(option.written, str), "choices": option.choices}
+        else:
+            words["action"] = "store_true"
+        groups[RARE if option.rare else RUN].add_argument(flags_of(option), **words)
 
 
 def bounds_in(values: Mapping[str, Any]) -> dict[str, Any]:
     """The bounds among `values` that were given, as keywords of `Limits`."""
-    return {option.name: values[option.name] for option in BOUNDS if values.get(option.name) is not None}
+    return {name: values[name] for name in BOUNDS if values.get(name) is not None}
 
 
 def requests_in(values: Mapping[str, Any]) -> dict[str, Any]:
     """What was given of the other shared options that a `RunRequest` knows."""
-    names = NAMES - {option.name for option in BOUNDS} - {"progress"}
+    names = ON_THE_LINE & REQUESTS.keys()
     return {name: values[name] for name in sorted(names) if values.get(name) is not None}
 
 

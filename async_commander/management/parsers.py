@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
+from async_commander.command.options import ON_THE_LINE, SharedOption
 from async_commander.command.parser import accept_both_spellings
 from async_commander.engine.results import EXIT_USAGE
 
-from .options import NAMES, SHARED, SharedOption, add_shared
+from .options import acting, add_shared, flags_of
 
 DJANGO = "Django's options"
 _VALUE_OF_A_FLAG = re.compile(r"argument (?:[^/:]+/)*([^/:]+): ignored explicit argument (.*)")
@@ -94,7 +95,7 @@ class CommandLineParser(CommandParser):
         flag = token.partition("=")[0]
         if not token.startswith("-"):
             return f"one argument too many: {token!r}"
-        if flag.removeprefix("--").replace("-", "_") in NAMES:
+        if flag.removeprefix("--").replace("-", "_") in ON_THE_LINE:
             return f"{flag} has no effect here: this command has no items"
         return f"unknown option {flag}.{did_you_mean(flag, self._flags())}"
 
@@ -178,7 +179,7 @@ def front_parser(prog: str, description: str, hand_over: HandOver, *, shell: boo
     shared = CommandParser(prog=prog, add_help=False, allow_abbrev=False)
     shared.add_argument("name", nargs="?", metavar="NAME", help="the command to run; none: list them all")
     shared.add_argument("--check", action="store_true", help="import every command and tell which are broken; run none")
-    add_shared(shared, SHARED, rare=False)
+    add_shared(shared, acting(has_items=True), rare=False)
     parser = FrontParser(
         prog=prog,
         description=description,
@@ -210,7 +211,9 @@ class FrontParser(CommandLineParser):
             return self.hand_over(name, rest)
         options = super().parse_args(tokens, namespace)
         lost = [
-            option.flags[-1] for option in SHARED if option.name != "json" and getattr(options, option.name) is not None
+            flags_of(option)
+            for option in acting(has_items=True)
+            if option.name != "json" and getattr(options, option.name) is not None
         ]
         if lost:
             self.error(f"{lost[0]} is for a run: name the command, as in {self.prog} NAME {lost[0]}")

@@ -11,18 +11,20 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from async_commander.command.arguments import check_names
 from async_commander.command.base import AsyncCommand
+from async_commander.command.options import REQUESTS
 from async_commander.command.parser import declared_names
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
 from async_commander.database.preparing import Tenants
 from async_commander.engine.context import InContext
+from async_commander.engine.limits import BOUNDS
 from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
 
 from .plan import Plan, database_of, lacking_in_words, make_plan, stored_arguments
 from .reporting import Reporter, Silent
-from .request import LIMIT_NAMES, SHARED_NAMES, RunRequest, split_call
+from .request import RunRequest, split_call
 from .run import execute
 from .signals import StopRequests
 
@@ -124,7 +126,7 @@ def _prepared(
 ) -> tuple[AsyncCommand, RunRequest]:
     declared = declared_names(cls)
     request, own = split_call(arguments, declared)
-    check_names(cls, own, [*declared, *LIMIT_NAMES, *sorted(SHARED_NAMES)])
+    check_names(cls, own, [*declared, *BOUNDS, *sorted(REQUESTS)])
     if isinstance(command, str):
         return cls(**own), request
     if own:
@@ -134,7 +136,7 @@ def _prepared(
 
 def _defaults(cls: type[AsyncCommand]) -> dict[str, Any]:
     """The class's defaults for shared options, less those that mean something in the terminal only."""
-    return {name: value for name, value in cls.option_defaults.items() if name in LIMIT_NAMES or name in SHARED_NAMES}
+    return {name: value for name, value in cls.option_defaults.items() if name in BOUNDS or name in REQUESTS}
 
 
 async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter) -> RunResult:

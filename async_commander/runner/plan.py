@@ -21,7 +21,7 @@ from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
 from async_commander.database.preparing import Preparation, Tenants
 from async_commander.database.schema_errors import lacks_schema
-from async_commander.engine.limits import Limits
+from async_commander.engine.limits import BOUNDS, Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.recorder import Opened, Opening, Recorder
 from async_commander.models import Run
@@ -96,7 +96,7 @@ def make_plan(
             options=redacted_value(plain_json(options), redacted_text, shown=declared),
             known_by=known_by,
             anew=request.yes or not (request.trigger == "terminal" and a_person_is_there()),
-            limits={bound: getattr(limits, bound) for bound in Limits.__annotations__},
+            limits={bound: getattr(limits, bound) for bound in BOUNDS},
             trigger=request.trigger,
             user=request.user or _login(request),
             resume=request.resume,

@@ -60,7 +60,7 @@ def test_the_wrong_lines_include_a_missing_and_a_misspelt_argument() -> None:
 
 def test_the_command_of_the_readme_passes_mypy_s_strict_mode(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
-    snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    snippet = re.search(r"## A scraper\n+```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert snippet is not None
     shop = tmp_path / "shop"
     shop.mkdir()

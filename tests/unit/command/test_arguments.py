@@ -10,8 +10,10 @@ import pytest
 
 import async_commander as ac
 from async_commander.command.arguments import arguments_of, complete, is_secret, to_json
+from async_commander.command.options import REQUESTS
+from async_commander.engine.limits import BOUNDS
 from async_commander.exceptions import InvalidCommand
-from async_commander.runner.request import LIMIT_NAMES, SHARED_NAMES, split_call
+from async_commander.runner.request import split_call
 
 
 class Plain(ac.AsyncCommand):
@@ -283,7 +285,7 @@ def test_what_a_call_takes_for_the_run_cannot_be_an_argument(name: str) -> None:
 
 def test_no_name_of_a_call_is_both_taken_by_the_run_and_free_for_a_command() -> None:
     own = {"user", "trigger", "lease_seconds"}
-    for name in {*LIMIT_NAMES, *SHARED_NAMES} - own:
+    for name in {*BOUNDS, *REQUESTS} - own:
         with pytest.raises(InvalidCommand, match=r"shared option|given to the run|attribute of every command"):
             arguments_of(make(**{name: (str, "")}))
     assert split_call(dict.fromkeys(own, "mine"), own)[1] == dict.fromkeys(own, "mine")

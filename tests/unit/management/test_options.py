@@ -7,8 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from async_commander.command.arguments import SHARED_OPTIONS
-from async_commander.engine.limits import Limits
+from async_commander.command.options import ON_THE_LINE, REQUESTS
+from async_commander.engine.limits import BOUNDS
 from async_commander.management import options
 from async_commander.runner.request import RunRequest
 
@@ -19,13 +19,9 @@ def parse(*tokens: str, has_items: bool = True) -> dict[str, object]:
     return vars(parser.parse_args(tokens))
 
 
-def test_no_argument_of_a_command_can_take_a_shared_option_s_name() -> None:
-    assert options.NAMES <= SHARED_OPTIONS
-
-
 def test_every_option_reaches_the_limits_or_the_request_or_is_the_terminal_s_own() -> None:
-    reached = set(Limits.__annotations__) | {field.name for field in fields(RunRequest)}
-    assert options.NAMES - reached == {"progress"}
+    assert ON_THE_LINE - BOUNDS.keys() - REQUESTS.keys() == {"progress"}
+    assert REQUESTS.keys() == {field.name for field in fields(RunRequest)} - {"limits", "django"}
 
 
 def test_what_is_not_given_is_not_passed_on() -> None:

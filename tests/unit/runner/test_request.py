@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import async_commander as ac
+from async_commander.command.options import REQUESTS, TRIGGER_LENGTH, USER_LENGTH
 from async_commander.command.parser import declared_names
-from async_commander.runner.request import _ALLOWED, SHARED_NAMES, TRIGGER_LENGTH, USER_LENGTH, RunRequest, split_call
+from async_commander.runner.request import RunRequest, split_call
 
 BOTH = (True, False)
 FLAGS = ("resume", "yes", "force", "json", "no_color", "force_color")
@@ -46,11 +47,7 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
 
 
 def test_all_that_is_checked_is_tried_here() -> None:
-    assert TAKEN.keys() == REFUSED.keys() == _ALLOWED.keys()
-
-
-def test_all_shared_options_are_checked() -> None:
-    assert _ALLOWED.keys() == SHARED_NAMES
+    assert TAKEN.keys() == REFUSED.keys() == REQUESTS.keys()
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in TAKEN.items() for value in values])

@@ -1,0 +1,188 @@
+"""The options that every run has beside its command's own: one table, from which all that knows them is made.
+
+The parser and its help, the checks of a call and of `option_defaults`, the names that no argument may take, and the
+reference in the documentation. Bounds come from `engine.limits.BOUNDS`: a new one is declared there, and is everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from async_commander.engine.limits import BOUNDS, Bound
+
+from .values import UNSTORABLE, is_seconds, is_whole
+
+PROGRESS = ("auto", "bar", "plain", "none")
+TRIGGER_LENGTH = 20
+USER_LENGTH = 150
+"""Characters that the run row has room for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedOption:
+    """One option of every run.
+
+    `written` is how the command line writes its value: "N", "ID", "TIME", "RATE", "SHARE", "ALIAS", "HOW"; "" for a
+    switch, None for what only code gives. `fits` says whether a value given in code is one, `needed` what is. `items`:
+    it acts only where a command has items; `plain_help` is what it means to one that has none.
+    """
+
+    name: str
+    help: str = ""
+    written: str | None = None
+    fits: Callable[[Any], bool] = lambda value: isinstance(value, bool)
+    needed: str = "True or False is needed"
+    items: bool = False
+    rare: bool = False
+    plain_help: str = ""
+    choices: tuple[str, ...] | None = None
+    bound: Bound | None = None
+
+    def problem(self, value: Any) -> str:
+        """What is wrong with a value that is given in code; empty where nothing is."""
+        if self.bound is None:
+            return "" if self.fits(value) else f"{self.name}={value!r:.80}: {self.needed}"
+        try:
+            self.bound.check(self.name, value)
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return ""
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+def _text(longest: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and len(value) <= longest and not UNSTORABLE.search(value)
+
+
+def _is_writable(value: object) -> bool:
+    return value is None or callable(getattr(value, "write", None))
+
+
+_ITEMS = "at least 1 item. Leave it out to take them all"
+_WRITABLE: dict[str, Any] = {"fits": _is_writable, "needed": "a file to write text to is needed"}
+
+SHARED = (
+    *(
+        SharedOption(
+            name=name,
+            help=each.help,
+            written=each.written,
+            items=each.items,
+            rare=each.rare,
+            plain_help=each.plain_help,
+            bound=each,
+        )
+        for name, each in BOUNDS.items()
+    ),
+    SharedOption(
+        name="max_items",
+        help="take no more than N items",
+        written="N",
+        items=True,
+        fits=_or_none(is_whole),
+        needed=_ITEMS,
+    ),
+    SharedOption(
+        name="resume",
+        help="go on with the newest unfinished run of these arguments, if there is one",
+        written="",
+        items=True,
+    ),
+    SharedOption(
+        name="resume_run",
+        help="go on with this run, which brings its arguments",
+        written="ID",
+        items=True,
+        rare=True,
+        fits=_or_none(is_whole),
+        needed="the number of a run is needed",
+    ),
+    SharedOption(name="yes", help="answer every question with yes", written=""),
+    SharedOption(name="force", help="self.force is true: what that means is up to the command", written="", rare=True),
+    SharedOption(
+        name="progress",
+        help="on stderr: auto, bar (a bar on a terminal, else lines), plain (a line now and then), none",
+        written="HOW",
+        choices=PROGRESS,
+        fits=PROGRESS.__contains__,
+        needed=f"one of {', '.join(PROGRESS)} is needed",
+    ),
+    SharedOption(
+        name="json",
+        help="print the result as one JSON document on stdout, everything else on stderr",
+        written="",
+    ),
+    SharedOption(
+        name="grace",
+        help="time for the items in hand after Ctrl-C (default 10 s)",
+        written="TIME",
+        rare=True,
+        fits=is_seconds,
+        needed="at least 0 seconds are needed",
+    ),
+    SharedOption(
+        name="database",
+        help="where ledger and lanes live",
+        written="ALIAS",
+        rare=True,
+        fits=_or_none(lambda value: isinstance(value, str)),
+        needed="an alias of DATABASES is needed",
+    ),
+    SharedOption(
+        name="verbosity", fits=lambda value: is_whole(value, 0) and value <= 3, needed="0, 1, 2 or 3 is needed"
+    ),
+    SharedOption(
+        name="trigger",
+        fits=_text(TRIGGER_LENGTH),
+        needed=f"a text of at most {TRIGGER_LENGTH} characters is needed",
+    ),
+    SharedOption(name="user", fits=_text(USER_LENGTH), needed=f"a text of at most {USER_LENGTH} characters is needed"),
+    SharedOption(name="stdout", **_WRITABLE),
+    SharedOption(name="stderr", **_WRITABLE),
+    SharedOption(name="no_color"),
+    SharedOption(name="force_color"),
+    SharedOption(
+        name="lease_seconds",
+        fits=lambda value: is_seconds(value) and value > 0,
+        needed="more than 0 seconds are needed",
+    ),
+)
+"""In the order of the help."""
+
+BY_NAME = {option.name: option for option in SHARED}
+REQUESTS = {name: option for name, option in BY_NAME.items() if option.bound is None and name != "progress"}
+"""What a call takes beside its command's own arguments and bounds; `progress` is the terminal's."""
+
+# fmt: off
+RESERVED = frozenset({
+    "dry_run", "delete", "refresh_cache", "ignore_dependencies", "run_dependencies", "test", "retry_failed", "detach",
+    "distribute", "shards", "help_all", "check",
+})
+"""Names that are kept for options of later releases, and of the terminal."""
+
+DJANGO_OPTIONS = frozenset({
+    "version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks",
+    "stdout", "stderr", "args",
+})
+"""Options that every command of Django has, by the names of their values; `args` is taken out by Django itself."""
+# fmt: on
+
+ON_THE_LINE = frozenset(option.name for option in SHARED if option.written is not None)
+"""What the command line has options for."""
+
+SHARED_OPTIONS = ON_THE_LINE | RESERVED
+"""Names that no argument of a command may have."""
+
+OF_A_CALL = frozenset({*BOUNDS, "reporter", "recorder"})
+"""What `ac.arun()` takes beside a command's arguments: what it takes it does not hand on."""
+
+GIVEN_BY_DJANGO = DJANGO_OPTIONS - {"version", "stdout", "stderr", "args"}
+"""Those that a command of Django finds in its `handle(self, *args, **options)`, whether or not they were given."""
+
+ALWAYS_GIVEN = frozenset({"force", "yes"})
+"""Shared options that are found there, too."""

@@ -60,7 +60,6 @@ class InMemoryRecorder:
     """
 
     def __init__(self) -> None:
-        self.on_settled: Callable[[Unit, BaseException | None], None] = _ignore
         self.on_lost: Callable[[BaseException], None] = _ignore
         self.on_cancel: Callable[[], None] = _ignore
         self.on_alive: Callable[[], None] = _ignore
@@ -279,7 +278,8 @@ class InMemoryRecorder:
         self._unsettled -= 1
         if not self._unsettled:
             self._all_settled.set()
-        self.on_settled(unit, error)
+        if unit.owner is not None:
+            unit.owner.settled(unit, error)
 
     async def drain(self) -> None:
         """See Recorder."""

@@ -6,7 +6,7 @@ import inspect
 from collections import Counter
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from django.db.models import Model
 
+    from async_commander.engine.ports import Ticket
+
     from .lanes import LanePool
     from .lent_lane import LentLane
     from .rows import Request
@@ -35,6 +37,13 @@ current_unit: ContextVar[Unit | None] = ContextVar("async_commander_unit", defau
 
 
 _NOTHING: Counter[tuple[str, str]] = Counter()
+
+
+class UnitOwner(Protocol):
+    """Whoever handed over a unit."""
+
+    def settled(self, unit: Unit, error: BaseException | None, /) -> None:
+        """It is committed, or could not be; once for each unit, on the event loop."""
 
 
 class Unit:
@@ -54,11 +63,17 @@ class Unit:
         lane: LentLane | None = None,
         commit: Callable[[Unit], Awaitable[None]] | None = None,
         outcome: Any = None,
+        owner: UnitOwner | None = None,
+        ticket: Ticket[Any] | None = None,
     ) -> None:
         self.alias = alias
         self.lane = lane
         self.outcome = outcome
         """The owner's, for its `finish`: the ledger row."""
+        self.owner = owner
+        """Who hears how it ended."""
+        self.ticket = ticket
+        """The item that it belongs to."""
         self.in_doubt = False
         """Whether a COMMIT with this unit ended in an error, so that only the database knows."""
         self.settled = False

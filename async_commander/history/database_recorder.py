@@ -54,7 +54,6 @@ class DatabaseRecorder:
     def __init__(
         self, *, batch_size: int, lease_seconds: float = LEASE_SECONDS, outage_budget: float = OUTAGE_BUDGET
     ) -> None:
-        self.on_settled: Callable[[Unit, BaseException | None], None] = _nobody_listens
         self.on_lost: Callable[[BaseException], None] = _raise
         self.on_cancel: Callable[[], None] = _nothing
         self.on_alive: Callable[[], None] = _nothing
@@ -349,7 +348,8 @@ class DatabaseRecorder:
     def _settled(self, unit: Unit, error: BaseException | None) -> None:
         if error is None:
             self._ledger.settled([unit.outcome.key])
-        self.on_settled(unit, error)
+        if unit.owner is not None:
+            unit.owner.settled(unit, error)
 
     # -- beside them -------------------------------------------------------------------------------------------
 
@@ -365,10 +365,6 @@ class DatabaseRecorder:
 
 def _connect(alias: str) -> None:
     connections[alias].ensure_connection()
-
-
-def _nobody_listens(unit: Unit, error: BaseException | None) -> None:
-    raise RuntimeError(f"{unit} was settled ({error}) before anybody listened")
 
 
 def _raise(error: BaseException) -> None:

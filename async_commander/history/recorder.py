@@ -149,8 +149,6 @@ class ItemOutcome:
     """How many of `followed` the run did not know yet; set when the outcome is written."""
     left_out: int = 0
     """How many of these were more than the run may take, and are not kept; set when the outcome is written."""
-    ticket: Any = None
-    """The owner's bag: it comes back with `on_settled`."""
 
     @property
     def is_private(self) -> bool:
@@ -220,12 +218,11 @@ class Rows:
 class Recorder(Protocol):
     """Where a run is recorded. All coroutines are called on the run's event loop.
 
-    `on_settled(unit, error)` is called on that loop once for every unit handed over: None when it is committed, the
-    error when it alone could not be. `on_lost(error)` is called when nothing more can be recorded, `on_alive()` after
-    each sign of life.
+    `unit.owner.settled(unit, error)` is called on that loop once for every unit handed over: None when it is committed,
+    the error when it alone could not be. `on_lost(error)` is called when nothing more can be recorded, `on_alive()`
+    after each sign of life.
     """
 
-    on_settled: Callable[[Unit, BaseException | None], None]
     on_lost: Callable[[BaseException], None]
     on_cancel: Callable[[], None]
     on_alive: Callable[[], None]

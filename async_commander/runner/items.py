@@ -17,6 +17,7 @@ from async_commander.command.identity import LABEL_LENGTH, item_label, key_uuid
 from async_commander.command.items import ItemGone
 from async_commander.database.lent_lane import LentLane, on_lane
 from async_commander.database.outage import is_transient
+from async_commander.database.unit import Unit
 from async_commander.engine.charging import uncharged
 from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
@@ -31,8 +32,6 @@ from .sources import restored
 from .verdicts import REASON_LENGTH, judge, kind_of, place_of, text_of, traceback_of
 
 if TYPE_CHECKING:
-    from async_commander.database.unit import Unit
-
     from .acknowledging import Acknowledger
     from .session import RunSession
 
@@ -53,7 +52,7 @@ class ItemPorts:
         self._session = session
         self._download = download
         self._acknowledger = acknowledger
-        self._outcomes = Outcomes(session)
+        self._outcomes = Outcomes(session, self)
         self._hooks = session.hooks
         self._recorder = session.recorder
         self._tally = session.context.tally
@@ -68,7 +67,6 @@ class ItemPorts:
         self.source: Any = None
         """What `iterate` gave. Where it is a queryset, items of the ledger are read again as it gives them."""
         self.pipeline: Pipeline[Any]
-        session.recorder.on_settled = self.unit_settled
 
     # -- coming in ---------------------------------------------------------------------------------------------
 
@@ -153,7 +151,7 @@ class ItemPorts:
             with uncharged():
                 await self._recorder.claim([mark.key])
         lane = self._session.lanes.lend()
-        unit = self._session.new_unit(lane)
+        unit = Unit(self._session.lanes.alias, lane=lane, owner=self, ticket=ticket)
         try:
             with holding(mark, unit):
                 await self._run_hooks(ticket.item, mark, lane)
@@ -291,12 +289,16 @@ class ItemPorts:
         """The one of several that has this key; any, where their keys are not what they were."""
         return next((item for item in items if key_uuid(self._hooks.decide("item_key", item)) == key), items[0])
 
-    def unit_settled(self, unit: Unit, error: BaseException | None) -> None:
+    def settled(self, unit: Unit, error: BaseException | None) -> None:
         """The recorder's answer to a unit, on the event loop."""
         outcome: ItemOutcome = unit.outcome
-        ticket: Ticket[Any] = outcome.ticket
+        ticket = unit.ticket
+        assert ticket is not None  # noqa: S101 - each unit of ours has one
         if error is not None:
-            self._refused(ticket, outcome, error)
+            if outcome.state is ItemState.DONE:
+                self.pipeline.rejected(ticket, error)
+            else:
+                self.pipeline.abort(error)
             return
         self._session.outages.over()
         if outcome.followed:
@@ -322,12 +324,6 @@ class ItemPorts:
             self.pipeline.enough()
         if outcome.followed_new:
             self.pipeline.nudge()
-
-    def _refused(self, ticket: Ticket[Any], outcome: ItemOutcome, error: BaseException) -> None:
-        if outcome.state is ItemState.DONE:
-            self.pipeline.rejected(ticket, error)
-        else:
-            self.pipeline.abort(error)
 
 
 def _again_in(found: Stored) -> float | None:

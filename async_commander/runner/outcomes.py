@@ -7,13 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from async_commander.command.items import item_to_json
+from async_commander.database.unit import Unit
 from async_commander.engine.results import ItemState
 from async_commander.history.recorder import ItemOutcome
 
 from .verdicts import text_of
 
 if TYPE_CHECKING:
-    from async_commander.database.unit import Unit
+    from async_commander.database.unit import UnitOwner
     from async_commander.engine.pipeline import Ticket
 
     from .in_hand import InHand
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 class Outcomes:
     """Makes the outcomes of one run's items, and hands them over. `ticket.state` is set with each."""
 
-    def __init__(self, session: RunSession) -> None:
+    def __init__(self, session: RunSession, owner: UnitOwner) -> None:
         self._session = session
+        self._owner = owner
         self._recorder = session.recorder
         self._warned = False
 
@@ -36,7 +38,7 @@ class Outcomes:
 
     def hand_over(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> None:
         """The item is dead, skipped or to be tried later: only its ledger row is to commit."""
-        unit = self._session.new_unit()
+        unit = Unit(self._session.lanes.alias, owner=self._owner, ticket=ticket)
         stored = self.stored_item(ticket) if state in (ItemState.DEAD, ItemState.RETRY) else None
         unit.outcome = self._outcome(ticket, state, item=stored, **columns)
         ticket.state = state
@@ -60,7 +62,6 @@ class Outcomes:
             download_ms=mark.download_ms,
             parse_ms=mark.parse_ms,
             worker=mark.worker,
-            ticket=ticket,
             **columns,
         )
 

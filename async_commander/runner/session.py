@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from async_commander.command.base import AsyncCommand
     from async_commander.database.lanes import LanePool
-    from async_commander.database.lent_lane import LentLane
     from async_commander.downloads.fetching import Fetched
     from async_commander.engine.context import RunContext
     from async_commander.history.figures import Figures
@@ -240,10 +239,6 @@ class RunSession:
     def open_http(self, client: Any) -> None:
         """From now on `self.http` is this client; None closes the door."""
         self._client = client
-
-    def new_unit(self, lane: LentLane | None = None) -> Unit:
-        """The unit of work of one item, or of an outcome without rows."""
-        return Unit(self.lanes.alias, lane=lane)
 
     async def commit_hook(self) -> None:
         """Write what a hook of the run as a whole has queued."""

@@ -96,3 +96,49 @@ async def test_a_date_is_understood_and_long_times_are_capped(server: HostileSer
             await client.get(server.url("/status"), params={"code": 503, "after": after})
     assert 45 < told[0] <= 50
     assert told[1:] == [100.0, 0.0]
+
+
+async def test_nobody_waits_in_a_circle_for_turns(server: HostileServer, small_client: OpenClient) -> None:
+    """Each holds a turn of one host, and asks the other one."""
+    pace = Pace(per_key=1, per_second=None)
+    hosts = ["127.0.0.1", "localhost"]
+
+    async def item(mine: str, other: str) -> None:
+        async with client.stream("GET", server.url("/endless", host=mine)):
+            ready.append(mine)
+            while len(ready) < 2:
+                await asyncio.sleep(0)
+            assert (await client.get(server.url("/plain", host=other))).text == "hello"
+
+    ready: list[str] = []
+    async with small_client(pace=pace, internal_hosts=hosts) as client, asyncio.timeout(5):
+        await asyncio.gather(item(*hosts), item(*reversed(hosts)))
+    assert [pace.held(host) for host in hosts] == [0, 0]
+
+
+async def test_items_whose_turns_the_pipeline_took_wait_in_no_circle_either(
+    server: HostileServer, small_client: OpenClient
+) -> None:
+    pace = Pace(per_key=1, per_second=None)
+    hosts = ["127.0.0.1", "localhost"]
+
+    async def item(mine: str, other: str) -> None:
+        assert pace.reserve(mine) == 0
+        pace_key_held.set(mine)
+        await asyncio.sleep(0)
+        assert (await client.get(server.url("/plain", host=other))).text == "hello"
+        pace.release(mine)
+
+    async with small_client(pace=pace, internal_hosts=hosts) as client, asyncio.timeout(5):
+        await asyncio.gather(item(*hosts), item(*reversed(hosts)))
+
+
+async def test_tasks_that_are_started_inside_a_stream_do_not_wait_for_it_for_ever(
+    server: HostileServer, small_client: OpenClient
+) -> None:
+    pace = Pace(per_key=1, per_second=None)
+    async with small_client(pace=pace) as client, asyncio.timeout(5):
+        async with client.stream("GET", server.url("/endless")):
+            both = await asyncio.gather(client.get(server.url("/plain")), client.get(server.url("/plain")))
+    assert [response.text for response in both] == ["hello"] * 2
+    assert pace.held("127.0.0.1") == 0

@@ -16,13 +16,13 @@ from django.utils.text import Truncator
 from django.utils.timezone import is_aware, localtime
 
 from async_commander.engine.results import ItemState
-from async_commander.history.reading import is_silent, notice_crashes, resumed_among
+from async_commander.history.reading import resumed_among, state_seen
 from async_commander.models import Run, RunErrorKind, RunItem, RunLog
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
     from django.utils.safestring import SafeString
 
     RunInline = admin.TabularInline[RunErrorKind, Run]
@@ -34,18 +34,42 @@ else:
 
 _LINKED = ((ItemState.DEAD.value, "dead items"), (ItemState.RETRY.value, "items to be tried again"))
 REASONS = (
-    "permanent", "exhausted", "timeout", "crashed", "too_large", "blocked_address", "bad_body",
+    "permanent", "exhausted", "timeout", "crashed", "too_large", "blocked_address", "bad_body", "throttled",
     "skipped", "duplicate", "gone",
 )  # fmt: skip
 """Why items are given up, or left out."""
 
 
+LEVELS = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 MESSAGE_WIDTH = 200
+STYLES = {"all": ("async_commander/admin.css",)}
 _BREAK = mark_safe("/<wbr>")
 
 
+def _lines(name: str) -> Any:
+    """A field as it was written: with its lines, and the blanks that they begin with."""
+
+    @admin.display(description=name)
+    def lines(_: Any, row: Any) -> str:
+        text = getattr(row, name)
+        return format_html('<pre class="async-commander-lines">{}</pre>', text) if text else "–"
+
+    return lines
+
+
 class ReadOnly:
-    """No one adds, changes or deletes what happened."""
+    """No one adds, changes or deletes what happened; and only what is named may be asked for in a URL.
+
+    Django lets every column be asked for, also one that no page shows: with `?item__regex=` it would be read letter by
+    letter.
+    """
+
+    may_be_asked: frozenset[str] = frozenset()
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Whether a list may be narrowed by this."""
+        del value, request
+        return lookup in self.may_be_asked
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Never."""
@@ -67,7 +91,8 @@ class ErrorKindInline(ReadOnly, RunInline):
     """The kinds of errors of a run, most frequent first."""
 
     model = RunErrorKind
-    fields = ("kind", "count", "example", "item")
+    fields = readonly_fields = ("kind", "count", "lines_of_example", "item")
+    lines_of_example = _lines("example")
     ordering = ("-count",)
     extra = 0
     verbose_name_plural = "errors by kind"
@@ -75,7 +100,7 @@ class ErrorKindInline(ReadOnly, RunInline):
 
 @admin.register(Run)
 class RunAdmin(ReadOnly, OneRunAdmin):
-    """The runs, newest first. Those whose owner is gone are told as crashed as soon as somebody looks."""
+    """The runs, newest first. Those whose owner is gone are shown as crashed; who looks here changes nothing."""
 
     list_display = ("id", "command", "state", "started", "took", "done", "dead")
     list_display_links = ("id", "command")
@@ -85,28 +110,29 @@ class RunAdmin(ReadOnly, OneRunAdmin):
     ordering = ("-id",)
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    may_be_asked = frozenset({
+        "id", "id__exact", "command", "command__exact", "status", "status__exact", "started__gte", "started__lt",
+        "started__year", "started__month", "started__day",
+    })  # fmt: skip
     inlines = (ErrorKindInline,)
-    readonly_fields = ("state", "took", "items_per_second", "rows")
+    lines_of_error, lines_of_traceback, lines_of_output = map(_lines, ("error", "traceback", "output"))
+    readonly_fields = (
+        "state", "took", "items_per_second", "rows", "lines_of_error", "lines_of_traceback", "lines_of_output",
+    )  # fmt: skip
     fieldsets = (
         (
             None,
             {"fields": ("command", "state", "parameters", "started", "finished", "took", "items_per_second", "rows")},
         ),
         ("Items", {"fields": (("total", "taken"), ("done", "skipped", "dead"), ("retry", "claimed"))}),
-        ("How it ended", {"fields": ("value", "error", "traceback", "output")}),
+        ("How it ended", {"fields": ("value", "lines_of_error", "lines_of_traceback", "lines_of_output")}),
         ("How it was asked for", {"fields": ("trigger", "user", "options", "limits", "identity")}),
         ("Where it ran", {"fields": (("host", "pid"), ("heartbeat", "expires"), "parent", "format_version")}),
     )
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list."""
-        notice_crashes(self.get_queryset(request).db)
-        return super().changelist_view(request, extra_context)
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """One run."""
-        notice_crashes(self.get_queryset(request).db)
-        return super().changeform_view(request, *args, **kwargs)
+    class Media:
+        css = STYLES
 
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
         """The page, with links to rows for those who may read them."""
@@ -118,8 +144,8 @@ class RunAdmin(ReadOnly, OneRunAdmin):
 
     @admin.display(description="status", ordering="status")
     def state(self, run: Run) -> str:
-        """The status; of a run on another machine that has missed its heartbeats, that."""
-        return f"{run.status}, no sign of life" if is_silent(run) else run.status
+        """The status; of a run whose owner is gone, or has missed its heartbeats on another machine, that."""
+        return state_seen(run)
 
     @admin.display(description="took")
     def took(self, run: Run) -> str:
@@ -158,7 +184,7 @@ class ReasonFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Items of the reason that was chosen."""
         del request
-        return queryset.filter(reason=self.value()) if self.value() else queryset
+        return queryset.filter(reason=self.value()) if self.value() in REASONS else queryset
 
 
 class LevelFilter(admin.SimpleListFilter):
@@ -170,14 +196,16 @@ class LevelFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: AnyAdmin) -> list[tuple[str, str]]:
         """The levels above the lowest one, by name."""
         del request, model_admin
-        levels = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
-        return [(str(level), f"{logging.getLevelName(level)} and above") for level in levels]
+        return [(str(level), f"{logging.getLevelName(level)} and above") for level in LEVELS]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Lines of the level that was chosen and of those above it."""
         del request
         chosen = self.value() or ""
-        return queryset.filter(level__gte=int(chosen)) if chosen.isdecimal() else queryset
+        return queryset.filter(level__gte=int(chosen)) if chosen in {*map(str, LEVELS)} else queryset
+
+
+OF_ONE_RUN = frozenset({"id", "id__exact", "run", "run__exact", "run__id", "run__id__exact"})
 
 
 class OfRun(ReadOnly, AnyAdmin):
@@ -185,8 +213,12 @@ class OfRun(ReadOnly, AnyAdmin):
 
     list_per_page = 100
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     list_select_related = ("run",)
     ordering = ("-id",)
+
+    class Media:
+        css = STYLES
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The rows with their run."""
@@ -205,7 +237,12 @@ class RunItemAdmin(OfRun):
     list_display = ("breakable_label", "of_run", "state", "reason", "error_kind")
     list_filter = ("state", ReasonFilter)
     search_fields = ("label", "error_kind")
-    exclude = ("item",)
+    may_be_asked = OF_ONE_RUN | {
+        "key", "key__exact", "state", "state__exact", "reason", "error_kind", "error_kind__exact",
+    }  # fmt: skip
+    lines_of_error = _lines("error")
+    readonly_fields = ("lines_of_error",)
+    exclude = ("item", "error")
     """Kept as it is, secrets of its URL included: it is to be run again. The label tells which one it is."""
 
     @admin.display(description="label", ordering="label")
@@ -222,8 +259,10 @@ class RunLogAdmin(OfRun):
     list_display_links = ("time",)
     list_filter = (LevelFilter,)
     search_fields = ("message",)
-    readonly_fields = ("level_name",)
-    fields = ("run", "at", "level_name", "logger", "message", "item_key")
+    may_be_asked = OF_ONE_RUN | {"item_key", "item_key__exact", "from_level"}
+    lines_of_message = _lines("message")
+    readonly_fields = ("level_name", "lines_of_message")
+    fields = ("run", "at", "level_name", "logger", "lines_of_message", "item_key")
 
     @admin.display(description="time", ordering="at")
     def time(self, line: RunLog) -> SafeString:

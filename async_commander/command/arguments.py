@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from async_commander.exceptions import InvalidCommand
+from async_commander.text.names import is_secret_name
+from async_commander.text.redactor import HIDDEN
 
 from .annotations import Annotation, annotations_of, is_ours
 from .options import DJANGO_OPTIONS, OF_A_CALL, SHARED_OPTIONS
-from .redaction import HIDDEN, is_secret_name
 from .values import Kind, kind_of
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, TypeVarTuple, da
 
 from async_commander.engine.limits import Limits, Retry
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
+from async_commander.text.names import is_secret_name
+from async_commander.text.redactor import HIDDEN, Redactor
 
 from .annotations import remember_locals
 from .arguments import arguments_of, by_keyword, complete
 from .checking import check_class
 from .hooks import A_CONTEXT, PLAIN_ONLY, hook
 from .parser import complete_extra, extra_options, spelt_names
-from .redaction import HIDDEN
 
 if TYPE_CHECKING:
     import logging
@@ -333,8 +334,19 @@ class AsyncCommand:
 
     def __repr__(self) -> str:
         given = arguments_of(type(self)).items()
-        shown = (f"{name}={HIDDEN if each.secret else repr(getattr(self, name))}" for name, each in given)
+        redact = redactor_of(self)
+        shown = (f"{name}={HIDDEN if each.secret else redact(repr(getattr(self, name)))}" for name, each in given)
         return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
+def redactor_of(command: AsyncCommand) -> Redactor:
+    """What keeps the values of the command's secret options, none of which is in the identity, out of every text."""
+    known = arguments_of(type(command))
+    return Redactor(
+        value
+        for name, value in command.options.items()
+        if (known[name].secret if name in known else is_secret_name(name))
+    )
 
 
 def reserve(command: AsyncCommand) -> None:

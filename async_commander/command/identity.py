@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
@@ -19,9 +18,15 @@ from uuid import UUID
 
 from django.db.models import Model
 
-from .redaction import redacted_text, redacted_value
+from async_commander.text.clean import plain
+from async_commander.text.redactor import Redactor, no_credentials
+from async_commander.text.values import redacted_value, text_of_value
 
 LABEL_LENGTH = 200
+DEEPEST = 100
+"""Levels of lists and dicts in one another: how many the interpreter takes is another number in each version."""
+TOO_DEEP = f"it is nested in more than {DEEPEST} levels, or contains itself"
+_LEVELS = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]')
 _HOST = re.compile(r"\s*[a-z][a-z0-9+.\-]*://(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:\[\]]*)", re.IGNORECASE)
 
 
@@ -30,9 +35,15 @@ def canonical_json(value: Any) -> str:
 
     Dates are ISO texts, `Decimal` and `UUID` and paths their text, an `Enum` its value, a dataclass its fields, a model
     instance its label and primary key, a set its sorted members. TypeError for anything else, ValueError for NaN and
-    infinity and for a model instance that is not saved; both say what to do.
+    infinity, for a model instance that is not saved and for what is nested too deep; both say what to do.
     """
-    return _dump(_plain(value))
+    try:
+        text = _dump(_plain(value))
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
+        raise ValueError(TOO_DEEP)
+    return text
 
 
 def identity(name: str, parameters: Mapping[str, Any]) -> str:
@@ -51,7 +62,7 @@ def item_key(item: Any, given: Any = None) -> str:
     try:
         return _instance_key(item) if isinstance(item, Model) else canonical_json(item)
     except (TypeError, ValueError) as error:
-        raise type(error)(
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(
             f"the item {item_label(item)!r} has no stable key: {error}. Define item_key(self, item) and return a text "
             f"that is the same for this item in every run"
         ) from None
@@ -65,16 +76,12 @@ def key_uuid(key: str) -> UUID:
     return UUID(bytes=hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:16], version=5)
 
 
-def item_label(item: Any) -> str:
+def item_label(item: Any, redact: Redactor = no_credentials) -> str:
     """A readable line about an item, of at most 200 characters, without control characters and secrets.
 
     It never touches the database, so a model instance is not asked for its text.
     """
-    text = _readable(item)[: 10 * LABEL_LENGTH]
-    if not text.isprintable():
-        text = "".join(map(_visible, text))
-    text = redacted_text(" ".join(text.split()))
-    return text if len(text) <= LABEL_LENGTH else text[: LABEL_LENGTH - 1] + "…"
+    return plain(redact(_readable(item, redact), 2 * LABEL_LENGTH), LABEL_LENGTH)
 
 
 def host_of(item: Any) -> str | None:
@@ -174,15 +181,28 @@ def _instance_key(instance: Model) -> str:
     return f"{model_label(instance)}:{pk if isinstance(pk, str) else _dump(pk)}"
 
 
-def _readable(item: Any) -> str:
+def _readable(item: Any, redact: Redactor) -> str:
     if isinstance(item, str):
         return item
-    if isinstance(item, Model):
-        return " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _own(item, "url")))))
     try:
-        return _dump(redacted_value(_plain(item), redacted_text))
-    except (TypeError, ValueError):
-        return f"{type(item).__qualname__} {_own(item, 'url') or ''}"
+        if isinstance(item, Model):
+            return " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _own(item, "url")))))
+        return _dump(redacted_value(_plain(item), redact))
+    except (TypeError, ValueError, RecursionError):
+        return f"{type(item).__qualname__} {text_of_value(item, _own_url)}"
+
+
+def _own_url(item: Any) -> str:
+    return str(_own(item, "url") or "")
+
+
+def _depth(text: str) -> int:
+    """How many levels of lists and dicts a text of JSON has."""
+    level = deepest = 0
+    for sign in _LEVELS.findall(text):
+        level += (sign in "[{") - (sign in "]}")
+        deepest = max(deepest, level)
+    return deepest
 
 
 def _own(item: Any, name: str) -> Any:
@@ -190,8 +210,3 @@ def _own(item: Any, name: str) -> Any:
     if isinstance(item, Mapping):
         return item.get(name)
     return vars(item).get(name) if isinstance(item, Model) else getattr(item, name, None)
-
-
-def _visible(character: str) -> str:
-    """Control and format characters become spaces: they could repaint a terminal."""
-    return " " if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else character

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, time, timedelta
@@ -15,6 +16,8 @@ from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, router
 from django.db.models import Model
 
+from async_commander.exceptions import ItemError
+
 from .identity import saved_pk
 from .values import UNSTORABLE
 
@@ -23,10 +26,16 @@ if TYPE_CHECKING:
 
 TYPE, VALUE = "$type", "value"
 ROW = "row"
+EXACT_BITS = 63
+"""Of an integer: a longer one is no number to every database, nor to every reader of JSON."""
 
 
 class ItemGone(LookupError):
     """The row that an item stands for is not there any more."""
+
+
+class UnfitItem(ItemError):
+    """An item that cannot be told from others, or that JSON cannot hold; the message has its place in the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +85,38 @@ def item_to_json(item: Any) -> Any:
 
     A model instance is kept with its database, unless that is the only one there is to read it from.
 
-    TypeError where an item has no such form: yield plain data, dataclasses or saved model instances.
+    TypeError where an item has no such form: yield plain data, dataclasses or saved model instances. ValueError for one
+    that is nested too deep, or contains itself.
     """
+    try:
+        return _to_json(item)
+    except RecursionError:
+        raise ValueError("an item that is nested so deep, or contains itself, cannot be kept as JSON") from None
+
+
+def _to_json(item: Any) -> Any:
     if isinstance(item, Model):
         return _row_to_json(item)
-    if type(item) is str:
-        return {TYPE: "text", VALUE: item.encode("utf-8", "surrogatepass").hex()} if UNSTORABLE.search(item) else item
-    if type(item) in {int, float, bool, type(None)}:
-        return item
+    if type(item) in {str, int, float, bool, type(None)}:
+        return _plain_to_json(item)
     if type(item) is list:
-        return [item_to_json(member) for member in item]
+        return [_to_json(member) for member in item]
     if type(item) is dict and all(type(key) is str for key in item):
-        plain = {key: item_to_json(value) for key, value in item.items()}
-        pairs = [[item_to_json(key), value] for key, value in plain.items()]
+        plain = {key: _to_json(value) for key, value in item.items()}
+        pairs = [[_to_json(key), value] for key, value in plain.items()]
         return {TYPE: "dict", VALUE: pairs} if _looks_special(plain) else plain
     return _typed(item)
+
+
+def _plain_to_json(item: Any) -> Any:
+    """Plain values that some database, or JSON itself, would refuse or change are kept as texts."""
+    if type(item) is str and UNSTORABLE.search(item):
+        return {TYPE: "text", VALUE: item.encode("utf-8", "surrogatepass").hex()}
+    if type(item) is int and item.bit_length() > EXACT_BITS:
+        return {TYPE: "int", VALUE: hex(item)}
+    if type(item) is float and not math.isfinite(item):
+        return {TYPE: "float", VALUE: repr(item)}
+    return item
 
 
 def item_from_json(stored: Any) -> Any:
@@ -146,12 +172,18 @@ _FORMS: dict[type, _Form] = {
     bytes: _Form(bytes.hex, bytes.fromhex),
 }
 _BY_NAME = {cls.__name__: form for cls, form in _FORMS.items()}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "int": lambda value: int(value, 16),
+    "float": float,
+    "text": lambda value: bytes.fromhex(value).decode("utf-8", "surrogatepass"),
+    "Path": Path,
+}
 
 
 def _typed(item: Any) -> dict[str, Any]:
     cls = type(item)
     if cls in _FORMS:
-        return {TYPE: cls.__name__, VALUE: item_to_json(_FORMS[cls].dump(item))}
+        return {TYPE: cls.__name__, VALUE: _to_json(_FORMS[cls].dump(item))}
     if isinstance(item, Path):
         return {TYPE: "Path", VALUE: str(item)}
     if "<locals>" not in cls.__qualname__:
@@ -160,7 +192,7 @@ def _typed(item: Any) -> dict[str, Any]:
         if is_dataclass(item):
             return {TYPE: f"{cls.__module__}:{cls.__qualname__}", VALUE: _field_values(item)}
         if isinstance(item, tuple) and hasattr(item, "_asdict"):
-            return {TYPE: f"{cls.__module__}:{cls.__qualname__}", VALUE: item_to_json(item._asdict())}
+            return {TYPE: f"{cls.__module__}:{cls.__qualname__}", VALUE: _to_json(item._asdict())}
     raise TypeError(
         f"an item of type {cls.__module__}.{cls.__qualname__} cannot be kept as JSON; yield plain data, saved model "
         f"instances, or a dataclass, a named tuple or an Enum defined at the top of a module"
@@ -168,16 +200,14 @@ def _typed(item: Any) -> dict[str, Any]:
 
 
 def _field_values(item: Any) -> dict[str, Any]:
-    return {each.name: item_to_json(getattr(item, each.name)) for each in fields(item) if each.init}
+    return {each.name: _to_json(getattr(item, each.name)) for each in fields(item) if each.init}
 
 
 def _restored(name: str, value: Any) -> Any:
     if name in _BY_NAME:
         return _BY_NAME[name].load(value)
-    if name == "text":
-        return bytes.fromhex(value).decode("utf-8", "surrogatepass")
-    if name == "Path":
-        return Path(value)
+    if name in _READ:
+        return _READ[name](value)
     cls = _class(name)
     if issubclass(cls, Enum):
         return cls[value]

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
+from async_commander.text.names import is_secret_name
+from async_commander.text.redactor import HIDDEN
 
 from .annotations import is_ours
 from .arguments import Argument, arguments_of, check_missing, label_of
 from .options import DJANGO_OPTIONS, OF_A_CALL, SHARED_OPTIONS
-from .redaction import HIDDEN, is_secret_name
 from .values import check_storable, plain_json
 
 if TYPE_CHECKING:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from async_commander.text.redactor import HIDDEN, Redactor, no_credentials
+from async_commander.text.values import redacted_value
+
 from .arguments import Argument
 from .identity import identity
-from .redaction import HIDDEN, redacted_text, redacted_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class RunIdentity:
     command: str
     parameters: Mapping[str, Any] = field(repr=False)
     arguments: Mapping[str, Argument] = field(repr=False)
+    redact: Redactor = field(default=no_credentials, repr=False)
+    """As the stored values were."""
 
     @property
     def digest(self) -> str:
@@ -61,7 +65,9 @@ class RunIdentity:
             return Comparison({}, {})
         then = {**{name: options[name] for name in self.parameters if name in options}, **parameters}
         differences = {
-            name: (then.get(name), now) for name, now in self.parameters.items() if not self._is_same(name, then, now)
+            name: (then.get(name), self._redacted(name, now))
+            for name, now in self.parameters.items()
+            if not self._is_same(name, then, now)
         }
         hidden = [name for name in self.parameters if name in parameters and HIDDEN in str(parameters[name])]
         if hidden and not differences and self._digest_of(parameters) != digest:
@@ -73,7 +79,7 @@ class RunIdentity:
         if name not in then:
             return not argument.required and argument.to_json(argument.accept(argument.default)) == now
         if HIDDEN in str(then[name]):
-            return bool(then[name] == _redacted(name, now))
+            return bool(then[name] == self._redacted(name, now))
         return bool(self._read(argument, then[name]) == now)
 
     def _read(self, argument: Argument, stored: Any) -> Any:
@@ -94,6 +100,5 @@ class RunIdentity:
         }
         return identity(self.command, values)
 
-
-def _redacted(name: str, value: Any) -> Any:
-    return redacted_value({name: value}, redacted_text, shown=[name])[name]
+    def _redacted(self, name: str, value: Any) -> Any:
+        return redacted_value({name: value}, self.redact, shown=[name])[name]

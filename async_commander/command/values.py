@@ -88,14 +88,6 @@ def is_seconds(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-class PlainEncoder(DjangoJSONEncoder):
-    """JSON of what arguments can be: dates, `Decimal` and `UUID` as their texts, a member of an `Enum` by its name."""
-
-    def default(self, o: Any) -> Any:
-        """See json.JSONEncoder."""
-        return o.name if isinstance(o, Enum) else super().default(o)
-
-
 def plain_json(value: Any) -> Any:
     """A value, which may be anything, as JSON keeps it: what JSON cannot say is told by its text."""
     text = json.dumps(value, cls=DjangoJSONEncoder, default=str, skipkeys=True)

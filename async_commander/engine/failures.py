@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -23,9 +24,21 @@ def unwrapped(error: BaseException) -> BaseException:
 
 def ends_the_run(error: BaseException) -> bool:
     """True for what no item may survive: MemoryError, SystemExit, KeyboardInterrupt and the like, also in a group."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(ends_the_run(leaf) for leaf in error.exceptions)
-    return isinstance(error, MemoryError) or not (isinstance(error, Exception) or is_cancellation(error))
+    return any(
+        isinstance(one, MemoryError) or not (isinstance(one, Exception) or is_cancellation(one))
+        for one in leaves(error)
+    )
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors of a group, however deep inside, in their order; of anything else itself."""
+    rest = [error]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, BaseExceptionGroup):
+            rest.extend(reversed(one.exceptions))
+        else:
+            yield one
 
 
 def is_cancellation(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ import logging
 import sysconfig
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -15,12 +15,17 @@ from operator import itemgetter
 from uuid import UUID
 
 from async_commander.engine.context import RunContext, current_run
+from async_commander.text.records import Cleaner, CleaningFilter, CleaningHandler
+from async_commander.text.redactor import Redactor
+from async_commander.text.tracebacks import traceback_text
 
 from .recorder import LogLine
 
 RECORDS_HELD = 10_000
 MESSAGE_CAP = 4_000
-OWN_LOGGER = "async_commander.run"
+LOGGER_CAP = 200
+PACKAGE_LOGGER = "async_commander"
+OWN_LOGGER = f"{PACKAGE_LOGGER}.run"
 
 item_in_hand: ContextVar[UUID | None] = ContextVar("async_commander_item", default=None)
 """The key of the item that the current task, or the lane working for it, has in hand."""
@@ -61,48 +66,17 @@ class OwnLevel:
 _own_level = OwnLevel()
 
 
-class Redacting(logging.Filter):
-    """Takes secrets out of a logger's own records before any handler sees them; a record without any stays as it is.
-
-    It is on the loggers that belong to a run. What other loggers say reaches the project's handlers as it was said.
-    """
-
-    def __init__(self, redact: Callable[[str], str]) -> None:
-        super().__init__()
-        self._redact = redact
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Redact the message, the traceback and the texts that `extra` brought along. Lets every record through."""
-        self._redact_message(record)
-        self._redact_traceback(record)
-        for name, value in vars(record).items():
-            if isinstance(value, str) and name not in _STANDARD:
-                setattr(record, name, self._redact(value))
-        return True
-
-    def _redact_message(self, record: logging.LogRecord) -> None:
-        try:
-            text = record.getMessage()
-        except Exception:  # noqa: BLE001 - wrong arguments: each handler will complain, and show them
-            record.msg, record.args = self._redact(f"{record.msg} {record.args!r} (these do not fit)"), ()
-            return
-        redacted = self._redact(text)
-        if redacted != text:
-            record.msg, record.args = redacted, ()
-
-    def _redact_traceback(self, record: logging.LogRecord) -> None:
-        if record.stack_info:
-            record.stack_info = self._redact(record.stack_info)
-        if not record.exc_info or record.exc_info[0] is None:
-            return
-        text = record.exc_text or logging.Formatter().formatException(record.exc_info)
-        redacted = self._redact(text)
-        if redacted != text:
-            # The exception itself has the secret: handlers get the text in its place, as they do from another process.
-            record.exc_info, record.exc_text = None, redacted
+_briefly: ContextVar[bool] = ContextVar("async_commander_briefly", default=False)
 
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+@contextmanager
+def told_briefly(*, brief: bool) -> Iterator[None]:
+    """What is logged in the block has its exception for handlers; the run's log keeps the message only."""
+    token = _briefly.set(brief)
+    try:
+        yield
+    finally:
+        _briefly.reset(token)
 
 
 class LogCapture(logging.Handler):
@@ -113,10 +87,12 @@ class LogCapture(logging.Handler):
     important are dropped and counted.
     """
 
-    def __init__(self, context: RunContext, redact: Callable[[str], str]) -> None:
+    def __init__(self, context: RunContext, redact: Redactor) -> None:
         super().__init__()
         self._context = context
         self._redact = redact
+        self._cleaner = Cleaner(redact)
+        self._name = f"{OWN_LOGGER}.{context.command}"
         self._lines: defaultdict[int, deque[tuple[int, LogLine]]] = defaultdict(deque)
         """By level, each with its number in the order of their coming: the least important is found at once."""
         self._numbers = count()
@@ -128,12 +104,19 @@ class LogCapture(logging.Handler):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Listen to all loggers for the block. The run's own ones speak from INFO, or DEBUG, on, and tell no secret."""
-        redacting, ends = Redacting(self._redact), list(_ends_of_propagation())
-        own = [logging.getLogger(name) for name in (OWN_LOGGER, f"{OWN_LOGGER}.{self._context.command}")]
+        """Listen to all loggers for the block. The run's own ones speak from INFO, or DEBUG, on, and tell no secret.
+
+        Nor do their children and the other loggers of this package: their records pass a handler that comes first.
+        """
+        names = {OWN_LOGGER, self._name, *_names_below(self._name)}
+        cleaning, first = CleaningFilter(self._cleaner), CleaningHandler(self._cleaner, frozenset(names))
+        ends, own = list(_ends_of_propagation()), [*map(logging.getLogger, names)]
+        passed = [logging.getLogger(self._name), logging.getLogger(PACKAGE_LOGGER)]
         with _own_level.lowered(self._floor):
             for logger in own:
-                logger.addFilter(redacting)
+                logger.addFilter(cleaning)
+            for logger in passed:
+                logger.handlers.insert(0, first)
             for logger in ends:
                 logger.addHandler(self)
             try:
@@ -141,8 +124,10 @@ class LogCapture(logging.Handler):
             finally:
                 for logger in ends:
                     logger.removeHandler(self)
+                for logger in passed:
+                    logger.removeHandler(first)
                 for logger in own:
-                    logger.removeFilter(redacting)
+                    logger.removeFilter(cleaning)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record, if it is one of this run's."""
@@ -170,12 +155,13 @@ class LogCapture(logging.Handler):
         if record.name.startswith(OWN_LOGGER):
             return False
         handlers = list(_handlers_of(logging.getLogger(record.name)))
-        return handlers[:1] == [self] and all(isinstance(handler, LogCapture) for handler in handlers)
+        listening = [handler for handler in handlers if not isinstance(handler, CleaningHandler)]
+        return listening[:1] == [self] and all(isinstance(handler, LogCapture) for handler in listening)
 
     def _is_ours(self, record: logging.LogRecord) -> bool:
         """Said inside of this run; or by its own logger on a thread that knows of no run at all."""
         run = current_run()
-        return run is self._context or (run is None and record.name == f"{OWN_LOGGER}.{self._context.command}")
+        return run is self._context or (run is None and is_below(record.name, self._name))
 
     def _least(self, record: logging.LogRecord) -> int:
         if record.name.startswith(OWN_LOGGER) or not record.pathname.startswith(_foreign):
@@ -183,16 +169,16 @@ class LogCapture(logging.Handler):
         return logging.WARNING
 
     def _line(self, record: logging.LogRecord) -> LogLine:
-        text = record.getMessage()
-        if record.exc_info and record.exc_info[0] is not None:
-            text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
-        elif record.exc_text:
-            text = f"{text}\n{record.exc_text}"
+        text = self._cleaner.lines_of(record)
+        if not _briefly.get():
+            error = record.exc_info[1] if record.exc_info else None
+            trace = record.exc_text or (traceback_text(error) if error is not None else "")
+            text = f"{text}\n{trace}" if trace else text
         return LogLine(
             at=datetime.fromtimestamp(record.created, UTC),
             level=record.levelno,
-            logger=record.name[:200],
-            message=self._redact(text)[:MESSAGE_CAP],
+            logger=self._redact(record.name, LOGGER_CAP),
+            message=self._redact(text, MESSAGE_CAP),
             item_key=item_in_hand.get(),
         )
 
@@ -231,6 +217,15 @@ def _ends_of_propagation() -> Iterator[logging.Logger]:
     for logger in logging.getLogger().manager.loggerDict.copy().values():
         if isinstance(logger, logging.Logger) and not logger.propagate:
             yield logger
+
+
+def is_below(name: str, logger: str) -> bool:
+    """Whether this is the name of that logger, or of a child of it."""
+    return name == logger or name.startswith(f"{logger}.")
+
+
+def _names_below(logger: str) -> list[str]:
+    return [name for name in logging.getLogger().manager.loggerDict.copy() if is_below(name, logger)]
 
 
 def _handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:

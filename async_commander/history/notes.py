@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
+from django.db import DatabaseError, transaction
+from django.db.transaction import TransactionManagementError
+
+from async_commander.database.outage import is_outage, is_read_only, is_transient
+from async_commander.database.schema_errors import lacks_schema
+from async_commander.engine.results import ErrorKind
 from async_commander.models import Run, RunBucket, RunErrorKind, RunLog
+from async_commander.text.clean import storable
 
 from .lease import Tenure, fence
 from .log_capture import gap
 from .moments import as_stored
-from .recorder import LogLine, Notes
+from .recorder import LogLine, Notes, Slice
+
+T = TypeVar("T")
+
+NAME_CAP = 200
+"""Characters of a logger's name, a kind of errors and a label that are kept."""
+HIGHEST_LEVEL = 32_767
 
 
 def write_notes(tenure: Tenure, notes: Notes, earlier: dict[str, int]) -> None:
-    """Write what came since the last time. `earlier` holds the counts of error kinds from before this epoch."""
-    _write_logs(tenure, notes.logs)
-    _write_slices(tenure, notes)
-    _write_errors(tenure, notes, earlier)
+    """Write what came since the last time. `earlier` holds the counts of error kinds from before this epoch.
+
+    A row that the database refuses costs no other: where they fail together they are halved until it is alone. It is
+    left out, and a line of the log says so.
+    """
+    refused = Counter(
+        f"{what}, for the database does not take them ({type(error).__name__})"
+        for what, errors in (
+            ("log records", _halved(tenure, notes.logs, _write_logs)),
+            ("figures of a stage", _halved(tenure, notes.slices, _write_slices)),
+            ("kinds of errors", _halved(tenure, notes.errors, partial(_write_errors, earlier=earlier))),
+        )
+        for error in errors
+    )
+    if refused:
+        _write_logs(tenure, [gap(f"Missing here: {number} {what}.") for what, number in refused.items()])
     columns = {} if notes.total is None else {"total": notes.total}
     if notes.done is not None:
         columns |= {"taken": notes.done, "done": notes.done}
     if columns:
         Run.objects.using(tenure.alias).filter(pk=tenure.run_id).update(**columns)
     fence(tenure)
+
+
+def _halved(tenure: Tenure, rows: Sequence[T], write: Callable[[Tenure, Sequence[T]], None]) -> list[Exception]:
+    """Write the rows, all but those that are refused; the errors of these."""
+    if not rows:
+        return []
+    try:
+        with transaction.atomic(using=tenure.alias):
+            write(tenure, rows)
+    except (DatabaseError, ValueError, TypeError, ArithmeticError) as error:
+        if not _is_the_rows_own(error):
+            raise
+        if len(rows) == 1:
+            return [error]
+        half = len(rows) // 2
+        return [error for part in (rows[:half], rows[half:]) for error in _halved(tenure, part, write)]
+    return []
+
+
+def _is_the_rows_own(error: Exception) -> bool:
+    """Whether other rows may do better: the database is there, and has the tables."""
+    others = (is_transient, is_outage, is_read_only, lacks_schema)
+    return not isinstance(error, TransactionManagementError) and not any(applies(error) for applies in others)
 
 
 def earlier_errors(tenure: Tenure) -> dict[str, int]:
@@ -43,9 +94,9 @@ def _write_logs(tenure: Tenure, lines: Sequence[LogLine]) -> None:
             RunLog(
                 run_id=tenure.run_id,
                 at=as_stored(line.at),
-                level=line.level,
-                logger=line.logger,
-                message=line.message,
+                level=min(max(line.level, 0), HIGHEST_LEVEL),
+                logger=storable(line.logger)[:NAME_CAP],
+                message=storable(line.message),
                 item_key=line.item_key,
             )
             for line in lines
@@ -54,8 +105,8 @@ def _write_logs(tenure: Tenure, lines: Sequence[LogLine]) -> None:
     )
 
 
-def _write_slices(tenure: Tenure, notes: Notes) -> None:
-    for one in notes.slices:
+def _write_slices(tenure: Tenure, slices: Sequence[Slice]) -> None:
+    for one in slices:
         RunBucket.objects.using(tenure.alias).update_or_create(
             run_id=tenure.run_id,
             at=as_stored(one.at),
@@ -70,15 +121,17 @@ def _write_slices(tenure: Tenure, notes: Notes) -> None:
         )
 
 
-def _write_errors(tenure: Tenure, notes: Notes, earlier: dict[str, int]) -> None:
-    for one in notes.errors:
+def _write_errors(tenure: Tenure, errors: Sequence[ErrorKind], *, earlier: dict[str, int]) -> None:
+    for one in errors:
+        kind = storable(one.kind)[:NAME_CAP]
+        count = earlier.get(kind, 0) + one.count
         RunErrorKind.objects.using(tenure.alias).update_or_create(
             run_id=tenure.run_id,
-            kind=one.kind[:200],
-            defaults={"count": earlier.get(one.kind[:200], 0) + one.count},
+            kind=kind,
+            defaults={"count": count},
             create_defaults={
-                "count": earlier.get(one.kind[:200], 0) + one.count,
-                "example": one.example,
-                "item": one.item[:200],
+                "count": count,
+                "example": storable(one.example),
+                "item": storable(one.item)[:NAME_CAP],
             },
         )

@@ -12,7 +12,7 @@ from async_commander.engine.results import RunStatus
 from async_commander.models import Lease, Run
 
 from .lease import lease_name
-from .runs import orphans, sweep
+from .runs import is_orphan, orphans, sweep
 
 
 def notice_crashes(alias: str) -> None:
@@ -23,6 +23,13 @@ def notice_crashes(alias: str) -> None:
     if next(orphans(alias), None) is not None:
         with suppress(DatabaseError), transaction.atomic(using=alias):
             sweep(alias)
+
+
+def state_seen(run: Run) -> str:
+    """The status of a run as it is, also where its row does not have it yet: whose owner is gone has crashed."""
+    if run.status == RunStatus.RUNNING.value and is_orphan(run._state.db or "default", run):
+        return RunStatus.CRASHED.value
+    return f"{run.status}, no sign of life" if is_silent(run) else run.status
 
 
 def is_silent(run: Run) -> bool:

@@ -239,11 +239,12 @@ def orphans(alias: str) -> Iterator[Run]:
     Only `--resume` deposes it.
     """
     for run in Run.objects.using(alias).filter(status=RunStatus.RUNNING.value).order_by("id"):
-        if _is_orphan(alias, run):
+        if is_orphan(alias, run):
             yield run
 
 
-def _is_orphan(alias: str, run: Run) -> bool:
+def is_orphan(alias: str, run: Run) -> bool:
+    """Whether nobody has a run that says it is running."""
     owner = owner_of(alias, run.pk)
     return owner.is_gone() or (owner.host != this_host() and _has_expired(alias, run))
 
@@ -262,7 +263,7 @@ def _mark_crashed(alias: str, run: Run) -> bool:
         with transaction.atomic(using=alias):
             seen = epoch_of(alias, run.pk)
             run.refresh_from_db(using=alias)
-            if not _is_orphan(alias, run):
+            if not is_orphan(alias, run):
                 return False
             tenure = take_over(alias, run.pk, seen=seen)
             mark_gap(tenure)

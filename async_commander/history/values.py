@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
 from typing import Any
 
-from async_commander.command.redaction import redacted_value, text_of_value
-from async_commander.command.values import PlainEncoder
+from async_commander.text.redactor import Redactor
+from async_commander.text.values import ADDRESS, PlainEncoder, redacted_value, text_of_value
 
 VALUE_CAP = 20_000
 """Characters of JSON that are kept of a run's value."""
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def kept_value(value: Any, redact: Callable[[str], str]) -> tuple[Any, str]:
+def kept_value(value: Any, redact: Redactor) -> tuple[Any, str]:
     """A run's value as JSON, redacted and capped, and a sentence about what of it is lost; empty where nothing is.
 
     What JSON cannot say is kept as its text, without the addresses of objects, which mean nothing afterwards.
@@ -35,7 +32,7 @@ def _as_json(value: Any) -> tuple[str, str]:
     except Exception as error:  # noqa: BLE001 - whatever it is made of, a value is no reason to fail the run
         loss = (
             f"The run's value, of type {type(value).__name__}, cannot be kept as JSON "
-            f"({_ADDRESS.sub('', str(error))}): its text is kept in its place. "
+            f"({ADDRESS.sub('', str(error))}): its text is kept in its place. "
             "Return what JSON can say: finite numbers, text, lists, dicts."
         )
-    return json.dumps(_ADDRESS.sub("", text_of_value(value)), ensure_ascii=False), loss
+    return json.dumps(ADDRESS.sub("", text_of_value(value)), ensure_ascii=False), loss

@@ -6,7 +6,6 @@ import getpass
 import inspect
 import signal
 import sys
-import traceback
 from argparse import ArgumentParser
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -17,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
 from async_commander.command.arguments import label_of
+from async_commander.command.base import redactor_of
 from async_commander.command.checking import check_class
 from async_commander.command.options import DJANGO_OPTIONS, ON_THE_LINE
 from async_commander.command.parser import add_arguments_to, arguments_from
@@ -34,12 +34,13 @@ from .text import plain, program
 from .typed import TypedCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from async_commander.command.base import AsyncCommand
     from async_commander.engine.results import RunResult
     from async_commander.runner.request import RunRequest
     from async_commander.runner.signals import StopRequests
+    from async_commander.text.redactor import Redactor
 
     from .reporter import TerminalReporter
 
@@ -197,18 +198,14 @@ class RunCommand(TypedCommand):
         return {**stored.values, **asked, **given}
 
     def _run(self, command: AsyncCommand, request: RunRequest, options: Mapping[str, Any]) -> None:
-        from async_commander.history.redaction import redactor
-        from async_commander.runner.plan import secrets_of
-
         from .terminal import open_terminal
 
-        secrets = list(secrets_of(command))
-        redact = redactor(secrets)
+        redact = redactor_of(command)
         terminal = open_terminal(
             self.stdout,
             self.stderr,
             options,
-            self._steps_after(command, secrets, request.database),
+            self._steps_after(command, redact, request.database),
             redact=redact,
             counts_items=has_items(type(command)),
             shell=self._called_from_command_line,
@@ -223,14 +220,13 @@ class RunCommand(TypedCommand):
 
     @contextmanager
     def _streams(self, command: AsyncCommand, request: RunRequest, reporter: TerminalReporter) -> Iterator[None]:
-        """For the run: stdout is left to the JSON document where one is asked for, and `-v 3` shows `self.log`."""
+        """For the run: stdout is left to the JSON document where one is asked for, and `self.log` is shown."""
+        from .log_lines import log_shown
+
         with ExitStack() as stack:
             if request.json and self._called_from_command_line:
                 stack.enter_context(stdout_on_stderr())
-            if request.verbosity >= 3:
-                from .log_lines import log_shown
-
-                stack.enter_context(log_shown(name_of(type(command)), reporter.message))
+            stack.enter_context(log_shown(name_of(type(command)), request.verbosity, reporter.message))
             yield
 
     def _drive(self, command: AsyncCommand, request: RunRequest, reporter: TerminalReporter) -> RunResult:
@@ -243,7 +239,7 @@ class RunCommand(TypedCommand):
         except AsyncCommanderError as error:
             raise CommandError(str(error), returncode=refusal_code(error)) from error
 
-    def _end(self, result: RunResult, options: Mapping[str, Any], redact: Callable[[str], str], *, told: bool) -> None:
+    def _end(self, result: RunResult, options: Mapping[str, Any], redact: Redactor, *, told: bool) -> None:
         """Tell programs what the summary told people, then leave with the exit code."""
         if options["json"]:
             from .summary import json_document
@@ -253,7 +249,9 @@ class RunCommand(TypedCommand):
         if not self._called_from_command_line:
             return self._raise_failure(result)
         if result.failure is not None and options["traceback"]:
-            self.stderr.write(redact("".join(traceback.format_exception(result.failure))), str)
+            from async_commander.runner.verdicts import traceback_of
+
+            self.stderr.write(traceback_of(result.failure, redact), str)
         if result.exit_code and not told:
             state = "locked" if result.locked else result.status
             self.stderr.write(f"{result.command}: {state}. {plain(result.error)}".rstrip())
@@ -266,11 +264,11 @@ class RunCommand(TypedCommand):
             raise CommandError(result.error, returncode=result.exit_code) from result.failure
 
     def _steps_after(
-        self, command: AsyncCommand, secrets: Iterable[object], database: str | None
+        self, command: AsyncCommand, redact: Redactor, database: str | None
     ) -> Callable[[RunResult, int | None], list[tuple[str, str]]]:
         invocation = replace(
             self.invocation,
-            secrets=[str(secret) for secret in secrets if secret],
+            redact=redact,
             database=database,
             resumes_by_itself=bool(command.option_defaults.get("resume")),
         )

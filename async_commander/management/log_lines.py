@@ -6,33 +6,47 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from async_commander.history.log_capture import OWN_LOGGER
+from async_commander.history.log_capture import OWN_LOGGER, is_below
+
+from .run_page import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_LEAST = {0: logging.CRITICAL + 1, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
+"""By verbosity, the level from which the command's own records are shown."""
+
 
 class ShownLines(logging.Handler):
-    """Hands each record to `tell`, as a text with its level."""
+    """Hands each record of one command's logger, and of its children, to `tell`, as a text with its level."""
 
-    def __init__(self, tell: Callable[[str, int], None]) -> None:
-        super().__init__()
+    def __init__(self, logger: str, verbosity: int, tell: Callable[[str, int], None]) -> None:
+        super().__init__(_LEAST[verbosity])
+        self._logger = logger
+        self._whole = verbosity >= 3
         self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
+        if not is_below(record.name, self._logger):
+            return
         try:
-            self._tell(self.format(record), record.levelno)
+            text = self.format(record)
+            self._tell(text if self._whole else in_short(text), record.levelno)
         except Exception:  # noqa: BLE001 - a log call with wrong arguments must not fail its caller
             self.handleError(record)
 
 
 @contextmanager
-def log_shown(command: str, tell: Callable[[str, int], None]) -> Iterator[None]:
-    """For the block, `tell` gets what the command of that name says to `self.log`, secrets taken out."""
-    logger, handler = logging.getLogger(f"{OWN_LOGGER}.{command}"), ShownLines(tell)
-    logger.addHandler(handler)
+def log_shown(command: str, verbosity: int, tell: Callable[[str, int], None]) -> Iterator[None]:
+    """For the block, `tell` gets what the command of that name says to `self.log`, secrets taken out.
+
+    The handler is above the command's own logger: records are cleaned before they come by.
+    """
+    above = logging.getLogger(OWN_LOGGER)
+    handler = ShownLines(f"{OWN_LOGGER}.{command}", verbosity, tell)
+    above.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        above.removeHandler(handler)

@@ -204,12 +204,12 @@ def second_line(reading: Reading, stage: str, width: int) -> Text:
 
 
 def counts_of(reading: Reading) -> list[Part]:
-    """The counts that are worth a look: done and failed always, the others where there are any."""
+    """The counts that are worth a look: done and dead always, the others where there are any."""
     if not reading.counts_items:
         return []
     parts: list[Part] = [
         ("done", count(reading.done), ""),
-        ("failed", count(reading.dead), "bold red" if reading.dead else ""),
+        ("dead", count(reading.dead), "bold red" if reading.dead else ""),
         ("retried", count(reading.retried), "yellow" if reading.retried else ""),
         ("in flight", count(reading.in_flight), ""),
     ]

@@ -81,7 +81,7 @@ class TerminalReporter:
         """See Reporter."""
         if self.verbosity >= 2:
             line = Text.assemble(
-                ("failed  ", "red") if final else ("again   ", "yellow"), plain(label), "  ", (plain(kind), "bold")
+                ("dead   ", "red") if final else ("again  ", "yellow"), plain(label), "  ", (plain(kind), "bold")
             )
             self._say(line.append(f"  {plain(text, ERROR_WIDTH)}"))
 

@@ -33,7 +33,7 @@ ERROR_WIDTH = 300
 MARGIN = "  "
 TRACEBACK = "Traceback (most recent call last):"
 
-_NAMES = {"dead": "failed", "retry": "to be tried again", "claimed": "in hand"}
+_NAMES = {"retry": "to be tried again", "claimed": "in hand"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class RunPage:
     def _sections(self) -> Iterator[tuple[str, list[str]]]:
         yield "Latencies", self._latencies()
         yield self._kinds_title(), self._kinds()
-        yield self._failed_title(), self._failed()
+        yield self._dead_title(), self._dead()
         yield self._log_title(), self._log()
         if self.more:
             yield "Output", plain_block(self.run.output)
@@ -125,11 +125,11 @@ class RunPage:
         rows = [[count(one.count), plain(one.kind), plain(one.example, ERROR_WIDTH)] for one in kinds]
         return columns(rows, right=frozenset({0})) if rows else []
 
-    def _failed_title(self) -> str:
+    def _dead_title(self) -> str:
         limit = self._limit(ITEMS_SHOWN)
-        return f"Failed items, the first {limit} of {count(self.run.dead)}" if self.run.dead > limit else "Failed items"
+        return f"Dead items, the first {limit} of {count(self.run.dead)}" if self.run.dead > limit else "Dead items"
 
-    def _failed(self) -> list[str]:
+    def _dead(self) -> list[str]:
         found = dead_items(self.run, self._limit(ITEMS_SHOWN))
         rows = [[plain(one.label), plain(one.reason), told(one)] for one in found]
         lines = columns(rows) if rows else []
@@ -177,7 +177,7 @@ def page_json(run: Run, *, resumed: bool, more: bool = False) -> dict[str, Any]:
         "value": run.value,
         "latencies": [asdict(one) for one in latencies_of(run)],
         "errors": list(run.error_kinds.order_by("-count", "kind").values("kind", "count", "example", "item")),
-        "failed": [
+        "dead": [
             {
                 "label": one.label,
                 "reason": one.reason,

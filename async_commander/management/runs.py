@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from async_commander.models import Run
 
-HEAD = ["run", "command", "status", "started", "took", "items", "failed", "rate"]
-_FLUSH_RIGHT = frozenset({"run", "took", "items", "failed", "rate"})
-_LEAST_WANTED = ("rate", "took", "items", "started", "failed")
+HEAD = ["run", "command", "status", "started", "took", "items", "dead", "rate"]
+_FLUSH_RIGHT = frozenset({"run", "took", "items", "dead", "rate"})
+_LEAST_WANTED = ("rate", "took", "items", "started", "dead")
 _COMMAND, _STARTED = HEAD.index("command"), HEAD.index("started")
 COMMAND_WIDTH = 40
 NAME_WIDTH = 12

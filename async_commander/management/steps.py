@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import AsyncCommanderError, TooManyFailures
+from async_commander.text.redactor import HIDDEN as STARS
+from async_commander.text.redactor import Redactor, no_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -23,11 +25,11 @@ HIDDEN = "…"
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """How the run was asked for: program (`manage.py arun`) and what followed; `secrets` are never shown."""
+    """How the run was asked for: program (`manage.py arun`) and what followed. Secrets are never shown."""
 
     prog: str
     tokens: Sequence[str]
-    secrets: Collection[str] = ()
+    redact: Redactor = no_credentials
     database: str | None = None
     """Where the run is recorded, if that was said."""
     resumes_by_itself: bool = False
@@ -60,10 +62,26 @@ class Invocation:
         return self.tokens[:end], self.tokens[end:]
 
     def _shown(self, token: str) -> str:
-        for secret in self.secrets:
-            if secret and secret in token:
-                return token.partition("=")[0] + "=" + HIDDEN if token.startswith("--") and "=" in token else HIDDEN
-        return shlex.quote(token)
+        name, equals, value = token.partition("=") if token.startswith("--") else ("", "", token)
+        hidden = self.redact.within(value)
+        return typed(name + equals + (hidden.replace(STARS, HIDDEN) if STARS in hidden else value))
+
+
+def typed(token: str) -> str:
+    """A token as it is typed in a shell. What could move the terminal is written with escapes, as bash reads them."""
+    if not token.isprintable():
+        return f"$'{''.join(map(_escaped, token))}'"
+    shown = token.replace(HIDDEN, "x")
+    return token if shlex.quote(shown) == shown else shlex.quote(token)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character.isprintable():
+        return f"\\{character}" if character in "\\'" else character
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of the command line that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
 
 
 def next_steps(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from async_commander.command.redaction import redacted_value
 from async_commander.engine.results import ErrorKind, RunResult, RunStatus, items_in_words
-from async_commander.history.redaction import redactor
+from async_commander.text.redactor import Redactor, no_credentials
+from async_commander.text.values import redacted_value
 
 from .text import count, duration, plain, rate
 
@@ -24,9 +24,6 @@ KIND_WIDTH = 32
 VALUE_WIDTH = 200
 MARGIN = "  "
 
-no_credentials = redactor()
-"""Hides what looks like a credential, where no secrets are known."""
-
 _LOOKS = {
     RunStatus.SUCCEEDED: ("✓", "bold green"),
     RunStatus.SKIPPED: ("–", "bold"),
@@ -36,7 +33,7 @@ _LOOKS = {
 _FAILED = ("✗", "bold red")
 _LOCKED = ("!", "bold yellow")
 _WORDS = (("done", ""), ("skipped", ""), ("dead", "bold red"), ("retry", "yellow"), ("claimed", "yellow"))
-_NAMES = {"dead": "failed", "retry": "to be tried again", "claimed": "left in hand"}
+_NAMES = {"retry": "to be tried again", "claimed": "left in hand"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,7 @@ class Summary:
     def _left_dead(self) -> list[Text]:
         if not self.dead_before:
             return []
-        before = f"{items_in_words(self.dead_before)} failed before"
+        before = f"{items_in_words(self.dead_before)} dead before"
         return [Text(f"{MARGIN}{before}: --resume does not try such items again, a new run does")]
 
     def _outcomes(self) -> Text:
@@ -169,7 +166,7 @@ def _kind(kind: ErrorKind, lead: str, name: str, room: int | None) -> list[Text]
 def summariser(
     steps: Callable[[RunResult, int | None], Sequence[tuple[str, str]]],
     *,
-    redact: Callable[[str], str] = no_credentials,
+    redact: Redactor = no_credentials,
     unicode: bool,
     width: int | None,
     counts_items: bool,
@@ -191,7 +188,7 @@ def _measured(summary: Summary, meter: Meter) -> Summary:
     )
 
 
-def json_document(result: RunResult, redact: Callable[[str], str] = no_credentials) -> str:
+def json_document(result: RunResult, redact: Redactor = no_credentials) -> str:
     """The result as one JSON document in plain ASCII, without the secrets that `redact` finds in its values."""
     document = {
         "run": result.run_id,
@@ -214,7 +211,7 @@ def json_document(result: RunResult, redact: Callable[[str], str] = no_credentia
 
 def to_json(document: Any) -> str:
     """`document` as strict JSON: NaN and the infinities, which JSON lacks, become null."""
-    return json.dumps(redacted_value(document, str), indent=2, allow_nan=False)
+    return json.dumps(redacted_value(document, no_credentials), indent=2, allow_nan=False)
 
 
 def refusal_document(command: str, code: int, error: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from async_commander.engine.results import RunResult
+from async_commander.text.redactor import Redactor
 
 from .reporter import TerminalReporter, choose_display
 from .screen import Verbatim, Writable, open_console, speaks_unicode
@@ -37,7 +38,7 @@ def open_terminal(
     options: Mapping[str, Any],
     steps: Steps,
     *,
-    redact: Callable[[str], str],
+    redact: Redactor,
     counts_items: bool,
     shell: bool,
 ) -> Terminal:

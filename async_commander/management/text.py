@@ -3,53 +3,34 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from django.utils.termcolors import parse_color_setting
 
+from async_commander.text.clean import plain, plain_block, shorten
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and cursor movement
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # titles, links, device strings
-    r"|\x1b[ -/]*[0-~]"  # the two-character kind
-)
-_BLANKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+ *")
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
-
-
-def plain(text: object, limit: int | None = None) -> str:
-    """One line of `text` without escape sequences, control characters or bidirectional overrides.
-
-    Everything that came from outside the project (URLs, server messages, item labels) goes through here before it
-    is shown. With `limit`, longer text is cut to that many characters, the last of which is then an ellipsis.
-    """
-    line = _ESCAPES.sub("", str(text))
-    line = _UNSEEN.sub("", _BLANKS.sub(" ", line))
-    return shorten(_SURROGATES.sub("\ufffd", line).strip(), limit)
-
-
-def plain_block(text: object) -> list[str]:
-    """The lines of `text`, each of them plain; indentation is kept."""
-    lines = _ESCAPES.sub("", str(text)).expandtabs(4).splitlines()
-    return [_SURROGATES.sub("\ufffd", _UNSEEN.sub("", line)).rstrip() for line in lines]
+__all__ = [
+    "clock",
+    "colours_refused",
+    "columns",
+    "count",
+    "duration",
+    "plain",
+    "plain_block",
+    "program",
+    "rate",
+    "shorten",
+]
 
 
 def program(path: str) -> str:
     """What to type to begin this program again: its file's name, as Django says it of itself."""
     name = PurePath(path).name
     return "python -m django" if name == "__main__.py" else name
-
-
-def shorten(line: str, limit: int | None) -> str:
-    """`line` in at most `limit` characters."""
-    if limit is None or len(line) <= limit:
-        return line
-    return line[: max(limit - 1, 0)].rstrip() + "…"
 
 
 def count(number: int) -> str:

@@ -10,6 +10,8 @@ import pickle
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
+from async_commander.text.clean import last_lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -124,7 +126,7 @@ def load_result(body: bytes | bytearray, name: str) -> Any:
 
 def dump_error(error: BaseException) -> bytes:
     """The error as bytes; always possible."""
-    trace = "".join(_trace_of(error))[-MAX_TRACEBACK:]
+    trace = last_lines("".join(_trace_of(error)), MAX_TRACEBACK)
     return pickle.dumps((text_of(error), trace, _dump_exception(error)), pickle.HIGHEST_PROTOCOL)
 
 

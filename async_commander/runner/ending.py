@@ -14,9 +14,8 @@ from async_commander.history.recorder import Ending
 from .verdicts import kind_of, text_of, traceback_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from async_commander.engine.results import Tally
+    from async_commander.text.redactor import Redactor
 
 
 def ending_of(
@@ -25,7 +24,7 @@ def ending_of(
     complete: bool,
     timed_out: float | None,
     tally: Tally,
-    redact: Callable[[str], str],
+    redact: Redactor,
 ) -> Ending:
     """What is recorded and reported of a run that ends now, except for its value and output.
 
@@ -46,7 +45,7 @@ def ending_of(
     return Ending(status=RunStatus.FAILED, error=f"No item is done: {items_in_words(tally.dead)} dead.")
 
 
-def _words(failure: BaseException, redact: Callable[[str], str]) -> str:
+def _words(failure: BaseException, redact: Redactor) -> str:
     """Why the run failed, in one line."""
     text = text_of(failure, redact)
     if lacks_schema(failure):

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from async_commander.command.items import UnfitItem
 from async_commander.database.unit import Unit, current_unit
 from async_commander.downloads.scope import ItemScope, item_scope
 from async_commander.engine.pace import pace_key_held
@@ -42,6 +43,8 @@ class InHand:
     return_value: Any = None
     told: dict[str, str] = field(default_factory=dict)
     """What the last attempt failed with, as the ledger tells it."""
+    unfit: UnfitItem | None = None
+    """Why it can have no key: it is dead."""
     absence: Absence | None = None
     """Of the database."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,8 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError
 
-from async_commander.command.identity import LABEL_LENGTH, item_label, key_uuid
-from async_commander.command.items import ItemGone
+from async_commander.command.identity import item_label, key_uuid
+from async_commander.command.items import ItemGone, UnfitItem
 from async_commander.database.lent_lane import LentLane, on_lane
 from async_commander.database.outage import is_transient
 from async_commander.database.unit import Unit
@@ -23,13 +24,16 @@ from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
 from async_commander.engine.quota import Quota
 from async_commander.engine.results import ItemState, items_in_words
+from async_commander.exceptions import InvalidCommand
 from async_commander.history.ledger import CRASHES_ALONE
+from async_commander.history.log_capture import told_briefly
 from async_commander.history.recorder import Candidate, ItemOutcome, Known, Stored
+from async_commander.text.values import ADDRESS, text_of_value
 
 from .in_hand import InHand, holding
 from .outcomes import Outcomes, milliseconds
 from .sources import restored
-from .verdicts import REASON_LENGTH, judge, kind_of, place_of, text_of, traceback_of
+from .verdicts import REASON_LENGTH, in_a_template, judge, kind_of, place_of, text_of
 
 if TYPE_CHECKING:
     from .acknowledging import Acknowledger
@@ -57,8 +61,8 @@ class ItemPorts:
         self._recorder = session.recorder
         self._tally = session.context.tally
         self._figures = session.figures
-        self._read_ahead = 0
-        """Items that the source yielded and that were not admitted yet."""
+        self._read_ahead: deque[int] = deque()
+        """Places in the source of the items that it yielded and that were not admitted yet."""
         self._quota = quota
         self._source_ended = False
         self._left_over = True
@@ -70,9 +74,9 @@ class ItemPorts:
 
     # -- coming in ---------------------------------------------------------------------------------------------
 
-    def source_yielded(self) -> None:
-        """The source gave one more item: `admit` will get it."""
-        self._read_ahead += 1
+    def source_yielded(self, place: int) -> None:
+        """The source gave one more item, the first of which has place 1: `admit` will get it."""
+        self._read_ahead.append(place)
 
     def source_ended(self) -> None:
         """The source was read to its end. What a crash left over is run once all of that is admitted."""
@@ -83,11 +87,10 @@ class ItemPorts:
         named: dict[UUID, tuple[Any, InHand]] = {}
         candidates = []
         for item in items:
-            mark = self._mark(item)
+            mark = self._mark(item, self._read_ahead.popleft())
             named.setdefault(mark.key, (item, mark))
             candidates.append(Candidate(mark.key, mark.label))
         answer = await self._recorder.admit(candidates, room=self._quota.room)
-        self._read_ahead -= len(items)
         if self._source_ended and not self._read_ahead:
             self.pipeline.nudge()
         self._tally.taken += len(answer.fresh) + answer.duplicates
@@ -98,19 +101,36 @@ class ItemPorts:
             self._warn_of_duplicates(answer.duplicates)
         for key, known in answer.crashed.items():
             self._bury(*named[key], known)
-        return [
+        tickets = [
             self._ticket(item, mark, answer.again.get(key))
             for key, (item, mark) in named.items()
             if key in answer.fresh or key in answer.again
         ]
+        return [ticket for ticket in tickets if not self._is_unfit(ticket)]
 
-    def _mark(self, item: Any) -> InHand:
-        text = self._hooks.decide("item_key", item)
-        throttle = self._hooks.decide("throttle_key", item)
-        return InHand(key_uuid(text), text, self._label(item), throttle=throttle)
+    def _mark(self, item: Any, place: int) -> InHand:
+        label = item_label(item, self._session.redact)
+        try:
+            text = self._hooks.decide("item_key", item)
+            throttle = self._hooks.decide("throttle_key", item)
+        except Exception as error:
+            if ends_the_run(error) or isinstance(error, InvalidCommand):
+                raise
+            unfit = UnfitItem(f"Item {place} of the source: {text_of(error, self._session.redact)}")
+            text = f"item {place} of the source: {ADDRESS.sub('', text_of_value(item))}"
+            return InHand(key_uuid(text), text, label, unfit=unfit.with_traceback(error.__traceback__))
+        return InHand(key_uuid(text), text, label, throttle=throttle)
 
-    def _label(self, item: Any) -> str:
-        return self._session.redact(item_label(item))[:LABEL_LENGTH]
+    def _is_unfit(self, ticket: Ticket[Any]) -> bool:
+        """Whether an item cannot be told from others, or kept: it is dead, and the others go on."""
+        unfit: UnfitItem | None = ticket.tag.unfit
+        if unfit is None:
+            return False
+        ticket.attempts = max(ticket.attempts, 1)
+        self.pipeline.handed_over(ticket)
+        self.failed(ticket, unfit, Verdict("dead", reason=unfit.reason))
+        self._outcomes.hand_over(ticket, ItemState.DEAD, reason=unfit.reason, **ticket.tag.told)
+        return True
 
     def _ticket(self, item: Any, mark: InHand, known: Known | None) -> Ticket[Any]:
         ticket: Ticket[Any] = Ticket(item, key=mark.text, tag=mark, throttle=mark.throttle)
@@ -158,7 +178,9 @@ class ItemPorts:
             self._outcomes.done(ticket, unit)
         except BaseException as error:
             if ends_the_run(error):
-                self._session.log_failure(f"{kind_of(error)} in item “{mark.label}” ends the run:", error)
+                self._session.log_failure(
+                    f"{in_a_template(kind_of(error))} in item “%s” ends the run:", error, mark.label
+                )
             await unit.discard()
             if isinstance(error, Exception) and lane.lost is not None and not is_transient(error):
                 raise lane.lost  # noqa: B904  whatever the hook made of it; the error has a cause of its own
@@ -197,18 +219,21 @@ class ItemPorts:
         ticket.tag.told = {"error_kind": kind_of(error), "error": text}
         self._figures.failed(kind_of(error), text, ticket.tag.label)
         self._session.reporter.item_failed(ticket.tag.label, kind_of(error), text, not again)
-        logger.log(
-            logging.INFO if again else logging.ERROR,
-            "%s failed in attempt %d%s: %s: %s%s%s",
-            ticket.tag.label, ticket.attempts, "" if again else ", for good", kind_of(error), text,
-            "" if again else place_of(error),
-            f"\n{traceback_of(error, self._session.redact)}" if self._session.context.verbosity >= 3 else "",
-        )  # fmt: skip
+        # One template for each kind of error: who collects errors tells them apart by it, and has the exception.
+        template = f"%s failed in attempt %d{'' if again else ', for good'}: {in_a_template(kind_of(error))}: %s%s"
+        detailed = self._session.context.verbosity >= 3
+        with told_briefly(brief=not detailed):
+            logger.log(
+                logging.INFO if again else logging.ERROR,
+                template,
+                ticket.tag.label, ticket.attempts, text, "" if again else place_of(error),
+                exc_info=error if detailed or not again else None,
+            )  # fmt: skip
 
     async def give_up(self, ticket: Ticket[Any], error: BaseException, verdict: Verdict) -> None:
         """Dead or skipped: only the ledger row is written."""
         if verdict.kind == "skip":
-            reason = text_of(error, self._session.redact)[:REASON_LENGTH] if error.args else "skipped"
+            reason = text_of(error, self._session.redact, REASON_LENGTH) if error.args else "skipped"
             self._outcomes.hand_over(ticket, ItemState.SKIPPED, reason=reason)
             return
         if isinstance(error, IntegrityError) and await self._was_its_own_row(ticket):

@@ -39,7 +39,8 @@ class Outcomes:
     def hand_over(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> None:
         """The item is dead, skipped or to be tried later: only its ledger row is to commit."""
         unit = Unit(self._session.lanes.alias, owner=self._owner, ticket=ticket)
-        stored = self.stored_item(ticket) if state in (ItemState.DEAD, ItemState.RETRY) else None
+        is_kept = state in (ItemState.DEAD, ItemState.RETRY) and ticket.tag.unfit is None
+        stored = self.stored_item(ticket) if is_kept else None
         unit.outcome = self._outcome(ticket, state, item=stored, **columns)
         ticket.state = state
         self._recorder.put(unit)
@@ -75,7 +76,8 @@ class Outcomes:
     def _warn_of_the_unkeepable(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            text = f"Items that wait for another attempt cannot be kept; they wait for a resume: {text_of(error, str)}"
+            why = text_of(error, self._session.redact)
+            text = f"Items that wait for another attempt cannot be kept; they wait for a resume: {why}"
             self._session.reporter.message(text, logging.WARNING)
 
 

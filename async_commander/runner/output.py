@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, TextIO, cast
 from django.core.management.base import OutputWrapper
 from django.core.management.color import Style, color_style, no_style
 
+from async_commander.text.redactor import Tail
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from async_commander.text.redactor import Redactor
 
     from .request import RunRequest
 
@@ -18,42 +20,33 @@ OUTPUT_CAP = 100_000
 """Characters of output that are kept; the newest win."""
 
 
-class Memory:
-    """The end of a text that is written bit by bit: at least `OUTPUT_CAP` characters, at most twice as many."""
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._length = 0
-
-    def append(self, text: str) -> None:
-        """Remember this too, and forget the beginning where it has become too much."""
-        self._parts.append(text)
-        self._length += len(text)
-        if self._length > 2 * OUTPUT_CAP:
-            self._parts = [self.text()]
-            self._length = len(self._parts[0])
-
-    def text(self) -> str:
-        """The last `OUTPUT_CAP` characters."""
-        return "".join(self._parts)[-OUTPUT_CAP:]
-
-
 class Kept(io.TextIOBase):
     """A stream that passes everything on to `target`, without secrets, and remembers the end of it."""
 
-    def __init__(self, target: TextIO, memory: Memory, redact: Callable[[str], str]) -> None:
+    def __init__(self, target: TextIO, memory: Tail) -> None:
         self._target = target
         self._memory = memory
-        self._redact = redact
+        self._held = ""
+        """The end of what was written, where it may be the beginning of a secret that comes in parts."""
 
     def write(self, text: str) -> int:
-        """Pass on and remember: as it is, for a secret may come in parts; it is redacted as a whole at the end."""
+        """Pass on, and remember."""
         self._memory.append(text)
-        self._target.write(self._redact(text))
+        redact, whole = self._memory.redact, self._held + text
+        begun = redact.begun_in(whole)
+        self._held = whole[len(whole) - begun :]
+        self._target.write(redact.within(whole[: len(whole) - begun]))
         return len(text)
 
+    def release(self) -> None:
+        """Pass on what is held: nothing comes that would make a secret of it."""
+        held, self._held = self._held, ""
+        if held:
+            self._target.write(self._memory.redact.within(held))
+
     def flush(self) -> None:
-        """Flush the target."""
+        """Pass on all there is, and flush the target."""
+        self.release()
         self._target.flush()
 
     def close(self) -> None:
@@ -67,19 +60,21 @@ class Kept(io.TextIOBase):
 class Output:
     """`stdout`, `stderr` and `style` of one run, as Django's commands have them."""
 
-    def __init__(self, request: RunRequest, redact: Callable[[str], str]) -> None:
-        self._memory = Memory()
+    def __init__(self, request: RunRequest, redact: Redactor) -> None:
+        self._memory = Tail(OUTPUT_CAP, redact)
         stderr = request.stderr or sys.stderr
         stdout = stderr if request.json else request.stdout or sys.stdout
         self.style = _style(request)
-        self.stdout = OutputWrapper(cast("TextIO", Kept(stdout, self._memory, redact)))
-        self.stderr = OutputWrapper(cast("TextIO", Kept(stderr, self._memory, redact)))
+        self._streams = Kept(stdout, self._memory), Kept(stderr, self._memory)
+        self.stdout, self.stderr = (OutputWrapper(cast("TextIO", stream)) for stream in self._streams)
         if not request.no_color:
             self.stderr.style_func = self.style.ERROR
 
     @property
     def kept(self) -> str:
-        """What was written, at most the last `OUTPUT_CAP` characters; not redacted yet."""
+        """What was written, at most the last `OUTPUT_CAP` characters, redacted. Asked for when all is written."""
+        for stream in self._streams:
+            stream.release()
         return self._memory.text()
 
 

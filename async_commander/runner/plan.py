@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +11,9 @@ from django.db import DatabaseError, connections, router
 from django.utils.module_loading import import_string
 
 from async_commander.command.arguments import REQUIRED, Argument, arguments_of, to_json
-from async_commander.command.base import AsyncCommand
+from async_commander.command.base import AsyncCommand, redactor_of
 from async_commander.command.hooks import hooks_of
 from async_commander.command.parser import ExtraOption, extra_options
-from async_commander.command.redaction import HIDDEN, is_secret_name, redacted_text, redacted_value
 from async_commander.command.registry import name_of
 from async_commander.command.run_identity import RunIdentity
 from async_commander.command.values import plain_json
@@ -25,6 +24,9 @@ from async_commander.engine.limits import BOUNDS, Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.recorder import Opened, Opening, Recorder
 from async_commander.models import Run
+from async_commander.text.names import is_secret_name
+from async_commander.text.redactor import HIDDEN, Redactor
+from async_commander.text.values import redacted_value
 
 from .request import RunRequest
 from .signals import open_run
@@ -33,7 +35,7 @@ from .threads import a_person_is_there
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A command with all that was decided about its run. `secrets` are values to keep out of every text."""
+    """A command with all that was decided about its run."""
 
     command: AsyncCommand
     name: str
@@ -45,7 +47,8 @@ class Plan:
     recorder: Recorder | None = None
     preparation: Preparation | None = None
     """What each connection of the run is prepared with."""
-    secrets: tuple[object, ...] = field(default=(), repr=False)
+    redact: Redactor = field(default_factory=Redactor, repr=False)
+    """Keeps the command's secrets out of every text."""
 
 
 def database_of(request: RunRequest) -> str:
@@ -76,7 +79,8 @@ def make_plan(
     parameters = to_json(cls, command.parameters)
     options = {**request.stored_options(), **_own_options(command)}
     declared = arguments_of(cls)
-    known_by = RunIdentity(name, parameters, declared)
+    redact = redactor_of(command)
+    known_by = RunIdentity(name, parameters, declared, redact)
     alias, around = database_of(request), open_run.get()
     limits = layered_limits(cls, request, processes)
     return Plan(
@@ -88,12 +92,12 @@ def make_plan(
         shared=shared,
         recorder=recorder,
         preparation=_preparation(command, None if shared else tenants),
-        secrets=tuple(secrets_of(command)),
+        redact=redact,
         opening=Opening(
             command=name,
             identity=known_by.digest,
-            parameters=redacted_value(parameters, redacted_text, shown=declared),
-            options=redacted_value(plain_json(options), redacted_text, shown=declared),
+            parameters=redacted_value(parameters, redact, shown=declared),
+            options=redacted_value(plain_json(options), redact, shown=declared),
             known_by=known_by,
             anew=request.yes or not (request.trigger == "terminal" and a_person_is_there()),
             limits={bound: getattr(limits, bound) for bound in BOUNDS},
@@ -214,14 +218,6 @@ def _own_options(command: AsyncCommand) -> dict[str, Any]:
 
 def _default(argument: Argument) -> Any:
     return REQUIRED if argument.required else argument.accept(argument.default)
-
-
-def secrets_of(command: AsyncCommand) -> Iterator[object]:
-    """The values to keep out of every text; none of them is in the identity."""
-    known = arguments_of(type(command))
-    for name, value in command.options.items():
-        if known[name].secret if name in known else is_secret_name(name):
-            yield from value if isinstance(value, list | tuple) else (value,)
 
 
 def _login(request: RunRequest) -> str:

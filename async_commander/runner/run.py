@@ -28,9 +28,8 @@ from async_commander.engine.undisturbed import Undisturbed, again_after_native_c
 from async_commander.exceptions import RunFenced, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.figures import Figures
-from async_commander.history.log_capture import LogCapture
+from async_commander.history.log_capture import LogCapture, told_briefly
 from async_commander.history.recorder import Ending
-from async_commander.history.redaction import redactor
 from async_commander.history.values import kept_value
 
 from .beginning import context_of, lanes_for_hooks, open_record, recorder_of
@@ -43,7 +42,7 @@ from .plan import Plan, as_opened
 from .session import RunSession
 from .signals import OpenRun, open_run
 from .stopping import Stopping
-from .verdicts import kind_of, text_of, traceback_of
+from .verdicts import in_a_template, kind_of, text_of, traceback_of
 from .work import Work
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ async def _never_left_running(plan: Plan, recorder: Recorder) -> AsyncIterator[N
     try:
         yield
     except BaseException as error:
-        redact = redactor(plan.secrets)
+        redact = plan.redact
         text = f"{kind_of(unwrapped(error))}: {text_of(unwrapped(error), redact)}"
         with anyio.CancelScope(shield=True), suppress(RunFenced):  # fenced: it was closed before
             await recorder.close(Ending(status=RunStatus.FAILED, error=text, traceback=traceback_of(error, redact)))
@@ -119,7 +118,7 @@ class OneRun:
         self._hook_lanes = hook_lanes
         self._reporter = reporter
         self._stops = stops
-        self._redact = redactor(plan.secrets)
+        self._redact = plan.redact
         self._context = context_of(plan, opened)
         self._figures = Figures(datetime.now(UTC), asyncio.get_running_loop().time)
         self._hooks = HookCaller(
@@ -275,7 +274,11 @@ class OneRun:
         failure = self._stopping.lost or failure
         ending, result = self._ending(failure), self._result(failure)
         if failure is not None and not isinstance(failure, RunLocked):
-            logger.error("The run failed: %s", result.error)
+            kind = kind_of(failure)
+            is_told = result.error.startswith(f"{kind}: ")
+            told = f"The run failed: {in_a_template(kind)}: %s" if is_told else "The run failed: %s"
+            with told_briefly(brief=True):  # the run's row has the traceback
+                logger.error(told, result.error.removeprefix(f"{kind}: "), exc_info=failure)
         value, loss = kept_value(self._work.value, self._redact)
         if loss:
             logger.warning("%s", loss)
@@ -284,7 +287,7 @@ class OneRun:
         if isinstance(self._stopping.lost, RunLocked):
             return self._result(self._stopping.lost)
         try:
-            ending = replace(ending, value=value, output=self._redact(self._session.output.kept))
+            ending = replace(ending, value=value, output=self._session.output.kept)
             result = replace(result, counts=await self._recorder.close(ending))
         except RunFenced as error:
             return replace(result, error=str(error), status=RunStatus.FAILED, locked=True)

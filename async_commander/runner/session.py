@@ -27,7 +27,7 @@ from .in_hand import in_hand
 from .outages import Outages
 from .output import Output
 from .threads import a_person_is_there, is_yes, typed_line
-from .verdicts import kind_of, text_of, traceback_of
+from .verdicts import kind_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from async_commander.history.figures import Figures
     from async_commander.history.recorder import Recorder, Rows
     from async_commander.models import Run
+    from async_commander.text.redactor import Redactor
 
     from .calling import HookCaller
     from .reporting import Reporter
@@ -70,7 +71,7 @@ class RunSession:
         hooks: HookCaller,
         figures: Figures,
         reporter: Reporter,
-        redact: Callable[[str], str],
+        redact: Redactor,
     ) -> None:
         self.command = command
         self.request = request
@@ -186,7 +187,7 @@ class RunSession:
         """See Session."""
         mark = in_hand.get()
         text = f"{self.identity}:{mark.text}" if mark is not None else f"{self.identity}:run:{self.context.run_id}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     async def confirm(self, text: str) -> bool:
         """See Session."""
@@ -228,7 +229,7 @@ class RunSession:
             raise InvalidCommand("self.follow() belongs to an item: call it in download() or parse_and_save().")
         for item in items:
             text = self.hooks.decide("item_key", item)
-            mark.followed.append(Followed(key_uuid(text), self.redact(item_label(item)), item_to_json(item)))
+            mark.followed.append(Followed(key_uuid(text), item_label(item, self.redact), item_to_json(item)))
 
     # -- for the runner ----------------------------------------------------------------------------------------
 
@@ -263,11 +264,11 @@ class RunSession:
     def acknowledging_failed(self, label: str, error: BaseException) -> None:
         """Tell that `committed()` failed for an item, which is done all the same."""
         self.figures.failed(f"{kind_of(error)} in committed()", text_of(error, self.redact), label)
-        self.log_failure(f"committed() failed for {label}, which is done all the same", error)
+        self.log_failure("committed() failed for %s, which is done all the same", error, label)
 
-    def log_failure(self, what: str, error: BaseException) -> None:
-        """Log what is not the run's own failure, with a traceback that tells no secrets."""
-        logger.error("%s\n%s", what, traceback_of(error, self.redact))
+    def log_failure(self, template: str, error: BaseException, *arguments: object) -> None:
+        """Log what is not the run's own failure, with its traceback."""
+        logger.error(template, *arguments, exc_info=error)
 
     def timed(self, stage: str) -> Timed:
         """`with session.timed("parse"):` counts one passage through a stage."""

@@ -37,10 +37,11 @@ class SourceRetry:
                 await self._rest(attempt, error)
         return None
 
-    async def items(self, source: Any, opened: Callable[[], Awaitable[Any]]) -> AsyncIterator[Any]:
-        """The items of a source. After an error that passes it is begun anew; what is known already is passed over.
+    async def items(self, source: Any, opened: Callable[[], Awaitable[Any]]) -> AsyncIterator[tuple[int, Any]]:
+        """The items of a source, each with its place there, from 1 on.
 
-        Only a pass that gets further than all before it has its failures forgiven.
+        After an error that passes it is begun anew; what is known already is passed over. Only a pass that gets further
+        than all before it has its failures forgiven.
         """
         failures = furthest = 0
         while True:
@@ -51,7 +52,7 @@ class SourceRetry:
                         position += 1
                         if position > furthest:
                             furthest, failures, self.absence = position, 0, None
-                        yield item
+                        yield position, item
             except Exception as error:  # noqa: BLE001 - judged there, and raised where it does not pass
                 failures += 1
                 await self._rest(failures, error)

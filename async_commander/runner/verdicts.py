@@ -16,20 +16,24 @@ from async_commander.database.schema_errors import lacks_schema
 from async_commander.database.sqlite import DatabaseFileGone
 from async_commander.downloads.pacing import ASKS_FOR_TIME, pace_key
 from async_commander.downloads.pacing import retry_after as asked_delay
+from async_commander.engine.failures import leaves
 from async_commander.engine.pipeline import Verdict
 from async_commander.exceptions import InvalidCommand, ItemError, RunLocked, SkipItem
 from async_commander.pool.processes import PoolStartFailed
+from async_commander.text.clean import plain
+from async_commander.text.tracebacks import TRACEBACK_CAP, traceback_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from async_commander.text.redactor import Redactor
 
 FATAL = (RunLocked, InvalidCommand, PoolStartFailed, DatabaseFileGone, OutageTooLong)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 KIND_LENGTH = 200
 REASON_LENGTH = 20
-READ_CAP = 100_000
 TEXT_CAP = 2_000
-"""Characters of an error's text that are looked at, and that are kept."""
+"""Characters of an error's text that are kept."""
 _FOREIGN = (
     "<",
     str(Path(__file__).parents[1]),
@@ -41,7 +45,7 @@ LEAVES = 3
 
 def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
     """Retry, give up, skip, or end the run. `should_retry` asks the command, whose default asks the error."""
-    members = list(_members(error))
+    members = list(leaves(error))
     if any(map(_is_fatal, members)):
         return Verdict("fatal")
     if all(isinstance(one, SkipItem) for one in members):
@@ -73,21 +77,17 @@ def _is_fatal(error: BaseException) -> bool:
     return isinstance(error, FATAL) or is_full or lacks_schema(error)
 
 
-def _members(error: BaseException) -> Iterator[BaseException]:
-    """The errors of a group, deep inside too; of anything else itself."""
-    if not isinstance(error, BaseExceptionGroup):
-        yield error
-        return
-    for member in error.exceptions:
-        yield from _members(member)
-
-
 def kind_of(error: BaseException) -> str:
     """The name under which errors of this kind are counted together."""
-    name = type(error).__name__[:KIND_LENGTH]
+    name = plain(type(error).__name__[: 2 * KIND_LENGTH])[:KIND_LENGTH]
     if isinstance(error, httpx.HTTPStatusError):
         return f"{name} {error.response.status_code}"
     return name
+
+
+def in_a_template(kind: str) -> str:
+    """The name of a kind of errors as a part of the template of a log call: one for each kind."""
+    return plain(kind).replace("%", "%%")
 
 
 def place_of(error: BaseException) -> str:
@@ -105,9 +105,9 @@ def place_of(error: BaseException) -> str:
     return place
 
 
-def text_of(error: BaseException, redact: Callable[[str], str]) -> str:
-    """The error's own words, redacted, then cut: a secret that is cut first is not found."""
-    return redact(_words_of(error)[:READ_CAP])[:TEXT_CAP]
+def text_of(error: BaseException, redact: Redactor, bound: int = TEXT_CAP) -> str:
+    """The error's own words, redacted, and at most so many characters."""
+    return redact(_words_of(error), bound)
 
 
 def _words_of(error: BaseException) -> str:
@@ -135,6 +135,6 @@ def _kind_and_words(error: BaseException) -> str:
     return f"{kind_of(error)}: {_words_of(error)}"
 
 
-def traceback_of(error: BaseException, redact: Callable[[str], str]) -> str:
-    """The whole traceback of an error, redacted: the logging module's own would tell secrets."""
-    return redact("".join(traceback.format_exception(error)).rstrip())
+def traceback_of(error: BaseException, redact: Redactor) -> str:
+    """The traceback of an error, redacted: the logging module's own would tell secrets."""
+    return redact.end(traceback_text(error), TRACEBACK_CAP)

@@ -144,10 +144,10 @@ class Work:
         carried = await self._pipeline.run(self._read(retried.items(source, opened), ports))
         return carried and not (self._pipeline.cut and quota.narrower)
 
-    async def _read(self, items: AsyncIterator[Any], ports: ItemPorts) -> AsyncIterator[Any]:
+    async def _read(self, items: AsyncIterator[tuple[int, Any]], ports: ItemPorts) -> AsyncIterator[Any]:
         async with closed_at_the_end(items):
-            async for item in items:
-                ports.source_yielded()
+            async for place, item in items:
+                ports.source_yielded(place)
                 yield item
         await self._session.commit_hook()
         ports.source_ended()

@@ -137,10 +137,10 @@ def test_a_partial_run_ends_with_3_and_groups_its_errors(manage) -> None:
     assert ended.code == 3
     last = ended.err.splitlines()[0]
     assert re.match(r"0:00:\d\d scrapers_fetch: 20 of 20 items \(100%\), ", last)
-    assert last.endswith("done 12, failed 8, retried 4, in flight 0")
+    assert last.endswith("done 12, dead 8, retried 4, in flight 0")
     assert "! partial  scrapers_fetch  run 1" in ended.err
     assert "20 items in " in ended.err
-    assert "done 12   failed 8   retried 4" in ended.err
+    assert "done 12   dead 8   retried 4" in ended.err
     assert re.search(r"^ +8  TimeoutError  nothing came\n +item \d$", ended.err, re.MULTILINE)
     assert re.search(r"^ +4  ValueError    no title \[bold\]in \d\n +item \d$", ended.err, re.MULTILINE)
     assert "\x1b" not in ended.err
@@ -148,9 +148,9 @@ def test_a_partial_run_ends_with_3_and_groups_its_errors(manage) -> None:
 
 def test_failing_items_come_as_they_fail_at_verbosity_2(manage) -> None:
     ended = manage("arun scrapers_fetch --broken 2 -v 2 --threads 1")
-    assert "again   0  TimeoutError  nothing came\n" in ended.err
-    assert "failed  0  TimeoutError  nothing came\n" in ended.err
-    assert "failed  1  ValueError  no title [bold]in 1\n" in ended.err
+    assert "again  0  TimeoutError  nothing came\n" in ended.err
+    assert "dead   0  TimeoutError  nothing came\n" in ended.err
+    assert "dead   1  ValueError  no title [bold]in 1\n" in ended.err
 
 
 def test_ctrl_c_ends_in_order_and_resume_finishes(manage) -> None:
@@ -219,7 +219,7 @@ def test_a_command_can_be_given_to_plain_manage_py(manage) -> None:
 def test_aruns_shows_what_arun_did(manage) -> None:
     manage("arun scrapers_fetch --broken 3 --threads 2 -v 0")
     page = manage("aruns show").out
-    for part in ("Run 1  scrapers_fetch  partial", "20 items: 17 done, 3 failed", "until=20  broken=3", "threads=2"):
+    for part in ("Run 1  scrapers_fetch  partial", "20 items: 17 done, 3 dead", "until=20  broken=3", "threads=2"):
         assert part in page
     assert "exhausted  TimeoutError nothing came (2 attempts)" in page
 
@@ -514,7 +514,7 @@ def test_a_resume_tells_of_items_that_it_does_not_try_again(manage) -> None:
     resumed = manage("arun scrapers_fetch --until 5 --broken 5 --resume --max-failures 9")
     assert resumed.code == 1
     assert re.search(
-        r"^  \d items? failed before: --resume does not try such items again, a new run does$",
+        r"^  \d items? dead before: --resume does not try such items again, a new run does$",
         resumed.err,
         re.MULTILINE,
     )

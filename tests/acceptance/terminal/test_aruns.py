@@ -64,7 +64,7 @@ def test_without_runs_it_says_so() -> None:
 def test_runs_are_listed_newest_first(partial: Run) -> None:
     newer = run("greet", "succeeded")
     head, first, second = aruns().splitlines()
-    assert head.split() == ["run", "command", "status", "started", "took", "items", "failed", "rate"]
+    assert head.split() == ["run", "command", "status", "started", "took", "items", "dead", "rate"]
     assert re.match(rf" *{newer.pk}  greet           succeeded  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  10 s", first)
     assert re.match(rf" *{partial.pk}  scrapers_fetch  partial    .*10 s +200 +3 +20/s", second)
 
@@ -139,7 +139,7 @@ def test_no_row_is_wider_than_the_terminal(width: int) -> None:
 def test_at_eighty_columns_only_the_year_goes(partial: Run) -> None:
     head, line = table([partial], no_style(), width=len(table([partial], no_style())[1]) - 1)
     assert "scrapers_fetch" in line
-    assert head.split() == ["run", "command", "status", "started", "took", "items", "failed", "rate"]
+    assert head.split() == ["run", "command", "status", "started", "took", "items", "dead", "rate"]
     assert f"  {timezone.localtime(partial.started):%m-%d %H:%M:%S}  " in line
 
 
@@ -178,7 +178,7 @@ def test_one_run_is_shown_in_full(partial: Run) -> None:
     for part in (
         f"Run {partial.pk}  scrapers_fetch  partial\n",
         "by ann on web1 (call)",
-        "200 items: 197 done, 3 failed\n",
+        "200 items: 197 done, 3 dead\n",
         "arguments  domain=example.org\n",
         "Errors, those of earlier attempts included\n",
         "  1,200  ValueError    no title [bold]\n      3  TimeoutError  nothing came\n",
@@ -208,8 +208,8 @@ def test_long_lists_are_cut_and_say_so(partial: Run) -> None:
     for number in range(15):
         RunItem.objects.create(run=partial, key=uuid4(), label=f"item{number}", state="dead")
     Run.objects.update(dead=17)
-    assert "Failed items, the first 10 of 17" in aruns("show")
-    assert "Failed items\n" in aruns("show", verbosity=2)
+    assert "Dead items, the first 10 of 17" in aruns("show")
+    assert "Dead items\n" in aruns("show", verbosity=2)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_the_page_is_there_for_programs(partial: Run) -> None:
     assert (document["run"], document["status"], document["duration"]) == (partial.pk, "partial", 10)
     assert document["counts"] == {"taken": 200, "done": 197, "skipped": 0, "dead": 3, "retry": 0, "claimed": 0}
     assert [kind["kind"] for kind in document["errors"]] == ["ValueError", "TimeoutError"]
-    assert [one["reason"] for one in document["failed"]] == ["permanent", "exhausted"]
+    assert [one["reason"] for one in document["dead"]] == ["permanent", "exhausted"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from async_commander.history.ownership import this_host
@@ -114,15 +116,129 @@ def test_anonymous_readers_are_sent_to_the_login(recorded: Run) -> None:
     assert "/login/" in answer["Location"]
 
 
-def test_a_run_whose_process_is_gone_is_told_as_crashed(recorded: Run, superuser: Client) -> None:
+def test_a_run_whose_process_is_gone_is_shown_as_crashed_and_nothing_is_written(
+    recorded: Run, superuser: Client
+) -> None:
+    Run.objects.update(status="running")
+    Lease.objects.create(name=f"run:{recorded.pk}", host=this_host(), boot_id="an earlier boot", pid=1, epoch=1)
     for page in ("", f"{recorded.pk}/change/"):
-        Run.objects.update(status="running")
-        Lease.objects.all().delete()
-        Lease.objects.create(name=f"run:{recorded.pk}", host=this_host(), boot_id="an earlier boot", pid=1, epoch=1)
-        html = superuser.get(f"/admin/async_commander/run/{page}").content.decode()
+        with CaptureQueriesContext(connection) as asked:
+            html = superuser.get(f"/admin/async_commander/run/{page}").content.decode()
         assert ">crashed<" in html
-        recorded.refresh_from_db()
-        assert recorded.status == "crashed"
+        assert not [query for query in asked.captured_queries if not query["sql"].startswith("SELECT")]
+    recorded.refresh_from_db()
+    assert recorded.status == "running"
+
+
+# -- who may see what ------------------------------------------------------------------------------------------------
+
+
+def urls(model: type[Any]) -> list[str]:
+    base = f"/admin/async_commander/{model._meta.model_name}/"
+    row = f"{base}{model.objects.first().pk}/"
+    return [base, f"{base}add/", f"{row}change/", f"{row}history/", f"{row}delete/", row]
+
+
+def reader(*permissions: str) -> Client:
+    user = User.objects.create_user(f"reader of {permissions}", password="x", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+SHOWN = (200, 403, 200, 200, 403)
+"""The list, adding, one row, its changes in the admin, deleting it."""
+
+
+@pytest.mark.parametrize("model", [Run, RunItem, RunLog])
+@pytest.mark.parametrize(
+    ("who", "answers"),
+    [("anonymous", (302,) * 5), ("staff", (403,) * 5), ("another's", (403,) * 5), ("view", SHOWN), ("super", SHOWN)],
+)
+def test_who_gets_which_page(
+    recorded: Run, superuser: Client, model: type[Any], who: str, answers: tuple[int, ...]
+) -> None:
+    name = model._meta.model_name
+    others = [f"view_{other}" for other in PAGES if other != name]
+    client = {
+        "anonymous": Client,
+        "staff": reader,
+        "another's": lambda: reader(*others),
+        "view": lambda: reader(f"view_{name}"),
+        "super": lambda: superuser,
+    }[who]()
+    Run.objects.update(status="running")
+    before = {each: list(each.objects.order_by("pk").values()) for each in (Run, RunItem, RunLog, Lease)}
+    pages = urls(model)
+    assert tuple(client.get(page).status_code for page in pages[:5]) == answers
+    assert client.get(pages[5]).status_code in {302, 403}
+    for page in pages:
+        assert client.post(page, {"action": "delete_selected", "post": "yes"}).status_code in {200, 302, 403}
+    assert {each: list(each.objects.order_by("pk").values()) for each in before} == before
+
+
+@pytest.mark.parametrize(
+    ("page", "asked"),
+    [
+        *(
+            ("runitem", f"item{lookup}")
+            for lookup in ("", "__regex", "__contains", "__startswith", "__icontains", "__0")
+        ),
+        *(("runitem", f"run__{name}") for name in ("traceback__regex", "parameters__token", "leases", "output__gt")),
+        *(("runitem", name) for name in ("error__regex", "label__regex", "worker__gt", "run__command", "next_at__lt")),
+        *(("runlog", name) for name in ("message__regex", "run__value__contains", "run__error_kinds__example__regex")),
+        *(("run", name) for name in ("once_key__startswith", "options__x__regex", "items__item__regex", "value__a")),
+        *(("run", name) for name in ("logs__message__regex", "identity__regex", "parent__output__regex", "user")),
+    ],
+)
+def test_what_is_not_named_cannot_be_asked_for(recorded: Run, superuser: Client, page: str, asked: str) -> None:
+    RunItem.objects.update(item="https://bob:hunter2@example.org/")
+    for value in ("hunter2", "^h", "1"):
+        assert superuser.get(f"/admin/async_commander/{page}/", {asked: value}).status_code == 400
+
+
+def test_no_list_is_ordered_or_searched_by_what_it_does_not_show(recorded: Run, superuser: Client) -> None:
+    RunItem.objects.update(label="a label", item="hunter2")
+    for page, hidden in (("runitem", "item"), ("run", "once_key"), ("runlog", "item_key")):
+        address = f"/admin/async_commander/{page}/"
+        for order in range(-12, 12):
+            answer = superuser.get(address, {"o": str(order)}, follow=True)
+            assert answer.status_code == 200
+            assert hidden not in str(answer.context["cl"].queryset.query.order_by)
+        assert superuser.get(address, {"_to_field": hidden}).status_code in {200, 302, 400}
+    assert "0 run items" in superuser.get("/admin/async_commander/runitem/", {"q": "hunter2"}).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("page", "asked"),
+    [
+        ("runlog", {"from_level": "9" * 5_000}),
+        ("runlog", {"from_level": "²"}),
+        ("runitem", {"reason": "a\x00b"}),
+        ("runitem", {"state__exact": "\x00"}),
+        ("runitem", {"run__id__exact": "none"}),
+        ("run", {"q": "\x00"}),
+        ("run", {"_facets": "True"}),
+    ],
+)
+def test_whatever_is_asked_is_answered(recorded: Run, superuser: Client, page: str, asked: dict[str, str]) -> None:
+    answer = superuser.get(f"/admin/async_commander/{page}/", asked, follow=True)
+    assert answer.status_code in {200, 400}
+
+
+def test_tracebacks_keep_their_lines_and_their_indentation(recorded: Run, superuser: Client) -> None:
+    trace = "Traceback (most recent call last):\n    raise <b>Error</b>\n        ^^^^^"
+    shown = ">Traceback (most recent call last):\n    raise &lt;b&gt;Error&lt;/b&gt;\n        ^^^^^</pre>"
+    Run.objects.update(traceback=trace, output=trace, error=trace)
+    RunItem.objects.update(error=trace)
+    RunLog.objects.update(message=trace)
+    RunErrorKind.objects.update(example=trace)
+    for model, times in ((Run, 4), (RunItem, 1), (RunLog, 1)):
+        html = superuser.get(urls(model)[2]).content.decode()
+        assert html.count(shown) == times
+        assert "async_commander/admin.css" in html
+        assert "style=" not in html.partition('id="content-main"')[2].partition("<script")[0]
 
 
 def test_a_silent_run_of_another_machine_is_not_shown_as_alive(recorded: Run, superuser: Client) -> None:

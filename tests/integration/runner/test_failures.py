@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 import async_commander as ac
 from async_commander.history import database_recorder
-from async_commander.models import Run, RunErrorKind
+from async_commander.models import Run, RunErrorKind, RunItem
 from tests.testapp.models import Tag
 
 from .ledger import items_of, labels_of, row_of
@@ -470,15 +470,16 @@ def test_a_key_met_twice_is_skipped_with_one_warning(run: Any) -> None:
     assert row.logs.filter(message__contains="skipped as duplicates").count() == 1
 
 
-def test_an_item_without_a_key_ends_the_run_with_the_remedy(run: Any) -> None:
+def test_an_item_without_a_key_is_dead_and_says_the_remedy(run: Any) -> None:
     class Command(Items):
         async def iterate(self):
             yield object()
 
-    result = failed(run, Command())
-    assert "has no stable key" in result.error
-    assert "Define item_key(self, item)" in result.error
-    assert row_of(result).status == "failed"
+    failed(run, Command())
+    item = RunItem.objects.get()
+    assert (item.state, item.reason, item.error_kind) == ("dead", "permanent", "UnfitItem")
+    assert item.error.startswith("Item 1 of the source: the item 'object' has no stable key")
+    assert "Define item_key(self, item)" in item.error
 
 
 @pytest.mark.parametrize(

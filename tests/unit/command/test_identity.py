@@ -28,9 +28,9 @@ from async_commander.command.identity import (
     item_label,
     key_uuid,
 )
-from async_commander.command.redaction import HIDDEN
 from async_commander.downloads.pacing import pace_key
 from async_commander.models import Run
+from async_commander.text.redactor import HIDDEN
 from tests.testapp.models import Author
 
 
@@ -176,7 +176,7 @@ def test_the_ledgers_key_is_a_name_based_uuid_of_the_digest() -> None:
     [
         ("https://example.org/", "https://example.org/"),
         ("https://me:pw@example.org/?token=abc&x=1", "https://********@example.org/?token=********&x=1"),
-        ("a\x1b[31mb\nc\u202ed", "a [31mb c d"),
+        ("a\x1b[31mb\nc\u202ed", "ab cd"),
         ({"a": 1}, '{"a":1}'),
         (5, "5"),
     ],

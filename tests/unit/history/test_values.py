@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from async_commander.command.redaction import HIDDEN, redacted_value
-from async_commander.history.redaction import redactor
 from async_commander.history.values import VALUE_CAP, kept_value
+from async_commander.text.redactor import HIDDEN, Redactor
+from async_commander.text.values import redacted_value
 
 
 class Colour(Enum):
@@ -39,7 +39,7 @@ class Mute:
     ],
 )
 def test_what_json_can_say_is_kept_without_a_word(value: Any, kept: Any) -> None:
-    assert kept_value(value, redactor()) == (kept, "")
+    assert kept_value(value, Redactor()) == (kept, "")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_json_can_say_is_kept_without_a_word(value: Any, kept: Any) -> None
     ],
 )
 def test_what_it_cannot_say_is_kept_as_text_and_told(value: Any, kept: str, kind: str) -> None:
-    found, loss = kept_value(value, redactor())
+    found, loss = kept_value(value, Redactor())
     assert str(found).replace(Thing.__module__, "tests.unit.history.test_values") == kept
     assert f"of type {kind}, cannot be kept as JSON (" in loss
     assert "0x" not in loss
@@ -63,11 +63,11 @@ def test_what_it_cannot_say_is_kept_as_text_and_told(value: Any, kept: str, kind
 def test_a_value_without_end_is_kept_as_text() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    assert kept_value(endless, redactor())[0] == "[[...]]"
+    assert kept_value(endless, Redactor())[0] == "[[...]]"
 
 
 def test_a_long_value_is_cut_and_told() -> None:
-    kept, loss = kept_value("x" * VALUE_CAP, redactor())
+    kept, loss = kept_value("x" * VALUE_CAP, Redactor())
     assert kept.endswith(f"x… ({VALUE_CAP + 2} characters)")
     assert f"{VALUE_CAP + 2} characters of JSON; the first {VALUE_CAP}" in loss
 
@@ -75,7 +75,7 @@ def test_a_long_value_is_cut_and_told() -> None:
 def test_values_under_secret_names_are_hidden_at_any_depth() -> None:
     values = {"domain": "x", "api_key": "k", "inner": {"password": "p", "list": [{"token": "t", "n": 1}]}}
 
-    assert redacted_value(values, redactor()) == {
+    assert redacted_value(values, Redactor()) == {
         "domain": "x",
         "api_key": HIDDEN,
         "inner": {"password": HIDDEN, "list": [{"token": HIDDEN, "n": 1}]},
@@ -85,12 +85,12 @@ def test_values_under_secret_names_are_hidden_at_any_depth() -> None:
 
 def test_names_that_are_known_to_be_no_secrets_are_shown_at_the_outermost_only() -> None:
     values = {"sort_key": "a", "inner": {"sort_key": "b"}}
-    kept = redacted_value(values, redactor(), shown={"sort_key"})
+    kept = redacted_value(values, Redactor(), shown={"sort_key"})
     assert kept == {"sort_key": "a", "inner": {"sort_key": HIDDEN}}
 
 
 def test_secrets_are_hidden() -> None:
-    assert kept_value({"a": "my pass word"}, redactor(["pass word"]))[0] == {"a": f"my {HIDDEN}"}
+    assert kept_value({"a": "my pass word"}, Redactor(["pass word"]))[0] == {"a": f"my {HIDDEN}"}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_secrets_are_hidden() -> None:
     ],
 )
 def test_text_that_no_database_keeps_is_replaced_and_all_else_is_as_it_was(value: Any, kept: Any) -> None:
-    assert kept_value(value, redactor()) == (kept, "")
+    assert kept_value(value, Redactor()) == (kept, "")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_text_that_no_database_keeps_is_replaced_and_all_else_is_as_it_was(value
     ids=["nan deep inside", "keys", "bytes", "a surrogate beside", "digits"],
 )
 def test_one_part_that_json_cannot_say_makes_a_text_of_the_whole(value: Any, kept: str) -> None:
-    found, loss = kept_value(value, redactor())
+    found, loss = kept_value(value, Redactor())
     assert found == kept
     assert loss.startswith(f"The run's value, of type {type(value).__name__}, cannot be kept as JSON (")
     assert loss.endswith("Return what JSON can say: finite numbers, text, lists, dicts.")
@@ -131,13 +131,13 @@ def test_a_value_too_deep_for_json_is_told() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    found, loss = kept_value(deep, redactor())
+    found, loss = kept_value(deep, Redactor())
     assert found == "<list, whose text cannot be shown>"
     assert "maximum recursion depth" in loss
 
 
 def test_a_long_value_that_is_no_json_is_told_with_both() -> None:
-    kept, loss = kept_value({"x" * VALUE_CAP}, redactor())
+    kept, loss = kept_value({"x" * VALUE_CAP}, Redactor())
     assert len(kept) < VALUE_CAP + 50
     assert "of type set, cannot be kept as JSON" in loss
     assert f"the first {VALUE_CAP} of them are kept" in loss
@@ -157,12 +157,12 @@ def test_a_long_value_that_is_no_json_is_told_with_both() -> None:
 )
 def test_secrets_are_hidden_however_they_are_written(value: Any, secret: str, kept: Any) -> None:
     shown = f"https://{HIDDEN}@example.org/?token={HIDDEN}&page=2" if kept is None else kept
-    assert kept_value(value, redactor([secret]))[0] == shown
+    assert kept_value(value, Redactor([secret]))[0] == shown
 
 
 def test_a_secret_at_the_cut_is_hidden_before_it_is_cut() -> None:
     value = "x" * (VALUE_CAP - 5) + "s3cret-of-many-letters" + "x" * 100
-    assert "s3c" not in kept_value(value, redactor(["s3cret-of-many-letters"]))[0]
+    assert "s3c" not in kept_value(value, Redactor(["s3cret-of-many-letters"]))[0]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_secret_at_the_cut_is_hidden_before_it_is_cut() -> None:
     ],
 )
 def test_what_is_hidden_leaves_the_rest_of_the_value_as_it_was(value: Any, secrets: list[Any], kept: Any) -> None:
-    found, loss = kept_value(value, redactor(secrets))
+    found, loss = kept_value(value, Redactor(secrets))
     assert loss == ""
     assert isinstance(found, type(value))
     assert kept is None or found == kept
@@ -189,7 +189,7 @@ def test_what_is_hidden_leaves_the_rest_of_the_value_as_it_was(value: Any, secre
     "value", [{"api_key": "abc"}, [{"password": "hunter2"}], {"headers": {"Authorization": "Bearer x"}}]
 )
 def test_values_under_secret_names_are_hidden(value: Any) -> None:
-    assert str(kept_value(value, redactor())[0]).count(HIDDEN) == 1
+    assert str(kept_value(value, Redactor())[0]).count(HIDDEN) == 1
 
 
 def test_a_value_that_fails_while_it_is_read_is_told() -> None:
@@ -197,4 +197,4 @@ def test_a_value_that_fails_while_it_is_read_is_told() -> None:
         def __iter__(self) -> Any:
             raise LookupError("gone")
 
-    assert "cannot be kept as JSON (gone)" in kept_value(Lazy([1]), redactor())[1]
+    assert "cannot be kept as JSON (gone)" in kept_value(Lazy([1]), Redactor())[1]

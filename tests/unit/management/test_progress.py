@@ -28,13 +28,13 @@ def bar(*, terminal: bool = True) -> tuple[BarDisplay, Verbatim, Verbatim, FakeS
 
 def test_a_plain_line_says_it_all() -> None:
     line = plain_line("fetch", READING, "")
-    assert line.startswith("0:00:12 fetch: 4,218 of 10,000 items (42%), 912/s, done 4,200, failed 18, retried 7, ")
+    assert line.startswith("0:00:12 fetch: 4,218 of 10,000 items (42%), 912/s, done 4,200, dead 18, retried 7, ")
     assert line.endswith(", in flight 50, 0:00:06 left")
 
 
 def test_a_plain_line_without_a_total_has_no_share_and_no_time_left() -> None:
     line = plain_line("fetch", replace(READING, total=None, left=None), "stopping")
-    assert line == "0:00:12 fetch: 4,218 items, 912/s, done 4,200, failed 18, retried 7, in flight 50, stopping"
+    assert line == "0:00:12 fetch: 4,218 items, 912/s, done 4,200, dead 18, retried 7, in flight 50, stopping"
 
 
 def test_hosts_that_asked_for_time_are_shown_while_there_are_any() -> None:
@@ -44,7 +44,7 @@ def test_hosts_that_asked_for_time_are_shown_while_there_are_any() -> None:
 
 def test_skipped_and_waiting_items_are_told_where_there_are_any() -> None:
     line = plain_line("fetch", replace(READING, skipped=3, waiting=9), "")
-    assert "done 4,200, skipped 3, failed 18" in line
+    assert "done 4,200, skipped 3, dead 18" in line
     assert "in flight 50, waiting 9" in line
 
 

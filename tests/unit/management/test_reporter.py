@@ -71,7 +71,7 @@ def test_failing_items_are_shown_as_they_come_from_verbosity_2(verbosity: int, s
     one, stream = reporter(verbosity=verbosity)
     one.item_failed("https://e.org/\x1b[31m1", "ValueError", "no\ntitle [bold]", True)
     one.item_failed("2", "TimeoutError", "late", False)
-    expected = "failed  https://e.org/1  ValueError  no title [bold]\nagain   2  TimeoutError  late\n"
+    expected = "dead   https://e.org/1  ValueError  no title [bold]\nagain  2  TimeoutError  late\n"
     assert stream.getvalue() == (expected if shown else "")
 
 

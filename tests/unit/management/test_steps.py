@@ -10,6 +10,7 @@ import pytest
 from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import TooManyFailures
 from async_commander.management.steps import Invocation, next_steps
+from async_commander.text.redactor import Redactor
 
 
 def ended(status: RunStatus, run_id: int | None = 42, **more: bool) -> RunResult:
@@ -131,7 +132,7 @@ def test_a_resume_is_offered_only_where_it_would_take_items(
 
 def test_secrets_are_not_shown_again() -> None:
     tokens = ["fetch", "--token", "s3cret", "--password=s3cret", "x"]
-    line = Invocation("manage.py arun", tokens, secrets=["s3cret", ""]).line()
+    line = Invocation("manage.py arun", tokens, redact=Redactor(["s3cret", ""])).line()
     assert line == "manage.py arun fetch --token … --password=… x"
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from async_commander.command.redaction import HIDDEN
 from async_commander.engine.results import ErrorKind, RunResult, RunStatus
-from async_commander.history.redaction import redactor
 from async_commander.management.summary import Summary, json_document, refusal_document, summariser
+from async_commander.text.redactor import HIDDEN, Redactor
 
 
 def result(status: RunStatus = RunStatus.PARTIAL, **more: Any) -> RunResult:
@@ -29,7 +28,7 @@ def test_it_tells_status_counts_duration_and_rate() -> None:
     told = shown(Summary(result(), retried=57))
     assert "! partial  fetch  run 42" in told
     assert "10,000 items in 11 s   909/s" in told
-    assert "done 9,950   skipped 38   failed 12   retried 57" in told
+    assert "done 9,950   skipped 38   dead 12   retried 57" in told
 
 
 def test_an_earlier_part_of_the_run_counts_neither_as_work_nor_as_speed() -> None:
@@ -94,7 +93,7 @@ def test_a_failed_run_says_why() -> None:
 def test_what_is_left_is_told_after_an_interruption() -> None:
     counts = {"taken": 20, "done": 10, "skipped": 0, "dead": 0, "retry": 4, "claimed": 6}
     told = shown(Summary(result(RunStatus.INTERRUPTED, counts=counts)))
-    assert "done 10   failed 0   to be tried again 4   left in hand 6" in told
+    assert "done 10   dead 0   to be tried again 4   left in hand 6" in told
 
 
 def test_a_plain_command_takes_one_line() -> None:
@@ -136,7 +135,7 @@ def test_the_document_has_the_facts() -> None:
 def test_secrets_in_the_value_are_hidden_and_nothing_else() -> None:
     url = "https://bob:pw@example.org/?token=abc"
     value = {"s3cr3t": ["s3cr3t", Path("/a/s3cr3t"), 4711, 12], "url": url, "x": None}
-    redact = redactor(["s3cr3t", 4711])
+    redact = Redactor(["s3cr3t", 4711])
     expected = {
         HIDDEN: [HIDDEN, f"/a/{HIDDEN}", HIDDEN, 12],
         "url": f"https://{HIDDEN}@example.org/?token={HIDDEN}",
@@ -187,9 +186,9 @@ def test_a_run_that_max_items_ended_says_so() -> None:
 
 
 def test_a_resumed_run_says_what_becomes_of_the_items_that_were_dead() -> None:
-    told = "200 items failed before: --resume does not try such items again, a new run does"
+    told = "200 items dead before: --resume does not try such items again, a new run does"
     assert told in shown(Summary(result(), before=200, dead_before=200))
-    assert "failed before" not in shown(Summary(result(), before=200))
+    assert "dead before" not in shown(Summary(result(), before=200))
 
 
 @pytest.mark.parametrize(

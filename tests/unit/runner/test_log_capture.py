@@ -12,13 +12,14 @@ from async_commander.engine.context import RunContext, run_entered
 from async_commander.engine.limits import Limits, Retry
 from async_commander.history import log_capture
 from async_commander.history.log_capture import OWN_LOGGER, LogCapture
+from async_commander.text.redactor import Redactor
 
 own = logging.getLogger(OWN_LOGGER)
 
 
 def made(verbosity: int = 1) -> tuple[LogCapture, RunContext]:
     context = RunContext(run_id=1, command="fetch", limits=Limits(), retry=Retry(), verbosity=verbosity)
-    return LogCapture(context, str), context
+    return LogCapture(context, Redactor()), context
 
 
 @pytest.fixture

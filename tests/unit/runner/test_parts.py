@@ -15,14 +15,14 @@ import async_commander as ac
 from async_commander.engine.results import ErrorKind, Tally
 from async_commander.exceptions import ItemError, RunFenced
 from async_commander.history.figures import HISTOGRAM_BINS, Figures
-from async_commander.history.redaction import redactor
 from async_commander.history.values import kept_value
 from async_commander.runner import signals
 from async_commander.runner.ending import ending_of
-from async_commander.runner.output import OUTPUT_CAP, Kept, Memory, Output
+from async_commander.runner.output import OUTPUT_CAP, Kept, Output
 from async_commander.runner.request import RunRequest, split_call
 from async_commander.runner.signals import StopRequests
 from async_commander.runner.verdicts import TEXT_CAP, judge, kind_of, text_of
+from async_commander.text.redactor import Redactor, Tail
 
 
 class TooLarge(ItemError):
@@ -53,13 +53,13 @@ def test_kinds_of_status_errors_are_told_apart() -> None:
 
 
 def test_a_secret_at_the_end_of_what_is_kept_is_not_cut_before_it_is_found() -> None:
-    text = text_of(ValueError("x" * (TEXT_CAP - 5) + "s3cr3t-of-many-letters"), redactor(["s3cr3t-of-many-letters"]))
+    text = text_of(ValueError("x" * (TEXT_CAP - 5) + "s3cr3t-of-many-letters"), Redactor(["s3cr3t-of-many-letters"]))
     assert len(text) <= TEXT_CAP
     assert "s3c" not in text
 
 
 def test_an_error_without_words_is_told_by_its_name() -> None:
-    assert text_of(ValueError(), str) == "ValueError()"
+    assert text_of(ValueError(), Redactor()) == "ValueError()"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_an_error_without_words_is_told_by_its_name() -> None:
 )
 def test_how_a_run_ended(facts: dict[str, Any], counts: dict[str, int], status: str, error: str) -> None:
     ending = ending_of(
-        **{"failure": None, "complete": True, "timed_out": None, **facts}, tally=Tally(**counts), redact=str
+        **{"failure": None, "complete": True, "timed_out": None, **facts}, tally=Tally(**counts), redact=Redactor()
     )
     assert (ending.status, ending.error) == (status, error)
     assert bool(ending.traceback) is ("failure" in facts)
@@ -103,17 +103,17 @@ def test_how_a_run_ended(facts: dict[str, Any], counts: dict[str, int], status: 
         ("postgres://user:p@ss@db/name", "postgres://********@db/name"),
         ("Authorization: Bearer abc", "Authorization: ********"),
         ("X-Auth-Token: abc", "X-Auth-Token: ********"),
-        ("{'x-api-key': 'abc'}", "{'x-api-key': ********"),
+        ("{'x-api-key': 'abc'}", "{'x-api-key': '********'}"),
         ("x-ray: the key", "x-ray: the key"),
         ("nul \x00 and half a pair \ud83d", "nul \ufffd and half a pair \ufffd"),
     ],
 )
 def test_what_is_secret_is_hidden(text: str, shown: str) -> None:
-    assert redactor(["pass word-1"])(text) == shown
+    assert Redactor(["pass word-1"])(text) == shown
 
 
 def test_a_short_secret_is_hidden_where_it_stands_alone() -> None:
-    redact = redactor(["abc", "", None])
+    redact = Redactor(["abc", "", None])
     assert redact("pin=abc, the abc of it; abcd, xabc") == "pin=********, the ******** of it; abcd, xabc"
 
 
@@ -128,13 +128,13 @@ def test_a_short_secret_is_hidden_where_it_stands_alone() -> None:
     ],
 )
 def test_values_are_kept_as_json(value: Any, kept: Any) -> None:
-    assert kept_value(value, redactor())[0] == kept
+    assert kept_value(value, Redactor())[0] == kept
 
 
 def test_a_value_without_end_is_kept_as_text() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    assert kept_value(endless, redactor())[0] == "[[...]]"
+    assert kept_value(endless, Redactor())[0] == "[[...]]"
 
 
 def test_a_call_is_told_apart_from_the_commands_own_arguments() -> None:
@@ -143,8 +143,8 @@ def test_a_call_is_told_apart_from_the_commands_own_arguments() -> None:
 
 
 def test_output_is_passed_on_and_its_end_is_remembered() -> None:
-    target, memory = io.StringIO(), Memory()
-    kept = Kept(target, memory, str)
+    target, memory = io.StringIO(), Tail(OUTPUT_CAP, Redactor())
+    kept = Kept(target, memory)
     for number in range(100):
         kept.write(f"{number:04}" * 1_000)
     assert len(target.getvalue()) == 400_000
@@ -156,7 +156,7 @@ def test_output_is_passed_on_and_its_end_is_remembered() -> None:
 
 def test_under_json_all_output_goes_to_stderr() -> None:
     stdout, stderr = io.StringIO(), io.StringIO()
-    output = Output(RunRequest(json=True, stdout=stdout, stderr=stderr, no_color=True), str)
+    output = Output(RunRequest(json=True, stdout=stdout, stderr=stderr, no_color=True), Redactor())
     output.stdout.write("for people")
     output.stderr.write("for people too")
     assert (stdout.getvalue(), stderr.getvalue()) == ("", "for people\nfor people too\n")

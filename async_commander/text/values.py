@@ -1,38 +1,33 @@
-"""Which names and texts are secret, and how they are hidden before anything is stored or shown."""
+"""Values of any kind as plain JSON without secrets."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Collection
+from enum import Enum
 from typing import Any
 
-from .values import PlainEncoder
+from django.core.serializers.json import DjangoJSONEncoder
 
-HIDDEN = "********"
+from .names import is_secret_name
+from .redactor import HIDDEN, Redactor
 
-_WORDS = (
-    "token|password|passwd|passphrase|secret|key|apikey|auth|authorization|cookie|dsn|credential"
-    "|passwords|secrets|cookies|credentials"
-)
-_NAME = re.compile(rf"(?:^|[_\-\s])(?:{_WORDS})(?:$|[_\-\s])", re.IGNORECASE)
-_USER_INFO = re.compile(r"(?<=://)[^/?#\s]+@")
-_QUERY = re.compile(rf"([?&;](?:[\w\-]*[_\-])?(?:{_WORDS}|sig|signature)(?:[_\-][\w\-]*)?=)[^&;#\s]+", re.IGNORECASE)
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]++")
+"""In the text of an object: it means nothing in another process."""
+MOST_BITS = 14_000
+"""Of an integer: Python makes no text of one that has 4,300 digits."""
 
 
-def is_secret_name(name: str) -> bool:
-    """Whether a whole word of the name, between `_` or `-`, says secret: `api_key` does, `author` does not."""
-    return _NAME.search(name) is not None
+class PlainEncoder(DjangoJSONEncoder):
+    """JSON of what arguments can be: dates, `Decimal` and `UUID` as their texts, a member of an `Enum` by its name."""
+
+    def default(self, o: Any) -> Any:
+        """See json.JSONEncoder."""
+        return o.name if isinstance(o, Enum) else super().default(o)
 
 
-def redacted_text(text: str) -> str:
-    """The same text with the user part and the secret query parameters of its URLs hidden."""
-    if "@" in text:
-        text = _USER_INFO.sub(f"{HIDDEN}@", text)
-    return _QUERY.sub(rf"\g<1>{HIDDEN}", text) if "=" in text else text
-
-
-def redacted_value(value: Any, redact: Callable[[str], str], *, shown: Collection[str] = ()) -> Any:
+def redacted_value(value: Any, redact: Redactor, *, shown: Collection[str] = ()) -> Any:
     """The same in plain JSON, without secrets: neither those that `redact` finds nor what stands under a secret name.
 
     The names of `shown`, in the outermost dict, are known to be none. What JSON has no form for becomes text, NaN and
@@ -41,7 +36,7 @@ def redacted_value(value: Any, redact: Callable[[str], str], *, shown: Collectio
     try:
         return _redacted(value, redact, shown)
     except RecursionError:
-        return redact(text_of_value(value))
+        return redact.within(text_of_value(value))
 
 
 def text_of_value(value: Any, form: Callable[[Any], str] = repr) -> str:
@@ -52,20 +47,24 @@ def text_of_value(value: Any, form: Callable[[Any], str] = repr) -> str:
         return f"<{type(value).__name__}, whose text cannot be shown>"
 
 
-def _redacted(value: Any, redact: Callable[[str], str], shown: Collection[str] = ()) -> Any:
+def _redacted(value: Any, redact: Redactor, shown: Collection[str] = ()) -> Any:
     if isinstance(value, dict):
         return {
-            redact(str(name)): HIDDEN if is_secret_name(str(name)) and name not in shown else _redacted(one, redact)
+            redact.within(str(name)): HIDDEN
+            if is_secret_name(str(name)) and name not in shown
+            else _redacted(one, redact)
             for name, one in value.items()
         }
     if isinstance(value, list | tuple):
         return [_redacted(one, redact) for one in value]
     if value is None or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
         return value if isinstance(value, bool) else None
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        return f"<an integer of {value.bit_length()} bits>"
     if isinstance(value, str | int | float):
-        told = redact(str(value))
+        told = redact.within(str(value))
         return value if told == str(value) else told
-    return redact(_shown(value))
+    return redact.within(_shown(value))
 
 
 def _shown(value: Any) -> str:

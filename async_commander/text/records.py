@@ -1,0 +1,139 @@
+"""Log records as handlers may have them: no secrets, no escape sequences, one line a message."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .redactor import Redactor
+from .tracebacks import TRACEBACK_CAP, chain, traceback_text
+from .values import redacted_value, text_of_value
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class Cleaner:
+    """Takes secrets, and what could forge a line or move a terminal, out of log records, before any handler has them.
+
+    A record without any stays as it is: template, arguments and exception. Else what an argument says is cleaned, and
+    the template stays; an exception that says a secret comes as one of the same name, with the same frames.
+    """
+
+    def __init__(self, redact: Redactor) -> None:
+        self._redact = redact
+        self._lines: WeakKeyDictionary[logging.LogRecord, str] = WeakKeyDictionary()
+
+    def clean(self, record: logging.LogRecord) -> None:
+        """Clean the name, the message, the traceback and what `extra` brought along."""
+        record.name = self._line(record.name)
+        self._clean_message(record)
+        self._clean_exception(record)
+        if record.stack_info:
+            record.stack_info = self._redact(record.stack_info)
+        for name, value in list(vars(record).items()):
+            if name not in _STANDARD:
+                setattr(record, name, self._cleaned(value))
+
+    def lines_of(self, record: logging.LogRecord) -> str:
+        """The message with the lines that it had before it was cleaned."""
+        return self._lines.get(record) or record.getMessage()
+
+    def _clean_message(self, record: logging.LogRecord) -> None:
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - wrong arguments: each handler would complain, and show them
+            record.msg, record.args = self._line(f"{record.msg} {record.args!r} (these do not fit)"), ()
+            return
+        line = self._line(said)
+        if line == said:
+            return
+        self._lines[record] = self._redact(said)
+        if record.args:
+            record.args = self._cleaned_arguments(record.args)
+            said = text_of_value(record, logging.LogRecord.getMessage)  # the template may ask for more than texts
+            if said == self._line(said) and not said.startswith("<LogRecord, whose"):
+                return
+        record.msg, record.args = line, ()
+
+    def _cleaned_arguments(self, arguments: Any) -> Any:
+        if isinstance(arguments, Mapping):
+            return {name: self._cleaned_argument(value) for name, value in arguments.items()}
+        return tuple(map(self._cleaned_argument, arguments or ()))
+
+    def _cleaned_argument(self, value: Any) -> Any:
+        if value is None or isinstance(value, int | float):
+            return value
+        text = text_of_value(value, str)
+        line = self._line(text)
+        return value if line == text else line
+
+    def _clean_exception(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            record.exc_text = self._redact(record.exc_text) if record.exc_text else record.exc_text
+            return
+        said = logging.Formatter().formatException((type(error), error, error.__traceback__))
+        text = self._redact.end(traceback_text(error), TRACEBACK_CAP)
+        if text == said and not any(self._tells(one) for one in chain(error)):
+            return
+        other = self._stand_in(error)
+        record.exc_info, record.exc_text = (type(other), other, other.__traceback__), text
+
+    def _tells(self, error: BaseException) -> bool:
+        """Whether the exception has a secret that its text does not show."""
+        arguments = text_of_value(error.args)
+        return self._redact.within(arguments) != arguments
+
+    def _stand_in(self, error: BaseException) -> BaseException:
+        kind = type(error)
+        named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        other: BaseException = type(kind.__name__, (Exception,), named)(self._line(text_of_value(error, str)))
+        if error.__cause__ is not None:
+            other.__cause__ = self._stand_in(error.__cause__)
+        elif error.__context__ is not None and not error.__suppress_context__:
+            other.__context__ = self._stand_in(error.__context__)
+        return other.with_traceback(error.__traceback__)
+
+    def _cleaned(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._line(value)
+        if isinstance(value, dict | list | tuple):
+            text = text_of_value(value)
+            return value if self._redact.within(text) == text else redacted_value(value, self._redact)
+        return self._cleaned_argument(value)
+
+    def _line(self, text: str) -> str:
+        return self._redact(text).replace("\n", "\\n")
+
+
+class CleaningFilter(logging.Filter):
+    """Cleans a logger's own records; lets every one through."""
+
+    def __init__(self, cleaner: Cleaner) -> None:
+        super().__init__()
+        self._cleaner = cleaner
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter."""
+        self._cleaner.clean(record)
+        return True
+
+
+class CleaningHandler(logging.Handler):
+    """Cleans records of child loggers, which ask no filter of their parents: on their way up it is met first.
+
+    The loggers of these names have a filter.
+    """
+
+    def __init__(self, cleaner: Cleaner, filtered: frozenset[str]) -> None:
+        super().__init__()
+        self._cleaner = cleaner
+        self._filtered = filtered
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """See logging.Handler; without its lock: what it asks may log itself."""
+        if record.name not in self._filtered:
+            self._cleaner.clean(record)
+        return True

@@ -1,0 +1,54 @@
+"""Tracebacks as texts, in which no message can pretend to be a line of its own."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+
+from .clean import storable
+
+TRACEBACK_CAP = 100_000
+"""Characters of a traceback that are kept: its end, where the error is."""
+MOST = 100
+"""Errors of a chain or a group whose messages are looked at."""
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an error. Further lines of a message, which a server may have said, are indented."""
+    try:
+        text = storable("".join(traceback.format_exception(error)).rstrip())
+    except Exception:  # noqa: BLE001 - an error that cannot be shown is an error all the same
+        return f"{type(error).__name__}, whose traceback cannot be shown"
+    for said in _said(error):
+        text = text.replace(said, said.replace("\n", "\n    "))
+    return text
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, those that led to it, and those that it is made of; each once."""
+    seen: set[int] = set()
+    rest = [error]
+    while rest and len(seen) < MOST:
+        one = rest.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        rest += [other for other in (one.__cause__, one.__context__) if other is not None]
+        rest += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+
+
+def _said(error: BaseException) -> set[str]:
+    """The messages and notes of several lines; not a traceback that came from another process."""
+    texts = set[str]()
+    for one in chain(error):
+        if type(one).__name__ != "RemoteTraceback":
+            texts.update(storable(str(text)).rstrip() for text in (_message(one), *getattr(one, "__notes__", ())))
+    return {text for text in texts if "\n" in text}
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - see above
+        return ""

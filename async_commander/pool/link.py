@@ -50,7 +50,7 @@ class Child:
     """One process. The thread that serves it may wait here; others `kill()` and `wake()` it, under the pool's lock."""
 
     def __init__(self) -> None:
-        self._first = self._number = int.from_bytes(os.urandom(6), "big")
+        self._number = int.from_bytes(os.urandom(6), "big")  # what else a function may write is no answer
         self._until = time.monotonic() + START_LIMIT
         self._ear = self._bell = self._pidfd = -1
         self._sock, theirs = socket.socketpair()
@@ -122,15 +122,11 @@ class Child:
     def _ask(self, kind: Kind, body: bytes) -> tuple[Kind, bytes | bytearray]:
         self._number += 1
         self._send(HEAD.pack(self._number, kind, len(body)), body)
-        while True:
-            self._wait(self._sock.fileno(), select.POLLIN)
-            number, found, length = HEAD.unpack(self._read(HEAD.size))
-            # The numbers begin at a random one, so that what else a function may have written is no answer.
-            if not self._first < number <= self._number or found > Kind.ERROR:
-                raise ChildLost("wrote to the pipe to its parent")
-            answer = self._read(length)
-            if number == self._number:  # an older one: the function of that call answered twice
-                return Kind(found), answer
+        self._wait(self._sock.fileno(), select.POLLIN)
+        number, found, length = HEAD.unpack(self._read(HEAD.size))
+        if number != self._number or found > Kind.ERROR:
+            raise ChildLost("wrote to the pipe to its parent")
+        return Kind(found), self._read(length)
 
     def _send(self, head: bytes, body: bytes) -> None:
         for part in [head + body] if len(body) <= SMALL else [head, body]:

@@ -53,6 +53,10 @@ def echo(value: Any) -> Any:
     return value
 
 
+def make(size: int) -> bytes:
+    return b"x" * size
+
+
 def double_page(page: bytes) -> bytes:
     return page + page
 
@@ -173,6 +177,11 @@ def raise_later(path: str) -> None:
 def start_badly(path: str) -> NoReturn:
     note(path, str(os.getpid()))
     raise LookupError("no settings")
+
+
+def start_if(path: str) -> None:
+    if not Path(path).exists():
+        raise LookupError("not ready")
 
 
 def start_deadly(path: str) -> NoReturn:

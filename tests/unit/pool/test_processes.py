@@ -17,6 +17,7 @@ import pytest
 
 from async_commander.exceptions import ItemError
 from async_commander.pool import processes
+from async_commander.pool.child import SMALL
 from async_commander.pool.payload import RemoteError, RemoteTraceback, UnpicklablePayload
 from async_commander.pool.processes import ChildCrashed, PoolClosed, PoolStartFailed, ProcessPool, shared_pool
 from tests.unit.pool import pool_work as work
@@ -110,6 +111,12 @@ async def test_large_pages_travel_both_ways_while_the_loop_goes_on(pool: Process
         watch.cancel_scope.cancel()
     assert [len(result) for result in results] == [2 * len(PAGE)] * 4
     assert turns > 10
+
+
+async def test_whatever_its_size_a_value_travels_whole(pool: ProcessPool) -> None:
+    sizes = [0, 1, 100, SMALL - 20, SMALL, SMALL + 1, 212_992, 1 << 20]
+    assert [len(await pool.run(work.echo, b"x" * size)) for size in sizes] == sizes
+    assert [len(await pool.run(work.make, size)) for size in sizes] == sizes
 
 
 async def test_an_error_comes_back_with_its_remote_traceback(pool: ProcessPool) -> None:
@@ -468,6 +475,21 @@ async def test_children_that_die_while_they_start_are_given_up_after_some(tmp_pa
         with pytest.raises(PoolStartFailed, match="ended with exit code 9 before it was ready"):
             await pool.run(work.add, 1, 1)
         assert len(lines(started)) == 5
+
+
+async def test_a_pool_that_could_not_start_is_tried_again_after_a_while(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    async with own_pool(1, initializer=functools.partial(work.start_if, str(ready))) as pool:
+        with pytest.raises(PoolStartFailed, match="not ready"):
+            await pool.run(work.add, 1, 1)
+        ready.touch()
+        with anyio.fail_after(20):
+            while True:
+                try:
+                    assert await pool.run(work.add, 1, 1) == 2
+                    break
+                except PoolStartFailed:  # at once: nothing is started for it
+                    await anyio.sleep(0.05)
 
 
 async def test_an_initializer_that_cannot_travel_is_told() -> None:

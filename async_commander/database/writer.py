@@ -10,17 +10,18 @@ What can go wrong, and what is done about it:
 * rows for another database come first, in a transaction there: what fails there fails its unit, too
 * the database is away, or others were in the way: the batch is done again, for at most `outage_budget`
 * COMMIT ends in an error: only the database knows; it is asked (`recorded`) before anything is done again
-* the run belongs to somebody else by now (`fatal`): nothing more is written, and the owner is told
+* the run belongs to somebody else by now (`fatal`): nothing more is written, and the owner hears it
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from .lent_lane import Call, result_of, settle
 from .other_databases import write_other_databases
@@ -40,39 +41,48 @@ T = TypeVar("T")
 
 SECOND_LOOK = 0.25
 """Seconds after which a COMMIT in doubt is looked for again: it may have been under way at the first look."""
+FIRST_BATCH = 16
+BATCH_SECONDS = 0.05
+"""Batches grow while their transactions are shorter than this, and shrink when they are longer: so locks are short."""
 
 
 def _itself(work: Callable[[], None]) -> Callable[[], None]:
     return work
 
 
-class Writer:
-    """Writes units in the order of their coming, on a lane of its own, and tells of each how it ended.
+class WriterOwner(Protocol):
+    """Who keeps the books of the units: what is done for them in their transactions, and who hears how they ended."""
 
-    `finish(units)` is the last part of each transaction; `recorded(units)` returns the positions of those that are
-    committed already. Both run on the lane. `on_settled(unit, error)` and `on_fatal(error)` are called on the event
-    loop: the one once for each unit, the other at most once, and no unit is settled after it.
-    """
+    def finish(self, units: Sequence[Unit]) -> None:
+        """On the lane: the last part of each transaction."""
+
+    def recorded(self, units: Sequence[Unit]) -> set[int]:
+        """On the lane: the positions of those units that are committed already."""
+
+    def unit_settled(self, unit: Unit, error: BaseException | None) -> None:
+        """On the event loop: once for each unit, but for those that are left when writing failed."""
+
+    def writing_failed(self, error: BaseException) -> None:
+        """On the event loop: nothing more is written. At most once, and no unit is settled after it."""
+
+
+class Writer:
+    """Writes units in the order of their coming, on a lane of its own, and tells its owner of each how it ended."""
 
     def __init__(
         self,
         lanes: LanePool,
+        owner: WriterOwner,
         *,
         batch_size: int,
-        finish: Callable[[Sequence[Unit]], None],
-        recorded: Callable[[Sequence[Unit]], set[int]],
-        on_settled: Callable[[Unit, BaseException | None], None],
-        on_fatal: Callable[[BaseException], None],
         fatal: tuple[type[BaseException], ...] = (),
         outage_budget: float = OUTAGE_BUDGET,
     ) -> None:
         self._lanes = lanes.alone()
         self._owns_lanes = self._lanes is not lanes
-        self._batch_size = batch_size
-        self._finish = finish
-        self._recorded = recorded
-        self._on_settled = on_settled
-        self._on_fatal = on_fatal
+        self._owner = owner
+        self._largest_batch = batch_size
+        self._batch_size = min(FIRST_BATCH, batch_size)
         self._fatal: tuple[type[BaseException], ...] = (*fatal, MemoryError, OutageTooLong, DatabaseFileGone)
         self._outage_budget = outage_budget
         self.read_only_passes = True
@@ -85,23 +95,26 @@ class Writer:
         self._busy = False
         self._turn: Future[None] = _done()
         """The latest use of the lane; done when the lane is given back."""
-        self._dead = False
-        self._fatal_told = False
+        self._dead = self._failed = False
+        """Known where the failure was, and where the owner is told."""
         self._closed = False
         self._unsettled = 0
         self._all_settled: Future[None] = _done()
 
-    # --- the way in, on the event loop
+    # --- what comes in, on the event loop
 
     def put(self, unit: Unit) -> None:
-        """Take over a finished unit; never blocks. `on_settled` tells how it ended.
+        """Take over a finished unit; never blocks. The owner hears how it ended.
 
         A unit whose item has a lane is committed there, alone; all the others are the writer's.
         """
         unit.close()
         if self._dead:
             return
-        self._count(unit)
+        if self._unsettled == 0:
+            self._all_settled = Future()
+        self._unsettled += 1
+        unit.settled = False
         write = partial(self.surroundings.run, self._write_there, unit)
         ended = None if unit.lane is None else unit.lane.end(commit=True, before=write)
         if ended is None:
@@ -110,12 +123,23 @@ class Writer:
             ended.add_done_callback(partial(self._lane_ended, unit))
 
     async def commit(self, unit: Unit, *, once: Callable[[Callable[[], None]], Callable[[], None]] = _itself) -> None:
-        """Write a unit now, and raise what it fails with. `on_settled` is not called for it.
+        """Write a unit now, and raise what it fails with. The owner does not hear of it.
 
         `once` makes of the work one that can be done again after a COMMIT in doubt.
         """
+
+        def write_again() -> None:
+            unit.restore()
+            self._write_rows([unit])
+
+        work = once(write_again)
+
+        def attempt() -> None:
+            write_other_databases([unit], self._lanes)
+            self._transact(work)
+
         try:
-            await self._call(partial(self._transact_rows, unit, once(partial(self._rewrite_rows, [unit]))))
+            await self._call(attempt)
         except Exception:
             unit.restore()
             raise
@@ -161,7 +185,22 @@ class Writer:
             turn = self._turn
             await settle(turn)
 
-    # --- batches, on the lane
+    def _enqueue(self, work: Unit | Call) -> None:
+        """From any thread."""
+        if self._closed:
+            raise RuntimeError("the writer is closed: the run has ended")
+        with self._mutex:
+            if self._dead and not isinstance(work, Call):
+                return
+            self._waiting.append(work)
+            if not self._busy:
+                self._post_work()  # it may find no thread, and then nothing is under way
+                self._busy = True
+
+    def _post_work(self) -> None:
+        self._turn = self._lanes.post(partial(self.surroundings.run, self._work))
+
+    # --- what is done with it, on the lane
 
     def _work(self) -> None:
         """Do what is next; then ask for the lane again, behind those who wait for it, if more is there."""
@@ -171,13 +210,16 @@ class Writer:
                 work.run()
             else:
                 self._write(work)
-        except BaseException as error:  # noqa: BLE001  the owner is told
+        except BaseException as error:  # noqa: BLE001  the owner hears it
             self._die(error)
         finally:
-            self._go_on()
+            with self._mutex:
+                self._busy = bool(self._waiting)
+                if self._busy:
+                    self._post_work()
 
     def _next(self) -> Call | list[Unit]:
-        """A call, or as many units as are there before the next call, at most `batch_size`."""
+        """A call, or as many units as are there before the next call, and belong into one batch."""
         units: list[Unit] = []
         with self._mutex:
             while self._waiting and len(units) < self._batch_size:
@@ -196,9 +238,10 @@ class Writer:
             self._patiently(partial(self._attempt, units), unless=may_do_in_parts)
         except self._fatal:
             raise
-        except Exception as error:  # noqa: BLE001  the guilty unit's owner is told
+        except Exception as error:  # noqa: BLE001  the guilty unit's owner hears it
             undone = self._patiently(partial(self._undone, units))
-            _restore(undone)
+            for unit in undone:
+                unit.restore()
             if len(undone) < 2:
                 self._settle(undone, error)
                 return
@@ -208,8 +251,9 @@ class Writer:
 
     def _attempt(self, units: list[Unit]) -> None:
         """One transaction for all these units, less those that are found to be committed already."""
-        units = self._undone(units)
-        _restore(units)
+        began, units = time.monotonic(), self._undone(units)
+        for unit in units:
+            unit.restore()
         write_other_databases(units, self._lanes)
         transaction = self._lanes.transaction()
         try:
@@ -220,106 +264,75 @@ class Writer:
                 unit.in_doubt |= transaction.in_doubt
             raise
         self._settle(units, None)
+        self._fit_batches(len(units), time.monotonic() - began)
+
+    def _fit_batches(self, count: int, seconds: float) -> None:
+        if seconds > BATCH_SECONDS:
+            self._batch_size = max(1, int(count * BATCH_SECONDS / seconds))
+        elif count >= self._batch_size and seconds < BATCH_SECONDS / 2:
+            self._batch_size = min(2 * self._batch_size, self._largest_batch)
 
     def _undone(self, units: list[Unit]) -> list[Unit]:
         """The units that are not settled. Where a COMMIT was in doubt the database is asked first."""
         in_doubt = [unit for unit in units if unit.in_doubt and not unit.settled]
         if in_doubt:
             # In a transaction like any other: the connection that is asked may be as dead as the one that committed.
-            recorded = self._transact(partial(self._recorded, in_doubt))
+            recorded = self._transact(partial(self._owner.recorded, in_doubt))
             self._settle([in_doubt[position] for position in recorded], None)
         return [unit for unit in units if not unit.settled]
-
-    def _write_there(self, unit: Unit) -> None:
-        """On the lane of the unit's item."""
-        if unit.lane is not None:
-            write_other_databases([unit], unit.lane.pool)
-        with self._lanes.as_ledger():
-            self._write_rows([unit])
 
     def _write_rows(self, units: Sequence[Unit]) -> None:
         with self._lanes.as_project():
             write_units(units)
-        self._finish(units)
+        self._owner.finish(units)
+
+    def _transact(self, function: Callable[[], T]) -> T:
+        with self._lanes.transaction(), self._lanes.as_ledger():
+            return function()
 
     def _patiently(self, work: Callable[[], T], *, unless: Callable[[BaseException], bool] | None = None) -> T:
         if unless is None and not self.read_only_passes:
             unless = is_read_only
         return patiently(work, self._lanes.hurry, budget=self._outage_budget, unless=unless)
 
-    def _transact(self, function: Callable[[], T]) -> T:
-        with self._lanes.transaction(), self._lanes.as_ledger():
-            return function()
-
-    def _transact_rows(self, unit: Unit, work: Callable[[], None]) -> None:
-        write_other_databases([unit], self._lanes)
-        self._transact(work)
-
-    def _rewrite_rows(self, units: Sequence[Unit]) -> None:
-        _restore(units)
-        self._write_rows(units)
-
     # --- units that have a lane of their own, on that lane
+
+    def _write_there(self, unit: Unit) -> None:
+        if unit.lane is not None:
+            write_other_databases([unit], unit.lane.pool)
+        with self._lanes.as_ledger():
+            self._write_rows([unit])
 
     def _lane_ended(self, unit: Unit, ended: Future[None]) -> None:
         try:
-            self._settle_by_lane(unit, ended)
-        except BaseException as error:  # noqa: BLE001  a future drops what its callbacks raise: the owner is told
-            self._die(error)
-
-    def _settle_by_lane(self, unit: Unit, ended: Future[None]) -> None:
-        error = ended.exception()
-        if error is None:
-            self._settle([unit], None)
-        elif isinstance(error, self._fatal):
-            self._die(error)
-        elif unit.lane is not None and unit.lane.in_doubt:
-            unit.in_doubt = True
-            self._enqueue(Call(partial(self._look_for, unit, error)))
-        else:
-            unit.restore()
-            self._settle([unit], error)
+            error = ended.exception()
+            if error is None:
+                self._settle([unit], None)
+            elif isinstance(error, self._fatal):
+                self._die(error)
+            elif unit.lane is not None and unit.lane.in_doubt:
+                unit.in_doubt = True
+                self._enqueue(Call(partial(self._look_for, unit, error)))
+            else:
+                unit.restore()
+                self._settle([unit], error)
+        except BaseException as failure:  # noqa: BLE001  a future drops what its callbacks raise: the owner hears it
+            self._die(failure)
 
     def _look_for(self, unit: Unit, error: BaseException) -> None:
-        """Settle a unit whose COMMIT ended in an error, by what the database says."""
+        """On the writer's lane: settle a unit whose COMMIT ended in an error, by what the database says."""
         try:
             if self._patiently(partial(self._undone, [unit])):
                 self._lanes.hurry.wait(SECOND_LOOK)
                 self._patiently(partial(self._undone, [unit]))
-        except BaseException as failure:  # noqa: BLE001  the owner is told
+        except BaseException as failure:  # noqa: BLE001  the owner hears it
             self._die(failure)
             return
         if not unit.settled:
             unit.restore()
             self._settle([unit], error)
 
-    # --- in and out, from any thread
-
-    def _enqueue(self, work: Unit | Call) -> None:
-        if self._closed:
-            raise RuntimeError("the writer is closed: the run has ended")
-        with self._mutex:
-            if self._dead and not isinstance(work, Call):
-                return
-            self._waiting.append(work)
-            if not self._busy:
-                self._post_work()  # it may find no thread, and then nothing is under way
-                self._busy = True
-
-    def _go_on(self) -> None:
-        with self._mutex:
-            self._busy = bool(self._waiting)
-            if self._busy:
-                self._post_work()
-
-    def _post_work(self) -> None:
-        self._turn = self._lanes.post(partial(self.surroundings.run, self._work))
-
-    def _count(self, unit: Unit) -> None:
-        if self._unsettled == 0:
-            self._all_settled = Future()
-        self._unsettled += 1
-        unit.settled = False
+    # --- what the owner hears: from any thread, on the event loop
 
     def _settle(self, units: list[Unit], error: BaseException | None) -> None:
         for unit in units:
@@ -332,9 +345,9 @@ class Writer:
     def _tell(self, units: list[Unit], error: BaseException | None) -> None:
         try:
             for unit in units:
-                if self._fatal_told:
+                if self._failed:
                     return
-                self._on_settled(unit, error)
+                self._owner.unit_settled(unit, error)
         except Exception as failure:  # noqa: BLE001  the owner's own; its accounts are not true any more
             self._die(failure)
             return
@@ -346,20 +359,15 @@ class Writer:
         with self._mutex:
             self._dead = True
             self._waiting = deque(work for work in self._waiting if isinstance(work, Call))
-        self._loop.call_soon_threadsafe(self._tell_fatal, error)
+        self._loop.call_soon_threadsafe(self._tell_failure, error)
 
-    def _tell_fatal(self, error: BaseException) -> None:
-        if self._fatal_told:
+    def _tell_failure(self, error: BaseException) -> None:
+        if self._failed:
             return
-        self._fatal_told = True
+        self._failed = True
         if not self._all_settled.done():
             self._all_settled.set_result(None)
-        self._on_fatal(error)
-
-
-def _restore(units: Sequence[Unit]) -> None:
-    for unit in units:
-        unit.restore()
+        self._owner.writing_failed(error)
 
 
 def _done() -> Future[None]:

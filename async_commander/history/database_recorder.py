@@ -73,16 +73,7 @@ class DatabaseRecorder:
         """See Recorder."""
         self._lanes = lanes
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(
-            lanes,
-            batch_size=self._batch_size,
-            finish=self._finish,
-            recorded=self._recorded,
-            on_settled=self._settled,
-            on_fatal=self._fatal,
-            fatal=LOST,
-            outage_budget=self._outage_budget,
-        )
+        self._writer = Writer(lanes, self, batch_size=self._batch_size, fatal=LOST, outage_budget=self._outage_budget)
 
     # -- the run -----------------------------------------------------------------------------------------------
 
@@ -336,16 +327,20 @@ class DatabaseRecorder:
         """See Recorder."""
         await self._writer.drain()
 
-    def _finish(self, units: Sequence[Unit]) -> None:
+    def finish(self, units: Sequence[Unit]) -> None:
+        """See WriterOwner."""
         self._ledger.finish(units)
 
-    def _recorded(self, units: Sequence[Unit]) -> set[int]:
+    def recorded(self, units: Sequence[Unit]) -> set[int]:
+        """See WriterOwner."""
         return self._ledger.recorded(units)
 
-    def _fatal(self, error: BaseException) -> None:
+    def writing_failed(self, error: BaseException) -> None:
+        """See WriterOwner."""
         self.on_lost(error)
 
-    def _settled(self, unit: Unit, error: BaseException | None) -> None:
+    def unit_settled(self, unit: Unit, error: BaseException | None) -> None:
+        """See WriterOwner."""
         if error is None:
             self._ledger.settled([unit.outcome.key])
         if unit.owner is not None:

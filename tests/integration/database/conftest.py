@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from async_commander.database.unit import Unit
 
 
+class _With:
+    """An owner, some of whose methods are others."""
+
+    def __init__(self, owner: Owner, others: dict[str, Any]) -> None:
+        self._owner = owner
+        vars(self).update(others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._owner, name)
+
+
 @dataclass
 class Owner:
     """Keeps a ledger of one Tag per outcome, in the transaction of the unit's rows."""
@@ -47,10 +58,10 @@ class Owner:
         names = set(Tag.objects.filter(name__in=[unit.outcome for unit in units]).values_list("name", flat=True))
         return {position for position, unit in enumerate(units) if unit.outcome in names}
 
-    def on_settled(self, unit: Unit, error: BaseException | None) -> None:
+    def unit_settled(self, unit: Unit, error: BaseException | None) -> None:
         self.settled.append((unit.outcome, error))
 
-    def on_fatal(self, error: BaseException) -> None:
+    def writing_failed(self, error: BaseException) -> None:
         self.fatal.append(error)
 
     @property
@@ -63,8 +74,8 @@ class Owner:
 
     @asynccontextmanager
     async def writer(self, lanes: LanePool, **options: Any) -> AsyncIterator[Writer]:
-        options = {"finish": self.finish, "recorded": self.recorded, "batch_size": 100, **options}
-        writer = Writer(lanes, on_settled=self.on_settled, on_fatal=self.on_fatal, **options)
+        others = {name: options.pop(name) for name in ("finish", "recorded") if name in options}
+        writer = Writer(lanes, _With(self, others), **{"batch_size": 100, **options})
         try:
             yield writer
         finally:

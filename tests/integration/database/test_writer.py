@@ -11,13 +11,14 @@ import pytest
 from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from async_commander.database import writer as writer_module
 from async_commander.database.lent_lane import on_lane
 from async_commander.database.outage import OutageTooLong
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from async_commander.database.lanes import LanePool
     from async_commander.database.writer import Writer
@@ -119,7 +120,7 @@ async def test_a_batch_is_not_waited_for(lanes: LanePool, owner: Owner) -> None:
 
 async def test_units_are_settled_on_the_event_loop(lanes: LanePool, owner: Owner) -> None:
     threads: list[int] = []
-    owner.on_settled = lambda unit, error: threads.append(threading.get_ident())  # type: ignore[method-assign]
+    owner.unit_settled = lambda unit, error: threads.append(threading.get_ident())  # type: ignore[method-assign]
     async with owner.writer(lanes) as writer:
         writer.put(page_unit("queued"))
         writer.put(await lane_unit(lanes, "on a lane"))
@@ -481,7 +482,7 @@ async def test_an_error_of_the_owner_is_fatal_and_does_not_hang(lanes: LanePool,
     def broken(unit: Unit, error: BaseException | None) -> None:
         raise LookupError("a bug")
 
-    owner.on_settled = broken  # type: ignore[method-assign]
+    owner.unit_settled = broken  # type: ignore[method-assign]
     async with owner.writer(lanes) as writer:
         writer.put(page_unit("u"))
         with anyio.fail_after(5):
@@ -568,3 +569,46 @@ async def test_the_writer_works_on_djangos_pool(
                 writer.put(await lane_unit(lanes, f"lane {number}"))
         await writer.drain()
     assert len(owner.done) == 60
+
+
+class Clock:
+    """A clock that transactions move."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+async def batches_of(lanes: LanePool, owner: Owner, monkeypatch: pytest.MonkeyPatch, seconds_each: float) -> list[int]:
+    """How many units each batch has, of 600 that are there at once, where each takes so long to write."""
+    clock = Clock()
+    monkeypatch.setattr(writer_module, "time", clock)
+
+    def finish(units: Sequence[Unit]) -> None:
+        clock.now += seconds_each * len(units)
+        owner.finish(units)
+
+    async with owner.writer(lanes, finish=finish, batch_size=200) as writer:
+        for number in range(600):
+            unit = Unit("default", outcome=f"u{number}")
+            writer.put(unit)
+        await writer.drain()
+    assert len(owner.done) == 600
+    return [len(batch) for batch in owner.batches]
+
+
+async def test_batches_grow_to_their_bound_while_they_are_quick(
+    lanes: LanePool, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = await batches_of(lanes, owner, monkeypatch, 0.0001)
+    assert sizes[-2] == max(sizes) == 200
+
+
+async def test_batches_of_slow_units_take_no_longer_than_their_time(
+    lanes: LanePool, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = await batches_of(lanes, owner, monkeypatch, 0.005)
+    assert sizes[0] <= 16
+    assert set(sizes[2:-1]) <= {9, 10}

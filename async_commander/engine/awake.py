@@ -37,6 +37,11 @@ class Awake:
         since = self._monotonic() - ticked
         return ticked - stolen + (min(since, LATE) if self._loops else since)
 
+    def stolen(self) -> float:
+        """Seconds that the process did not have until now; 0 as long as no event loop says that it turns."""
+        ticked, stolen = self._ticked
+        return stolen + max(0.0, self._monotonic() - ticked - LATE) if self._loops else stolen
+
     def tick(self) -> None:
         """An event loop turns."""
         ticked, stolen = self._ticked

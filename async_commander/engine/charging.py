@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from .awake import awake
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -17,29 +19,38 @@ _THREADS_ARE_SEEN_AFTER = 1.0
 """Seconds after which a clock that stands still is looked at again: a thread cannot move the alarm of the loop."""
 
 
-class ItemClock:
-    """The time of one attempt at an item, which may take `seconds`. It stands still while one of its waits lasts.
+_mutex = threading.Lock()
+"""For all clocks: it is held for a moment, and a lock for each item would cost more than the item."""
 
-    Waits begin and end in any thread; all else belongs to the event loop.
+
+class ItemClock:
+    """The time of one attempt at an item. It stands still while one of its waits lasts, or the process does.
+
+    Waits begin and end in any thread; all else belongs to the event loop. `ahead` is how far its clock is ahead of
+    `time.monotonic()`: threads have no loop to ask.
     """
 
-    __slots__ = ("_ahead", "_ends_at", "_left", "_mutex", "_over", "_waits")
+    __slots__ = ("_ahead", "_ends_at", "_left", "_over", "_stolen", "_waits")
 
-    def __init__(self, seconds: float) -> None:
-        now = anyio.current_time()
-        self._ahead = now - time.monotonic()  # threads have no loop to ask; on a virtual clock they only guess
-        self._left = seconds
-        self._ends_at = now + seconds
+    def __init__(self, ends_at: float, ahead: float) -> None:
+        self._ends_at = ends_at
+        self._ahead = ahead
+        self._stolen = awake.stolen()
+        self._left = 0.0
         self._waits = 0
         self._over = False
-        self._mutex = threading.Lock()
 
     def ends_at(self, now: float) -> float:
         """When the time is up at the earliest, on the event loop's clock; inf after `close()`."""
-        with self._mutex:
+        with _mutex:
             if self._over:
                 return math.inf
-            return now + max(self._left, _THREADS_ARE_SEEN_AFTER) if self._waits else self._ends_at
+            if self._waits:
+                return now + max(self._left, _THREADS_ARE_SEEN_AFTER)
+            if self._ends_at <= now and (stolen := awake.stolen() - self._stolen) > 0:
+                self._ends_at += stolen
+                self._stolen += stolen
+            return self._ends_at
 
     def close(self) -> None:
         """The attempt ended. Waits that its tasks left behind change nothing any more."""
@@ -48,7 +59,7 @@ class ItemClock:
     def stand_still(self) -> None:
         """A wait begins."""
         now = self._now()
-        with self._mutex:
+        with _mutex:
             self._waits += 1
             if self._waits == 1:
                 self._left = self._ends_at - now
@@ -56,7 +67,7 @@ class ItemClock:
     def go_on(self) -> None:
         """A wait ended."""
         now = self._now()
-        with self._mutex:
+        with _mutex:
             self._waits -= 1
             if not self._waits:
                 self._ends_at = now + self._left
@@ -66,6 +77,11 @@ class ItemClock:
             return anyio.current_time()
         except RuntimeError:  # in a thread
             return time.monotonic() + self._ahead
+
+
+def ahead_of_threads() -> float:
+    """How far the clock of this event loop is ahead of `time.monotonic()`."""
+    return anyio.current_time() - time.monotonic()
 
 
 item_clock: ContextVar[ItemClock | None] = ContextVar("async_commander_item_clock", default=None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import anyio
 
-from .charging import ItemClock, item_clock
+from .charging import ItemClock, ahead_of_threads, item_clock
 from .failures import calm, native_task
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ class Watch:
     def begin(self, context: Context) -> None:
         """An item is taken in hand: from here on its time counts, but for what it spends `uncharged()`."""
         if self._limited:
-            self._clock = ItemClock(self._deadlines.item_timeout)
+            ends_at = anyio.current_time() + self._deadlines.item_timeout
+            self._clock = ItemClock(ends_at, self._deadlines.ahead)
             context.run(item_clock.set, self._clock)
-            self._deadlines.expect(self._clock.ends_at(0))
+            self._deadlines.expect(ends_at)
 
     def end(self) -> None:
         """It is out of hand again, however it went."""
@@ -99,6 +100,7 @@ class Deadlines:
 
     def __init__(self, item_timeout: float | None, workers: Workers) -> None:
         self.item_timeout = math.inf if item_timeout is None else item_timeout
+        self.ahead = 0.0
         self._workers = workers
         self._parts: list[HasTimes] = []
         self._watches: list[Watch] = []
@@ -108,6 +110,7 @@ class Deadlines:
 
     def watch(self) -> Watch:
         """A watch for one more worker; to be called in the worker's own task."""
+        self.ahead = ahead_of_threads()
         watch = Watch(self)
         self._watches.append(watch)
         return watch

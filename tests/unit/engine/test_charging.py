@@ -147,3 +147,25 @@ async def test_a_wait_begins_and_ends_in_a_thread_as_well(monkeypatch) -> None:
 async def test_code_that_belongs_to_no_item_may_wait_uncharged_too() -> None:
     with uncharged() as wait:
         wait.over()
+
+
+async def test_time_in_which_the_process_was_stopped_is_not_charged(monkeypatch) -> None:
+    stolen = 0.0
+    monkeypatch.setattr(charging.awake, "stolen", lambda: stolen)
+    ended: list[float] = []
+
+    async def work(item) -> None:
+        nonlocal stolen
+        began = anyio.current_time()
+        try:
+            await anyio.sleep(1)
+            stolen += 50.0
+            await anyio.sleep(50 + item)
+        finally:
+            ended.append(anyio.current_time() - began)
+
+    desk = desk_of(work, threads=1)
+    assert await desk.run([1, 1000])
+    assert desk.of(ItemState.DONE) == [1]
+    assert desk.of(ItemState.DEAD) == [1000]
+    assert ended == pytest.approx([52, 53])

@@ -56,7 +56,7 @@ def freshen(alias: str) -> BaseDatabaseWrapper:
     for open_connection in connections.all(initialized_only=True):
         _close_if_stale(open_connection)
     connection = connections[alias]
-    sqlite.lock_rows(connection)  # before it is open: statements are made without a connection
+    _have_it_behave(connection)  # before it is open, too: a statement is made before it needs a connection
     return connection
 
 
@@ -144,19 +144,25 @@ def _set_up(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
     """A receiver of Django's: a connection was opened, for the first time or again."""
     if not _thread.ours:
         return
+    _have_it_behave(connection)
     if sqlite.is_sqlite(connection):
-        # An open chunked read would hold an old snapshot, on which the next BEGIN IMMEDIATE fails at once.
-        connection.features.can_use_chunked_reads = False
         sqlite.begin_at_once(connection)
-    elif _is_pooled(connection):
-        # Between two calls it is the pool's: a cursor on the server would be gone, or somebody else's, by then.
-        _set(connection, "DISABLE_SERVER_SIDE_CURSORS", value=True)
     if _thread.preparation is not None:
         try:
             _thread.preparation.prepare(connection)
         except BaseException:
             close(connection)  # nothing may be done on it as it is
             raise
+
+
+def _have_it_behave(connection: BaseDatabaseWrapper) -> None:
+    if sqlite.is_sqlite(connection):
+        # An open chunked read would hold an old snapshot, on which the next BEGIN IMMEDIATE fails at once.
+        connection.features.can_use_chunked_reads = False
+        sqlite.lock_rows(connection)
+    elif _is_pooled(connection) and not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        # Between two calls it is the pool's: a cursor on the server would be gone, or somebody else's, by then.
+        _set(connection, "DISABLE_SERVER_SIDE_CURSORS", value=True)
 
 
 connection_created.connect(_set_up, dispatch_uid="async_commander")

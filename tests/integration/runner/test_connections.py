@@ -150,3 +150,27 @@ def test_a_small_pool_of_django_is_enough(pooled: None, run_on_lanes: Any) -> No
     assert (result.counts["done"], result.counts["dead"]) == (120, 0)
     assert command.most <= 7
     row_of(result)
+
+
+def test_a_small_pool_of_django_is_enough_for_any_number_of_threads(pooled: None, run_on_lanes: Any) -> None:
+    class Command(Busy):
+        limits = ac.Limits(threads=500, db_lanes=3)
+
+        def iterate(self):
+            yield from range(600)
+
+    command = Command()
+    assert run_on_lanes(command).counts["done"] == 600
+    assert command.most <= 7
+
+
+def test_a_source_that_reads_rows_bit_by_bit_works_with_a_pool(pooled: None, run_on_lanes: Any) -> None:
+    Tag.objects.bulk_create([Tag(name=f"{number:04}") for number in range(500)])
+    connection.close()
+
+    class Command(Busy):
+        def iterate(self):
+            for tag in Tag.objects.order_by("pk").iterator(chunk_size=10):
+                yield tag.pk
+
+    assert run_on_lanes(Command()).counts["done"] == 500

@@ -48,13 +48,6 @@ _HOMES = {
     "management.wrapping": ("as_management_command",),
     "runner.doors": ("arun", "run"),
 }
-# fmt: off
-_PLANNED = frozenset({
-    "ImportCommand", "DependsOn", "cached", "astream", "adispatch", "run_started", "run_finished", "item_failed",
-    "ManagedCommand", "tracked", "record_run", "should_run", "history", "MissingDependency",
-})
-"""Names of later releases."""
-# fmt: on
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605 - a list, made from the table above
@@ -63,8 +56,7 @@ __all__ = sorted(_HOME_OF)  # noqa: PLE0605 - a list, made from the table above
 def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
-        planned = " yet: it is planned, and not part of this release" if name in _PLANNED else ""
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{planned}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
-from async_commander.command.checking import check_class
+from async_commander.command.declaration import declaration_of
 from async_commander.command.parser import check_parser
 from async_commander.command.registry import CommandFile, find_clashes, get_commands, get_runnable, load_command
 from async_commander.conf import NAME, get_settings
@@ -49,21 +49,6 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
         told = str(error)
         return [Error(told if told.startswith(NAME) else f"{NAME}: {told}", id="async_commander.E001")]
     return []
-
-
-@register(TAG)
-def check_what_is_to_come(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """W003: a setting that is valid, and has no effect in this release."""
-    if check_settings(app_configs):
-        return []
-    return [
-        Caution(
-            f"ASYNC_COMMANDER[{key!r}] has no effect yet: it comes with {what}, in a later release.",
-            hint=f"Leave {key} out until then.",
-            id="async_commander.W003",
-        )
-        for key, what in get_settings().to_come.items()
-    ]
 
 
 _for_a_run: ContextVar[bool] = ContextVar("async_commander_for_a_run", default=False)
@@ -212,7 +197,7 @@ def broken_commands() -> Iterator[CheckMessage]:
     for name, file in get_runnable().items():
         try:
             command_class = load_command(file)
-            check_class(command_class)
+            declaration_of(command_class)
             check_parser(command_class)
         except AsyncCommanderError as error:
             yield Error(str(error), obj=name, id="async_commander.E003")

@@ -29,17 +29,6 @@ class Settings:
     """Names, addresses and networks that `self.http` may reach although they are not public."""
     prepare_connection: str = ""
     """The dotted path of what prepares each connection of a run whose command has no hook for it."""
-    keep_days: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """Days after which logs, items and runs are pruned, where they are given. No effect yet."""
-    cache: str = ""
-    """The alias in STORAGES that downloads are cached in. No effect yet."""
-    engine: str = ""
-    """Where `--detach` and `--distribute` send. No effect yet."""
-
-    @property
-    def to_come(self) -> dict[str, str]:
-        """The keys that are set and have no effect in this release, with what they come with."""
-        return {key: what for key, what in _TO_COME.items() if getattr(self, key.lower())}
 
 
 def get_settings() -> Settings:
@@ -56,7 +45,7 @@ def _read() -> Settings:
 
 
 def _forget(*, setting: str, **_: Any) -> None:
-    if setting in {NAME, "STORAGES"}:
+    if setting == NAME:
         _read.cache_clear()
 
 
@@ -83,24 +72,6 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return MappingProxyType(dict(value))
 
 
-def _days(value: Any) -> Mapping[str, int]:
-    """Days by what is kept; one number means all of it."""
-    days = value if isinstance(value, Mapping) else dict.fromkeys(_KEPT, value)
-    if not days or not all(name in _KEPT and _is_number_of_days(each) for name, each in days.items()):
-        raise ValueError("allowed: a whole number of days from 1, or a dict of such numbers for logs, items and runs")
-    return MappingProxyType(dict(days))
-
-
-def _is_number_of_days(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _storage(value: Any) -> str:
-    if not isinstance(value, str) or value not in settings.STORAGES:
-        raise ValueError(f"allowed: an alias of STORAGES, which has {', '.join(settings.STORAGES)}")
-    return value
-
-
 def _dotted(value: Any) -> str:
     if not isinstance(value, str) or not _DOTTED.fullmatch(value):
         raise ValueError("allowed: a name, or the dotted path of a class, as a text")
@@ -115,14 +86,6 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-_TO_COME = {
-    "CACHE": "the cache of downloads",
-    "KEEP_DAYS": "the pruning of the history",
-    "ENGINE": "--detach and --distribute",
-}
-"""Keys without effect in this release, and what they come with: their values are checked, and a warning says so."""
-
-_KEPT = ("logs", "items", "runs")
 _DOTTED = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -130,7 +93,4 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "COMMAND_PACKAGES": _texts,
     "INTERNAL_HOSTS": _texts,
     "PREPARE_CONNECTION": _dotted,
-    "CACHE": _storage,
-    "KEEP_DAYS": _days,
-    "ENGINE": _dotted,
 }

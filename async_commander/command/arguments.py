@@ -16,7 +16,7 @@ from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import HIDDEN
 
 from .annotations import Annotation, annotations_of, is_ours
-from .options import DJANGO_OPTIONS, OF_A_CALL, SHARED_OPTIONS
+from .options import DJANGO_OPTIONS, NOT_YET, OF_A_CALL, SHARED_OPTIONS
 from .values import Kind, kind_of
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _check_clash(cls: type, name: str, place: str) -> None:
         raise InvalidCommand(
             f"{place}: {name!r} is given to the run of any command, as in ac.run(…, {name}=…); choose another name"
         )
-    if any(name in vars(base) for base in cls.__mro__ if is_ours(base) and base is not object):
+    if name in NOT_YET or any(name in vars(base) for base in cls.__mro__ if is_ours(base) and base is not object):
         raise InvalidCommand(
             f"{place}: {name!r} is an attribute of every command and cannot be an argument; to set it write it without "
             f"annotation (`{name} = …`), else choose another name"

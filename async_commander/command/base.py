@@ -13,9 +13,9 @@ from async_commander.text.redactor import HIDDEN, Redactor
 
 from .annotations import remember_locals
 from .arguments import arguments_of, by_keyword, complete
-from .checking import check_class
-from .hooks import A_CONTEXT, PLAIN_ONLY, hook
-from .parser import complete_extra, extra_options, spelt_names
+from .declaration import declaration_of
+from .hooks import A_CONTEXT, PLAIN_ONLY, Stages, hook
+from .parser import complete_extra
 
 if TYPE_CHECKING:
     import logging
@@ -66,33 +66,16 @@ class AsyncCommand:
     """How often and when an item is tried again."""
     help: ClassVar[str] = ""
     """What `--help` says; else the class's docstring."""
-    run_once: ClassVar[bool] = False
-    """Skip the run where one of this identity has succeeded."""
-    dependencies: ClassVar[Sequence[Any]] = ()
-    """Runs that must have succeeded before."""
-    test_parameters: ClassVar[Mapping[str, Any]] = {}
-    """Arguments that `--test` puts in the place of those of the identity."""
-    test_options: ClassVar[Mapping[str, Any]] = {}
-    """Options that `--test` puts in the place of the given ones."""
     option_defaults: ClassVar[Mapping[str, Any]] = {}
     """Other defaults for shared options: `{"threads": 50, "yes": True}`. `progress` acts in the terminal only."""
-    always_on: ClassVar[bool] = False
-    """A bot: keeps no rows of done items; items are at-least-once, acknowledged in `committed()`."""
-    single_instance: ClassVar[bool] = False
-    """One open run of this command at a time, whatever its arguments."""
-    deletes: ClassVar[bool] = False
-    """Offers `--delete`, without which `self.db.delete` deletes nothing."""
-    provenance: ClassVar[bool] = False
-    """Keep which objects a run wrote."""
     keep_values: ClassVar[bool] = False
     """Collect what `parse_and_save` returns in the result's `values`, in memory, for this process's items."""
-    keep_history: ClassVar[bool] = True
-    """False: no ledger, no resume, items are at-least-once."""
     requires_system_checks: ClassVar[str | Sequence[str]] = "__all__"
     """As on Django's commands."""
     requires_migrations_checks: ClassVar[bool] = False
     """As on Django's commands."""
 
+    _stages: ClassVar[Stages | None] = None
     _session: Session | None
     _reserved: bool
     _served: bool
@@ -103,14 +86,15 @@ class AsyncCommand:
         remember_locals(cls, currentframe())
 
     def __new__(cls, *positional: Any, **__: Any) -> Self:
-        check_class(cls)
+        declaration_of(cls)
         if positional:
             raise TypeError(by_keyword(cls, len(positional)))
         return super().__new__(cls)
 
     def __init__(self, /, **arguments: Any) -> None:
-        extra = complete_extra(type(self), arguments)
-        values = complete(type(self), arguments, also=spelt_names(type(self)))
+        spelt = declaration_of(type(self)).spelt
+        extra = complete_extra(type(self), spelt, arguments)
+        values = complete(type(self), arguments, also=spelt)
         vars(self).update(values, _session=None, _reserved=False, _served=False, _extra_options=extra)
 
     # -- hooks that any command may define ----------------------------------------------------------------------------
@@ -377,12 +361,12 @@ def restore_options(command: AsyncCommand, stored: Mapping[str, Any]) -> list[st
 
     Returns the names of those that were others.
     """
-    cls, before = type(command), command.options
+    declared, before = declaration_of(type(command)), command.options
     stored = {name: value for name, value in stored.items() if HIDDEN not in str(value)}
-    extra = {name: each.restored(stored[name]) for name, each in extra_options(cls).items() if name in stored}
+    extra = {name: each.restored(stored[name]) for name, each in declared.extra.items() if name in stored}
     own = {
         name: each.accept(stored[name])
-        for name, each in arguments_of(cls).items()
+        for name, each in declared.arguments.items()
         if not each.in_identity and name in stored
     }
     vars(command).update(own, _extra_options={**command._extra_options, **extra})  # noqa: SLF001  this module's own

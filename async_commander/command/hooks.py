@@ -105,6 +105,18 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True)
+class Stages:
+    """How a shape goes about its items.
+
+    `once` are the hooks that are called before `iterate`, which gets what they return; `per_item` those that each item
+    passes, in order.
+    """
+
+    once: tuple[str, ...]
+    per_item: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NamedParameters:
     """What a hook that is written as Django's `handle` takes."""
 

@@ -165,6 +165,12 @@ RESERVED = frozenset({
 })
 """Names that are kept for options of later releases, and of the terminal."""
 
+NOT_YET: dict[str, Any] = {
+    "run_once": False, "dependencies": (), "always_on": False, "single_instance": False, "deletes": False,
+    "provenance": False, "keep_history": True, "test_parameters": {}, "test_options": {},
+}
+"""Class attributes that are kept for later releases, with what they are as long as nothing is said."""
+
 DJANGO_OPTIONS = frozenset({
     "version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks",
     "stdout", "stderr", "args",

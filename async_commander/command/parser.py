@@ -11,7 +11,6 @@ from argparse import (
     ArgumentError,
     ArgumentParser,
     ArgumentTypeError,
-    Namespace,
     _HelpAction,  # argparse has no public names for these two; Django asks for such ones as well
     _SubParsersAction,
 )
@@ -29,9 +28,6 @@ from .values import check_storable, plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from collections.abc import Set as AbstractSet
-
-    from .base import AsyncCommand
 
 
 _SHORT_ONES = frozenset({"-h", "-v"})
@@ -64,7 +60,7 @@ class ExtraOption:
         return value if plain_json(value) == stored else stored
 
 
-def add_arguments_to(parser: ArgumentParser, cls: type[AsyncCommand]) -> None:
+def add_arguments_to(parser: ArgumentParser, cls: type[Any]) -> None:
     """Add a command's arguments, and what its `add_arguments()` adds, to a parser, in both spellings.
 
     Values that are not given do not appear in the namespace. InvalidCommand where two options have one spelling, one
@@ -77,7 +73,7 @@ def add_arguments_to(parser: ArgumentParser, cls: type[AsyncCommand]) -> None:
     accept_both_spellings(parser)
 
 
-def check_parser(cls: type[AsyncCommand]) -> None:
+def check_parser(cls: type[Any]) -> None:
     """InvalidCommand where a command's line in the terminal cannot be read, whatever is typed, or has no help."""
     parser = ArgumentParser(add_help=False)
     add_arguments_to(parser, cls)
@@ -90,19 +86,7 @@ def check_parser(cls: type[AsyncCommand]) -> None:
         ) from error
 
 
-def arguments_from(cls: type[AsyncCommand], namespace: Namespace | Mapping[str, Any]) -> dict[str, Any]:
-    """What a command is made with, out of everything that was parsed: `cls(**arguments_from(cls, namespace))`."""
-    values = vars(namespace) if isinstance(namespace, Namespace) else namespace
-    names = declared_names(cls)
-    return {name: value for name, value in values.items() if name in names}
-
-
-def declared_names(cls: type[AsyncCommand]) -> AbstractSet[str]:
-    """The names that a class takes by itself, as arguments and from `add_arguments()`; no shared options."""
-    return arguments_of(cls).keys() | spelt_names(cls).keys()
-
-
-def extra_options(cls: type[AsyncCommand]) -> dict[str, ExtraOption]:
+def extra_options(cls: type[Any]) -> dict[str, ExtraOption]:
     """What `add_arguments()` of a class adds, by the names of the values; those of sub-commands too.
 
     InvalidCommand where it fails, and where a name or a spelling is taken.
@@ -123,7 +107,7 @@ def extra_options(cls: type[AsyncCommand]) -> dict[str, ExtraOption]:
     return found
 
 
-def spelt_names(cls: type[AsyncCommand]) -> dict[str, str]:
+def spelt_names(cls: type[Any]) -> dict[str, str]:
     """What the values of `add_arguments()` may be called in a call: by their names, or as their options are written.
 
     `add_argument("--out-file", dest="target")` may be given as `target` and as `out_file`, as in `call_command`.
@@ -142,13 +126,12 @@ def spelt_names(cls: type[AsyncCommand]) -> dict[str, str]:
     }
 
 
-def complete_extra(cls: type[AsyncCommand], given: Mapping[str, Any]) -> dict[str, Any]:
+def complete_extra(cls: type[Any], names: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     """The values that `add_arguments()` of a class stands for: given, else what argparse makes of their absence.
 
-    What is given is taken as it is, as in `call_command`. TypeError for missing ones, InvalidCommand for a value that
-    is none of the choices of a required one.
+    `names` are what they may be called, with the names that they have. What is given is taken as it is, as in
+    `call_command`. TypeError for missing ones, InvalidCommand for a value that is none of a required one's choices.
     """
-    names = spelt_names(cls)
     if not names:
         return {}
     values = {names[name]: value for name, value in given.items() if name in names}
@@ -222,16 +205,16 @@ class _Parser(ArgumentParser):
         raise _RefusedError(message)
 
 
-def _own_parser(cls: type[AsyncCommand]) -> ArgumentParser:
+def _own_parser(cls: type[Any]) -> ArgumentParser:
     """A parser of what `add_arguments()` of a class adds, made anew: a default may be a time, a choice a row."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     _let_add(parser, cls)
     return parser
 
 
-def _let_add(parser: ArgumentParser, cls: type[AsyncCommand]) -> None:
+def _let_add(parser: ArgumentParser, cls: type[Any]) -> None:
     try:
-        cls.__new__(cls).add_arguments(parser)
+        object.__new__(cls).add_arguments(parser)  # whatever the class is like: nothing of it is checked for this
     except ArgumentError as error:
         raise InvalidCommand(f"{label_of(cls)}: two options have one spelling: {error}") from error
     except AsyncCommanderError:

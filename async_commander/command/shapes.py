@@ -15,7 +15,7 @@ from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from .base import AsyncCommand
-from .hooks import A_KEY, A_SOURCE, A_THROTTLE, A_TOTAL, A_YES_OR_NO, ANY_KIND, PLAIN_ONLY, hook
+from .hooks import A_KEY, A_SOURCE, A_THROTTLE, A_TOTAL, A_YES_OR_NO, ANY_KIND, PLAIN_ONLY, Stages, hook
 from .identity import host_of, item_key
 from .retrying import is_passing
 
@@ -95,6 +95,8 @@ class IterateDownloadCommand(ItemCommand[Item], Generic[Item, Payload]):
             self.db.upsert(Page(site=site, title=title), unique=["site"], update=["title"])
     """
 
+    _stages = Stages(once=(), per_item=("download", "parse_and_save"))
+
     @hook(kinds=ANY_KIND, returned=A_SOURCE)
     @abstractmethod
     def iterate(self) -> SyncOrAsync[Source[Item]]:
@@ -135,6 +137,8 @@ class DownloadIterateCommand(ItemCommand[Item], Generic[Payload, Item]):
         async def parse_and_save(self, row: dict[str, str]) -> None:
             self.db.upsert(Airport(code=row["code"], name=row["name"]), unique=["code"], update=["name"])
     """
+
+    _stages = Stages(once=("download",), per_item=("parse_and_save",))
 
     @hook
     @abstractmethod

@@ -17,9 +17,9 @@ from django.core.management.base import CommandError
 
 from async_commander.command.arguments import label_of
 from async_commander.command.base import redactor_of
-from async_commander.command.checking import check_class
+from async_commander.command.declaration import declaration_of
 from async_commander.command.options import DJANGO_OPTIONS, ON_THE_LINE
-from async_commander.command.parser import add_arguments_to, arguments_from
+from async_commander.command.parser import add_arguments_to
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
 from async_commander.engine.results import EXIT_USAGE, RunStatus
@@ -63,7 +63,7 @@ class RunCommand(TypedCommand):
 
     def use(self, command_class: type[AsyncCommand]) -> None:
         """Run this command, with the checks that it asks for. InvalidCommand where its hooks do not fit."""
-        check_class(command_class)
+        declaration_of(command_class)
         self.command_class = command_class
         self.requires_system_checks = command_class.requires_system_checks  # type: ignore[assignment]
         self.requires_migrations_checks = command_class.requires_migrations_checks
@@ -167,7 +167,8 @@ class RunCommand(TypedCommand):
         command_class = self._chosen()
         if not command_class.option_defaults.get("resume"):
             check_together(options)
-        given = arguments_from(command_class, options)
+        names = declaration_of(command_class).names
+        given = {name: value for name, value in options.items() if name in names}
         if options.get("resume_run") is not None:
             given = self._with_stored(command_class, given, options)
         command = command_class(**given)
@@ -272,7 +273,7 @@ class RunCommand(TypedCommand):
             database=database,
             resumes_by_itself=bool(command.option_defaults.get("resume")),
         )
-        resumable = has_items(type(command)) and command.keep_history
+        resumable = has_items(type(command))
         return lambda result, total: next_steps(result, invocation, resumable=resumable, total=total)
 
     def _chosen(self) -> type[AsyncCommand]:
@@ -294,7 +295,7 @@ def asked_for_secret(prompt: str) -> str:
 
 def has_items(command_class: type[AsyncCommand]) -> bool:
     """Whether the command hands out items, or does one job in `handle()`."""
-    return hasattr(command_class, "iterate")
+    return declaration_of(command_class).has_items
 
 
 def describe(command_class: type[AsyncCommand]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from async_commander.command.declaration import declaration_of
 from async_commander.command.registry import get_command
 from async_commander.engine.results import ErrorKind, ItemState, RunStatus, items_in_words
 from async_commander.exceptions import AsyncCommanderError
@@ -89,7 +90,7 @@ class RunPage:
     def _has_items(self) -> bool:
         """Whether there is something to resume; a command that is gone, or broken, is none that is resumed now."""
         try:
-            return hasattr(get_command(self.run.command), "iterate")
+            return declaration_of(get_command(self.run.command)).has_items
         except (AsyncCommanderError, ImproperlyConfigured):
             return False
 

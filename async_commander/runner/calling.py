@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from async_commander.command.hooks import Hook, HookKind, hooks_of, specs_of
+from async_commander.command.declaration import declaration_of
+from async_commander.command.hooks import Hook, HookKind
 from async_commander.database.connections import close_all, drop_open_blocks, open_blocks, take_over_thread
 from async_commander.engine.leaving import CancelIgnored, Leavable
 from async_commander.exceptions import InvalidCommand
@@ -41,8 +42,8 @@ class HookCaller:
         self, command: AsyncCommand, *, threads: int, shared: bool, preparation: Preparation | None = None
     ) -> None:
         self._command = command
-        self._specs = specs_of(type(command))
-        self._hooks = hooks_of(type(command))
+        declared = declaration_of(type(command))
+        self._specs, self._hooks = declared.specs, declared.hooks
         self._shared = shared
         self._preparation = preparation
         self._downloads = AbandonableThreads(threads, waits=self._say_that_it_is_waited_for)

@@ -11,8 +11,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from async_commander.command.arguments import check_names
 from async_commander.command.base import AsyncCommand
+from async_commander.command.declaration import declaration_of
 from async_commander.command.options import REQUESTS
-from async_commander.command.parser import declared_names
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
 from async_commander.database.preparing import Tenants
@@ -113,7 +113,7 @@ def _sorted(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[typ
 
 def _with_stored(cls: type[AsyncCommand], arguments: dict[str, Any]) -> dict[str, Any]:
     """The same with the arguments that the run which is to be resumed was begun with."""
-    request, own = split_call(arguments, declared_names(cls))
+    request, own = split_call(arguments, declaration_of(cls).names)
     assert request.resume_run is not None  # noqa: S101 - the caller's reason to call
     stored = stored_arguments(cls, request.resume_run, database_of(request), own)
     if stored.lacking:
@@ -124,7 +124,7 @@ def _with_stored(cls: type[AsyncCommand], arguments: dict[str, Any]) -> dict[str
 def _prepared(
     command: AsyncCommand | str, cls: type[AsyncCommand], arguments: dict[str, Any]
 ) -> tuple[AsyncCommand, RunRequest]:
-    declared = declared_names(cls)
+    declared = declaration_of(cls).names
     request, own = split_call(arguments, declared)
     check_names(cls, own, [*declared, *BOUNDS, *sorted(REQUESTS)])
     if isinstance(command, str):

@@ -10,10 +10,10 @@ from typing import Any
 from django.db import DatabaseError, connections, router
 from django.utils.module_loading import import_string
 
-from async_commander.command.arguments import REQUIRED, Argument, arguments_of, to_json
+from async_commander.command.arguments import REQUIRED, Argument, to_json
 from async_commander.command.base import AsyncCommand, redactor_of
-from async_commander.command.hooks import hooks_of
-from async_commander.command.parser import ExtraOption, extra_options
+from async_commander.command.declaration import declaration_of
+from async_commander.command.parser import ExtraOption
 from async_commander.command.registry import name_of
 from async_commander.command.run_identity import RunIdentity
 from async_commander.command.values import plain_json
@@ -78,7 +78,7 @@ def make_plan(
     name = name_of(cls)
     parameters = to_json(cls, command.parameters)
     options = {**request.stored_options(), **_own_options(command)}
-    declared = arguments_of(cls)
+    declared = declaration_of(cls).arguments
     redact = redactor_of(command)
     known_by = RunIdentity(name, parameters, declared, redact)
     alias, around = database_of(request), open_run.get()
@@ -114,7 +114,7 @@ def make_plan(
 def _preparation(command: AsyncCommand, tenants: Tenants | None) -> Preparation | None:
     """The command's hook, else the project's setting, else the tenants of the caller, if it has any."""
     path = get_settings().prepare_connection
-    if "prepare_connection" in hooks_of(type(command)):
+    if "prepare_connection" in declaration_of(type(command)).hooks:
         return Preparation(command.prepare_connection)
     if path:
         try:
@@ -168,7 +168,7 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
     if run.command != name:
         raise InvalidCommand(f"Run {run_id} is one of {run.command}: it cannot be resumed as {name}.")
     stored = {**run.options, **run.parameters}
-    declared, extra = arguments_of(cls), extra_options(cls)
+    declared, extra = declaration_of(cls).arguments, declaration_of(cls).extra
     whole = {one: value for one, value in stored.items() if one not in given and HIDDEN not in str(value)}
     values = {one: extra[one].restored(value) if one in extra else value for one, value in whole.items()}
     lacking = [
@@ -206,7 +206,8 @@ def layered_limits(cls: type[AsyncCommand], request: RunRequest, processes: int 
 
 def _own_options(command: AsyncCommand) -> dict[str, Any]:
     """As they are kept: of secrets only that they were given."""
-    cls, known, declared = type(command), arguments_of(type(command)), extra_options(type(command))
+    cls, known = type(command), declaration_of(type(command)).arguments
+    declared = declaration_of(cls).extra
     extra = {
         name: value
         for name, value in command.options.items()

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from async_commander.command.base import AsyncCommand
-from async_commander.command.shapes import DownloadIterateCommand, IterateDownloadCommand
+from async_commander.command.declaration import declaration_of
 from async_commander.database.surroundings import Surroundings
 from async_commander.engine.leaving import CancelIgnored
 from async_commander.engine.pipeline import Pipeline
@@ -106,15 +105,14 @@ class Work:
     async def _call_hooks(self) -> bool:
         """Whether all was carried that was to be carried."""
         command = self._session.command
-        if isinstance(command, IterateDownloadCommand):
-            return await self._carry(partial(open_source, self._hooks), download=True)
-        if isinstance(command, DownloadIterateCommand):
-            payload = await SourceRetry(self._session).insist(partial(self._hooks.call, "download"))
-            return await self._carry(partial(open_source, self._hooks, payload), download=False)
-        if isinstance(command, AsyncCommand):
+        stages = declaration_of(type(command)).stages
+        if stages is None:
             options = {**self._session.request.options_of_django(), **command.options, **command.parameters}
             self.value = await self._hooks.call("handle", options=options)
-        return True
+            return True
+        payloads = [await SourceRetry(self._session).insist(partial(self._hooks.call, hook)) for hook in stages.once]
+        opened = partial(open_source, self._hooks, *payloads)
+        return await self._carry(opened, download="download" in stages.per_item)
 
     async def _carry(self, opened: Callable[[], Awaitable[Any]], *, download: bool) -> bool:
         limits = self._context.limits

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 import pytest
 
 import async_commander as ac
+from async_commander.command.declaration import declaration_of
 from async_commander.command.parser import (
     accept_both_spellings,
     add_arguments_to,
-    arguments_from,
     check_parser,
-    declared_names,
     extra_options,
 )
 from async_commander.exceptions import InvalidCommand
@@ -56,7 +55,8 @@ def parser_of(cls: type[ac.AsyncCommand]) -> ArgumentParser:
 
 
 def parse(cls: type[ac.AsyncCommand], line: str) -> dict[str, Any]:
-    return arguments_from(cls, parser_of(cls).parse_args(line.split()))
+    names = declaration_of(cls).names
+    return {name: value for name, value in vars(parser_of(cls).parse_args(line.split())).items() if name in names}
 
 
 def refused(cls: type[ac.AsyncCommand], line: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -212,7 +212,7 @@ def test_a_list_option_that_is_given_twice_takes_the_values_of_both() -> None:
 
 
 def test_the_names_that_a_class_declares_are_those_of_its_arguments_and_of_its_parser() -> None:
-    assert declared_names(WithParser) == {"domain", "deep_level", "mode"}
+    assert declaration_of(WithParser).names == {"domain", "deep_level", "mode"}
 
 
 def test_a_text_of_add_arguments_that_no_database_keeps_is_refused() -> None:

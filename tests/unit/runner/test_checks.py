@@ -67,7 +67,6 @@ def test_the_suites_own_settings_are_in_order() -> None:
         ({"LIMITS": {"thread": 5}}, "thread"),
         ({"LIMITS": 5}, "LIMITS"),
         ({"INTERNAL_HOSTS": "localhost"}, "INTERNAL_HOSTS"),
-        ({"KEEP_DAYS": {"logs": 0}}, "KEEP_DAYS"),
         ("no dict", "a dict"),
         ({"COMMAND_PACKAGES": ["no_package_at_all"]}, "no_package_at_all"),
     ],
@@ -107,14 +106,6 @@ def test_e004_one_name_in_two_apps_is_an_error_and_both_are_checked(
     with checks_for_a_run():
         assert ids() == []
     assert ids() == ["E004"]
-
-
-@pytest.mark.parametrize("key", ["KEEP_DAYS", "CACHE", "ENGINE"])
-def test_w003_a_setting_without_effect_is_told_and_stops_nothing(settings: Any, key: str) -> None:
-    settings.ASYNC_COMMANDER = {key: {"KEEP_DAYS": 30, "CACHE": "default", "ENGINE": "celery"}[key]}
-    assert ids() == ["W003"]
-    assert f"ASYNC_COMMANDER['{key}'] has no effect yet" in message("W003").msg
-    assert not message("W003").is_serious()
 
 
 @pytest.mark.parametrize(

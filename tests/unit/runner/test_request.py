@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import async_commander as ac
+from async_commander.command.declaration import declaration_of
 from async_commander.command.options import REQUESTS, TRIGGER_LENGTH, USER_LENGTH
-from async_commander.command.parser import declared_names
 from async_commander.runner.request import RunRequest, split_call
 
 BOTH = (True, False)
@@ -102,14 +102,14 @@ class Adds(ac.AsyncCommand):
 
 @pytest.mark.parametrize("cls", [Greets, Adds])
 def test_what_a_command_declares_is_its_own(cls: type[ac.AsyncCommand]) -> None:
-    request, own = split_call({"user": "Zoë", "threads": 3, "yes": True}, declared_names(cls))
+    request, own = split_call({"user": "Zoë", "threads": 3, "yes": True}, declaration_of(cls).names)
     assert own == {"user": "Zoë"}
     assert (request.user, request.yes, request.limits.given) == ("", True, {"threads": 3})
 
 
 def test_a_declared_name_may_hold_what_a_run_would_refuse() -> None:
     values = {"user": "u" * 10_000, "trigger": 7}
-    request, own = split_call(values, declared_names(Greets))
+    request, own = split_call(values, declaration_of(Greets).names)
     assert own == values
     assert (request.user, request.trigger) == ("", RunRequest().trigger)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import async_commander as ac
+from async_commander.command.declaration import declaration_of
 from async_commander.exceptions import InvalidCommand
 
 
@@ -21,10 +22,8 @@ def made(**attributes: Any) -> type[ac.AsyncCommand]:
     [
         ("limits", {"threads": 5}, r"ac\.Limits\(…\)"),
         ("retry", 3, r"ac\.Retry\(…\)"),
-        ("run_once", "yes", "True or False"),
-        ("keep_history", None, "True or False"),
+        ("keep_values", "yes", "True or False"),
         ("help", None, "a text"),
-        ("dependencies", "other", "a list"),
         ("option_defaults", ["delete"], "a dict"),
         ("requires_system_checks", "models", '"__all__" or a list of tags'),
     ],
@@ -49,11 +48,6 @@ def test_defaults_for_options_that_are_to_come_are_refused(name: str) -> None:
         made(option_defaults={name: True})()
 
 
-def test_test_parameters_must_be_arguments() -> None:
-    with pytest.raises(InvalidCommand, match="test_parameters names 'domain', which does not exist; allowed: none"):
-        made(test_parameters={"domain": "x"})()
-
-
 def test_right_attributes_pass() -> None:
     made(
         limits=ac.Limits(threads=5), option_defaults={"yes": True}, requires_system_checks=["models"], keep_values=True
@@ -70,6 +64,7 @@ def test_right_attributes_pass() -> None:
         ("deletes", True),
         ("provenance", True),
         ("keep_history", False),
+        ("test_parameters", {"domain": "x"}),
     ],
 )
 def test_a_promise_that_this_release_does_not_keep_is_refused(name: str, value: Any) -> None:
@@ -96,3 +91,34 @@ def test_defaults_that_options_cannot_have_are_named(name: str, value: Any, told
         InvalidCommand, match=rf"Command: option_defaults gives '{name}' a value that does not fit: {told}"
     ):
         made(option_defaults={name: value})()
+
+
+def test_what_a_class_declares_is_read_once() -> None:
+    asked: list[str] = []
+
+    def add_arguments(self: Any, parser: Any) -> None:
+        asked.append("again")
+        parser.add_argument("--out-file", dest="target")
+
+    cls = made(add_arguments=add_arguments)
+    first = declaration_of(cls)
+    asked.clear()
+    assert declaration_of(cls) is first
+    assert asked == []
+    assert (first.names, first.has_items) == ({"target", "out_file"}, False)
+    assert declaration_of(made()) is not first
+
+
+def test_a_hook_may_ask_for_an_option_of_add_arguments_by_name() -> None:
+    def add_arguments(self: Any, parser: Any) -> None:
+        parser.add_argument("--colour")
+
+    async def handle(self: Any, colour: str, **options: Any) -> None: ...
+
+    assert made(add_arguments=add_arguments, handle=handle)(colour="red").options == {"colour": "red"}
+
+
+@pytest.mark.parametrize("name", ["run_once", "deletes", "test_options"])
+def test_an_attribute_of_a_later_release_is_no_argument(name: str) -> None:
+    with pytest.raises(InvalidCommand, match="is an attribute of every command and cannot be an argument"):
+        made(**{name: False, "__annotations__": {name: bool}})()

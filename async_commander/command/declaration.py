@@ -1,0 +1,144 @@
+"""What a command class declares, as one value: its arguments, its options, its hooks; built and checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from async_commander.engine.limits import Limits, Retry
+from async_commander.exceptions import InvalidCommand
+
+from .arguments import Argument, arguments_of, label_of
+from .hooks import Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
+from .options import ALWAYS_GIVEN, BY_NAME, GIVEN_BY_DJANGO, NOT_YET, ON_THE_LINE, RESERVED
+from .parser import ExtraOption, extra_options, spelt_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A command class, read. Whoever needs to know what a class declares asks here."""
+
+    arguments: Mapping[str, Argument]
+    """From its annotations, those of its bases first."""
+    extra: Mapping[str, ExtraOption]
+    """From `add_arguments()`, by the names of the values."""
+    spelt: Mapping[str, str]
+    """What those values may be called in a call, with their names."""
+    specs: Mapping[str, HookSpec]
+    """The hooks that its shape knows."""
+    hooks: Mapping[str, Hook]
+    """Those that its author wrote."""
+    stages: Stages | None
+    """The way of its items; None where it has none, and does one job in `handle()`."""
+
+    @property
+    def names(self) -> set[str]:
+        """What the class takes by itself; no shared options."""
+        return {*self.arguments, *self.spelt}
+
+    @property
+    def has_items(self) -> bool:
+        """Whether it hands out items."""
+        return self.stages is not None
+
+
+_declarations: WeakKeyDictionary[type, Declaration] = WeakKeyDictionary()
+
+
+def declaration_of(cls: type[Any]) -> Declaration:
+    """What a class declares.
+
+    Raises InvalidCommand, with what was found, what is allowed and what to do, for the first thing that is wrong.
+    """
+    found = _declarations.get(cls)
+    if found is None:
+        check_hooks(cls)
+        found = Declaration(
+            arguments=arguments_of(cls),
+            extra=extra_options(cls),
+            spelt=spelt_names(cls),
+            specs=specs_of(cls),
+            hooks=hooks_of(cls),
+            stages=cls._stages,
+        )
+        _check_named(cls, found)
+        _check_attributes(cls)
+        _check_option_defaults(cls)
+        _declarations[cls] = found
+    return found
+
+
+def _check_named(cls: type, declared: Declaration) -> None:
+    """A hook that takes values by their names asks for such as there are."""
+    for name, hook in declared.hooks.items():
+        for parameter in hook.named.required if hook.named else ():
+            known = [*declared.arguments, *declared.extra, *sorted(GIVEN_BY_DJANGO), *sorted(ALWAYS_GIVEN)]
+            if parameter not in known:
+                raise InvalidCommand(
+                    f"{label_of(cls)}.{name}() asks for {parameter!r}, which is neither an argument nor an option; "
+                    f"allowed: `{name}(self)`, `{name}(self, *args, **options)`, and as parameters {', '.join(known)}"
+                )
+
+
+def _check_attributes(cls: type) -> None:
+    for name, (allowed, fits) in _ATTRIBUTES.items():
+        value = getattr(cls, name)
+        if not fits(value):
+            raise InvalidCommand(f"{label_of(cls)}: {name} is {value!r:.80}; allowed: {allowed}")
+    for name, plain in NOT_YET.items():  # a promise that this release does not keep must not be made silently
+        value = getattr(cls, name, plain)
+        if bool(value) != bool(plain):
+            raise InvalidCommand(
+                f"{label_of(cls)}: {name} is {value!r:.80}, which this release does not act on yet; leave {name} out"
+            )
+
+
+def _check_option_defaults(cls: type[Any]) -> None:
+    """`option_defaults` gives shared options values that they can have."""
+    for name in cls.option_defaults:
+        if name in RESERVED:
+            raise InvalidCommand(
+                f"{label_of(cls)}: option_defaults names {name!r}, which this release does not act on yet; leave it out"
+            )
+    _check_keys(cls, "option_defaults", ON_THE_LINE)
+    for name, value in cls.option_defaults.items():
+        if value is None and BY_NAME[name].bound is None:
+            problem = f"{name}=None: leave it out"
+        else:
+            problem = BY_NAME[name].problem(value)
+        if problem:
+            raise InvalidCommand(
+                f"{label_of(cls)}: option_defaults gives {name!r} a value that does not fit: {problem}"
+            )
+
+
+def _check_keys(cls: type, attribute: str, known: Any) -> None:
+    for name in getattr(cls, attribute):
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(sorted(known)) or 'none'}"
+            raise InvalidCommand(f"{label_of(cls)}: {attribute} names {name!r}, which does not exist; {hint}")
+
+
+def _is_a(*types: type) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, types)
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+_YES_OR_NO = ("True or False", _is_a(bool))
+_A_DICT = ("a dict of values by name", _is_a(Mapping))
+_ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "limits": ("ac.Limits(…)", _is_a(Limits)),
+    "retry": ("ac.Retry(…)", _is_a(Retry)),
+    "help": ("a text", _is_a(str)),
+    "option_defaults": _A_DICT,
+    "keep_values": _YES_OR_NO,
+    "requires_system_checks": ('"__all__" or a list of tags', lambda value: value == "__all__" or _is_sequence(value)),
+    "requires_migrations_checks": _YES_OR_NO,
+}

@@ -50,7 +50,7 @@ def _save(requests: Sequence[Request], alias: str) -> None:
         for model in sorted(waiting, key=order.index):
             ready = rows = waiting.pop(model)
             if layout_of(model).references or layout_of(model).generic_references:
-                ready = [row for row in rows if all(id(parent) not in unwritten for _, _, parent in _parents(row.obj))]
+                ready = [row for row in rows if all(id(parent) not in unwritten for _, parent in _parents(row.obj))]
                 for row in ready:
                     _hand_down(row.group.verb, row.obj, here)
                 if len(ready) < len(rows):
@@ -83,46 +83,40 @@ def _by_model(requests: Sequence[Request]) -> dict[type[Model], list[Row]]:
     return {model: list(some.values()) for model, some in rows.items()}
 
 
-def _parents(obj: Model) -> Iterator[tuple[Any, str, Model]]:
-    """Objects that `obj` refers to: the reference, the attribute that keeps their key, and the parent."""
-    if not obj._state.fields_cache:
-        return
-    layout = layout_of(concrete(obj))
-    for field in layout.references:
-        parent = field.get_cached_value(obj, default=None)
-        if parent is not None:
-            yield field, field.attname, parent
-    for generic in layout.generic_references:
-        parent = generic.get_cached_value(obj, default=None)
-        if parent is not None:
-            yield generic, generic.fk_field, parent
+def _parents(obj: Model) -> Iterator[tuple[Any, Model]]:
+    """The objects that `obj` refers to, each with the reference."""
+    if obj._state.fields_cache:
+        layout = layout_of(concrete(obj))
+        references: tuple[Any, ...] = (*layout.references, *layout.generic_references)
+        for reference in references:
+            parent = reference.get_cached_value(obj, default=None)
+            if parent is not None:
+                yield reference, parent
 
 
 def _hand_down(verb: Verb, obj: Model, written: Collection[int] = (), fields: Collection[str] | None = None) -> None:
     """Give `obj` the keys of its parents, in all references or in those whose fields are named."""
-    for reference, name, parent in _parents(obj):
-        if fields is not None and not {reference.name, name} & set(fields):
+    for reference, parent in _parents(obj):
+        generic = getattr(reference, "fk_field", None)
+        kept_in = {generic} if generic else {field.name for field in reference.local_related_fields}
+        if fields is not None and kept_in.isdisjoint(fields):
             continue
         if not has_key(parent):
-            raise ValueError(_no_key(verb, obj, reference.name, parent))
-        if not hasattr(reference, "fk_field"):
-            if getattr(obj, name) != getattr(parent, reference.target_field.attname):
+            what = f"{verb}({obj!r}): its {reference.name} {parent!r} is not saved, and nothing here saves it. "
+            remedy = f"Queue it, too, before or after: self.db.add({reference.name})."
+            if not parent._state.adding:
+                what = (
+                    f"{verb}({obj!r}): the database made the key of its {reference.name} {parent!r}, and returns none. "
+                )
+                remedy = f"Give {parent._meta.label} its key, or save it before: await {reference.name}.asave()."
+            raise ValueError(what + remedy)
+        if generic is None:
+            pairs = reference.related_fields
+            if any(getattr(obj, here.attname) != getattr(parent, there.attname) for here, there in pairs):
                 setattr(obj, reference.name, parent)
-        elif getattr(obj, name) is None or id(parent) in written:
-            # A key that was given by hand stays; a key that a write has made or found counts.
-            setattr(obj, name, parent.pk)
-
-
-def _no_key(verb: Verb, obj: Model, name: str, parent: Model) -> str:
-    if parent._state.adding:
-        return (
-            f"{verb}({obj!r}): its {name} {parent!r} is not saved, and nothing here saves it. "
-            f"Queue it, too, before or after: self.db.add({name})."
-        )
-    return (
-        f"{verb}({obj!r}): the key of its {name} {parent!r} was made by the database, which does not tell it for rows "
-        f"that are written in bulk. Give {parent._meta.label} its key, or save it before: `await {name}.asave()`."
-    )
+        elif getattr(obj, generic) is None or id(parent) in written:
+            # A key that was given by hand stays; one that this write has made or found counts.
+            setattr(obj, generic, parent.pk)
 
 
 # --- updates and deletes

@@ -69,9 +69,11 @@ class Row:
 def insert(alias: str, model: type[Model], rows: Sequence[Row]) -> None:
     """Write rows whose references are known. Raises the database's errors.
 
-    Two writers that have the same rows write them in the same order: one statement for each shape of a round, sorted.
+    One statement for each shape of a round. Two writers that have the same rows write them in the same order, so that
+    they cannot deadlock.
     """
     connection, layout = connections[alias], layout_of(model)
+    order = [layout.positions[name] for name in layout.order]
     _prepare(connection, layout, rows)
     for parts in _rounds(connection, layout, rows):
         for shape in _in_turn(layout, parts):
@@ -79,22 +81,34 @@ def insert(alias: str, model: type[Model], rows: Sequence[Row]) -> None:
             if shape.group.verb is Verb.UPSERT:
                 _Upsert(connection, layout, shape).write(_merged(layout, shape, some))
             else:
-                _Insert(connection, layout, shape).write(_sorted(connection, layout, layout.order, some))
+                keyed = [(tuple(row.prepared[one] for one in order), row) for row in some]
+                _Insert(connection, layout, shape).write([row for _, row in in_order(keyed)] if order else some)
 
 
 def _prepare(connection: BaseDatabaseWrapper, layout: Layout, rows: Sequence[Row]) -> None:
     """Let each object's fields do what they do before they are saved, once; find the statement that it fits."""
+    calls_pre_save = layout.has_pre_save or layout.rounded or layout.is_patched
     for row in rows:
-        row.values = _values_of(layout, row.obj)
+        key = row.obj.pk
+        if key is None or (isinstance(key, tuple) and None in key):
+            made = layout.model._meta.pk.get_pk_value_on_save(row.obj)
+            if made is not None:
+                row.obj.pk = made
+        row.values = _pre_saved(layout, row.obj) if calls_pre_save else layout.take(row.obj)
     columns = [
         _prepared(connection, field, column, rows)
         for field, column in zip(layout.fields, zip(*(row.values for row in rows), strict=True), strict=False)
     ]
     optional = [layout.positions[field.name] for field in layout.made if not field.generated]
-    made = [[_is_made(layout.fields[one], value) for value in columns[one]] for one in optional]
+    made_values = []
+    for one in optional:
+        is_auto = isinstance(layout.fields[one], AutoField)  # NULL stands for a key that was not given
+        made_values.append(
+            [isinstance(value, DatabaseDefault) or (is_auto and value is None) for value in columns[one]]
+        )
     shapes: dict[tuple[Group, tuple[bool, ...]], Shape] = {}
     for row, values, absent in zip(
-        rows, zip(*columns, strict=True), zip(*made, strict=True) if made else repeat(()), strict=False
+        rows, zip(*columns, strict=True), zip(*made_values, strict=True) if optional else repeat(()), strict=False
     ):
         row.prepared = list(values)
         if (row.group, absent) not in shapes:
@@ -136,14 +150,7 @@ _AS_THEY_ARE: Final[dict[type, set[Any]]] = {
 """Values that Django gives to the database as they are: most of all that is written."""
 
 
-def _values_of(layout: Layout, obj: Model) -> Sequence[Any]:
-    key = obj.pk
-    if key is None or (isinstance(key, tuple) and None in key):
-        made = layout.model._meta.pk.get_pk_value_on_save(obj)
-        if made is not None:
-            obj.pk = made
-    if not layout.has_pre_save and not layout.rounded:
-        return layout.take(obj)
+def _pre_saved(layout: Layout, obj: Model) -> list[Any]:
     values = [field.pre_save(obj, True) for field in layout.fields]
     for position in layout.rounded:
         values[position] = rounded(layout.fields[position], values[position])
@@ -151,11 +158,6 @@ def _values_of(layout: Layout, obj: Model) -> Sequence[Any]:
         if getattr(obj, field.attname) is None:  # pre_save() may return what it does not set
             setattr(obj, field.attname, values[layout.positions[field.name]])
     return values
-
-
-def _is_made(field: Field[Any, Any], value: Any) -> bool:
-    """Whether the database fills it in."""
-    return isinstance(value, DatabaseDefault) or (value is None and isinstance(field, AutoField))
 
 
 # --- which rows share a statement
@@ -199,13 +201,6 @@ def _in_turn(layout: Layout, shapes: Iterable[Shape]) -> Sequence[Shape]:
     if any(not (layout.unique_fields - set(group.unique)).isdisjoint(group.fields) for group, _ in shapes):
         return shapes
     return sorted(shapes, key=lambda shape: (*shape.group[1:], shape.columns))
-
-
-def _sorted(connection: BaseDatabaseWrapper, layout: Layout, names: Sequence[str], rows: list[Row]) -> list[Row]:
-    """By key, so that two writers lock the same rows in the same order and cannot deadlock."""
-    if len(rows) == 1 or not names:
-        return rows
-    return [row for _, row in in_order(zip(_keys(connection, layout, names, rows), rows, strict=True))]
 
 
 def _merged(layout: Layout, shape: Shape, rows: list[Row]) -> list[Row]:
@@ -320,6 +315,13 @@ class _Upsert(_Insert):
         if self.targets:
             super().write(rows)
             return
+        generated = [name for name in self.shape.group.unique if name not in self.layout.positions]
+        if generated:
+            raise ValueError(
+                f"upsert(unique={list(self.shape.group.unique)}): {generated[0]!r} of {self.layout.label} is computed "
+                f"by the database, and {self.connection.display_name} cannot look for it before the row is there. "
+                "Name a unique constraint of columns that are written, or use `await obj.asave()`."
+            )
         for some in chunks(rows, 50):
             missing = self._overwrite_existing(some)
             while missing:
@@ -336,7 +338,7 @@ class _Upsert(_Insert):
     def _overwrite_existing(self, rows: Sequence[Row]) -> list[Row]:
         """Update those that are there; returns the others."""
         layout, objects = self.layout, self.layout.model._base_manager.using(self.connection.alias)
-        unique = [self._looked_up(name) for name in self.shape.group.unique]
+        unique = fields_of(layout.model, self.shape.group.unique)
         condition = Q()
         for row in rows:
             values = [default_of(field, row.values[layout.positions[field.name]]) for field in unique]
@@ -365,15 +367,6 @@ class _Upsert(_Insert):
                     for name, value in zip(made, values_of[obj.pk], strict=True):
                         setattr(obj, name, value)
         return [row for row in rows if row not in found]
-
-    def _looked_up(self, name: str) -> Field[Any, Any]:
-        if name not in self.layout.positions:
-            raise ValueError(
-                f"upsert(unique={list(self.shape.group.unique)}): {name!r} of {self.layout.label} is computed by the "
-                f"database, and {self.connection.display_name} cannot look for its value before the row is there. Name "
-                "a unique constraint of columns that are written, or use `await obj.asave()`."
-            )
-        return self.layout.fields[self.layout.positions[name]]
 
     def _matched(
         self, rows: Sequence[Row], unique: Sequence[Field[Any, Any]], found: Sequence[Sequence[Any]]

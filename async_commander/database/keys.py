@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
+from contextlib import suppress
 from decimal import ROUND_HALF_UP, Context, Decimal
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -70,23 +71,15 @@ def is_known(key: Key, *, nulls_equal: bool = False) -> bool:
 def in_order(keyed: Iterable[tuple[Key, Any]]) -> list[tuple[Key, Any]]:
     """By key, the same order in every process and whatever is beside it; what is not known comes last."""
     keyed = list(keyed)
-    for rank in (_by_value, _known_first):
-        try:
+    ranks: tuple[Callable[[tuple[Key, Any]], Any], ...] = (
+        itemgetter(0),
+        lambda pair: [(1, "") if value is None or value is UNKNOWN else (0, value) for value in pair[0]],
+        lambda pair: repr(pair[0]),
+    )
+    for rank in ranks:
+        with suppress(TypeError):  # NULL among them, or values that only the database can compare
             return sorted(keyed, key=rank)
-        except TypeError:  # NULL among them, or values that only the database can compare
-            continue
-    return sorted(keyed, key=_by_text)
-
-
-_by_value = itemgetter(0)
-
-
-def _known_first(pair: tuple[Key, Any]) -> Any:
-    return [(1, "") if value is None or value is UNKNOWN else (0, value) for value in pair[0]]
-
-
-def _by_text(pair: tuple[Key, Any]) -> str:
-    return repr(pair[0])
+    raise AssertionError("texts can be sorted")
 
 
 def _comparable(
@@ -98,17 +91,11 @@ def _comparable(
     name = str(field.column)
     while isinstance(field, ForeignKey):
         field = field.target_field
-    if len(column) < 2:  # nothing to compare with
-        return [value if value is None or _is_plain(value) else UNKNOWN for value in column]
     known = _comparison(connection, field)
     kept = [None if value is None else known(value) for value in column]
     if field.get_internal_type() in _TEXT:
         return _as_collated(connection, model, name, kept)
     return kept
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, uuid.UUID, dt.date, dt.time, dt.timedelta))
 
 
 def _comparison(connection: BaseDatabaseWrapper, field: Field[Any, Any]) -> Callable[[Any], Hashable]:
@@ -125,14 +112,9 @@ def _comparison(connection: BaseDatabaseWrapper, field: Field[Any, Any]) -> Call
         longest = DOUBLE_DIGITS if connection.vendor == "sqlite" else 2**31
         return lambda value: number if len((number := Decimal(value)).as_tuple().digits) <= longest else UNKNOWN
     if isinstance(field, BinaryField):
-        return _bytes_of
+        return lambda value: bytes(getattr(value, "obj", value))  # psycopg wraps it
     types = _EXACT.get(kind, ())
     return lambda value: value if isinstance(value, types) else UNKNOWN
-
-
-def _bytes_of(value: Any) -> Hashable:
-    value = getattr(value, "obj", value)  # psycopg's wrapper
-    return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else UNKNOWN
 
 
 def rounded(field: Any, value: Any) -> Any:
@@ -200,8 +182,10 @@ _collations: dict[tuple[str, str, type[Model]], dict[str, _Collation]] = {}
 def _as_collated(connection: BaseDatabaseWrapper, model: type[Model], column: str, values: list[Any]) -> list[Any]:
     """Texts, or in their place numbers that are equal and in order as the texts are for the database."""
     texts = sorted({value for value in values if isinstance(value, str)})
+    if len(texts) < 2:
+        return values
     collation = _collations_of(connection, model).get(column)
-    if len(texts) < 2 or (collation is not None and collation.is_exact):
+    if collation is not None and collation.is_exact:
         return values
     if collation is None:
         return [None if value is None else UNKNOWN for value in values]

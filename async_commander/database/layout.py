@@ -18,7 +18,7 @@ from django.db.models import (
     UniqueConstraint,
 )
 from django.db.models import Field as ModelField
-from django.db.models.fields.related import ForeignKey
+from django.db.models.fields.related import ForeignObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,11 +46,11 @@ class Layout:
     """The fields of the primary key."""
     made: tuple[Field[Any, Any], ...]
     """Those that the database may fill in: an automatic key, columns with `db_default`, generated ones."""
-    references: tuple[ForeignKey[Any, Any], ...]
-    """Foreign keys, one-to-one included."""
+    references: tuple[ForeignObject[Any, Any], ...]
+    """Foreign keys, one-to-one and those of several fields included."""
     generic_references: tuple[GenericForeignKey, ...]
     has_pre_save: bool
-    """Whether a field has a `pre_save()` that may change what is written."""
+    """Whether a class of fields has a `pre_save()` that may change what is written."""
     changed_by_writing: tuple[str, ...]
     """Attributes that a write may set: keys, references, what the database or a field of Django makes."""
     changes_anything: bool
@@ -68,6 +68,11 @@ class Layout:
     order: tuple[str, ...]
     """The fields by whose values rows are sorted before an insert; none: they keep their order."""
 
+    @property
+    def is_patched(self) -> bool:
+        """Whether a field has been given a `pre_save()` that its class has not."""
+        return any("pre_save" in field.__dict__ for field in self.fields)
+
 
 def concrete(of: Model | type[Model]) -> type[Model]:
     """The model whose table holds the row, where `of` may be a proxy's."""
@@ -80,17 +85,20 @@ def layout_of(model: type[Model]) -> Layout:
     meta = model._meta
     columns = list(meta.concrete_fields)
     fields = tuple(field for field in columns if not field.generated)
-    references = tuple(field for field in columns if isinstance(field, ForeignKey))
+    references = tuple(field for field in meta.fields if isinstance(field, ForeignObject))
     # GenericForeignKey cannot be imported where django.contrib.contenttypes is not installed.
     generic: Any = tuple(field for field in meta.private_fields if hasattr(field, "fk_field"))
     made = tuple(
         field for field in columns if isinstance(field, AutoField) or field.generated or field.has_db_default()
     )
     pre_saved = [field for field in fields if _has_pre_save(field)]
-    changed = [*meta.pk_fields, *references, *made, *(field for field in pre_saved if not isinstance(field, FileField))]
+    changed = [*meta.pk_fields, *(one for field in references for one in field.local_related_fields), *made]
+    changed += fields_of(model, [field.fk_field for field in generic])
+    changed += [field for field in pre_saved if not isinstance(field, FileField)]
     names = {field.name: position for position, field in enumerate(fields)}
     uniques = dict(_uniques(model))
     unique_fields = frozenset(_compared_fields(model)).union(*uniques)
+    made_keys = {field.name for field in columns if isinstance(field, AutoField)}
     return Layout(
         model=model,
         label=meta.label,
@@ -102,9 +110,7 @@ def layout_of(model: type[Model]) -> Layout:
         references=references,
         generic_references=generic,
         has_pre_save=bool(pre_saved),
-        changed_by_writing=tuple(
-            dict.fromkeys([*(field.attname for field in changed), *(_attname(model, one.fk_field) for one in generic)])
-        ),
+        changed_by_writing=tuple(dict.fromkeys(field.attname for field in changed)),
         changes_anything=any(
             not isinstance(field, FileField) and type(field).pre_save not in _TIMES for field in pre_saved
         ),
@@ -115,7 +121,7 @@ def layout_of(model: type[Model]) -> Layout:
         rounded=tuple(
             names[field.name] for field in fields if isinstance(field, DecimalField) and field.name in unique_fields
         ),
-        order=next((one for one in uniques if names.keys() >= set(one) and not _is_made_key(model, one)), ()),
+        order=next((one for one in uniques if names.keys() >= set(one) and made_keys.isdisjoint(one)), ()),
     )
 
 
@@ -164,10 +170,6 @@ def _place(
     ordered[model] = None
 
 
-def _attname(model: type[Model], name: str) -> str:
-    return fields_of(model, [name])[0].attname
-
-
 def _has_pre_save(field: Field[Any, Any]) -> bool:
     pre_save = type(field).pre_save
     if pre_save in _TIMES:
@@ -185,12 +187,10 @@ def _uniques(model: type[Model]) -> Iterator[tuple[tuple[str, ...], bool]]:
     for names in meta.unique_together:
         yield tuple(names), False
     for constraint in meta.constraints:
-        if isinstance(constraint, UniqueConstraint) and constraint.fields and _can_be_named(constraint):
+        if not isinstance(constraint, UniqueConstraint) or not constraint.fields:
+            continue
+        if constraint.condition is None and constraint.deferrable is None:
             yield tuple(constraint.fields), constraint.nulls_distinct is False
-
-
-def _can_be_named(constraint: UniqueConstraint) -> bool:
-    return constraint.condition is None and constraint.deferrable is None
 
 
 def _compared_fields(model: type[Model]) -> Iterator[str]:
@@ -200,8 +200,3 @@ def _compared_fields(model: type[Model]) -> Iterator[str]:
             yield from constraint.fields
         elif not isinstance(constraint, CheckConstraint):
             yield from (field.name for field in model._meta.concrete_fields)
-
-
-def _is_made_key(model: type[Model], names: Iterable[str]) -> bool:
-    """Whether these are a primary key that the database makes, by which unsaved rows cannot be sorted."""
-    return any(isinstance(field, AutoField) for field in fields_of(model, names))

@@ -68,7 +68,12 @@ def upsert(alias: str, objects: Sequence[Model], unique: Iterable[str], update: 
     model = concrete(objects[0]) if objects else None
     named = _names("unique", unique)
     if update is None or isinstance(update, NotGiven):
-        raise TypeError(_update_is_missing(model, named))
+        known = "" if model is None else f" {model._meta.label} has: {', '.join(_overwritten(model, named))}."
+        raise TypeError(
+            f"upsert(unique={list(named)}) needs update=[...], the fields to overwrite where the row exists.{known} "
+            f'update=[] leaves such a row as it is; update="{ALL}" overwrites all these fields, those that were not '
+            "given a value with their defaults."
+        )
     overwritten = None if update == ALL else _names("update", update)
     if model is None:
         return []
@@ -120,15 +125,6 @@ def _check_object(verb: Verb, obj: Any) -> None:
             f"{verb}({obj!r}): {obj._meta.label} is stored in several tables (it inherits from another model), "
             f"which cannot be written in bulk: use `await obj.asave()`."
         )
-
-
-def _update_is_missing(model: type[Model] | None, unique: tuple[str, ...]) -> str:
-    known = "" if model is None else f" {model._meta.label} has: {', '.join(_overwritten(model, unique))}."
-    return (
-        f"upsert(unique={list(unique)}) needs update=[...], the fields to overwrite where the row exists.{known} "
-        f'update=[] leaves such a row as it is; update="{ALL}" overwrites all these fields, those that were not given '
-        "a value with their defaults."
-    )
 
 
 def _what(obj: object) -> str:

@@ -37,7 +37,7 @@ class Undo:
         for obj, before, adding, db, cache in self._before.values():
             layout, values, state = layout_of(concrete(obj)), obj.__dict__, obj._state
             changed: Any = layout.changed_by_writing
-            if layout.changes_anything:
+            if layout.changes_anything or layout.is_patched:
                 changed = (before.keys() | values.keys()) - layout.kept
             for name in changed:
                 if name in before:

@@ -162,7 +162,10 @@ class Unit:
     @property
     def counts(self) -> Counter[tuple[str, str]]:
         """How many rows, by verb and model label; those flushed before are included."""
-        counts = self._committed + _counted((*self.written, *self.requests))
+        requests = (*self.written, *self.requests)
+        counts = self._committed + Counter(
+            (str(request.verb), obj._meta.label) for request in requests for obj in request.objects
+        )
         return sum((part.counts for part in self._flushed), counts)
 
     def close(self) -> None:
@@ -254,10 +257,6 @@ def _check_function(function: Any) -> None:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         name = getattr(function, "__name__", repr(function))
         raise TypeError(f"self.db({name}): this one is asynchronous: await it directly.")
-
-
-def _counted(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
-    return Counter((str(request.verb), obj._meta.label) for request in requests for obj in request.objects)
 
 
 def write_units(units: Sequence[Unit]) -> None:

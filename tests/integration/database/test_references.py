@@ -191,6 +191,39 @@ def test_a_one_to_one_key_is_handed_down_through_generations(unit: Unit) -> None
 
 
 @isolate_apps("tests.testapp")
+def test_a_reference_of_several_fields_is_handed_down(unit: Unit) -> None:
+    class Cell(models.Model):
+        id = models.BigAutoField(primary_key=True)
+        sheet = models.IntegerField(db_default=4)
+
+        class Meta:
+            app_label = "testapp"
+            unique_together = [("sheet", "id")]
+
+    class Remark(models.Model):
+        sheet = models.IntegerField(null=True)
+        cell_id = models.IntegerField(null=True)
+        cell = models.ForeignObject(
+            Cell, on_delete=models.CASCADE, from_fields=["sheet", "cell_id"], to_fields=["sheet", "id"]
+        )
+
+        class Meta:
+            app_label = "testapp"
+
+    with created(Cell, Remark):
+        cell = Cell()
+        unit.add(remark := Remark(cell=cell), cell)
+        with pytest.raises(LookupError), transaction.atomic():
+            unit.write()
+            raise LookupError
+        unit.restore()
+        assert remark.cell_id is None
+        write(unit)
+        assert (remark.sheet, remark.cell_id) == (4, cell.pk)
+        assert Remark.objects.get().cell == cell
+
+
+@isolate_apps("tests.testapp")
 def test_rows_between_two_queued_rows_are_written_after_both(unit: Unit) -> None:
     class Topic(models.Model):
         name = models.CharField(max_length=9, unique=True)
@@ -264,7 +297,7 @@ def test_a_key_that_the_database_does_not_tell_is_named_with_the_remedy(
         unit.add(Child(parent=parent), parent)
         if connection.vendor == "postgresql":
             pytest.skip("it always returns rows")
-        with pytest.raises(ValueError, match=r"the key of its parent .* was made by the database.*await parent\.asave"):
+        with pytest.raises(ValueError, match=r"the database made the key of its parent .*await parent\.asave"):
             write(unit)
 
 

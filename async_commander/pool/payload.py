@@ -8,9 +8,8 @@ from __future__ import annotations
 import inspect
 import pickle
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
-
-from async_commander.text.clean import last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,47 +125,35 @@ def load_result(body: bytes | bytearray, name: str) -> Any:
 
 def dump_error(error: BaseException) -> bytes:
     """The error as bytes; always possible."""
-    trace = last_lines("".join(_trace_of(error)), MAX_TRACEBACK)
-    return pickle.dumps((text_of(error), trace, _dump_exception(error)), pickle.HIGHEST_PROTOCOL)
-
-
-def _trace_of(error: BaseException) -> list[str]:
     try:
-        return traceback.format_exception(error)
+        trace = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
     except Exception:  # noqa: BLE001 - an error with a broken __str__ is still an error
-        return [f"{text_of(error)} (its traceback cannot be formatted)\n"]
+        trace = f"{text_of(error)} (its traceback cannot be formatted)\n"
+    return pickle.dumps((text_of(error), trace, _dump_exception(error)), pickle.HIGHEST_PROTOCOL)
 
 
 def _dump_exception(error: BaseException) -> bytes | None:
     """None for what would mean something else here: the end of the run, of a thread, or of a coroutine."""
     if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration | MemoryError):
         return None
-    try:
+    with suppress(BaseException):  # pickling runs the error's own code
         body = pickle.dumps(error.with_traceback(None), pickle.HIGHEST_PROTOCOL)
         pickle.loads(body)  # noqa: S301 - between a process and its own child
-    except BaseException:  # noqa: BLE001 - pickling runs the error's own code
-        return None
-    return body
+        return body
+    return None
 
 
 def load_error(body: bytes | bytearray, name: str) -> BaseException:
     """The error that `dump_error` made, with the remote traceback as its cause; RemoteError where it did not travel."""
     text, trace, exception = pickle.loads(body)  # noqa: S301 - between a process and its own child
-    error = _load_exception(exception)
-    if error is None:
+    error: BaseException | None = None
+    if exception is not None:
+        with suppress(BaseException):  # the same
+            error = pickle.loads(exception)  # noqa: S301 - between a process and its own child
+    if not isinstance(error, Exception):
         error = RemoteError(f"{name} raised {text}")
     error.__cause__ = RemoteTraceback(trace)
     return error
-
-
-def _load_exception(body: bytes | None) -> BaseException | None:
-    if body is None:
-        return None
-    try:
-        error = pickle.loads(body)  # noqa: S301 - between a process and its own child
-    except BaseException:  # noqa: BLE001 - pickling runs the error's own code
-        return None
-    return error if isinstance(error, Exception) else None
 
 
 def text_of(error: BaseException) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from itertools import takewhile
 from types import FrameType
 from typing import Any
@@ -22,7 +21,11 @@ MACHINERY = frozenset({"async_commander", "asyncio", "anyio", "asgiref", "concur
 
 def end_with_hook() -> None:
     """In a forked process: see that it does not come back from the author's code, if that runs in a hook."""
-    callers = list(_callers(sys._getframe(1)))  # noqa: SLF001 - as inspect does
+    callers: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as inspect does
+    while frame is not None:
+        callers.append(frame)
+        frame = frame.f_back
     packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame in callers]
     theirs = list(takewhile(lambda package: package not in MACHINERY, packages))
     in_a_run = current_run() is not None or "async_commander" in packages
@@ -45,9 +48,3 @@ def end_with_hook() -> None:
     # The trace functions of frames that are running already are called only where there is one for new frames.
     sys.settrace(lambda *_: None)
     callers[len(theirs) - 1].f_trace = leave
-
-
-def _callers(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back

@@ -30,7 +30,7 @@ class Searches(ac.IterateDownloadCommand[str, str]):
 
 
 def test_a_call_that_never_ends_costs_its_own_item_and_no_other(run: Any) -> None:
-    result = run(Searches(), processes=1, threads=20, item_timeout=1.5)
+    result = run(Searches(), processes=1, threads=20, item_timeout=3)
     assert [(one.label, one.error_kind) for one in items_of(result, state="dead")] == [("17", "ItemTimeout")]
     assert result.counts["done"] == 39
 
@@ -55,7 +55,7 @@ def test_an_item_that_waits_behind_its_own_endless_call_runs_out_of_time(run: An
                 for _ in range(3):
                     calls.start_soon(self.cpu, work.length, payload)
 
-    result = run(Command(), processes=1, threads=20, item_timeout=1.5)
+    result = run(Command(), processes=1, threads=20, item_timeout=3)
     assert [(one.label, one.error_kind) for one in items_of(result, state="dead")] == [("17", "ItemTimeout")]
     assert result.counts["done"] == 39
 

@@ -88,8 +88,9 @@ class HookSpec:
         """Raise InvalidCommand where the hook returned a wrong kind of thing."""
         if not self.returned.fits(value):
             place, found = place_of(type(command), self.name), _found(value)
-            if inspect.iscoroutine(value):
-                value.close()  # this is told; no warning beside it
+            for one in value if isinstance(value, list | tuple) else [value]:
+                if inspect.iscoroutine(one):
+                    one.close()  # this is told; no warning beside it
             raise InvalidCommand(f"{place} returned {found}; allowed: {self.returned.allowed}")
 
 

@@ -16,6 +16,7 @@ from django.utils.text import Truncator
 from django.utils.timezone import is_aware, localtime
 
 from async_commander.engine.results import ItemState
+from async_commander.history.figures import latencies_of
 from async_commander.history.reading import resumed_among, state_seen
 from async_commander.models import Run, RunErrorKind, RunItem, RunLog
 
@@ -118,14 +119,15 @@ class RunAdmin(ReadOnly, OneRunAdmin):
     inlines = (ErrorKindInline,)
     lines_of_error, lines_of_traceback, lines_of_output = map(_lines, ("error", "traceback", "output"))
     readonly_fields = (
-        "state", "took", "items_per_second", "rows", "lines_of_error", "lines_of_traceback", "lines_of_output",
+        "state", "took", "items_per_second", "rows", "latencies", "lines_of_error", "lines_of_traceback",
+        "lines_of_output",
     )  # fmt: skip
     fieldsets = (
         (
             None,
             {"fields": ("command", "state", "parameters", "started", "finished", "took", "items_per_second", "rows")},
         ),
-        ("Items", {"fields": (("total", "taken"), ("done", "skipped", "dead"), ("retry", "claimed"))}),
+        ("Items", {"fields": (("total", "taken"), ("done", "skipped", "dead"), ("retry", "claimed"), "latencies")}),
         ("How it ended", {"fields": ("value", "lines_of_error", "lines_of_traceback", "lines_of_output")}),
         ("How it was asked for", {"fields": ("trigger", "user", "options", "limits", "identity")}),
         ("Where it ran", {"fields": (("host", "pid"), ("heartbeat", "expires"), "parent", "format_version")}),
@@ -158,6 +160,17 @@ class RunAdmin(ReadOnly, OneRunAdmin):
         if _was_resumed(run):
             return "– (resumed: the time it took counts its pauses)"
         return "–" if run.rate is None else f"{run.rate:.1f}"
+
+    @admin.display(description="latencies")
+    def latencies(self, run: Run) -> SafeString | str:
+        """How long each stage took, from the roll-ups: no page reads the ledger for it."""
+        figures = (
+            (one.stage, f"{one.count:,}", *(f"{each:,.0f} ms" for each in (one.median, one.p95, one.maximum)))
+            for one in latencies_of(run)
+        )
+        rows = format_html_join("", "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", figures)
+        head = "<tr><th>stage</th><th>count</th><th>median</th><th>95th percentile</th><th>at most</th></tr>"
+        return format_html("<table>{}{}</table>", mark_safe(head), rows) if rows else "–"  # noqa: S308 - the line above
 
     @admin.display(description="look at")
     def rows(self, run: Run) -> SafeString:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from async_commander.history.ownership import this_host
 from async_commander.history.reading import is_silent
-from async_commander.models import Lease, Run, RunErrorKind, RunItem, RunLog
+from async_commander.models import Lease, Run, RunBucket, RunErrorKind, RunItem, RunLog
 
 pytestmark = pytest.mark.django_db
 
@@ -68,6 +68,18 @@ def test_one_run_is_shown_with_its_errors_by_kind(recorded: Run, superuser: Clie
     assert "HTTPStatusError 500" in html
     assert "&lt;script&gt;" in html
     assert HOSTILE not in html
+
+
+def test_the_page_of_a_run_shows_how_long_its_stages_took(recorded: Run, superuser: Client) -> None:
+    for stage in ("download", HOSTILE[:20]):
+        RunBucket.objects.create(
+            run=recorded, at=recorded.started, stage=stage, count=2, total_ms=1500, histogram=[0] * 10 + [2]
+        )
+    html = superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
+    assert "<tr><th>download</th><td>2</td><td>768 ms</td><td>" in html
+    assert HOSTILE[:20] not in html
+    RunBucket.objects.all().delete()
+    assert "95th percentile" not in superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
 
 
 def test_an_item_is_shown_without_what_it_is_run_again_with(recorded: Run, superuser: Client) -> None:

@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
             self._scanned = len(head)
             self._check_head(len(head), self._lines + head.count(b"\n"))
         if self._over:
-            raise self._failure or self._cut("without an answer" if not self.answered else "in the middle of the head")
+            raise self._end("without an answer" if not self.answered else "in the middle of the head")
         self._let_on()
         return None
 
@@ -320,7 +320,7 @@ class Connection(asyncio.Protocol):
                 check_headers(event.headers.raw_items())
                 return b""
             if event is not h11.NEED_DATA:
-                raise self._cut("in the middle of the body")
+                raise self._end("in the middle of the body")
             if not self._chunks:
                 await self._more()
             self._feed()
@@ -330,7 +330,7 @@ class Connection(asyncio.Protocol):
             return self._h11.next_event()
         except h11.RemoteProtocolError as error:
             if self._over and not self._chunks and self._h11.trailing_data[1]:
-                raise self._failure or self._cut(f"in the middle of the body: {error}") from error
+                raise self._end(f"in the middle of the body: {error}") from error
             if error.error_status_hint == 431:
                 raise HeadersTooLarge(
                     f"the headers after the body are too many: {MAX_HEAD} bytes are allowed"
@@ -347,7 +347,7 @@ class Connection(asyncio.Protocol):
             self._h11.receive_data(data[:PIECE])
             self._let_on()
         elif self._failure is not None:
-            raise self._failure
+            raise self._end("")
         else:
             self._h11.receive_data(b"")
 
@@ -371,7 +371,7 @@ class Connection(asyncio.Protocol):
             finally:
                 self._arrival = None
         if self._failure is not None and not self._chunks:
-            raise self._failure
+            raise self._end("")
         return bool(self._chunks)
 
     async def _wait(
@@ -386,8 +386,10 @@ class Connection(asyncio.Protocol):
         finally:
             alarm.cancel()
 
-    def _cut(self, where: str) -> httpx.RemoteProtocolError:
-        return httpx.RemoteProtocolError(f"the server closed the connection {where}")
+    def _end(self, where: str) -> Exception:
+        """Why there is no more to read. It is let go of: its traceback leads to what the caller has read so far."""
+        failure, self._failure = self._failure, None
+        return failure or httpx.RemoteProtocolError(f"the server closed the connection {where}")
 
     def finish(self) -> bool:
         """To be called after the last byte of an answer: whether the connection can carry another request.

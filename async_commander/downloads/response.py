@@ -13,7 +13,7 @@ import httpx
 
 from .decoding import MARK_LENGTH, Inflater, charset_of, encoding_of, is_usable, needs_mark, without_mark
 from .errors import BodyTooLarge, BodyTooSlow, BodyTruncated
-from .limits import FREE, SLOW_AFTER, SLOWEST
+from .limits import FREE, PIECE, SLOW_AFTER, SLOWEST
 from .wire import Answer
 
 if TYPE_CHECKING:
@@ -160,37 +160,32 @@ class Response(httpx.Response):
         self._inflater = inflater_for(request.method, status, found, accepted, body.journey.max_body)
         self._body: BoundedBody | None = body
         self._sent = sent
-        self._is_marked = False
-        """Whether the charset may need a byte-order mark."""
         charset = charset_of(found.get(b"content-type", b""))
-        if charset is not None and not is_usable(charset):
-            self.encoding = "utf-8"
-        elif charset is not None:
-            self._is_marked = needs_mark(charset)
+        self.encoding = charset if charset and is_usable(charset) else "utf-8"  # httpx would look for it each time
+        self._is_marked = needs_mark(self.encoding)
         self._pieces: AsyncGenerator[bytes, None] | None = None
         self._first: bytes | None = None
         """What was read ahead to find a byte-order mark; `_pieces` go on behind it."""
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
         """See httpx: the decoded body, here in pieces of at most 64 KiB where no size is asked for."""
-        try:
-            content: bytes | None = self.content
-        except httpx.ResponseNotRead:
-            content = None
-        pieces = _whole(content) if content is not None else self._rest()
-        held = bytearray()
-        async for piece in pieces:
+        held, size = bytearray(), max(1, chunk_size or PIECE)
+        async for piece in self._rest():
             if chunk_size is None:
                 yield piece
                 continue
             held += piece
-            while len(held) >= chunk_size:
-                yield bytes(held[:chunk_size])
-                del held[:chunk_size]
+            while len(held) >= size:
+                yield bytes(held[:size])
+                del held[:size]
         if held:
             yield bytes(held)
 
     async def _rest(self) -> AsyncGenerator[bytes, None]:
+        with suppress(httpx.ResponseNotRead):
+            if self.content:
+                yield self.content
+            return
         first, pieces = self._first, self._pieces
         self._first = self._pieces = None
         if first is None:
@@ -244,19 +239,10 @@ class Response(httpx.Response):
         """See httpx. What held the body is let go, so that nothing waits for the garbage collector."""
         try:
             if not self.is_closed:
-                self.elapsed = _since(self._sent)
+                self.elapsed = timedelta(seconds=perf_counter() - self._sent)
             await super().aclose()
         finally:
             self.stream, self._body, self._inflater = _NOTHING, None, None
-
-
-def _since(sent: float) -> timedelta:
-    return timedelta(seconds=max(0.0, perf_counter() - sent))
-
-
-async def _whole(content: bytes) -> AsyncGenerator[bytes, None]:
-    if content:
-        yield content
 
 
 _NOTHING = httpx.ByteStream(b"")

@@ -120,7 +120,7 @@ async def _content(ask: Ask, answer: Answer, body: BoundedBody) -> bytes:
         try:
             inflater.finish()
         except BodyTruncated as error:
-            raise end_is_missing(error, found) from error
+            raise end_is_missing(error, found) from None
     return b"".join(pieces)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import random
 import socket
 import struct
 import zlib
@@ -342,6 +343,30 @@ async def reset_body(exchange: Exchange) -> None:
     await exchange.send(b"x" * 1000)
     await asyncio.sleep(0.05)  # so that the head is read before the RST throws everything away
     exchange.reset()
+
+
+async def _half(exchange: Exchange) -> None:
+    await exchange.head(f"Content-Length: {8 * MEGABYTE}")
+    for _ in range(4):
+        await exchange.send(b"x" * MEGABYTE)
+    await asyncio.sleep(0.05)
+
+
+@at("/large-then-reset")
+async def large_then_reset(exchange: Exchange) -> None:
+    await _half(exchange)
+    exchange.reset()
+
+
+@at("/large-then-short")
+async def large_then_short(exchange: Exchange) -> None:
+    await _half(exchange)
+    exchange.writer.close()
+
+
+@at("/large-then-nothing")
+async def large_then_nothing(exchange: Exchange) -> None:
+    await exchange.answer(gzip.compress(random.Random(1).randbytes(4 * MEGABYTE), 1)[:-9], "Content-Encoding: gzip")
 
 
 # --- heads

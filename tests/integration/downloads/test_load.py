@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import tracemalloc
 from contextlib import suppress
@@ -93,3 +94,24 @@ async def test_a_plain_server_is_no_tls_server(small_client: OpenClient) -> None
     async with raw_server(answer) as port, small_client() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(f"https://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize("quick", [False, True])
+async def test_what_was_read_of_a_body_that_broke_off_is_freed(
+    server: HostileServer, small_client: OpenClient, quick: bool
+) -> None:
+    """Without the cyclic garbage collector, which comes when it likes."""
+    async with small_client(max_body=8 * MEGABYTE) as client:
+        get = client.fetch if quick else client.get
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for path in ("/large-then-reset", "/large-then-short", "/large-then-nothing") * 5:
+                with pytest.raises(httpx.RequestError):
+                    await get(server.url(path))
+            left = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+    assert left < 4 * MEGABYTE

@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast faults lint format bench clean
+.PHONY: help demo test test-fast faults lint format bench bench-durable clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
 	@echo "make test     the whole suite, on SQLite and on PostgreSQL where there is one"
 	@echo "make lint     style, types and import contracts"
 	@echo "make bench    the contenders side by side, into benchmarks/RESULTS.md"
+	@echo "make bench-durable   items that do nothing, and upserts, beside bulk_create"
 	@echo "make faults   the fault tests at their nightly counts"
 
 $(STAMP): pyproject.toml
@@ -44,6 +45,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+bench-durable: $(STAMP)
+	$(BIN)/python -m benchmarks.durable --database sqlite
+	$(BIN)/python -m benchmarks.durable --database postgres
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,21 +14,22 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet
 
 from async_commander.database.chunks import chunks
 from async_commander.database.unit import Unit
 from async_commander.engine.results import ItemState
 from async_commander.models import Run, RunClaim, RunItem
 
-from .lease import SteadyClock, Tenure, fence, inserts_lock_the_run
-from .ledger_rows import COLUMNS, insert_outcomes
+from .key_filter import KeyFilter
+from .lease import SteadyClock, Tenure, fence
+from .ledger_rows import COLUMNS, find_items, insert_batch, insert_outcomes
 from .moments import as_stored
 from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
 
@@ -54,6 +55,8 @@ class Ledger:
         self._alone: set[UUID] = set()
         self._pending: tuple[int, Sequence[UUID]] | None = None
         self._restarted = False
+        self._has_earlier_rows = False
+        self._keys_met = KeyFilter()
 
     # -- taking over and letting go ----------------------------------------------------------------------------
 
@@ -65,6 +68,7 @@ class Ledger:
         only the key is known: it is claimed until the source yields it, or has ended without it. What waits for more
         than `longest_wait` seconds has its moment from a clock that was wrong: it is due now.
         """
+        self._has_earlier_rows = True
         claims = self._claims().filter(epoch__lt=self.tenure.epoch)
         if crashed:
             for some in chunks(list(_keys_of(claims))):
@@ -78,7 +82,8 @@ class Ledger:
         waiting = self._items().filter(state=ItemState.RETRY.value)
         waiting.filter(next_at__gt=now + timedelta(seconds=longest_wait)).update(next_at=now)
         counts = self._recount()
-        self._first_row_of_this_epoch = (self._items().order_by("-id").values_list("id", flat=True).first() or 0) + 1
+        newest = RunItem.objects.using(self.tenure.alias).aggregate(newest=Max("id"))["newest"]  # of any run: no scan
+        self._first_row_of_this_epoch = (newest or 0) + 1
         fence(self.tenure)
         return counts[ItemState.CLAIMED.value]
 
@@ -91,10 +96,10 @@ class Ledger:
         self._recount()
 
     def _count_crash(self, keys: set[UUID]) -> None:
-        known = dict(self._items().filter(key__in=keys).values_list("key", "state"))
-        unfinished = [key for key, state in known.items() if state == ItemState.CLAIMED.value]
-        self._items().filter(key__in=unfinished).update(crashes=F("crashes") + 1)
-        unseen = keys - known.keys()
+        known = self._find(keys)
+        unfinished = [row.pk for row in known if row.state == ItemState.CLAIMED.value]
+        self._items().filter(pk__in=unfinished).update(crashes=F("crashes") + 1)
+        unseen = keys - {row.key for row in known}
         self._insert([ItemOutcome(key=key, state=ItemState.CLAIMED, attempts=0, crashes=1) for key in unseen])
 
     def _give_back(self, claims: QuerySet[RunClaim]) -> None:
@@ -104,7 +109,7 @@ class Ledger:
         """
         fresh = 0
         for some in chunks(list(_keys_of(claims))):
-            fresh += len(some) - self._items().filter(key__in=some).count()
+            fresh += len(some) - len(self._find(some))
         in_hand = self._items().filter(Q(item__isnull=False) | Q(crashes=0), state=ItemState.CLAIMED.value)
         in_hand.update(state=ItemState.RETRY.value, next_at=self._clock.now())
         self._count(taken=-fresh, claimed=-fresh)
@@ -135,7 +140,7 @@ class Ledger:
         answer = Admission()
         self._pending = None
         room = min((one for one in (room, self._room_left()) if one is not None), default=None)
-        known = {row.key: row for row in self._items().filter(key__in=[one.key for one in candidates])}
+        known = {row.key: row for row in self._find(self._met({one.key for one in candidates}))}
         brought_up = [row.pk for row in known.values() if row.by_follow]
         for candidate in candidates:
             self._judge(candidate, known.get(candidate.key), answer, math.inf if room is None else room)
@@ -162,6 +167,7 @@ class Ledger:
         elif row is None:
             if len(answer.fresh) < room:
                 answer.fresh.add(key)
+                self._keys_met.add(key)
         elif row.state == ItemState.CLAIMED.value or _waits_for_the_source(row):
             known = Known(key, row.attempts, row.crashes, error_kind=row.error_kind, error=row.error)
             (answer.crashed if row.crashes >= CRASHES_DEAD else answer.again)[key] = known
@@ -212,7 +218,8 @@ class Ledger:
     def _left_over(self, room: int, due: Sequence[UUID]) -> tuple[list[RunItem], int, int]:
         """What a crashed owner had in hand and the source did not yield again."""
         in_hand = [*self._claim_of, *self._alone, *due]
-        rows = list(self._items().filter(state=ItemState.CLAIMED.value).exclude(key__in=in_hand).order_by("id")[:room])
+        claimed = self._items().filter(state=ItemState.CLAIMED.value).exclude(key__in=in_hand)
+        rows = list(claimed.order_by("next_at", "id")[:room])  # as the index has them
         runnable = [row for row in rows if row.item is not None and row.crashes < CRASHES_DEAD]
         dead = [row for row in rows if row.crashes >= CRASHES_DEAD]
         gone = [row for row in rows if row.item is None and row.crashes < CRASHES_DEAD]
@@ -238,15 +245,17 @@ class Ledger:
         """
         outcomes: list[ItemOutcome] = [unit.outcome for unit in units if unit.outcome is not None]
         self._set_times(outcomes)
-        if all(outcome.is_private for outcome in outcomes) and not inserts_lock_the_run(self.tenure.alias):
-            self._insert(outcomes)
-            self._count_outcomes(outcomes)
+        counts = _moved(claimed=-len(outcomes), **Counter(outcome.state.value for outcome in outcomes))
+        closed = list(self._take_closed_claims())
+        if all(outcome.is_private for outcome in outcomes):
+            insert_batch(self.tenure.alias, self.tenure.run_id, outcomes, counts, closed)
         else:
-            self._count_outcomes(outcomes)  # the lock of the run's row comes first
+            self._count(**counts)  # the lock of the run's row comes first
             self._insert([outcome for outcome in outcomes if not outcome.known])
             self._update([outcome for outcome in outcomes if outcome.known])
             self._follow_all([outcome for outcome in outcomes if outcome.followed])
-        self._drop_closed_claims()
+            if closed:
+                self._claims().filter(pk__in=closed).delete()
         fence(self.tenure)
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
@@ -255,14 +264,12 @@ class Ledger:
         Of a unit without an outcome nothing is known: it is written again.
         """
         wanted = {unit.outcome.key: unit.outcome for unit in units if unit.outcome is not None}
-        rows = self._items().filter(key__in=wanted).values_list("key", "state", "attempts")
-        there = {key for key, state, attempts in rows if _says(wanted[key], state, attempts)}
+        there = {row.key for row in self._find(wanted) if _says(wanted[row.key], row.state, row.attempts)}
         return {place for place, unit in enumerate(units) if unit.outcome is not None and unit.outcome.key in there}
 
     def state_of(self, key: UUID) -> ItemState | None:
         """What the ledger says of one item; None where it has no row."""
-        state = self._items().filter(key=key).values_list("state", flat=True).first()
-        return None if state is None else ItemState(state)
+        return next((ItemState(row.state) for row in self._find([key])), None)
 
     def adopt(self, key: UUID) -> None:
         """Make a claimed item and its own waiting row one: it was followed while the source yielded it."""
@@ -270,9 +277,6 @@ class Ledger:
         moved = waiting.update(state=ItemState.CLAIMED.value, next_at=None)
         self._count(taken=-moved, retry=-moved)
         fence(self.tenure)
-
-    def _count_outcomes(self, outcomes: Sequence[ItemOutcome]) -> None:
-        self._count(claimed=-len(outcomes), **Counter(outcome.state.value for outcome in outcomes))
 
     def _set_times(self, outcomes: Sequence[ItemOutcome]) -> None:
         if any(outcome.delay is not None for outcome in outcomes):
@@ -289,9 +293,8 @@ class Ledger:
 
     def _follow(self, outcome: ItemOutcome, room: int | None) -> int:
         wanted = {item.key: item for item in outcome.followed}
-        for some in chunks(list(wanted)):
-            for key in self._items().filter(key__in=some).values_list("key", flat=True):
-                del wanted[key]
+        for row in self._find(self._met(wanted)):
+            del wanted[row.key]
         pending = () if self._pending is None else self._pending[1]
         for key in [key for key in wanted if key in self._claim_of or key in pending]:
             del wanted[key]
@@ -300,6 +303,8 @@ class Ledger:
             del wanted[key]
         outcome.left_out = len(left_out)
         now = self._clock.now()
+        for key in wanted:
+            self._keys_met.add(key)
         self._insert([_waiting(item, now) for item in wanted.values()])
         outcome.followed_new = len(wanted)
         return len(wanted)
@@ -320,14 +325,9 @@ class Ledger:
             self._items().filter(key=outcome.key).update(**_columns(outcome))
 
     def _count(self, **changes: int) -> None:
-        moved = {name: F(name) + change for name, change in changes.items() if change}
+        moved = {name: F(name) + change for name, change in _moved(**changes).items()}
         if moved:
             Run.objects.using(self.tenure.alias).filter(pk=self.tenure.run_id).update(**moved)
-
-    def _drop_closed_claims(self) -> None:
-        closed = list(self._take_closed_claims())
-        if closed:
-            self._claims().filter(pk__in=closed).delete()
 
     def _take_closed_claims(self) -> Iterator[int]:
         """Each goes to one lane: several may take from here at once."""
@@ -385,6 +385,15 @@ class Ledger:
                     del self._open_claims[claim]
                     self._closed_claims.append(claim)
 
+    def _met(self, keys: Collection[UUID]) -> Collection[UUID]:
+        """Those that the ledger may know: of a run that is all ours, what was handed out or brought up before."""
+        if self._has_earlier_rows or self._restarted:
+            return keys
+        return [key for key in keys if key in self._keys_met]
+
+    def _find(self, keys: Collection[UUID]) -> list[RunItem]:
+        return find_items(self.tenure.alias, self.tenure.run_id, keys)
+
     def _items(self) -> Any:
         return RunItem.objects.using(self.tenure.alias).filter(run_id=self.tenure.run_id)
 
@@ -401,6 +410,10 @@ def _columns(outcome: ItemOutcome) -> dict[str, Any]:
     columns["save_ms"] = int((time.monotonic() - outcome.handed_over) * 1000)
     columns |= {name: as_stored(columns[name]) for name in ("started", "next_at")}
     return columns
+
+
+def _moved(**changes: int) -> dict[str, int]:
+    return {name: change for name, change in changes.items() if change}
 
 
 def _waiting(item: Followed, now: datetime) -> ItemOutcome:

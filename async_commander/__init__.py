@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from async_commander.exceptions import RunFailed as RunFailed
     from async_commander.exceptions import RunLocked as RunLocked
     from async_commander.exceptions import SkipItem as SkipItem
-    from async_commander.management.wrapping import as_management_command as as_management_command
+    from async_commander.management.dispatch import as_management_command as as_management_command
     from async_commander.runner.doors import arun as arun
     from async_commander.runner.doors import run as run
 
@@ -45,7 +45,7 @@ _HOMES = {
     "engine.limits": ("Limits", "Retry"),
     "engine.results": ("RunResult", "RunStatus"),
     "exceptions": ("AsyncCommanderError", "CommandNotFound", "InvalidCommand", "RunFailed", "RunLocked", "SkipItem"),
-    "management.wrapping": ("as_management_command",),
+    "management.dispatch": ("as_management_command",),
     "runner.doors": ("arun", "run"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,16 +14,38 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
+from django.db import InterfaceError, OperationalError
+
+from async_commander.database.outage import is_transient as database_may_recover
+from async_commander.exceptions import ItemError
+
 from .base import AsyncCommand
 from .hooks import A_KEY, A_SOURCE, A_THROTTLE, A_TOTAL, A_YES_OR_NO, ANY_KIND, PLAIN_ONLY, Stages, hook
 from .identity import host_of, item_key
-from .retrying import is_passing
 
 Item = TypeVar("Item")
 Payload = TypeVar("Payload")
 
 SyncOrAsync: TypeAlias = Payload | Awaitable[Payload]
 Source: TypeAlias = Iterable[Item] | AsyncIterable[Item]
+
+
+_DATABASE = (OperationalError, InterfaceError)
+"""Deadlocks, serialisation failures, locks and lost connections arrive as these two on every backend."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """True for time-outs, connection errors, the statuses 408, 425, 429 and 5xx, and database errors that pass.
+
+    A group passes where all of its members do.
+    """
+    from async_commander.downloads.errors import is_transient  # a command without downloads needs no client
+
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_passing, error.exceptions))
+    if isinstance(error, ItemError):
+        return False
+    return isinstance(error, _DATABASE) or database_may_recover(error) or is_transient(error)
 
 
 class ItemCommand(AsyncCommand, ABC, Generic[Item]):

@@ -27,11 +27,10 @@ from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
 from .options import acting, bounds_in, check_together, requests_in
 from .parsers import CommandLineParser, command_parser
-from .pipes import stdout_on_stderr
 from .refusals import code_of, reason_of, refusal_code, told_where_unreachable
 from .steps import Invocation, next_steps
+from .terminal_command import TerminalCommand, stdout_on_stderr
 from .text import plain, program
-from .typed import TypedCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from .reporter import TerminalReporter
 
 
-class RunCommand(TypedCommand):
+class RunCommand(TerminalCommand):
     """A management command of Django's that runs one async command.
 
     Exit codes: those of `RunResult.exit_code`, and 2 for wrong usage. Called by `call_command`, it raises CommandError
@@ -90,7 +89,7 @@ class RunCommand(TypedCommand):
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """See TypedCommand."""
+        """See TerminalCommand."""
         self.invocation = Invocation(f"{program(argv[0])} {argv[1]}", argv[2:])
         super().run_from_argv(argv)
 
@@ -122,7 +121,7 @@ class RunCommand(TypedCommand):
             return label_of(self.command_class)
 
     def tell_loss(self, error: Exception) -> bool:
-        """See TypedCommand; after a run the exit code tells of the run, which has done its work."""
+        """See TerminalCommand; after a run the exit code tells of the run, which has done its work."""
         result = self._result
         if result is None:
             return super().tell_loss(error)
@@ -131,7 +130,7 @@ class RunCommand(TypedCommand):
         return False
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """See TypedCommand; signals stop the run in order from here on, checks included."""
+        """See TerminalCommand; signals stop the run in order from here on, checks included."""
         if self._called_from_command_line and self.command_class is not None:
             from async_commander.runner.signals import install
 
@@ -231,7 +230,7 @@ class RunCommand(TypedCommand):
             yield
 
     def _drive(self, command: AsyncCommand, request: RunRequest, reporter: TerminalReporter) -> RunResult:
-        from async_commander.runner.driver import drive_from_call, drive_from_shell
+        from async_commander.runner.entry import drive_from_call, drive_from_shell
 
         try:
             if self._called_from_command_line:
@@ -301,3 +300,16 @@ def has_items(command_class: type[AsyncCommand]) -> bool:
 def describe(command_class: type[AsyncCommand]) -> str:
     """What `--help` says of a command: its `help`, else its docstring."""
     return command_class.help or inspect.cleandoc(command_class.__doc__ or "")
+
+
+def as_management_command(command_class: type[AsyncCommand]) -> type[RunCommand]:
+    """A class for `manage.py`, `manage.py help` and `call_command`: one line in `management/commands/fetch.py`.
+
+    Command = ac.as_management_command(FetchCommand)
+    """
+    attributes = {
+        "command_class": command_class,
+        "help": describe(command_class),
+        "__module__": command_class.__module__,
+    }
+    return type("Command", (RunCommand,), attributes)

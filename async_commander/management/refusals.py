@@ -13,7 +13,7 @@ from async_commander.engine.results import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunLocked
 
 from .parsers import Refusal
-from .typed import EXIT_INTERRUPTED
+from .terminal_command import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

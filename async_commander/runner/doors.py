@@ -36,7 +36,7 @@ async def arun(
     anything is begun. Cancelling the caller stops the run in order, then raises CancelledError.
     """
     _check_setup()
-    from .calls import call_async
+    from .entry import call_async
 
     return await call_async(command, arguments, reporter=reporter, recorder=recorder)
 
@@ -51,7 +51,7 @@ def run(
 ) -> RunResult:
     """Run a command from synchronous code, as `arun` does. Inside a test's transaction the run is part of it."""
     _check_setup()
-    from .calls import call_sync
+    from .entry import call_sync
 
     return call_sync(command, arguments, reporter=reporter, recorder=recorder)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from async_commander.command.retrying import is_passing
+from async_commander.command.shapes import is_passing
 from async_commander.downloads.pacing import retry_after
 
 from .sources import closed_at_the_end, stream

@@ -26,7 +26,7 @@ from async_commander.engine import awake  # noqa: E402
 from async_commander.engine.limits import Limits  # noqa: E402
 from async_commander.history.database_recorder import DatabaseRecorder  # noqa: E402
 from async_commander.runner import outages  # noqa: E402
-from async_commander.runner.driver import drive_from_shell, has_uvloop  # noqa: E402
+from async_commander.runner.entry import drive_from_shell, has_uvloop  # noqa: E402
 from async_commander.runner.reporting import Silent  # noqa: E402
 from async_commander.runner.request import RunRequest  # noqa: E402
 from async_commander.runner.signals import install  # noqa: E402

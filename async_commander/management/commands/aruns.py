@@ -19,7 +19,7 @@ from async_commander.management.parsers import did_you_mean
 from async_commander.management.run_page import RunPage, page_json
 from async_commander.management.runs import as_json, narrowed, table
 from async_commander.management.summary import to_json
-from async_commander.management.typed import TypedCommand
+from async_commander.management.terminal_command import TerminalCommand
 from async_commander.models import Run
 from async_commander.runner.plan import missing_tables
 
@@ -32,7 +32,7 @@ LIMIT = 20
 _WHAT = ("list", "show")
 
 
-class Command(TypedCommand):
+class Command(TerminalCommand):
     """Lists runs, newest first, or shows one."""
 
     help = "List the runs of async commands, newest first, or show one: what failed, and why."

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection, connections
 
 import async_commander as ac
-from async_commander.command.retrying import is_passing
+from async_commander.command.shapes import is_passing
 from async_commander.database.lanes import open_lanes
 from async_commander.database.lent_lane import on_lane, settle
 from async_commander.database.outage import is_transient

@@ -21,7 +21,7 @@ from django.urls import path
 
 import async_commander as ac
 from async_commander.models import Run
-from async_commander.runner.driver import drive_from_shell
+from async_commander.runner.entry import drive_from_shell
 from async_commander.runner.reporting import Silent
 from async_commander.runner.request import RunRequest
 from async_commander.runner.signals import StopRequests
@@ -550,7 +550,7 @@ def test_the_driver_from_a_shell_uses_uvloop_where_it_is(transactional_db: None)
         async def handle(self) -> str:
             return type(asyncio.get_running_loop()).__module__
 
-    from async_commander.runner.driver import has_uvloop
+    from async_commander.runner.entry import has_uvloop
 
     assert shell(Command(), StopRequests()).value.startswith("uvloop" if has_uvloop() else "asyncio")
 

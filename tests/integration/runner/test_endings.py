@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 
 import async_commander as ac
 from async_commander.models import Run
-from async_commander.runner.driver import drive_from_shell
+from async_commander.runner.entry import drive_from_shell
 from async_commander.runner.reporting import Silent
 from async_commander.runner.request import RunRequest
 from async_commander.runner.signals import StopRequests

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 import async_commander as ac
 from async_commander.models import FORMAT_VERSION, Lease, Run, RunItem
-from async_commander.runner.driver import drive_from_shell
+from async_commander.runner.entry import drive_from_shell
 from async_commander.runner.plan import make_plan
 from async_commander.runner.reporting import Silent
 from async_commander.runner.request import RunRequest

@@ -1,9 +1,12 @@
-"""A run that code asks for: its arguments sorted, and driven on the running loop or from synchronous code."""
+"""How a run is begun: its arguments sorted, and driven on the running loop, from synchronous code or from a shell."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextvars import copy_context
+from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import anyio
@@ -26,7 +29,7 @@ from .plan import Plan, database_of, lacking_in_words, make_plan, stored_argumen
 from .reporting import Reporter, Silent
 from .request import RunRequest, split_call
 from .run import execute
-from .signals import StopRequests
+from .signals import StopRequests, install
 
 
 async def call_async(
@@ -168,3 +171,22 @@ def _loop_is_running() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def drive_from_shell(
+    command: AsyncCommand, request: RunRequest, reporter: Reporter, *, stops: StopRequests | None = None
+) -> RunResult:
+    """Run a command on a new event loop, uvloop where it is installed, until it ends or a signal ends it.
+
+    `stops` are the signal handlers where they were installed earlier, which is better. Raises InvalidCommand and the
+    database's errors where there was no run; a failed run is told by the result.
+    """
+    stops = stops or install()
+    plan = make_plan(command, request, shared=must_share(database_of(request)), tenants=Tenants())
+    work = partial(execute, plan, reporter, stops)
+    return anyio.run(work, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+
+
+def has_uvloop() -> bool:
+    """Whether uvloop is installed and runs here."""
+    return sys.platform != "win32" and find_spec("uvloop") is not None

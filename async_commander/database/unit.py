@@ -64,7 +64,7 @@ class Unit:
         commit: Callable[[Unit], Awaitable[None]] | None = None,
         outcome: Any = None,
         owner: UnitOwner | None = None,
-        ticket: Ticket[Any] | None = None,
+        ticket: Ticket | None = None,
     ) -> None:
         self.alias = alias
         self.lane = lane

@@ -6,34 +6,33 @@ from typing import TYPE_CHECKING, Generic
 
 from async_commander.exceptions import TooManyFailures
 
-from .ports import ItemT
+from .ports import TicketT
 from .results import ItemState, items_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .limits import Limits
-    from .ports import Ticket
     from .results import Tally
 
 
-class Accounting(Generic[ItemT]):
+class Accounting(Generic[TicketT]):
     """Every ticket is open from its claim until it is settled or given back. Moves the tally."""
 
     def __init__(self, tally: Tally, limits: Limits) -> None:
         self._tally = tally
         self._limits = limits
         self._unconfirmed_at_most = 2 * limits.batch_size
-        self._open: set[Ticket[ItemT]] = set()
+        self._open: set[TicketT] = set()
 
     def __len__(self) -> int:
         """Tickets that are open, wherever they are now."""
         return len(self._open)
 
-    def __contains__(self, ticket: Ticket[ItemT]) -> bool:
+    def __contains__(self, ticket: TicketT) -> bool:
         return ticket in self._open
 
-    def __iter__(self) -> Iterator[Ticket[ItemT]]:
+    def __iter__(self) -> Iterator[TicketT]:
         return iter(self._open)
 
     @property
@@ -46,15 +45,15 @@ class Accounting(Generic[ItemT]):
         """Nothing is in hand or unconfirmed."""
         return not self._tally.in_flight and not self._tally.unconfirmed
 
-    def open(self, tickets: Iterable[Ticket[ItemT]]) -> None:
+    def open(self, tickets: Iterable[TicketT]) -> None:
         """Enter tickets that were claimed."""
         self._open.update(tickets)
 
-    def give_back(self, tickets: Iterable[Ticket[ItemT]]) -> None:
+    def give_back(self, tickets: Iterable[TicketT]) -> None:
         """Strike out tickets whose claim is given back."""
         self._open.difference_update(tickets)
 
-    def begin(self, ticket: Ticket[ItemT]) -> None:
+    def begin(self, ticket: TicketT) -> None:
         """An attempt begins."""
         self._tally.in_flight += 1
         if ticket.attempts:
@@ -66,19 +65,19 @@ class Accounting(Generic[ItemT]):
         """An attempt ended, somehow."""
         self._tally.in_flight -= 1
 
-    def hand_over(self, ticket: Ticket[ItemT]) -> None:
+    def hand_over(self, ticket: TicketT) -> None:
         """Its writes are somebody else's now, unless they are settled already."""
         if ticket in self._open:
             ticket.handed = True
             self._tally.unconfirmed += 1
 
-    def take_back(self, ticket: Ticket[ItemT]) -> None:
+    def take_back(self, ticket: TicketT) -> None:
         """What was handed over is confirmed, or was rejected."""
         if ticket.handed:
             ticket.handed = False
             self._tally.unconfirmed -= 1
 
-    def settle(self, ticket: Ticket[ItemT]) -> None:
+    def settle(self, ticket: TicketT) -> None:
         """Count the outcome in `ticket.state`. Raises RuntimeError if there is none, or if it was counted before."""
         if ticket not in self._open or ticket.state is ItemState.CLAIMED:
             raise RuntimeError(f"{ticket} was settled without an outcome, twice, or after it was given back")

@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from .deadlines import ItemTimeout
 from .failures import cancelled_for_real, ends_the_run, unwrapped
-from .ports import ItemT, Verdict
+from .ports import TicketT, Verdict
 from .undisturbed import to_its_end
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .accounting import Accounting
     from .limits import Limits, Retry
     from .pace import Pace
-    from .ports import Ports, Ticket
+    from .ports import Ports
     from .waiting import Waiting
 
 _logger = logging.getLogger(__name__)
@@ -35,18 +35,18 @@ FREE_PAUSES = 10
 """So many times a host may ask for time without saying how long, and it costs the item nothing."""
 
 
-class FailurePolicy(Generic[ItemT]):
+class FailurePolicy(Generic[TicketT]):
     """Has the ports judge each failed item, decides whether it is tried again, and carries that out."""
 
     def __init__(
         self,
-        ports: Ports[ItemT],
+        ports: Ports[TicketT],
         *,
         limits: Limits,
         retry: Retry,
         pace: Pace,
-        accounting: Accounting[ItemT],
-        waiting: Waiting[ItemT],
+        accounting: Accounting[TicketT],
+        waiting: Waiting[TicketT],
     ) -> None:
         self._ports = ports
         self._limits = limits
@@ -56,10 +56,10 @@ class FailurePolicy(Generic[ItemT]):
         self._waiting = waiting
         self.stopping = False
         """The run is being stopped: what would wait here goes to the ledger."""
-        self.rejected: deque[tuple[Ticket[ItemT], BaseException]] = deque()
+        self.rejected: deque[tuple[TicketT, BaseException]] = deque()
         """Tickets whose writes failed to commit when no worker had them in hand any more."""
 
-    async def decide(self, ticket: Ticket[ItemT], error: BaseException, *, timed_out: bool = False) -> None:
+    async def decide(self, ticket: TicketT, error: BaseException, *, timed_out: bool = False) -> None:
         """Decide on a ticket that failed. With `timed_out` the error is but where its time ran out.
 
         Raises what ends the run.
@@ -80,17 +80,17 @@ class FailurePolicy(Generic[ItemT]):
         """Decide on the first ticket of `rejected`."""
         await self.decide(*self.rejected.popleft())
 
-    async def give_up_on_host(self, ticket: Ticket[ItemT], host: str) -> None:
+    async def give_up_on_host(self, ticket: TicketT, host: str) -> None:
         """Give up a ticket whose host has no patience left, without trying it."""
         error = self._pace.unavailable(host)
         await self._carry_out(ticket, error, Verdict("dead", reason=error.reason))
 
-    async def postpone(self, ticket: Ticket[ItemT], delay: float) -> None:
+    async def postpone(self, ticket: TicketT, delay: float) -> None:
         """Have the ledger keep a ticket for `delay` seconds."""
         ticket.next_at = anyio.current_time() + delay
         await self._hand_over(ticket, self._ports.postpone(ticket, delay))
 
-    async def _carry_out(self, ticket: Ticket[ItemT], error: BaseException, verdict: Verdict) -> None:
+    async def _carry_out(self, ticket: TicketT, error: BaseException, verdict: Verdict) -> None:
         if verdict.kind == "fatal":
             raise error
         if verdict.throttled or verdict.retry_after is not None:
@@ -106,7 +106,7 @@ class FailurePolicy(Generic[ItemT]):
             await self._hand_over(ticket, self._ports.give_up(ticket, error, verdict))
 
     def _with_the_hosts_patience(
-        self, ticket: Ticket[ItemT], error: BaseException, verdict: Verdict
+        self, ticket: TicketT, error: BaseException, verdict: Verdict
     ) -> tuple[Verdict, BaseException]:
         """A pause that was asked for and is obeyed costs no attempt: the host's budget bounds it, and the item's own.
 
@@ -130,7 +130,7 @@ class FailurePolicy(Generic[ItemT]):
             free = obeyed and now - ticket.throttled_since <= self._retry.host_budget
         return replace(verdict, free=free), error
 
-    async def _try_later(self, ticket: Ticket[ItemT], verdict: Verdict) -> None:
+    async def _try_later(self, ticket: TicketT, verdict: Verdict) -> None:
         delay = self._retry.delay(max(ticket.attempts, ticket.throttled), retry_after=verdict.retry_after)
         if self.stopping or self._waiting.full:
             await self.postpone(ticket, delay)
@@ -138,7 +138,7 @@ class FailurePolicy(Generic[ItemT]):
             ticket.next_at = anyio.current_time() + delay
             self._waiting.until(ticket.next_at, ticket)
 
-    async def _hand_over(self, ticket: Ticket[ItemT], outcome: Coroutine[Any, Any, None]) -> None:
+    async def _hand_over(self, ticket: TicketT, outcome: Coroutine[Any, Any, None]) -> None:
         ticket.given_up = True
         await to_its_end(outcome)
         self._accounting.hand_over(ticket)

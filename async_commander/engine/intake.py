@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
-from .ports import ItemT
+from .ports import TicketT
 from .source import Source
 from .undisturbed import to_its_end
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
     from .accounting import Accounting
     from .deadlines import Deadlines
-    from .ports import Ports, Ticket
+    from .ports import Ports
     from .quota import Quota
     from .workers import Workers
 
 _SHORTEST_PAUSE = 0.05
 
 
-class Intake(Generic[ItemT]):
+class Intake(Generic[TicketT]):
     """Tickets that are ready to be worked on, and how more of them are got, one chunk at a time."""
 
     def __init__(
         self,
-        ports: Ports[ItemT],
+        ports: Ports[TicketT],
         *,
         chunk: int,
         quota: Quota,
-        accounting: Accounting[ItemT],
+        accounting: Accounting[TicketT],
         workers: Workers,
         deadlines: Deadlines,
     ) -> None:
@@ -44,18 +44,18 @@ class Intake(Generic[ItemT]):
         self._workers = workers
         self._deadlines = deadlines
         deadlines.look_after(self)
-        self._source: Source[ItemT] = Source((), chunk, workers)
+        self._source: Source[Any] = Source((), chunk, workers)
         self._refilling = False
         self._source_first = False
         self._due_now = True  # the ledger of a resumed run may have tickets from the start
         self._due_at = math.inf
-        self.ready: deque[Ticket[ItemT]] = deque()
-        self.alone: deque[Ticket[ItemT]] = deque()
+        self.ready: deque[TicketT] = deque()
+        self.alone: deque[TicketT] = deque()
         """Tickets that must run with nothing else in hand."""
         self.cut = False
         """The source was left for the sake of `max_items`; whether it had more was not asked."""
 
-    def open(self, source: AsyncIterable[ItemT] | Iterable[ItemT]) -> None:
+    def open(self, source: AsyncIterable[Any] | Iterable[Any]) -> None:
         """Say where the items come from; `feed()` reads them."""
         self._source = Source(source, self._chunk, self._workers)
 
@@ -99,7 +99,7 @@ class Intake(Generic[ItemT]):
             return len(self._source) >= self._chunk
         return self._due_now or len(self._source) > 0
 
-    async def refill(self) -> Sequence[Ticket[ItemT]]:
+    async def refill(self) -> Sequence[TicketT]:
         """Get the next chunk: of the ledger if some of it is due, else of what the source has. Returns what came.
 
         After `source_first()` it is the other way round, once.
@@ -119,13 +119,13 @@ class Intake(Generic[ItemT]):
         """What came from the ledger goes back there: it would be asked in circles while the source waits."""
         self._source_first = True
 
-    def again(self, ticket: Ticket[ItemT]) -> None:
+    def again(self, ticket: TicketT) -> None:
         """The time or the turn of a ticket has come, unless it was settled while it waited."""
         if ticket in self._accounting:
             self.add(ticket, first=True)
             self._workers.wake()
 
-    def add(self, ticket: Ticket[ItemT], *, first: bool = False) -> None:
+    def add(self, ticket: TicketT, *, first: bool = False) -> None:
         """Put a ticket among those that are ready, or among those that must run alone."""
         line = self.alone if ticket.alone else self.ready
         if first:
@@ -150,7 +150,7 @@ class Intake(Generic[ItemT]):
             self._due_now = True
         return self._due_at
 
-    async def _ask_ledger(self) -> Sequence[Ticket[ItemT]]:
+    async def _ask_ledger(self) -> Sequence[TicketT]:
         self._due_now, self._due_at = False, math.inf
         due = await self._ports.due(self._chunk)
         if len(due.tickets) >= self._chunk:
@@ -161,7 +161,7 @@ class Intake(Generic[ItemT]):
             self.ask_at(anyio.current_time() + pause)
         return due.tickets
 
-    async def _admit(self) -> Sequence[Ticket[ItemT]]:
+    async def _admit(self) -> Sequence[TicketT]:
         items = self._source.take(self._quota.of_chunk(self._chunk))
         tickets = await self._ports.admit(items) if items else ()
         if self._quota.spent:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
@@ -21,7 +21,7 @@ from .failure_policy import FailurePolicy
 from .failures import CancelledFromOutside, calm, cancelled_for_real, is_cancellation, native_task, unwrapped
 from .intake import Intake
 from .pace import Pace, pace_key_held
-from .ports import Due, ItemT, Ports, Ticket, Verdict
+from .ports import Due, Ports, Ticket, TicketT, Verdict
 from .quota import Quota
 from .results import ItemState, Tally
 from .waiting import Waiting
@@ -39,7 +39,7 @@ __all__ = ["Due", "ItemTimeout", "Pipeline", "Ports", "Ticket", "Verdict"]
 _logger = logging.getLogger(__name__)
 
 
-class Pipeline(Generic[ItemT]):
+class Pipeline(Generic[TicketT]):
     """Takes items from a source, carries each through `ports.work()`, and sees it settled. Serves one `run()`.
 
     Memory is O(threads + batch): at most one chunk is read ahead and one and a half are claimed ahead, `threads` items
@@ -52,7 +52,7 @@ class Pipeline(Generic[ItemT]):
 
     def __init__(
         self,
-        ports: Ports[ItemT],
+        ports: Ports[TicketT],
         *,
         limits: Limits,
         retry: Retry,
@@ -65,8 +65,8 @@ class Pipeline(Generic[ItemT]):
         self._pace = pace = Pace(retry=retry) if pace is None else pace
         self._workers = workers = Workers(limits.threads)
         self._deadlines = deadlines = Deadlines(limits.item_timeout, workers)
-        self._accounting: Accounting[ItemT] = Accounting(tally, limits)
-        self._intake: Intake[ItemT] = Intake(
+        self._accounting: Accounting[TicketT] = Accounting(tally, limits)
+        self._intake: Intake[TicketT] = Intake(
             ports,
             chunk=chunk or max(1, min(limits.batch_size, 2 * limits.threads)),
             quota=quota or Quota(tally),
@@ -74,10 +74,10 @@ class Pipeline(Generic[ItemT]):
             workers=workers,
             deadlines=deadlines,
         )
-        self._waiting: Waiting[ItemT] = Waiting(
+        self._waiting: Waiting[TicketT] = Waiting(
             ports, 10 * limits.threads, pace=pace, tally=tally, intake=self._intake, deadlines=deadlines
         )
-        self._policy: FailurePolicy[ItemT] = FailurePolicy(
+        self._policy: FailurePolicy[TicketT] = FailurePolicy(
             ports, limits=limits, retry=retry, pace=pace, accounting=self._accounting, waiting=self._waiting
         )
         self._context = copy_context()
@@ -97,7 +97,7 @@ class Pipeline(Generic[ItemT]):
         """Intake was ended by the quota; whether the source had more was not asked."""
         return self._intake.cut
 
-    async def run(self, source: AsyncIterable[ItemT] | Iterable[ItemT]) -> bool:
+    async def run(self, source: AsyncIterable[Any] | Iterable[Any]) -> bool:
         """Carry all items. True when all was settled that was to be taken; False when it was stopped before.
 
         Raises what ended the run: the source's error and TooManyFailures after the items in hand were finished; a
@@ -132,7 +132,7 @@ class Pipeline(Generic[ItemT]):
                 raise too_many
         return complete
 
-    def settled(self, ticket: Ticket[ItemT]) -> None:
+    def settled(self, ticket: TicketT) -> None:
         """The outcome in `ticket.state` is committed. May come while `work()` is still at it."""
         was_full = self._accounting.full
         try:
@@ -148,7 +148,7 @@ class Pipeline(Generic[ItemT]):
             self._workers.wake()
         self._tell()
 
-    def rejected(self, ticket: Ticket[ItemT], error: BaseException) -> None:
+    def rejected(self, ticket: TicketT, error: BaseException) -> None:
         """What the ticket handed over failed to commit. Work is judged like any error; for an outcome the run ends."""
         if ticket not in self._accounting or ticket.given_up:
             self.abort(error)
@@ -160,7 +160,7 @@ class Pipeline(Generic[ItemT]):
         else:
             ticket.rejection = error
 
-    def handed_over(self, ticket: Ticket[ItemT]) -> None:
+    def handed_over(self, ticket: TicketT) -> None:
         """An outcome was handed over for a ticket that `admit()` or `due()` will not return; `settled()` follows."""
         ticket.given_up = True
         self._accounting.open([ticket])
@@ -228,7 +228,7 @@ class Pipeline(Generic[ItemT]):
                 if failure is not None:  # not before: a host that asks for time is paused by then
                     self._give_turn_back(failure[0])
 
-    async def _carry_until_one_fails(self, watch: Watch) -> tuple[Ticket[ItemT], BaseException] | None:
+    async def _carry_until_one_fails(self, watch: Watch) -> tuple[TicketT, BaseException] | None:
         while not watch.disturbed:
             ticket = await self._take()
             error = await self._attempt(ticket, watch)
@@ -239,7 +239,7 @@ class Pipeline(Generic[ItemT]):
                     del error  # a frame that keeps the error whose traceback keeps the frame is freed late
         return None
 
-    async def _take(self) -> Ticket[ItemT]:
+    async def _take(self) -> TicketT:
         """The next ticket to work on. Waits for one; gets more from the ledger and the source when they run low."""
         intake = self._intake
         while True:
@@ -261,7 +261,7 @@ class Pipeline(Generic[ItemT]):
             self._workers.wake()
         return ticket
 
-    async def _attempt(self, ticket: Ticket[ItemT], watch: Watch) -> BaseException | None:
+    async def _attempt(self, ticket: TicketT, watch: Watch) -> BaseException | None:
         """Do the work, and return the error it ended in: also a CancelledError, whoever it came from."""
         context = self._context.copy()
         self._solo = ticket.alone
@@ -289,7 +289,7 @@ class Pipeline(Generic[ItemT]):
             self._give_turn_back(ticket)
         return None
 
-    def _give_turn_back(self, ticket: Ticket[ItemT]) -> None:
+    def _give_turn_back(self, ticket: TicketT) -> None:
         if ticket.throttle is not None:
             self._pace.release(ticket.throttle, anyio.current_time() - ticket.began)
 
@@ -313,7 +313,7 @@ class Pipeline(Generic[ItemT]):
             if ticket.known:
                 self._waiting.came_back(ticket)
 
-    async def _has_turn(self, ticket: Ticket[ItemT]) -> bool:
+    async def _has_turn(self, ticket: TicketT) -> bool:
         """Whether a ticket may begin now. Otherwise it waits, here or in the ledger, or is given up with its host."""
         if ticket.throttle is not None and self._pace.spent(ticket.throttle):
             await self._policy.give_up_on_host(ticket, ticket.throttle)
@@ -324,7 +324,7 @@ class Pipeline(Generic[ItemT]):
             await self._put_out(*far)
         return False
 
-    async def _put_out(self, ticket: Ticket[ItemT], seconds: float) -> None:
+    async def _put_out(self, ticket: TicketT, seconds: float) -> None:
         self._intake.source_first()
         await self._policy.postpone(ticket, seconds)
 

@@ -10,14 +10,15 @@ from .results import ItemState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ItemT = TypeVar("ItemT")
+TicketT = TypeVar("TicketT", bound="Ticket")
+"""The owner's own kind of ticket, with what else it knows of an item."""
 
 
 @dataclass(slots=True, eq=False)
-class Ticket(Generic[ItemT]):
+class Ticket:
     """One item on its way. The upper fields belong to the ports, the lower ones to the pipeline."""
 
-    item: ItemT
+    item: Any
     key: str = ""
     crashes: int = 0
     alone: bool = False
@@ -28,9 +29,6 @@ class Ticket(Generic[ItemT]):
     """The ledger has a row of it."""
     state: ItemState = ItemState.CLAIMED
     """The outcome; set by the ports before they call `Pipeline.settled()`."""
-    tag: Any = None
-    """The ports' own bag."""
-
     attempts: int = 0
     """Attempts begun."""
     handed: bool = field(default=False, repr=False)
@@ -67,49 +65,49 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Due(Generic[ItemT]):
+class Due(Generic[TicketT]):
     """Tickets from the ledger whose time has come, and the seconds until the next one's (None: there is no other)."""
 
-    tickets: Sequence[Ticket[ItemT]] = ()
+    tickets: Sequence[TicketT] = ()
     next_in: float | None = None
 
 
-class Ports(Protocol[ItemT]):
+class Ports(Protocol[TicketT]):
     """The owner of the items: it claims, does the work, and keeps the ledger.
 
     All are called on the event loop, and all but `work()` are shielded from cancellation: a ledger call that was begun
     is finished. An error of any but `work()` ends the run.
     """
 
-    async def admit(self, items: Sequence[ItemT], /) -> Sequence[Ticket[ItemT]]:
+    async def admit(self, items: Sequence[Any], /) -> Sequence[TicketT]:
         """Claim 1 to `chunk` items, one call at a time. Returns those to run now; adds to `tally.taken`."""
 
-    async def work(self, ticket: Ticket[ItemT], /) -> None:
+    async def work(self, ticket: TicketT, /) -> None:
         """All stages of one item. On return its writes are handed over: `settled()` or `rejected()` follows, or came.
 
         It may be cancelled at any await: hand over last, and await nothing after it that is not shielded.
         """
 
-    def verdict(self, ticket: Ticket[ItemT], error: BaseException, /) -> Verdict:
+    def verdict(self, ticket: TicketT, error: BaseException, /) -> Verdict:
         """Judge an item's error, without effect: the pipeline decides what comes of it."""
         ...
 
-    def failed(self, ticket: Ticket[ItemT], error: BaseException, verdict: Verdict, /) -> None:
+    def failed(self, ticket: TicketT, error: BaseException, verdict: Verdict, /) -> None:
         """An attempt failed, and this was decided: "retry" means that there will be another one."""
 
-    async def give_up(self, ticket: Ticket[ItemT], error: BaseException, verdict: Verdict, /) -> None:
+    async def give_up(self, ticket: TicketT, error: BaseException, verdict: Verdict, /) -> None:
         """Hand over the outcome dead or skipped; `settled()` follows."""
 
-    def keepable(self, ticket: Ticket[ItemT], /) -> bool:
+    def keepable(self, ticket: TicketT, /) -> bool:
         """Whether the ledger can keep the item itself, so that it may be postponed without need."""
         ...
 
-    async def postpone(self, ticket: Ticket[ItemT], delay: float, /) -> None:
+    async def postpone(self, ticket: TicketT, delay: float, /) -> None:
         """Hand over the outcome retry, to be due in `delay` seconds; `settled()` follows."""
 
-    async def release(self, tickets: Sequence[Ticket[ItemT]], /) -> None:
+    async def release(self, tickets: Sequence[TicketT], /) -> None:
         """Give back the claims of tickets that were not run, or not to the end; takes them out of `tally.taken`."""
 
-    async def due(self, room: int, /) -> Due[ItemT]:
+    async def due(self, room: int, /) -> Due[TicketT]:
         """At most `room` tickets of the ledger whose time has come; takes them out of `tally.retry` again."""
         ...

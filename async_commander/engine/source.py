@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
 from .failures import calm, is_cancellation, native_task
-from .ports import ItemT
+
+ItemT = TypeVar("ItemT")
 
 if TYPE_CHECKING:
     from .workers import Workers

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic
 
 import anyio
 
-from .ports import ItemT
+from .ports import TicketT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .deadlines import Deadlines
     from .intake import Intake
     from .pace import Pace
-    from .ports import Ports, Ticket
+    from .ports import Ports
     from .results import Tally
 
 NEAR = 1.0
@@ -31,10 +31,10 @@ NEAR = 1.0
 
 
 @dataclass(slots=True)
-class _Line(Generic[ItemT]):
+class _Line(Generic[TicketT]):
     """Those that wait for one host. Each has a number; who was put out keeps a place between those who stayed."""
 
-    tickets: deque[Ticket[ItemT]] = field(default_factory=deque)
+    tickets: deque[TicketT] = field(default_factory=deque)
     served: int = 0
     """The number whose turn is next."""
     last: int = 0
@@ -42,7 +42,7 @@ class _Line(Generic[ItemT]):
     out: int = 0
     """How many were put out and are not back yet."""
 
-    def append(self, ticket: Ticket[ItemT]) -> None:
+    def append(self, ticket: TicketT) -> None:
         ticket.place = self.served + len(self.tickets)
         if not (ticket.known or ticket.attempts):  # those that come back were before the newcomers
             ticket.place = max(ticket.place, self.last)
@@ -55,17 +55,17 @@ class _Line(Generic[ItemT]):
         return max(0, self.tickets[-1].place - self.served)
 
 
-class Waiting(Generic[ItemT]):
+class Waiting(Generic[TicketT]):
     """A heap of tickets by time, and a line of tickets per host. Those whose time or turn has come go to the intake."""
 
     def __init__(
         self,
-        ports: Ports[ItemT],
+        ports: Ports[TicketT],
         capacity: int,
         *,
         pace: Pace,
         tally: Tally,
-        intake: Intake[ItemT],
+        intake: Intake[TicketT],
         deadlines: Deadlines,
     ) -> None:
         self._ports = ports
@@ -75,8 +75,8 @@ class Waiting(Generic[ItemT]):
         self._intake = intake
         self._deadlines = deadlines
         self._order = count()
-        self._heap: list[tuple[float, int, Ticket[ItemT]]] = []
-        self._lines: dict[str, _Line[ItemT]] = {}
+        self._heap: list[tuple[float, int, TicketT]] = []
+        self._lines: dict[str, _Line[TicketT]] = {}
         self._bells: list[tuple[float, str]] = []
         self._belled: set[str] = set()
         self._in_line = 0
@@ -87,7 +87,7 @@ class Waiting(Generic[ItemT]):
         """Tickets that wait."""
         return len(self._heap) + self._in_line
 
-    def __iter__(self) -> Iterator[Ticket[ItemT]]:
+    def __iter__(self) -> Iterator[TicketT]:
         yield from (ticket for _, _, ticket in self._heap)
         for line in self._lines.values():
             yield from line.tickets
@@ -102,13 +102,13 @@ class Waiting(Generic[ItemT]):
         """More wait here than there is room for: nothing new should be taken, and some should be put out."""
         return len(self) > self._capacity
 
-    def until(self, when: float, ticket: Ticket[ItemT]) -> None:
+    def until(self, when: float, ticket: TicketT) -> None:
         """Keep a ticket until a time on the event loop's clock."""
         heappush(self._heap, (when, next(self._order), ticket))
         self._deadlines.wake_at(when)
         self._show()
 
-    def take_turn(self, ticket: Ticket[ItemT]) -> bool:
+    def take_turn(self, ticket: TicketT) -> bool:
         """Whether it has its host's turn, or needs none. Else it was put in line for it."""
         key = ticket.throttle
         if key is None:
@@ -122,13 +122,13 @@ class Waiting(Generic[ItemT]):
         self._call_next(key)
         return had
 
-    def came_back(self, ticket: Ticket[ItemT]) -> None:
+    def came_back(self, ticket: TicketT) -> None:
         """The ledger gave a ticket back, which was put out, perhaps."""
         line = self._lines.get(ticket.throttle or "")
         if line is not None and line.out:
             line.out -= 1
 
-    def put_out_furthest(self) -> tuple[Ticket[ItemT], float] | None:
+    def put_out_furthest(self) -> tuple[TicketT, float] | None:
         """Take the ticket whose turn is furthest away out of its line; for how many seconds it may stay away.
 
         None where there is room, or all turns are near, or those whose turn is far can be kept nowhere else.

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from async_commander.engine.pipeline import Pipeline, Ticket
+    from async_commander.engine.pipeline import Pipeline
 
+    from .in_hand import ItemTicket
     from .session import RunSession
 
 AT_ONCE = 8
@@ -35,7 +36,7 @@ class Acknowledger:
     def __init__(self, session: RunSession) -> None:
         self._session = session
         self._hooks = session.hooks
-        self.pipeline: Pipeline[Any]
+        self.pipeline: Pipeline[ItemTicket]
         self.context = copy_context()
         """In copies of which `committed()` is called: that of the run's hooks, as `lifespan()` left it."""
         self._wanted = self._hooks.has("committed")
@@ -53,7 +54,7 @@ class Acknowledger:
                 tasks.start_soon(self._acknowledge_all)
             yield
 
-    def put(self, ticket: Ticket[Any]) -> None:
+    def put(self, ticket: ItemTicket) -> None:
         """This one is committed."""
         if self._wanted:
             self._unsettled += 1
@@ -82,11 +83,11 @@ class Acknowledger:
             if not self._unsettled:
                 self._all_settled.set()
 
-    async def _call(self, ticket: Ticket[Any]) -> None:
+    async def _call(self, ticket: ItemTicket) -> None:
         async with self._session.rows_of_its_own():
             await self._hooks.call("committed", ticket.item)
 
-    async def _acknowledge(self, ticket: Ticket[Any]) -> None:
+    async def _acknowledge(self, ticket: ItemTicket) -> None:
         scope = anyio.CancelScope()
         if self._hurried:
             scope.cancel()
@@ -96,7 +97,7 @@ class Acknowledger:
                 await InContext(self.context.copy(), self._call(ticket))
             if scope.cancelled_caught:
                 self._session.acknowledging_failed(
-                    ticket.tag.label, AsyncCommanderError("cancelled: the run was asked to end at once.")
+                    ticket.label, AsyncCommanderError("cancelled: the run was asked to end at once.")
                 )
         except BaseException as error:  # the item is committed, whatever comes of this
             if isinstance(error, GeneratorExit) or (is_cancellation(error) and cancelled_for_real()):
@@ -104,7 +105,7 @@ class Acknowledger:
             if ends_the_run(error):
                 self.pipeline.abort(error)
                 return
-            self._session.acknowledging_failed(ticket.tag.label, error)
+            self._session.acknowledging_failed(ticket.label, error)
             await calm(native_task())
         finally:
             self._under_way.discard(scope)

@@ -14,8 +14,10 @@ from async_commander.command.items import UnfitItem
 from async_commander.database.unit import Unit, current_unit
 from async_commander.downloads.scope import ItemScope, item_scope
 from async_commander.engine.pace import pace_key_held
+from async_commander.engine.ports import Ticket
+from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.log_capture import item_in_hand
-from async_commander.history.recorder import Followed
+from async_commander.history.recorder import Followed, Known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,18 +25,16 @@ if TYPE_CHECKING:
     from .outages import Absence
 
 
-@dataclass(slots=True)
-class InHand:
-    """What the runner knows of one item beside the item itself."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class ItemTicket(Ticket):
+    """One item of a run in memory: what the pipeline knows of it, and what the runner and its ledger do."""
 
-    key: UUID
-    text: str
-    """The key as text, before its digest was taken."""
+    uuid: UUID
+    """Its key in the ledger: the digest of `key`."""
     label: str
-    throttle: str | None = None
-    known: bool = False
     admitted: float = field(default_factory=time.monotonic)
-    began: float = 0.0
+    work_began: float = 0.0
+    """On the monotonic clock, as `admitted` is."""
     started: datetime | None = None
     download_ms: int | None = None
     parse_ms: int | None = None
@@ -48,14 +48,21 @@ class InHand:
     absence: Absence | None = None
     """Of the database."""
 
+    def recall(self, known: Known) -> None:
+        """Take over what the ledger knows of it."""
+        self.known = True
+        self.attempts, self.crashes = known.attempts, known.crashes
+        self.alone = known.crashes >= CRASHES_ALONE
+        self.told = {"error_kind": known.error_kind, "error": known.error}
 
-in_hand: ContextVar[InHand | None] = ContextVar("async_commander_in_hand", default=None)
+
+in_hand: ContextVar[ItemTicket | None] = ContextVar("async_commander_in_hand", default=None)
 
 
 @contextmanager
-def holding(mark: InHand, unit: Unit) -> Iterator[None]:
+def holding(ticket: ItemTicket, unit: Unit) -> Iterator[None]:
     """`self.db`, `self.follow()`, the log and the cookies of `self.http` find the item that this task has in hand."""
-    tokens = in_hand.set(mark), item_in_hand.set(mark.key), current_unit.set(unit), item_scope.set(ItemScope())
+    tokens = in_hand.set(ticket), item_in_hand.set(ticket.uuid), current_unit.set(unit), item_scope.set(ItemScope())
     try:
         yield
     finally:

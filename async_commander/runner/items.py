@@ -21,16 +21,15 @@ from async_commander.database.outage import is_transient
 from async_commander.database.unit import Unit
 from async_commander.engine.charging import uncharged
 from async_commander.engine.failures import ends_the_run
-from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
+from async_commander.engine.pipeline import Due, Pipeline, Verdict
 from async_commander.engine.quota import Quota
 from async_commander.engine.results import ItemState, items_in_words
 from async_commander.exceptions import InvalidCommand
-from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.log_capture import told_briefly
 from async_commander.history.recorder import Candidate, ItemOutcome, Known, Stored
 from async_commander.text.values import ADDRESS, text_of_value
 
-from .in_hand import InHand, holding
+from .in_hand import ItemTicket, holding
 from .outcomes import Outcomes, milliseconds
 from .sources import restored
 from .verdicts import REASON_LENGTH, in_a_template, judge, kind_of, place_of, text_of
@@ -70,7 +69,7 @@ class ItemPorts:
         self._workers: dict[object, int] = {}
         self.source: Any = None
         """What `iterate` gave. Where it is a queryset, items of the ledger are read again as it gives them."""
-        self.pipeline: Pipeline[Any]
+        self.pipeline: Pipeline[ItemTicket]
 
     # -- coming in ---------------------------------------------------------------------------------------------
 
@@ -82,14 +81,14 @@ class ItemPorts:
         """The source was read to its end. What a crash left over is run once all of that is admitted."""
         self._source_ended = True
 
-    async def admit(self, items: Sequence[Any]) -> Sequence[Ticket[Any]]:
+    async def admit(self, items: Sequence[Any]) -> Sequence[ItemTicket]:
         """Give each item its key, and claim those that are to run."""
-        named: dict[UUID, tuple[Any, InHand]] = {}
+        made: dict[UUID, ItemTicket] = {}
         candidates = []
         for item in items:
-            mark = self._mark(item, self._read_ahead.popleft())
-            named.setdefault(mark.key, (item, mark))
-            candidates.append(Candidate(mark.key, mark.label))
+            ticket = self._ticket(item, self._read_ahead.popleft())
+            made.setdefault(ticket.uuid, ticket)
+            candidates.append(Candidate(ticket.uuid, ticket.label))
         answer = await self._recorder.admit(candidates, room=self._quota.room)
         if self._source_ended and not self._read_ahead:
             self.pipeline.nudge()
@@ -99,47 +98,37 @@ class ItemPorts:
         self._quota.recovered -= len(answer.again) + len(answer.crashed)
         if answer.duplicates:
             self._warn_of_duplicates(answer.duplicates)
-        for key, known in answer.crashed.items():
-            self._bury(*named[key], known)
-        tickets = [
-            self._ticket(item, mark, answer.again.get(key))
-            for key, (item, mark) in named.items()
-            if key in answer.fresh or key in answer.again
-        ]
-        return [ticket for ticket in tickets if not self._is_unfit(ticket)]
+        for key, known in (*answer.again.items(), *answer.crashed.items()):
+            made[key].recall(known)
+        for key in answer.crashed:
+            self._bury(made[key])
+        ours = (ticket for key, ticket in made.items() if key in answer.fresh or key in answer.again)
+        return [ticket for ticket in ours if not self._is_unfit(ticket)]
 
-    def _mark(self, item: Any, place: int) -> InHand:
+    def _ticket(self, item: Any, place: int) -> ItemTicket:
         label = item_label(item, self._session.redact)
         try:
-            text = self._hooks.decide("item_key", item)
+            key = self._hooks.decide("item_key", item)
             throttle = self._hooks.decide("throttle_key", item)
         except Exception as error:
             if ends_the_run(error) or isinstance(error, InvalidCommand):
                 raise
             unfit = UnfitItem(f"Item {place} of the source: {text_of(error, self._session.redact)}")
-            text = f"item {place} of the source: {ADDRESS.sub('', text_of_value(item))}"
-            return InHand(key_uuid(text), text, label, unfit=unfit.with_traceback(error.__traceback__))
-        return InHand(key_uuid(text), text, label, throttle=throttle)
+            key = f"item {place} of the source: {ADDRESS.sub('', text_of_value(item))}"
+            unfit = unfit.with_traceback(error.__traceback__)
+            return ItemTicket(item, key, uuid=key_uuid(key), label=label, unfit=unfit)
+        return ItemTicket(item, key, throttle=throttle, uuid=key_uuid(key), label=label)
 
-    def _is_unfit(self, ticket: Ticket[Any]) -> bool:
+    def _is_unfit(self, ticket: ItemTicket) -> bool:
         """Whether an item cannot be told from others, or kept: it is dead, and the others go on."""
-        unfit: UnfitItem | None = ticket.tag.unfit
+        unfit = ticket.unfit
         if unfit is None:
             return False
         ticket.attempts = max(ticket.attempts, 1)
         self.pipeline.handed_over(ticket)
         self.failed(ticket, unfit, Verdict("dead", reason=unfit.reason))
-        self._outcomes.hand_over(ticket, ItemState.DEAD, reason=unfit.reason, **ticket.tag.told)
+        self._outcomes.hand_over(ticket, ItemState.DEAD, reason=unfit.reason, **ticket.told)
         return True
-
-    def _ticket(self, item: Any, mark: InHand, known: Known | None) -> Ticket[Any]:
-        ticket: Ticket[Any] = Ticket(item, key=mark.text, tag=mark, throttle=mark.throttle)
-        if known is not None:
-            mark.known = True
-            ticket.attempts, ticket.crashes = known.attempts, known.crashes
-            mark.told = {"error_kind": known.error_kind, "error": known.error}
-            ticket.alone = known.crashes >= CRASHES_ALONE
-        return ticket
 
     def _warn_of_duplicates(self, count: int) -> None:
         if not self._warned_of_duplicates:
@@ -150,36 +139,33 @@ class ItemPorts:
                 logging.WARNING,
             )
 
-    def _bury(self, item: Any, mark: InHand, known: Known) -> None:
+    def _bury(self, ticket: ItemTicket) -> None:
         """Three crashes: given up without another try."""
-        mark.known = True
-        ticket: Ticket[Any] = Ticket(item, key=mark.text, tag=mark, attempts=known.attempts, crashes=known.crashes)
         self.pipeline.handed_over(ticket)
-        text = f"The process ended {known.crashes} times while it had this item in hand."
-        self._figures.failed("Crashed", text, mark.label)
+        text = f"The process ended {ticket.crashes} times while it had this item in hand."
+        self._figures.failed("Crashed", text, ticket.label)
         self._outcomes.hand_over(ticket, ItemState.DEAD, reason="crashed", error_kind="Crashed", error=text)
 
     # -- the work ----------------------------------------------------------------------------------------------
 
-    async def work(self, ticket: Ticket[Any]) -> None:
+    async def work(self, ticket: ItemTicket) -> None:
         """Both hooks of one item; on return its writes are handed over or committed."""
-        mark: InHand = ticket.tag
-        mark.began, mark.started = time.monotonic(), datetime.now(UTC)
-        mark.worker = self._number_of_this_worker()
-        mark.followed.clear()
+        ticket.work_began, ticket.started = time.monotonic(), datetime.now(UTC)
+        ticket.worker = self._number_of_this_worker()
+        ticket.followed.clear()
         if ticket.alone:
             with uncharged():
-                await self._recorder.claim([mark.key])
+                await self._recorder.claim([ticket.uuid])
         lane = self._session.lanes.lend()
         unit = Unit(self._session.lanes.alias, lane=lane, owner=self, ticket=ticket)
         try:
-            with holding(mark, unit):
-                await self._run_hooks(ticket.item, mark, lane)
+            with holding(ticket, unit):
+                await self._run_hooks(ticket, lane)
             self._outcomes.done(ticket, unit)
         except BaseException as error:
             if ends_the_run(error):
                 self._session.log_failure(
-                    f"{in_a_template(kind_of(error))} in item “%s” ends the run:", error, mark.label
+                    f"{in_a_template(kind_of(error))} in item “%s” ends the run:", error, ticket.label
                 )
             await unit.discard()
             if isinstance(error, Exception) and lane.lost is not None and not is_transient(error):
@@ -189,36 +175,36 @@ class ItemPorts:
     def _number_of_this_worker(self) -> int:
         return self._workers.setdefault(asyncio.current_task(), len(self._workers) + 1)
 
-    async def _run_hooks(self, item: Any, mark: InHand, lane: LentLane) -> None:
-        arguments: tuple[Any, ...] = (item,)
+    async def _run_hooks(self, ticket: ItemTicket, lane: LentLane) -> None:
+        arguments: tuple[Any, ...] = (ticket.item,)
         if self._download:
             began = time.monotonic()
             with self._session.timed("download"):
-                arguments = (item, await self._hooks.call("download", item))
-            mark.download_ms = milliseconds(began)
+                arguments = (ticket.item, await self._hooks.call("download", ticket.item))
+            ticket.download_ms = milliseconds(began)
         began = time.monotonic()
         with self._session.timed("parse"):
             async with on_lane(lane):
-                mark.return_value = await self._hooks.call("parse_and_save", *arguments)
-        mark.parse_ms = milliseconds(began)
+                ticket.return_value = await self._hooks.call("parse_and_save", *arguments)
+        ticket.parse_ms = milliseconds(began)
 
     # -- what became of it -------------------------------------------------------------------------------------
 
-    def verdict(self, ticket: Ticket[Any], error: BaseException) -> Verdict:
+    def verdict(self, ticket: ItemTicket, error: BaseException) -> Verdict:
         """What an error means for its item."""
-        return self._session.outages.verdict(ticket.tag, error) or judge(
+        return self._session.outages.verdict(ticket, error) or judge(
             error, lambda: self._hooks.decide("should_retry", error)
         )
 
-    def failed(self, ticket: Ticket[Any], error: BaseException, verdict: Verdict) -> None:
+    def failed(self, ticket: ItemTicket, error: BaseException, verdict: Verdict) -> None:
         """Tell of a failed attempt, whatever was decided about it."""
         if verdict.kind not in ("dead", "retry"):
             return
         again = verdict.kind == "retry"
         text = text_of(error, self._session.redact)
-        ticket.tag.told = {"error_kind": kind_of(error), "error": text}
-        self._figures.failed(kind_of(error), text, ticket.tag.label)
-        self._session.reporter.item_failed(ticket.tag.label, kind_of(error), text, not again)
+        ticket.told = {"error_kind": kind_of(error), "error": text}
+        self._figures.failed(kind_of(error), text, ticket.label)
+        self._session.reporter.item_failed(ticket.label, kind_of(error), text, not again)
         # One template for each kind of error: who collects errors tells them apart by it, and has the exception.
         template = f"%s failed in attempt %d{'' if again else ', for good'}: {in_a_template(kind_of(error))}: %s%s"
         detailed = self._session.context.verbosity >= 3
@@ -226,11 +212,11 @@ class ItemPorts:
             logger.log(
                 logging.INFO if again else logging.ERROR,
                 template,
-                ticket.tag.label, ticket.attempts, text, "" if again else place_of(error),
+                ticket.label, ticket.attempts, text, "" if again else place_of(error),
                 exc_info=error if detailed or not again else None,
             )  # fmt: skip
 
-    async def give_up(self, ticket: Ticket[Any], error: BaseException, verdict: Verdict) -> None:
+    async def give_up(self, ticket: ItemTicket, error: BaseException, verdict: Verdict) -> None:
         """Dead or skipped: only the ledger row is written."""
         if verdict.kind == "skip":
             reason = text_of(error, self._session.redact, REASON_LENGTH) if error.args else "skipped"
@@ -246,42 +232,41 @@ class ItemPorts:
             error=text_of(error, self._session.redact),
         )
 
-    async def _was_its_own_row(self, ticket: Ticket[Any]) -> bool:
+    async def _was_its_own_row(self, ticket: ItemTicket) -> bool:
         """Whether the row that was in the way is the item's own, and what is to be done then is done.
 
         It is where an earlier COMMIT got no answer in time, or where another item followed this one meanwhile.
         """
-        mark: InHand = ticket.tag
-        state = None if mark.known else await self._recorder.state_of(mark.key)
+        state = None if ticket.known else await self._recorder.state_of(ticket.uuid)
         if state is ItemState.DONE:
             ticket.state = state
             asyncio.get_running_loop().call_soon(self.pipeline.settled, ticket)
         elif state is ItemState.RETRY:
-            await self._recorder.adopt(mark.key)
+            await self._recorder.adopt(ticket.uuid)
             self._tally.taken -= 1
             self._tally.retry -= 1
-            mark.known = True
+            ticket.known = True
             self._outcomes.hand_over(ticket, ItemState.RETRY, delay=0.0)
         return state in (ItemState.DONE, ItemState.RETRY)
 
-    def keepable(self, ticket: Ticket[Any]) -> bool:
+    def keepable(self, ticket: ItemTicket) -> bool:
         """Whether JSON can hold the item, so that the ledger gives it back."""
         return self._outcomes.stored_item(ticket) is not None
 
-    async def postpone(self, ticket: Ticket[Any], delay: float) -> None:
+    async def postpone(self, ticket: ItemTicket, delay: float) -> None:
         """Kept in the ledger until its time has come."""
         self._left_over = True
-        self._outcomes.hand_over(ticket, ItemState.RETRY, delay=delay, **ticket.tag.told)
+        self._outcomes.hand_over(ticket, ItemState.RETRY, delay=delay, **ticket.told)
 
-    async def release(self, tickets: Sequence[Ticket[Any]]) -> None:
+    async def release(self, tickets: Sequence[ItemTicket]) -> None:
         """Stopped before they were done: given back."""
-        fresh = [ticket for ticket in tickets if not ticket.tag.known]
-        known = [ticket for ticket in tickets if ticket.tag.known]
-        await self._recorder.release([one.tag.key for one in fresh], list(map(self._outcomes.given_back, known)))
+        fresh = [ticket for ticket in tickets if not ticket.known]
+        known = [ticket for ticket in tickets if ticket.known]
+        await self._recorder.release([one.uuid for one in fresh], list(map(self._outcomes.given_back, known)))
         self._tally.taken -= len(fresh)
         self._tally.retry += len(known)
 
-    async def due(self, room: int) -> Due[Any]:
+    async def due(self, room: int) -> Due[ItemTicket]:
         """What the ledger kept and whose time has come; at the end also what a crash left over."""
         source_ended = self._source_ended and not self._read_ahead
         if not self._tally.retry and not (source_ended and self._left_over):
@@ -298,17 +283,18 @@ class ItemPorts:
             tickets = list(map(self._restored, found.items, items))
         return Due([ticket for ticket in tickets if ticket is not None], _again_in(found))
 
-    def _restored(self, known: Known, items: Sequence[Any] | ItemGone) -> Ticket[Any] | None:
-        mark = InHand(known.key, "", known.label, known=True)
+    def _restored(self, known: Known, items: Sequence[Any] | ItemGone) -> ItemTicket | None:
+        ticket = ItemTicket(known.item, uuid=known.key, label=known.label, known=True)
         if isinstance(items, ItemGone):
-            ticket: Ticket[Any] = Ticket(known.item, tag=mark)
             self.pipeline.handed_over(ticket)
             text = text_of(items, self._session.redact)
             self._outcomes.hand_over(ticket, ItemState.SKIPPED, reason="gone", error=text)
             return None
-        item = items[0] if len(items) == 1 else self._meant(known.key, items)
-        mark.text, mark.throttle = self._hooks.decide("item_key", item), self._hooks.decide("throttle_key", item)
-        return self._ticket(item, mark, known)
+        ticket.item = items[0] if len(items) == 1 else self._meant(known.key, items)
+        ticket.key = self._hooks.decide("item_key", ticket.item)
+        ticket.throttle = self._hooks.decide("throttle_key", ticket.item)
+        ticket.recall(known)
+        return ticket
 
     def _meant(self, key: UUID, items: Sequence[Any]) -> Any:
         """The one of several that has this key; any, where their keys are not what they were."""
@@ -318,7 +304,7 @@ class ItemPorts:
         """The recorder's answer to a unit, on the event loop."""
         outcome: ItemOutcome = unit.outcome
         ticket = unit.ticket
-        assert ticket is not None  # noqa: S101 - each unit of ours has one
+        assert isinstance(ticket, ItemTicket)  # noqa: S101 - each unit of ours has one
         if error is not None:
             if outcome.state is ItemState.DONE:
                 self.pipeline.rejected(ticket, error)
@@ -329,9 +315,9 @@ class ItemPorts:
         if outcome.followed:
             self._followed(outcome)
         if outcome.state is ItemState.DONE:
-            self._figures.took("item", time.monotonic() - ticket.tag.began)
+            self._figures.took("item", time.monotonic() - ticket.work_began)
             if self._session.command.keep_values:
-                self._session.values.append(ticket.tag.return_value)
+                self._session.values.append(ticket.return_value)
             self._acknowledger.put(ticket)
         else:
             self.pipeline.settled(ticket)

@@ -15,9 +15,8 @@ from .verdicts import text_of
 
 if TYPE_CHECKING:
     from async_commander.database.unit import UnitOwner
-    from async_commander.engine.pipeline import Ticket
 
-    from .in_hand import InHand
+    from .in_hand import ItemTicket
     from .session import RunSession
 
 
@@ -30,43 +29,42 @@ class Outcomes:
         self._recorder = session.recorder
         self._warned = False
 
-    def done(self, ticket: Ticket[Any], unit: Unit) -> None:
+    def done(self, ticket: ItemTicket, unit: Unit) -> None:
         """The item's work is done: its writes are to commit, together with its ledger row."""
-        unit.outcome = self._outcome(ticket, ItemState.DONE, followed=list(ticket.tag.followed))
+        unit.outcome = self._outcome(ticket, ItemState.DONE, followed=list(ticket.followed))
         ticket.state = ItemState.DONE
         self._recorder.put(unit)
 
-    def hand_over(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> None:
+    def hand_over(self, ticket: ItemTicket, state: ItemState, **columns: Any) -> None:
         """The item is dead, skipped or to be tried later: only its ledger row is to commit."""
         unit = Unit(self._session.lanes.alias, owner=self._owner, ticket=ticket)
-        is_kept = state in (ItemState.DEAD, ItemState.RETRY) and ticket.tag.unfit is None
+        is_kept = state in (ItemState.DEAD, ItemState.RETRY) and ticket.unfit is None
         stored = self.stored_item(ticket) if is_kept else None
         unit.outcome = self._outcome(ticket, state, item=stored, **columns)
         ticket.state = state
         self._recorder.put(unit)
 
-    def given_back(self, ticket: Ticket[Any]) -> ItemOutcome:
+    def given_back(self, ticket: ItemTicket) -> ItemOutcome:
         """That of an item which the ledger knows, and which was stopped before it was done."""
-        return self._outcome(ticket, ItemState.RETRY, item=self.stored_item(ticket), **ticket.tag.told)
+        return self._outcome(ticket, ItemState.RETRY, item=self.stored_item(ticket), **ticket.told)
 
-    def _outcome(self, ticket: Ticket[Any], state: ItemState, **columns: Any) -> ItemOutcome:
-        mark: InHand = ticket.tag
+    def _outcome(self, ticket: ItemTicket, state: ItemState, **columns: Any) -> ItemOutcome:
         return ItemOutcome(
-            key=mark.key,
-            label=mark.label,
+            key=ticket.uuid,
+            label=ticket.label,
             state=state,
-            known=mark.known,
+            known=ticket.known,
             attempts=ticket.attempts,
             crashes=ticket.crashes,
-            started=mark.started,
-            wait_ms=milliseconds(mark.admitted, mark.began) if mark.began else None,
-            download_ms=mark.download_ms,
-            parse_ms=mark.parse_ms,
-            worker=mark.worker,
+            started=ticket.started,
+            wait_ms=milliseconds(ticket.admitted, ticket.work_began) if ticket.work_began else None,
+            download_ms=ticket.download_ms,
+            parse_ms=ticket.parse_ms,
+            worker=ticket.worker,
             **columns,
         )
 
-    def stored_item(self, ticket: Ticket[Any]) -> Any:
+    def stored_item(self, ticket: ItemTicket) -> Any:
         try:
             return item_to_json(ticket.item)
         except (TypeError, ValueError) as error:

@@ -185,8 +185,8 @@ class RunSession:
     @property
     def idempotency_key(self) -> str:
         """See Session."""
-        mark = in_hand.get()
-        text = f"{self.identity}:{mark.text}" if mark is not None else f"{self.identity}:run:{self.context.run_id}"
+        ticket = in_hand.get()
+        text = f"{self.identity}:{ticket.key}" if ticket is not None else f"{self.identity}:run:{self.context.run_id}"
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     async def confirm(self, text: str) -> bool:
@@ -224,12 +224,12 @@ class RunSession:
 
     def follow(self, *items: Any) -> None:
         """See Session."""
-        mark = in_hand.get()
-        if mark is None:
+        ticket = in_hand.get()
+        if ticket is None:
             raise InvalidCommand("self.follow() belongs to an item: call it in download() or parse_and_save().")
         for item in items:
             text = self.hooks.decide("item_key", item)
-            mark.followed.append(Followed(key_uuid(text), item_label(item, self.redact), item_to_json(item)))
+            ticket.followed.append(Followed(key_uuid(text), item_label(item, self.redact), item_to_json(item)))
 
     # -- for the runner ----------------------------------------------------------------------------------------
 

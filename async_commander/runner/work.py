@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from async_commander.history.recorder import Opened
 
+    from .in_hand import ItemTicket
     from .session import RunSession
 
 SMALLEST_CHUNK = 16
@@ -42,7 +43,7 @@ class Work:
         self._hooks = session.hooks
         self._opened = opened
         self._scope = anyio.CancelScope()
-        self._pipeline: Pipeline[Any] | None = None
+        self._pipeline: Pipeline[ItemTicket] | None = None
         self._acknowledger = Acknowledger(session)
         self.value: Any = None
         """What `handle()` returned."""

@@ -80,17 +80,18 @@ class Desk:
         self.released: list[Any] = []
         self.postponed: list[tuple[Any, float]] = []
         self.asked: list[float] = []
-        self.ledger: list[tuple[float, Ticket[Any]]] = []
+        self.due_at: dict[Any, float] = {}
+        self.ledger: list[tuple[float, Ticket]] = []
         self.busy: Counter[Any] = Counter()
         self.most_in_hand = self.most_unconfirmed = self.most_waiting = 0
         self.admitting = False
-        self._unwritten: deque[Ticket[Any]] = deque()
+        self._unwritten: deque[Ticket] = deque()
         self._news = anyio.Event()
         self._duds: set[Any] = set()
 
     # the ports
 
-    async def admit(self, items: Sequence[Any]) -> list[Ticket[Any]]:
+    async def admit(self, items: Sequence[Any]) -> list[Ticket]:
         assert not self.admitting
         self.admitting = True
         await self._step("admit")
@@ -104,10 +105,10 @@ class Desk:
         self.admitting = False
         return tickets
 
-    def ticket(self, item: Any) -> Ticket[Any]:
+    def ticket(self, item: Any) -> Ticket:
         return Ticket(item=item, key=str(item), throttle=self.throttle(item), alone=self.alone(item))
 
-    async def work(self, ticket: Ticket[Any]) -> None:
+    async def work(self, ticket: Ticket) -> None:
         self.began.append(ticket.item)
         self.times.append((anyio.current_time(), ticket.item))
         self._measure()
@@ -116,7 +117,7 @@ class Desk:
         await self._step("worked")
         self.hand_over(ticket, ItemState.DONE)
 
-    def verdict(self, ticket: Ticket[Any], error: BaseException) -> Verdict:
+    def verdict(self, ticket: Ticket, error: BaseException) -> Verdict:
         self.errors[ticket.item] = error
         match error:
             case Transient():
@@ -133,26 +134,26 @@ class Desk:
                 return Verdict("fatal")
         return Verdict("dead", "permanent")
 
-    async def give_up(self, ticket: Ticket[Any], error: BaseException, verdict: Verdict) -> None:
+    async def give_up(self, ticket: Ticket, error: BaseException, verdict: Verdict) -> None:
         await self._step("give_up")
         self.reasons[ticket.item] = verdict.reason
         self.hand_over(ticket, ItemState.SKIPPED if verdict.kind == "skip" else ItemState.DEAD)
         await self._step("gave_up")
 
-    def failed(self, ticket: Ticket[Any], error: BaseException, verdict: Verdict) -> None:
+    def failed(self, ticket: Ticket, error: BaseException, verdict: Verdict) -> None:
         self.errors[ticket.item] = error
 
-    def keepable(self, ticket: Ticket[Any]) -> bool:
+    def keepable(self, ticket: Ticket) -> bool:
         return self.keeps(ticket.item)
 
-    async def postpone(self, ticket: Ticket[Any], delay: float) -> None:
+    async def postpone(self, ticket: Ticket, delay: float) -> None:
         await self._step("postpone")
         self.postponed.append((ticket.item, delay))
-        ticket.tag = anyio.current_time() + delay
+        self.due_at[ticket.item] = anyio.current_time() + delay
         self.hand_over(ticket, ItemState.RETRY)
         await self._step("postponed")
 
-    async def release(self, tickets: Sequence[Ticket[Any]]) -> None:
+    async def release(self, tickets: Sequence[Ticket]) -> None:
         await self._step("release")
         for ticket in tickets:
             assert self.states.pop(ticket.item) is ItemState.CLAIMED
@@ -176,7 +177,7 @@ class Desk:
 
     # the writer
 
-    def hand_over(self, ticket: Ticket[Any], state: ItemState) -> None:
+    def hand_over(self, ticket: Ticket, state: ItemState) -> None:
         ticket.state = state
         self._unwritten.append(ticket)
         self._news.set()
@@ -196,7 +197,7 @@ class Desk:
                     await anyio.sleep(self.commit_time)
                 self.commit(batch)
 
-    def commit(self, batch: Iterable[Ticket[Any]] | None = None) -> None:
+    def commit(self, batch: Iterable[Ticket] | None = None) -> None:
         """Commit a batch now, or all that was handed over."""
         if batch is None:
             batch, self._unwritten = list(self._unwritten), deque()
@@ -209,7 +210,7 @@ class Desk:
                 continue
             self.states[ticket.item] = ticket.state
             if ticket.state is ItemState.RETRY:
-                self.ledger.append((ticket.tag, ticket))
+                self.ledger.append((self.due_at[ticket.item], ticket))
             self.pipeline.settled(ticket)
 
     # the test

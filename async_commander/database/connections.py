@@ -180,15 +180,14 @@ def _close_if_stale(connection: BaseDatabaseWrapper) -> None:
         connection.close_at = None
     try:
         connection.close_if_unusable_or_obsolete()
-        if connection.connection is not None and _may_be_gone(connection) and not connection.is_usable():
+        if connection.connection is None:
+            return
+        rested_long = time.monotonic() - _thread.used_at > REST_SECONDS
+        may_be_gone = rested_long or is_lost(connection) or _has_spoken(connection)
+        if may_be_gone and not connection.is_usable():
             close(connection)
     except Exception:  # noqa: BLE001  whatever it is, this one is of no use
         close(connection)
-
-
-def _may_be_gone(connection: BaseDatabaseWrapper) -> bool:
-    rested_long = time.monotonic() - _thread.used_at > REST_SECONDS
-    return rested_long or is_lost(connection) or _has_spoken(connection)
 
 
 def _has_spoken(connection: BaseDatabaseWrapper) -> bool:

@@ -81,9 +81,16 @@ class WriteGate:
 
         Raises GateLeft where `waiter` is or was given up, GateBusy where that takes longer than `patience` seconds.
         """
-        place = self._enter_or_queue(waiter)
-        if place is None:
-            return
+        with self._mutex:
+            if waiter is not None and waiter.given_up:
+                raise GateLeft
+            if self._holder is None:
+                self._holder = threading.get_ident()
+            if self._holder == threading.get_ident():
+                self._depth += 1
+                return
+            place = _Place(waiter)
+            self._queue.append(place)
         if not place.bolt.acquire(timeout=-1 if patience is None else patience) and self._leave_queue(place):
             raise GateBusy(patience or 0.0)
         if not place.let_in:
@@ -95,8 +102,13 @@ class WriteGate:
             if self._holder != threading.get_ident():
                 raise RuntimeError("a thread left the write gate without having entered it")
             self._depth -= 1
-            if self._depth == 0:
-                self._let_next_in()
+            if self._depth:
+                return
+            self._holder = None
+            if self._queue:
+                place = self._queue.popleft()
+                self._holder, self._depth, place.let_in = place.thread, 1, True
+                place.bolt.release()
 
     def send_away(self, waiter: Waiter) -> None:
         """Give up `waiter`: if it stands in the queue it leaves at once, if it comes later it is refused."""
@@ -108,19 +120,6 @@ class WriteGate:
                     place.bolt.release()
                     return
 
-    def _enter_or_queue(self, waiter: Waiter | None) -> _Place | None:
-        with self._mutex:
-            if waiter is not None and waiter.given_up:
-                raise GateLeft
-            if self._holder is None:
-                self._holder = threading.get_ident()
-            if self._holder == threading.get_ident():
-                self._depth += 1
-                return None
-            place = _Place(waiter)
-            self._queue.append(place)
-            return place
-
     def _leave_queue(self, place: _Place) -> bool:
         """False where it was let in, or sent away, at the last moment."""
         with self._mutex:
@@ -128,13 +127,6 @@ class WriteGate:
             if waited:
                 self._queue.remove(place)
             return waited
-
-    def _let_next_in(self) -> None:
-        self._holder = None
-        if self._queue:
-            place = self._queue.popleft()
-            self._holder, self._depth, place.let_in = place.thread, 1, True
-            place.bolt.release()
 
 
 _gates: dict[str, WriteGate] = {}

@@ -171,7 +171,12 @@ class LentLane(Executor):
                 return self._ended
             self._over = True
             if self._lane is None and not take and (not commit or not self.taken):
-                self._withdraw()
+                if self._wait is not None:
+                    self._pool.withdraw(self)
+                    self._wait.over()
+                for call in self._calls:
+                    call.future.cancel()
+                self._kept.clear()
                 return None
             self._ended = Future()
             context = contextvars.copy_context()
@@ -223,14 +228,6 @@ class LentLane(Executor):
     def _waited(self) -> None:
         if self._wait is not None:
             self._wait.over()
-
-    def _withdraw(self) -> None:
-        if self._wait is not None:
-            self._pool.withdraw(self)
-            self._wait.over()
-        for call in self._calls:
-            call.future.cancel()
-        self._kept.clear()
 
     def _open(self) -> None:
         try:

@@ -128,7 +128,10 @@ class LaneTransaction:
             self._stack.close()
         except Exception as error:  # of COMMIT, or of somebody's on_commit hook: anything
             if not self.committed:
-                self._commit_failed(error)
+                if isinstance(error, IntegrityError):
+                    self._committing = False  # a constraint that is checked at COMMIT: there is no doubt about that
+                else:
+                    self._drop()  # what is not committed could be seen on this connection, and taken for committed
                 raise
             logger.exception("An on_commit hook failed after its transaction was committed.")
         self.committed = True
@@ -184,8 +187,14 @@ class LaneTransaction:
         self._stack.enter_context(transaction.atomic(using=self.alias))
         if self._gate is not None and self._begin is None:
             self._open_eagerly(self._gate)
-        if outermost and not self.shared:
-            _read_what_is_committed(connection)
+        if (
+            outermost
+            and not self.shared
+            and keeps_one_snapshot(connection, getattr(connection, "isolation_level", None))
+        ):
+            # All transactions of a run change the counts in its row: with one snapshot each, most of them would fail.
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         if is_postgres(connection):
             self.timeouts.begin(connection)
         self._inner_from = len(connection.savepoint_ids), len(connection.atomic_blocks)
@@ -262,12 +271,6 @@ class LaneTransaction:
         if is_lost(connection) or (self._began_at is not None and not connection.connection.in_transaction):
             self.lost = self._met or ConnectionLost()
 
-    def _commit_failed(self, error: Exception) -> None:
-        if isinstance(error, IntegrityError):
-            self._committing = False  # a constraint that is checked at COMMIT: there is no doubt about that
-        else:
-            self._drop()  # else what was not committed could be seen on this connection, and be taken for committed
-
     def _drop(self) -> None:
         if not self.shared:
             drop(self.alias)
@@ -284,10 +287,3 @@ class LaneTransaction:
 
     def _mark_committed(self) -> None:
         self.committed = True
-
-
-def _read_what_is_committed(connection: BaseDatabaseWrapper) -> None:
-    """All transactions of a run change the counts in its row: with one snapshot each, most of them would fail."""
-    if keeps_one_snapshot(connection, getattr(connection, "isolation_level", None)):
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")

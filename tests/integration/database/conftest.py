@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import pytest_asyncio
 from asgiref.sync import sync_to_async
 from django.db import connection, connections
 
+from async_commander.database import writer as writing
 from async_commander.database.lanes import open_lanes
 from async_commander.database.writer import Writer
 from tests.testapp.models import Tag
@@ -83,7 +85,9 @@ class Owner:
 
 
 @pytest.fixture
-def owner() -> Owner:
+def owner(monkeypatch: pytest.MonkeyPatch) -> Owner:
+    """Its batches are as large as they may be, also on a machine that is slow just now."""
+    monkeypatch.setattr(writing, "BATCH_SECONDS", math.inf)
     return Owner()
 
 

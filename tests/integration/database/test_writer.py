@@ -585,6 +585,7 @@ async def batches_of(lanes: LanePool, owner: Owner, monkeypatch: pytest.MonkeyPa
     """How many units each batch has, of 600 that are there at once, where each takes so long to write."""
     clock = Clock()
     monkeypatch.setattr(writer_module, "time", clock)
+    monkeypatch.setattr(writer_module, "BATCH_SECONDS", 0.05)
 
     def finish(units: Sequence[Unit]) -> None:
         clock.now += seconds_each * len(units)

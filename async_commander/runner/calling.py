@@ -15,6 +15,7 @@ from django.db import connections
 from async_commander.command.declaration import declaration_of
 from async_commander.command.hooks import Hook, HookKind
 from async_commander.database.connections import close_all, drop_open_blocks, open_blocks, take_over_thread
+from async_commander.engine.failures import native_task
 from async_commander.engine.leaving import CancelIgnored, Leavable
 from async_commander.exceptions import InvalidCommand
 
@@ -33,6 +34,10 @@ logger = logging.getLogger("async_commander.run")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class HookRaisedGeneratorExit(BaseException):
+    """A hook raised GeneratorExit, which every coroutine on its way would take for the word to close."""
 
 
 class HookCaller:
@@ -151,10 +156,24 @@ class HookCaller:
     async def _call(self, hook: Hook, *arguments: Any, **named: Any) -> Any:
         function = self.function(hook.spec.name)
         if hook.kind is HookKind.ASYNC:
-            return await self._leavable(function(*arguments, **named), hook.spec.name)
+            try:
+                return await self._leavable(function(*arguments, **named), hook.spec.name)
+            except GeneratorExit as error:
+                if native_task() is None:  # it is ours: the loop is gone, and nothing can be awaited any more
+                    raise
+                raise HookRaisedGeneratorExit(*error.args) from error
+        function = partial(_without_generator_exit, function)
         if hook.spec.name == "download" and not self._shared:
             return await self._downloads.call(partial(_closing_connections, self._preparation, function, *arguments))
         return await sync_to_async(function)(*arguments, **named)
+
+
+def _without_generator_exit(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """On the thread: a task that is woken with a GeneratorExit closes what it waits in, as if it were its own end."""
+    try:
+        return function(*arguments, **named)
+    except GeneratorExit as error:
+        raise HookRaisedGeneratorExit(*error.args) from error
 
 
 def _closing_connections(preparation: Preparation | None, function: Callable[..., T], *arguments: Any) -> T:

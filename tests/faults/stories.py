@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from uuid import UUID
 
 import anyio
 import pytest
-from django.db import InternalError, OperationalError
+from django.db import InternalError, OperationalError, connection, connections
 from django.utils import timezone
 
 import async_commander as ac
@@ -62,6 +63,7 @@ class Trouble:
 
     def __init__(self) -> None:
         self.kind = ""
+        self.storm: Storm | None = None
         self.closing = False
         self.wrong: list[str] = []
 
@@ -135,6 +137,47 @@ def troubled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trouble]:
         yield trouble
 
 
+class Storm:
+    """The real database under faults: PostgreSQL's connections are ended, or another one has SQLite's lock."""
+
+    def __init__(self, spares_the_end: bool) -> None:
+        self.spares_the_end = spares_the_end
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._rage, daemon=True)
+        if connection.vendor == "postgresql":
+            connection.ensure_connection()
+            self._ours = connection.connection.info.backend_pid
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _rage(self) -> None:
+        try:
+            if connection.vendor == "postgresql":
+                self._end_connections()
+            else:
+                with connection.cursor() as cursor:
+                    cursor.execute("BEGIN IMMEDIATE")
+                    self._over.wait()
+                    cursor.execute("ROLLBACK")
+        finally:
+            connections.close_all()
+
+    def _end_connections(self) -> None:
+        with connection.cursor() as cursor:
+            while not self._over.wait(0.01):
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid NOT IN (pg_backend_pid(), %s)",
+                    [self._ours],
+                )
+
+
 class Scripted(ac.IterateDownloadCommand[int, int]):
     """Yields the numbers below `count`; does with each what the sitting says, and its effect where it is done."""
 
@@ -165,6 +208,8 @@ class Scripted(ac.IterateDownloadCommand[int, int]):
         end = self.sitting.end
         if end in DATABASE_ENDS:
             self.trouble.kind = end
+        if self.trouble.storm is not None:
+            self.trouble.storm.begin()
         self.is_over.set()
         if end == "the source breaks":
             raise ValueError("the source broke")
@@ -174,7 +219,7 @@ class Scripted(ac.IterateDownloadCommand[int, int]):
             self.recorder.on_cancel()
         if end == "cancelled":
             self.recorder.on_cancel()
-        if end in DATABASE_ENDS:
+        if end in DATABASE_ENDS or self.trouble.storm is not None:
             await anyio.sleep(0.05)
             self.stop_what_is_in_hand()
 
@@ -258,6 +303,8 @@ class Story:
 
         async def closed(ending: Any) -> Any:
             self.trouble.closing = True
+            if self.trouble.storm is not None and self.trouble.storm.spares_the_end:
+                await anyio.to_thread.run_sync(self.trouble.storm.end)
             return await close(ending)
 
         recorder.close = closed  # type: ignore[method-assign]

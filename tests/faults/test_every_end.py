@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
+from django.db import connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from async_commander.models import Run, RunItem
 from async_commander.testing import InMemoryRecorder
-from tests.faults.counts import count
-from tests.faults.stories import CLOSED_ENDS, ENDS, PLAIN_ENDS, STATES, Sitting, Story, troubled
+from tests.faults.counts import chance, count
+from tests.faults.stories import CLOSED_ENDS, ENDS, PLAIN_ENDS, STATES, Sitting, Storm, Story, troubled
 from tests.testapp.models import Effect
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(3600)]
@@ -105,3 +107,33 @@ def test_any_story_is_brought_to_its_end_in_memory(
     items, chapters = told
     with troubled(monkeypatch) as trouble:
         tell(Story(trouble, count=items, in_memory=InMemoryRecorder()), chapters)
+
+
+def under_a_storm(story: Story, randomly: Random) -> None:
+    states = {number: randomly.choice(STATES) for number in range(story.count)}
+    story.trouble.storm = Storm(spares_the_end=randomly.random() < 0.5)
+    try:
+        story.sit(Sitting(states, "stopped", batch_size=randomly.choice([1, 2, 5])))
+    finally:
+        story.trouble.storm.end()
+        story.trouble.storm = None
+    story.is_left_by_its_process()
+    story.check()
+
+
+def test_a_storm_on_the_real_database_leaves_nothing_that_cannot_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections are ended again and again, or its lock is kept, for longer than a run waits, and at its end."""
+    randomly = chance()
+    options = connections.settings["default"].setdefault("OPTIONS", {})
+    if "init_command" in options:  # SQLite: who waits for the lock is told sooner
+        monkeypatch.setitem(options, "timeout", 0.02)
+    for _ in range(count("STORIES_UNDER_FAULTS")):
+        Run.objects.all().delete()
+        Effect.objects.all().delete()
+        with troubled(monkeypatch) as trouble:
+            story = Story(trouble, count=randomly.randint(1, 8))
+            for _ in range(randomly.randint(1, 2)):
+                if not story.complete:
+                    under_a_storm(story, randomly)
+            story.finish()
+            story.check()

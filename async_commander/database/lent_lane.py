@@ -13,7 +13,7 @@ import anyio
 from asgiref.sync import ThreadSensitiveContext
 
 from async_commander.engine.charging import uncharged
-from async_commander.engine.futures import fit_for_a_future
+from async_commander.engine.threads import fit_for_a_future
 
 from .connections import freshen
 from .outage import patiently

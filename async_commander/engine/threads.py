@@ -8,8 +8,6 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from .futures import fit_for_a_future
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -80,3 +78,12 @@ def _carry_out(future: Future[Any], call: Callable[[], Any]) -> None:
         future.set_exception(fit_for_a_future(error))
     else:
         future.set_result(result)
+
+
+def fit_for_a_future(error: BaseException) -> BaseException:
+    """The error, or what to set in its place: who awaits a StopIteration would never be told, and wait for ever."""
+    if not isinstance(error, StopIteration):
+        return error
+    fit = RuntimeError("the function raised StopIteration")
+    fit.__cause__ = error
+    return fit

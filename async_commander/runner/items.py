@@ -26,7 +26,7 @@ from async_commander.engine.quota import Quota
 from async_commander.engine.results import ItemState, items_in_words
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.log_capture import told_briefly
-from async_commander.history.recorder import Candidate, ItemOutcome, Known, Stored
+from async_commander.history.recorder import Candidate, ItemOutcome, Known
 from async_commander.text.values import ADDRESS, text_of_value
 
 from .in_hand import ItemTicket, holding
@@ -151,7 +151,7 @@ class ItemPorts:
     async def work(self, ticket: ItemTicket) -> None:
         """Both hooks of one item; on return its writes are handed over or committed."""
         ticket.work_began, ticket.started = time.monotonic(), datetime.now(UTC)
-        ticket.worker = self._number_of_this_worker()
+        ticket.worker = self._workers.setdefault(asyncio.current_task(), len(self._workers) + 1)
         ticket.followed.clear()
         if ticket.alone:
             with uncharged():
@@ -171,9 +171,6 @@ class ItemPorts:
             if isinstance(error, Exception) and lane.lost is not None and not is_transient(error):
                 raise lane.lost  # noqa: B904  whatever the hook made of it; the error has a cause of its own
             raise
-
-    def _number_of_this_worker(self) -> int:
-        return self._workers.setdefault(asyncio.current_task(), len(self._workers) + 1)
 
     async def _run_hooks(self, ticket: ItemTicket, lane: LentLane) -> None:
         arguments: tuple[Any, ...] = (ticket.item,)
@@ -251,7 +248,7 @@ class ItemPorts:
 
     def keepable(self, ticket: ItemTicket) -> bool:
         """Whether JSON can hold the item, so that the ledger gives it back."""
-        return self._outcomes.stored_item(ticket) is not None
+        return self._outcomes.keepable(ticket)
 
     async def postpone(self, ticket: ItemTicket, delay: float) -> None:
         """Kept in the ledger until its time has come."""
@@ -281,7 +278,8 @@ class ItemPorts:
         if found.items:
             items = await sync_to_async(restored)([known.item for known in found.items], self.source)
             tickets = list(map(self._restored, found.items, items))
-        return Due([ticket for ticket in tickets if ticket is not None], _again_in(found))
+        next_in = 0.0 if found.gone or found.dead else found.next_in  # where some were left out, there may be more
+        return Due([ticket for ticket in tickets if ticket is not None], next_in)
 
     def _restored(self, known: Known, items: Sequence[Any] | ItemGone) -> ItemTicket | None:
         ticket = ItemTicket(known.item, uuid=known.key, label=known.label, known=True)
@@ -335,7 +333,3 @@ class ItemPorts:
             self.pipeline.enough()
         if outcome.followed_new:
             self.pipeline.nudge()
-
-
-def _again_in(found: Stored) -> float | None:
-    return 0.0 if found.gone or found.dead else found.next_in

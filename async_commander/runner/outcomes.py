@@ -39,14 +39,14 @@ class Outcomes:
         """The item is dead, skipped or to be tried later: only its ledger row is to commit."""
         unit = Unit(self._session.lanes.alias, owner=self._owner, ticket=ticket)
         is_kept = state in (ItemState.DEAD, ItemState.RETRY) and ticket.unfit is None
-        stored = self.stored_item(ticket) if is_kept else None
+        stored = self._stored_item(ticket) if is_kept else None
         unit.outcome = self._outcome(ticket, state, item=stored, **columns)
         ticket.state = state
         self._recorder.put(unit)
 
     def given_back(self, ticket: ItemTicket) -> ItemOutcome:
         """That of an item which the ledger knows, and which was stopped before it was done."""
-        return self._outcome(ticket, ItemState.RETRY, item=self.stored_item(ticket), **ticket.told)
+        return self._outcome(ticket, ItemState.RETRY, item=self._stored_item(ticket), **ticket.told)
 
     def _outcome(self, ticket: ItemTicket, state: ItemState, **columns: Any) -> ItemOutcome:
         return ItemOutcome(
@@ -64,19 +64,23 @@ class Outcomes:
             **columns,
         )
 
-    def stored_item(self, ticket: ItemTicket) -> Any:
+    def keepable(self, ticket: ItemTicket) -> bool:
+        """Whether the ledger can keep the item itself: JSON can hold it."""
+        try:
+            return item_to_json(ticket.item) is not None
+        except (TypeError, ValueError):
+            return False
+
+    def _stored_item(self, ticket: ItemTicket) -> Any:
         try:
             return item_to_json(ticket.item)
         except (TypeError, ValueError) as error:
-            self._warn_of_the_unkeepable(error)
+            if not self._warned:
+                self._warned = True
+                why = text_of(error, self._session.redact)
+                text = f"Items that wait for another attempt cannot be kept; they wait for a resume: {why}"
+                self._session.reporter.message(text, logging.WARNING)
             return None
-
-    def _warn_of_the_unkeepable(self, error: Exception) -> None:
-        if not self._warned:
-            self._warned = True
-            why = text_of(error, self._session.redact)
-            text = f"Items that wait for another attempt cannot be kept; they wait for a resume: {why}"
-            self._session.reporter.message(text, logging.WARNING)
 
 
 def milliseconds(began: float, ended: float | None = None) -> int:

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from async_commander.database.lent_lane import Call
-from async_commander.engine.futures import fit_for_a_future
+from async_commander.engine.threads import fit_for_a_future
 
 
 def test_every_error_but_one_goes_as_it_is() -> None:

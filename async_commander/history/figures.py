@@ -115,8 +115,8 @@ def latencies_of(run: Run) -> list[Latencies]:
             stage,
             known.count,
             known.errors,
-            min(_quantile(known.histogram, 0.5), longest[stage]),
-            min(_quantile(known.histogram, 0.95), longest[stage]),
+            _quantile(known.histogram, 0.5, longest[stage]),
+            _quantile(known.histogram, 0.95, longest[stage]),
             longest[stage],
         )
         for stage, known in sorted(sums.items(), key=lambda one: (order.get(one[0], len(STAGES)), one[0]))
@@ -128,13 +128,15 @@ def _bounds(place: int) -> tuple[int, int]:
     return (1 << place) >> 1, 1 << place
 
 
-def _quantile(histogram: list[int], share: float) -> float:
-    """The latency that this share of the passages stayed below, as if those of one bin were spread evenly over it."""
+def _quantile(histogram: list[int], share: float, longest: int) -> float:
+    """The latency that this share of the passages stayed below, as if those of one bin were spread evenly over it, up
+    to the longest.
+    """
     wanted = share * sum(histogram)
     for place, number in enumerate(histogram):
         if number and wanted <= number:
             low, high = _bounds(place)
-            return low + (high - low) * wanted / number
+            return low + max(min(high, longest) - low, 0) * wanted / number
         wanted -= number
     return 0.0
 

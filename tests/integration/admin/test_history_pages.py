@@ -76,7 +76,7 @@ def test_the_page_of_a_run_shows_how_long_its_stages_took(recorded: Run, superus
             run=recorded, at=recorded.started, stage=stage, count=2, total_ms=1500, histogram=[0] * 10 + [2]
         )
     html = superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
-    assert "<tr><th>download</th><td>2</td><td>768 ms</td><td>" in html
+    assert "<tr><th>download</th><td>2</td><td>750 ms</td><td>" in html
     assert HOSTILE[:20] not in html
     RunBucket.objects.all().delete()
     assert "95th percentile" not in superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()

@@ -5,9 +5,12 @@ Reads one JSON job a line from stdin, answers with one JSON value a line on stdo
 
 from __future__ import annotations
 
+import asyncio
+import faulthandler
 import gc
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -46,6 +49,7 @@ def perform(job: dict[str, Any]) -> int:
     command = get_command(job["command"])(**job["arguments"])
     request = RunRequest(limits=Limits(**job.get("limits", {})), **job.get("request", {}))
     stops = install()
+    signal.signal(signal.SIGUSR2, tell_tasks)
     tell(job["arguments"]["journal"], "ready")
     result = drive_from_shell(command, request, Silent(), stops=stops)
     print(json.dumps({"status": result.status, "error": result.error, "counts": result.counts}), flush=True)
@@ -61,6 +65,13 @@ def be_impatient(seconds: float) -> None:
     awake.PERIOD, awake.LATE = 0.02, 0.2
 
 
+def tell_tasks(*_: object) -> None:
+    """Write what each task of the running loop waits for."""
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stderr)
+    sys.stderr.flush()
+
+
 def fork(job: dict[str, Any]) -> int:
     """Fork a child that performs the job in a session of its own; its words go to the file `job["output"]`."""
     assert not [one for one in connections.all(initialized_only=True) if one.connection is not None]
@@ -72,6 +83,7 @@ def fork(job: dict[str, Any]) -> int:
     try:
         os.setsid()
         _redirect(job["output"])
+        faulthandler.enable()
         code = perform(job)
     except BaseException:
         traceback.print_exc()

@@ -32,6 +32,7 @@ def environment(database: str) -> dict[str, str]:
     dropped = {"NO_COLOR", "FORCE_COLOR", "PYTHONWARNINGS"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     ours = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings", "FAULTS_DATABASE": database, "PYTHONPATH": str(ROOT)}
+    ours["PYTHONFAULTHANDLER"] = "1"
     return {**kept, **ours}
 
 
@@ -67,6 +68,9 @@ class Template:
 class Victim:
     """One running process: forked from the template."""
 
+    last_words: tuple[int, ...] = (signal.SIGUSR2, signal.SIGABRT)
+    """Signals at which it writes the stacks of its tasks, and those of its threads (faulthandler does, at its end)."""
+
     def __init__(self, template: Template, job: dict[str, Any]) -> None:
         self.output = Path(job["output"])
         self._template = template
@@ -83,7 +87,14 @@ class Victim:
             os.kill(self.pid, number)
 
     def wait(self, seconds: float = 60) -> int:
-        wait_until(lambda: self.poll() is not None, seconds, f"the end of the process; it said: {self.said()}")
+        try:
+            wait_until(lambda: self.poll() is not None, seconds, "the end of the process")
+        except AssertionError as error:
+            for number in self.last_words:
+                self.signal(number)
+                time.sleep(0.5)
+            wait_until(lambda: self.poll() is not None, 10, "the end of a process that was told to abort")
+            raise AssertionError(f"{error}; its last words and its stacks: {self.said()}") from None
         assert self.code is not None
         return self.code
 
@@ -93,11 +104,13 @@ class Victim:
         return self.wait() == -signal.SIGKILL
 
     def said(self) -> str:
-        return self.output.read_text()[-4000:] if self.output.exists() else ""
+        return self.output.read_text()[-12_000:] if self.output.exists() else ""
 
 
 class ShellVictim(Victim):
     """The same through the real command line."""
+
+    last_words = (signal.SIGABRT,)
 
     def __init__(self, template: Template, job: dict[str, Any]) -> None:
         self.output = Path(job["output"])

@@ -10,8 +10,15 @@ import pytest
 from tests.faults.victims import Template
 
 
+@pytest.fixture
+def template(template_process: Template) -> Iterator[Template]:
+    """The template process; no victim outlives the test."""
+    yield template_process
+    template_process.end_victims()
+
+
 @pytest.fixture(scope="session")
-def template(django_db_setup: Any) -> Iterator[Template]:
+def template_process(django_db_setup: Any) -> Iterator[Template]:
     from django.db import connection
 
     process = Template(str(connection.settings_dict["NAME"]))

@@ -41,6 +41,8 @@ class Template:
 
     def __init__(self, database: str) -> None:
         self.database = database
+        self.victims: list[Victim] = []
+        """All that were begun since `end_victims()`."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.template"],
             cwd=ROOT,
@@ -58,6 +60,12 @@ class Template:
         answer = self._process.stdout.readline()
         assert answer, "the template process has ended; its traceback is on stderr"
         return json.loads(answer)
+
+    def end_victims(self) -> None:
+        """Kill those that a failed test has left behind."""
+        for victim in self.victims:
+            victim.kill()
+        self.victims.clear()
 
     def close(self) -> None:
         with self._process:
@@ -155,7 +163,9 @@ class Trial:
     request: dict[str, Any] = field(default_factory=dict)
 
     def start(self, kind: type[Victim] = Victim, **more: Any) -> Victim:
-        return kind(self.template, {**self.job, **more})
+        victim = kind(self.template, {**self.job, **more})
+        self.template.victims.append(victim)
+        return victim
 
     @property
     def job(self) -> dict[str, Any]:

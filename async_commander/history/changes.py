@@ -9,20 +9,20 @@ from typing import TypeVar
 from async_commander.exceptions import RunFenced
 from async_commander.models import Run
 
-from .lease import Tenure
+from .lease import Ownership
 
 T = TypeVar("T")
 
 
 class Changes:
-    """Numbers the changes of one tenure; the run's row keeps the number of the last one that was committed.
+    """Numbers the changes of one ownership; the run's row keeps the number of the last one that was committed.
 
     A change in doubt is not looked up, but tried again: the row is locked by who made it until that has ended, and then
     tells by its number whether there is anything left to do.
     """
 
-    def __init__(self, tenure: Tenure) -> None:
-        self._tenure = tenure
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
         self._numbers = count(1)
 
     def once(self, work: Callable[[], T], *, late: bool = False) -> Callable[[], T]:
@@ -47,10 +47,12 @@ class Changes:
 
     def _is_next(self, number: int) -> bool:
         """Take the number, and with it the lock of the run's row; False where that was committed before."""
-        runs = Run.objects.using(self._tenure.alias).filter(pk=self._tenure.run_id, changes__lt=number)
+        runs = Run.objects.using(self._ownership.alias).filter(pk=self._ownership.run_id, changes__lt=number)
         return bool(runs.update(changes=number))
 
     def _landed(self, made: list[T]) -> T:
         if not made:
-            raise RunFenced(f"Run {self._tenure.run_id} was deleted, or is somebody else's; nothing is written there.")
+            raise RunFenced(
+                f"Run {self._ownership.run_id} was deleted, or is somebody else's; nothing is written there."
+            )
         return made[0]

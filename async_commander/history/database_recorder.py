@@ -26,7 +26,7 @@ from async_commander.models import Run
 from . import runs
 from .changes import Changes
 from .heartbeat import Heartbeat
-from .lease import LEASE_SECONDS, Renewal, Tenure, holds, inserts_lock_the_run, renew
+from .lease import LEASE_SECONDS, Ownership, Renewal, holds, inserts_lock_the_run, renew
 from .ledger import CRASHES_ALONE, Ledger
 from .notes import earlier_errors, write_notes
 from .recorder import Admission, Candidate, Ending, ItemOutcome, Notes, Opened, Opening, Rows, Stored
@@ -65,7 +65,7 @@ class DatabaseRecorder:
         self._resumed = False
         self._cancel_told = False
         self._earlier: dict[str, int] = {}
-        self._tenure: Tenure
+        self._ownership: Ownership
         self._changes: Changes
         self._ledger: Ledger
 
@@ -105,10 +105,10 @@ class DatabaseRecorder:
             self._say_that_it_begins_anew(await self._writer.call(runs.others_unfinished, alias, opening), opening, say)
         known_by = await self._writer.call(runs.known_identity, alias, opening)
         opening = replace(opening, identity=known_by)
-        self._tenure, _ = await self._opened_once(lambda: (runs.begin(alias, opening, self._lease_seconds), None))
-        self._ledger, self._changes = Ledger(self._tenure), Changes(self._tenure)
+        self._ownership, _ = await self._opened_once(lambda: (runs.begin(alias, opening, self._lease_seconds), None))
+        self._ledger, self._changes = Ledger(self._ownership), Changes(self._ownership)
         self._start_heart()
-        return Opened(run_id=self._tenure.run_id, identity=opening.identity)
+        return Opened(run_id=self._ownership.run_id, identity=opening.identity)
 
     def _say_that_it_begins_anew(self, others: str, opening: Opening, say: Callable[..., None]) -> None:
         if not others:
@@ -171,18 +171,18 @@ class DatabaseRecorder:
         return None
 
     async def _reopen(self, run: Run, opening: Opening) -> Opened:
-        def take() -> tuple[Tenure, tuple[int, dict[str, int], dict[str, int]]]:
-            tenure, crashed = runs.reopen(self._lanes.alias, run, opening, self._lease_seconds)
-            self._ledger = Ledger(tenure)
+        def take() -> tuple[Ownership, tuple[int, dict[str, int], dict[str, int]]]:
+            ownership, crashed = runs.reopen(self._lanes.alias, run, opening, self._lease_seconds)
+            self._ledger = Ledger(ownership)
             recovered = self._ledger.take_over(crashed=crashed, longest_wait=opening.longest_wait)
-            return tenure, (recovered, runs.stored_counts(tenure), earlier_errors(tenure))
+            return ownership, (recovered, runs.stored_counts(ownership), earlier_errors(ownership))
 
-        self._tenure, (recovered, counts, self._earlier) = await self._opened_once(take)
-        self._resumed, self._changes = True, Changes(self._tenure)
+        self._ownership, (recovered, counts, self._earlier) = await self._opened_once(take)
+        self._resumed, self._changes = True, Changes(self._ownership)
         self._start_heart()
         return Opened(
             run_id=run.pk,
-            epoch=self._tenure.epoch,
+            epoch=self._ownership.epoch,
             resumed=True,
             counts=counts,
             recovered=recovered,
@@ -192,15 +192,15 @@ class DatabaseRecorder:
             identity=run.identity,
         )
 
-    async def _opened_once(self, function: Callable[[], tuple[Tenure, T]]) -> tuple[Tenure, T]:
+    async def _opened_once(self, function: Callable[[], tuple[Ownership, T]]) -> tuple[Ownership, T]:
         """Begin or take over. Where the COMMIT was in doubt, the lease tells whether it was done already.
 
         Once begun it is not left: a cancel comes through later, when there is somebody to close what was opened.
         The heartbeat is compared as well: what was rolled back leaves its run's number to others.
         """
-        made: list[tuple[tuple[Tenure, T], datetime | None]] = []
+        made: list[tuple[tuple[Ownership, T], datetime | None]] = []
 
-        def guarded() -> tuple[Tenure, T]:
+        def guarded() -> tuple[Ownership, T]:
             if made and holds(made[0][0][0]) and runs.last_heartbeat(made[0][0][0]) == made[0][1]:
                 return made[0][0]
             opened = function()
@@ -217,8 +217,8 @@ class DatabaseRecorder:
 
     async def rows(self) -> Rows:
         """See Recorder."""
-        tenure = self._tenure
-        return await self._writer.call(lambda: Rows(*runs.this_and_previous(tenure)))
+        ownership = self._ownership
+        return await self._writer.call(lambda: Rows(*runs.this_and_previous(ownership)))
 
     async def close(self, ending: Ending) -> dict[str, int]:
         """See Recorder."""
@@ -227,7 +227,7 @@ class DatabaseRecorder:
 
     def _let_go(self, ending: Ending) -> dict[str, int]:
         self._ledger.let_go()
-        return runs.close(self._tenure, ending, add_output=self._resumed)
+        return runs.close(self._ownership, ending, add_output=self._resumed)
 
     async def aclose(self) -> None:
         """See Recorder."""
@@ -247,7 +247,7 @@ class DatabaseRecorder:
 
     def _start_heart(self) -> None:
         if not self._lanes.shared:
-            self._heartbeat = Heartbeat(self._tenure, self._lease_seconds, self._beat_from_thread)
+            self._heartbeat = Heartbeat(self._ownership, self._lease_seconds, self._beat_from_thread)
             self._heartbeat.start()
 
     async def _stop_heart(self) -> None:
@@ -261,7 +261,7 @@ class DatabaseRecorder:
 
     def _beat(self, renewal: Renewal) -> None:
         if not renewal.held:
-            self.on_lost(RunFenced(f"Run {self._tenure.run_id} was taken over by another process."))
+            self.on_lost(RunFenced(f"Run {self._ownership.run_id} was taken over by another process."))
             return
         self.on_alive()
         if renewal.cancel_requested and not self._cancel_told:
@@ -351,11 +351,11 @@ class DatabaseRecorder:
     async def note(self, notes: Notes) -> None:
         """See Recorder."""
         if notes:
-            work = partial(write_notes, self._tenure, notes, self._earlier)
-            late = not inserts_lock_the_run(self._tenure.alias)
+            work = partial(write_notes, self._ownership, notes, self._earlier)
+            late = not inserts_lock_the_run(self._ownership.alias)
             await self._writer.call(self._changes.once(work, late=late))
         if self._lanes.shared:
-            self._beat(await self._writer.call(lambda: renew(self._tenure, self._lease_seconds)))
+            self._beat(await self._writer.call(lambda: renew(self._ownership, self._lease_seconds)))
 
 
 def _connect(alias: str) -> None:

@@ -13,7 +13,7 @@ from async_commander.database.connections import close_all, drop
 from async_commander.database.timeouts import Timeouts
 from async_commander.database.transaction import LaneTransaction
 
-from .lease import Renewal, Tenure, renew
+from .lease import Ownership, Renewal, renew
 
 logger = logging.getLogger("async_commander.heartbeat")
 
@@ -21,19 +21,19 @@ BEATS_PER_LEASE = 4
 
 
 class Heartbeat:
-    """Renews `tenure` every quarter of `seconds`, unless the loop has not ticked for half of them.
+    """Renews `ownership` every quarter of `seconds`, unless the loop has not ticked for half of them.
 
     `on_beat(renewal)` is called on the heartbeat's own thread.
     """
 
-    def __init__(self, tenure: Tenure, seconds: float, on_beat: Callable[[Renewal], None]) -> None:
-        self._tenure = tenure
+    def __init__(self, ownership: Ownership, seconds: float, on_beat: Callable[[Renewal], None]) -> None:
+        self._ownership = ownership
         self._seconds = seconds
         self._timeouts = Timeouts.of_writer(lease_seconds=seconds)
         self._on_beat = on_beat
         self._ended = threading.Event()
         self._ticked = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat-run-{tenure.run_id}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-run-{ownership.run_id}", daemon=True)
 
     def start(self) -> None:
         """Begin to beat."""
@@ -58,10 +58,10 @@ class Heartbeat:
 
     def _beat(self) -> None:
         try:
-            with LaneTransaction(self._tenure.alias, timeouts=self._timeouts):
-                renewal = renew(self._tenure, self._seconds)
+            with LaneTransaction(self._ownership.alias, timeouts=self._timeouts):
+                renewal = renew(self._ownership, self._seconds)
         except DatabaseError as error:
-            logger.warning("The lease of run %s could not be renewed: %s", self._tenure.run_id, error)
-            drop(self._tenure.alias)
+            logger.warning("The lease of run %s could not be renewed: %s", self._ownership.run_id, error)
+            drop(self._ownership.alias)
             return
         self._on_beat(renewal)

@@ -26,7 +26,7 @@ _SHARE_LOCK = {"postgresql": " FOR SHARE", "mysql": " LOCK IN SHARE MODE"}
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
+class Ownership:
     """The right to write into one run, as long as the lease's epoch is this one."""
 
     alias: str
@@ -92,13 +92,13 @@ def inserts_lock_the_run(alias: str) -> bool:
     return connections[alias].vendor == "mysql"
 
 
-def establish(alias: str, run_id: int) -> Tenure:
+def establish(alias: str, run_id: int) -> Ownership:
     """The first lease of a new run."""
     Lease.objects.using(alias).create(name=lease_name(run_id), epoch=1, **_columns(this_process()))
-    return Tenure(alias, run_id, epoch=1)
+    return Ownership(alias, run_id, epoch=1)
 
 
-def take_over(alias: str, run_id: int, *, seen: int | None = None) -> Tenure:
+def take_over(alias: str, run_id: int, *, seen: int | None = None) -> Ownership:
     """Make this process the owner under a new epoch; the caller has made sure that the old owner may be deposed.
 
     `seen` is the epoch that was read before that; None where nobody else can be about to do the same. Raises
@@ -113,13 +113,13 @@ def take_over(alias: str, run_id: int, *, seen: int | None = None) -> Tenure:
     )
     if not taken:
         raise RunLocked(f"Run {run_id} was taken over by another process just now. Look with `aruns show {run_id}`.")
-    return Tenure(alias, run_id, epoch + 1)
+    return Ownership(alias, run_id, epoch + 1)
 
 
-def holds(tenure: Tenure) -> bool:
+def holds(ownership: Ownership) -> bool:
     """Whether this process has the lease, in just this epoch."""
     mine = _columns(this_process())
-    return Lease.objects.using(tenure.alias).filter(name=tenure.name, epoch=tenure.epoch, **mine).exists()
+    return Lease.objects.using(ownership.alias).filter(name=ownership.name, epoch=ownership.epoch, **mine).exists()
 
 
 def owner_of(alias: str, run_id: int) -> Owner:
@@ -130,33 +130,33 @@ def owner_of(alias: str, run_id: int) -> Owner:
     return Owner(lease.host, lease.boot_id, lease.pid, lease.process_start)
 
 
-def fence(tenure: Tenure) -> None:
+def fence(ownership: Ownership) -> None:
     """Make sure that the epoch is still ours until this transaction ends. The last statement before COMMIT.
 
     A lease that was released is nobody's: a unit that is still on its way when its run is closed comes too late. Raises
     RunFenced, and then nothing of the transaction may be committed.
     """
-    connection = connections[tenure.alias]
+    connection = connections[ownership.alias]
     table = connection.ops.quote_name(Lease._meta.db_table)
     lock = _SHARE_LOCK.get(connection.vendor, "")
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT 1 FROM {table} WHERE name = %s AND epoch = %s AND pid IS NOT NULL{lock}",  # noqa: S608 - quoted by Django
-            [tenure.name, tenure.epoch],
+            [ownership.name, ownership.epoch],
         )
         if cursor.fetchone() is None:
             raise RunFenced(
-                f"Run {tenure.run_id} was taken over while this process (epoch {tenure.epoch}) was working on it; "
-                "nothing more is written here."
+                f"Run {ownership.run_id} was taken over while this process (epoch {ownership.epoch}) was working on "
+                "it; nothing more is written here."
             )
 
 
-def renew(tenure: Tenure, seconds: float) -> Renewal:
+def renew(ownership: Ownership, seconds: float) -> Renewal:
     """One heartbeat: alive now, and expired `seconds` later by the database's clock."""
-    if epoch_of(tenure.alias, tenure.run_id) != tenure.epoch:
+    if epoch_of(ownership.alias, ownership.run_id) != ownership.epoch:
         return Renewal(held=False)
-    now = database_now(tenure.alias)
-    runs = Run.objects.using(tenure.alias).filter(pk=tenure.run_id, status=RunStatus.RUNNING.value)
+    now = database_now(ownership.alias)
+    runs = Run.objects.using(ownership.alias).filter(pk=ownership.run_id, status=RunStatus.RUNNING.value)
     if not runs.update(heartbeat=now, expires=now + timedelta(seconds=seconds)):
         return Renewal(held=False)
     return Renewal(held=True, cancel_requested=runs.filter(cancel_requested_at__isnull=False).exists())
@@ -167,11 +167,15 @@ def epoch_of(alias: str, run_id: int) -> int | None:
     return Lease.objects.using(alias).filter(name=lease_name(run_id)).values_list("epoch", flat=True).first()
 
 
-def release(tenure: Tenure) -> None:
+def release(ownership: Ownership) -> None:
     """Leave the run to nobody. Raises RunFenced where it is not ours any more."""
-    released = Lease.objects.using(tenure.alias).filter(name=tenure.name, epoch=tenure.epoch).update(**_columns(NOBODY))
+    released = (
+        Lease.objects.using(ownership.alias)
+        .filter(name=ownership.name, epoch=ownership.epoch)
+        .update(**_columns(NOBODY))
+    )
     if not released:
-        raise RunFenced(f"Run {tenure.run_id} was taken over before it could be closed here.")
+        raise RunFenced(f"Run {ownership.run_id} was taken over before it could be closed here.")
 
 
 def _columns(owner: Owner) -> dict[str, object]:

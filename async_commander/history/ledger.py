@@ -28,7 +28,7 @@ from async_commander.engine.results import ItemState
 from async_commander.models import Run, RunClaim, RunItem
 
 from .key_filter import KeyFilter
-from .lease import SteadyClock, Tenure, fence
+from .lease import Ownership, SteadyClock, fence
 from .ledger_rows import COLUMNS, find_items, insert_batch, insert_outcomes
 from .moments import as_stored
 from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
@@ -43,9 +43,9 @@ _COUNTED_ANEW = (ItemState.DEAD.value, ItemState.RETRY.value, ItemState.CLAIMED.
 class Ledger:
     """The items of one run, as long as this process owns it."""
 
-    def __init__(self, tenure: Tenure) -> None:
-        self.tenure = tenure
-        self._clock = SteadyClock(tenure.alias)
+    def __init__(self, ownership: Ownership) -> None:
+        self.ownership = ownership
+        self._clock = SteadyClock(ownership.alias)
         self.taken_at_most: int | None = None
         """How many items the run may take in all, those that others bring up included."""
         self._first_row_of_this_epoch = 0
@@ -69,7 +69,7 @@ class Ledger:
         than `longest_wait` seconds has its moment from a clock that was wrong: it is due now.
         """
         self._has_earlier_rows = True
-        claims = self._claims().filter(epoch__lt=self.tenure.epoch)
+        claims = self._claims().filter(epoch__lt=self.ownership.epoch)
         if crashed:
             for some in chunks(list(_keys_of(claims))):
                 self._count_crash(set(some))
@@ -82,9 +82,11 @@ class Ledger:
         waiting = self._items().filter(state=ItemState.RETRY.value)
         waiting.filter(next_at__gt=now + timedelta(seconds=longest_wait)).update(next_at=now)
         counts = self._recount()
-        newest = RunItem.objects.using(self.tenure.alias).aggregate(newest=Max("id"))["newest"]  # of any run: no scan
+        newest = RunItem.objects.using(self.ownership.alias).aggregate(newest=Max("id"))[
+            "newest"
+        ]  # of any run: no scan
         self._first_row_of_this_epoch = (newest or 0) + 1
-        fence(self.tenure)
+        fence(self.ownership)
         return counts[ItemState.CLAIMED.value]
 
     def let_go(self) -> None:
@@ -123,7 +125,7 @@ class Ledger:
         open_ones = self._items().filter(state__in=_COUNTED_ANEW).values_list("state").annotate(Count("pk"))
         counts = {**dict.fromkeys(_COUNTED_ANEW, 0), **dict(open_ones)}
         taken = F("done") + F("skipped") + sum(counts.values())
-        Run.objects.using(self.tenure.alias).filter(pk=self.tenure.run_id).update(taken=taken, **counts)
+        Run.objects.using(self.ownership.alias).filter(pk=self.ownership.run_id).update(taken=taken, **counts)
         return counts
 
     def source_restarted(self) -> None:
@@ -155,7 +157,7 @@ class Ledger:
             retry=-len(back),
             skipped=answer.duplicates,
         )
-        fence(self.tenure)
+        fence(self.ownership)
         return answer
 
     def _judge(self, candidate: Candidate, row: RunItem | None, answer: Admission, room: float) -> None:
@@ -183,7 +185,7 @@ class Ledger:
     def claim(self, keys: Sequence[UUID]) -> None:
         """Claim items that have a row already, right before they run."""
         self._claim(keys)
-        fence(self.tenure)
+        fence(self.ownership)
 
     def stored(self, room: int, *, source_ended: bool) -> Stored:
         """Claim at most `room` items that were kept for later and whose time has come."""
@@ -198,7 +200,7 @@ class Ledger:
             rows = due + left
         self._claim([row.key for row in rows if row.crashes < CRASHES_ALONE])
         next_in = 0.0 if len(rows) + gone + dead >= room else self._seconds_until_next(now)
-        fence(self.tenure)
+        fence(self.ownership)
         items = [
             Known(row.key, row.attempts, row.crashes, row.label, row.item, row.error_kind, row.error) for row in rows
         ]
@@ -231,8 +233,8 @@ class Ledger:
     def _claim(self, keys: Sequence[UUID]) -> None:
         if not keys:
             return
-        claim = RunClaim.objects.using(self.tenure.alias).create(
-            run_id=self.tenure.run_id, epoch=self.tenure.epoch, keys=[key.hex for key in keys]
+        claim = RunClaim.objects.using(self.ownership.alias).create(
+            run_id=self.ownership.run_id, epoch=self.ownership.epoch, keys=[key.hex for key in keys]
         )
         self._pending = claim.pk, keys
 
@@ -248,7 +250,7 @@ class Ledger:
         counts = _moved(claimed=-len(outcomes), **Counter(outcome.state.value for outcome in outcomes))
         closed = list(self._take_closed_claims())
         if all(outcome.is_private for outcome in outcomes):
-            insert_batch(self.tenure.alias, self.tenure.run_id, outcomes, counts, closed)
+            insert_batch(self.ownership.alias, self.ownership.run_id, outcomes, counts, closed)
         else:
             self._count(**counts)  # the lock of the run's row comes first
             self._insert([outcome for outcome in outcomes if not outcome.known])
@@ -256,7 +258,7 @@ class Ledger:
             self._follow_all([outcome for outcome in outcomes if outcome.followed])
             if closed:
                 self._claims().filter(pk__in=closed).delete()
-        fence(self.tenure)
+        fence(self.ownership)
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """Which of these units (by position) are in the ledger already: their commit's answer was lost on the way.
@@ -276,7 +278,7 @@ class Ledger:
         waiting = self._items().filter(key=key, state=ItemState.RETRY.value)
         moved = waiting.update(state=ItemState.CLAIMED.value, next_at=None)
         self._count(taken=-moved, retry=-moved)
-        fence(self.tenure)
+        fence(self.ownership)
 
     def _set_times(self, outcomes: Sequence[ItemOutcome]) -> None:
         if any(outcome.delay is not None for outcome in outcomes):
@@ -313,12 +315,12 @@ class Ledger:
         """How many more items may be taken; None: any number. The run's row is locked, so that it stays so."""
         if self.taken_at_most is None:
             return None
-        runs = Run.objects.using(self.tenure.alias).select_for_update().filter(pk=self.tenure.run_id)
+        runs = Run.objects.using(self.ownership.alias).select_for_update().filter(pk=self.ownership.run_id)
         return max(0, self.taken_at_most - runs.values_list("taken", flat=True).get())
 
     def _insert(self, outcomes: Sequence[ItemOutcome]) -> None:
         if outcomes:
-            insert_outcomes(self.tenure.alias, self.tenure.run_id, outcomes)
+            insert_outcomes(self.ownership.alias, self.ownership.run_id, outcomes)
 
     def _update(self, outcomes: Sequence[ItemOutcome]) -> None:
         for outcome in outcomes:
@@ -327,7 +329,7 @@ class Ledger:
     def _count(self, **changes: int) -> None:
         moved = {name: F(name) + change for name, change in _moved(**changes).items()}
         if moved:
-            Run.objects.using(self.tenure.alias).filter(pk=self.tenure.run_id).update(**moved)
+            Run.objects.using(self.ownership.alias).filter(pk=self.ownership.run_id).update(**moved)
 
     def _take_closed_claims(self) -> Iterator[int]:
         """Each goes to one lane: several may take from here at once."""
@@ -346,7 +348,7 @@ class Ledger:
         later = sum(self._keep_for_later(outcome, now) for outcome in known)
         gone = len(self._withdraw({*fresh, *(outcome.key for outcome in known)}) & set(fresh))
         self._count(taken=-gone, claimed=-gone - later, retry=later)
-        fence(self.tenure)
+        fence(self.ownership)
 
     def _keep_for_later(self, outcome: ItemOutcome, now: datetime) -> int:
         outcome.state, outcome.next_at = ItemState.RETRY, now
@@ -392,13 +394,13 @@ class Ledger:
         return [key for key in keys if key in self._keys_met]
 
     def _find(self, keys: Collection[UUID]) -> list[RunItem]:
-        return find_items(self.tenure.alias, self.tenure.run_id, keys)
+        return find_items(self.ownership.alias, self.ownership.run_id, keys)
 
     def _items(self) -> Any:
-        return RunItem.objects.using(self.tenure.alias).filter(run_id=self.tenure.run_id)
+        return RunItem.objects.using(self.ownership.alias).filter(run_id=self.ownership.run_id)
 
     def _claims(self) -> Any:
-        return RunClaim.objects.using(self.tenure.alias).filter(run_id=self.tenure.run_id)
+        return RunClaim.objects.using(self.ownership.alias).filter(run_id=self.ownership.run_id)
 
 
 def _keys_of(claims: QuerySet[RunClaim]) -> set[UUID]:

@@ -16,7 +16,7 @@ from async_commander.engine.results import ErrorKind
 from async_commander.models import Run, RunBucket, RunErrorKind, RunLog
 from async_commander.text.clean import storable
 
-from .lease import Tenure, fence
+from .lease import Ownership, fence
 from .log_capture import gap
 from .moments import as_stored
 from .recorder import LogLine, Notes, Slice
@@ -28,7 +28,7 @@ NAME_CAP = 200
 HIGHEST_LEVEL = 32_767
 
 
-def write_notes(tenure: Tenure, notes: Notes, earlier: dict[str, int]) -> None:
+def write_notes(ownership: Ownership, notes: Notes, earlier: dict[str, int]) -> None:
     """Write what came since the last time. `earlier` holds the counts of error kinds from before this epoch.
 
     A row that the database refuses costs no other: where they fail together they are halved until it is alone. It is
@@ -37,36 +37,38 @@ def write_notes(tenure: Tenure, notes: Notes, earlier: dict[str, int]) -> None:
     refused = Counter(
         f"{what}, for the database does not take them ({type(error).__name__})"
         for what, errors in (
-            ("log records", _halved(tenure, notes.logs, _write_logs)),
-            ("figures of a stage", _halved(tenure, notes.slices, _write_slices)),
-            ("kinds of errors", _halved(tenure, notes.errors, partial(_write_errors, earlier=earlier))),
+            ("log records", _halved(ownership, notes.logs, _write_logs)),
+            ("figures of a stage", _halved(ownership, notes.slices, _write_slices)),
+            ("kinds of errors", _halved(ownership, notes.errors, partial(_write_errors, earlier=earlier))),
         )
         for error in errors
     )
     if refused:
-        _write_logs(tenure, [gap(f"Missing here: {number} {what}.") for what, number in refused.items()])
+        _write_logs(ownership, [gap(f"Missing here: {number} {what}.") for what, number in refused.items()])
     columns = {} if notes.total is None else {"total": notes.total}
     if notes.done is not None:
         columns |= {"taken": notes.done, "done": notes.done}
     if columns:
-        Run.objects.using(tenure.alias).filter(pk=tenure.run_id).update(**columns)
-    fence(tenure)
+        Run.objects.using(ownership.alias).filter(pk=ownership.run_id).update(**columns)
+    fence(ownership)
 
 
-def _halved(tenure: Tenure, rows: Sequence[T], write: Callable[[Tenure, Sequence[T]], None]) -> list[Exception]:
+def _halved(
+    ownership: Ownership, rows: Sequence[T], write: Callable[[Ownership, Sequence[T]], None]
+) -> list[Exception]:
     """Write the rows, all but those that are refused; the errors of these."""
     if not rows:
         return []
     try:
-        with transaction.atomic(using=tenure.alias):
-            write(tenure, rows)
+        with transaction.atomic(using=ownership.alias):
+            write(ownership, rows)
     except (DatabaseError, ValueError, TypeError, ArithmeticError) as error:
         if not _is_the_rows_own(error):
             raise
         if len(rows) == 1:
             return [error]
         half = len(rows) // 2
-        return [error for part in (rows[:half], rows[half:]) for error in _halved(tenure, part, write)]
+        return [error for part in (rows[:half], rows[half:]) for error in _halved(ownership, part, write)]
     return []
 
 
@@ -76,23 +78,23 @@ def _is_the_rows_own(error: Exception) -> bool:
     return not isinstance(error, TransactionManagementError) and not any(applies(error) for applies in others)
 
 
-def earlier_errors(tenure: Tenure) -> dict[str, int]:
+def earlier_errors(ownership: Ownership) -> dict[str, int]:
     """How often each kind of error was met before this epoch."""
-    kinds = RunErrorKind.objects.using(tenure.alias).filter(run_id=tenure.run_id)
+    kinds = RunErrorKind.objects.using(ownership.alias).filter(run_id=ownership.run_id)
     return dict(kinds.values_list("kind", "count"))
 
 
-def mark_gap(tenure: Tenure) -> None:
+def mark_gap(ownership: Ownership) -> None:
     """Say in the log of a run whose owner is gone that its last lines may be missing."""
     text = "The process that had this run ended without a word: the last lines of its log are missing here."
-    _write_logs(tenure, [gap(text)])
+    _write_logs(ownership, [gap(text)])
 
 
-def _write_logs(tenure: Tenure, lines: Sequence[LogLine]) -> None:
-    RunLog.objects.using(tenure.alias).bulk_create(
+def _write_logs(ownership: Ownership, lines: Sequence[LogLine]) -> None:
+    RunLog.objects.using(ownership.alias).bulk_create(
         [
             RunLog(
-                run_id=tenure.run_id,
+                run_id=ownership.run_id,
                 at=as_stored(line.at),
                 level=min(max(line.level, 0), HIGHEST_LEVEL),
                 logger=storable(line.logger)[:NAME_CAP],
@@ -105,10 +107,10 @@ def _write_logs(tenure: Tenure, lines: Sequence[LogLine]) -> None:
     )
 
 
-def _write_slices(tenure: Tenure, slices: Sequence[Slice]) -> None:
+def _write_slices(ownership: Ownership, slices: Sequence[Slice]) -> None:
     for one in slices:
-        RunBucket.objects.using(tenure.alias).update_or_create(
-            run_id=tenure.run_id,
+        RunBucket.objects.using(ownership.alias).update_or_create(
+            run_id=ownership.run_id,
             at=as_stored(one.at),
             stage=one.stage,
             defaults={
@@ -121,12 +123,12 @@ def _write_slices(tenure: Tenure, slices: Sequence[Slice]) -> None:
         )
 
 
-def _write_errors(tenure: Tenure, errors: Sequence[ErrorKind], *, earlier: dict[str, int]) -> None:
+def _write_errors(ownership: Ownership, errors: Sequence[ErrorKind], *, earlier: dict[str, int]) -> None:
     for one in errors:
         kind = storable(one.kind)[:NAME_CAP]
         count = earlier.get(kind, 0) + one.count
-        RunErrorKind.objects.using(tenure.alias).update_or_create(
-            run_id=tenure.run_id,
+        RunErrorKind.objects.using(ownership.alias).update_or_create(
+            run_id=ownership.run_id,
             kind=kind,
             defaults={"count": count},
             create_defaults={

@@ -19,7 +19,7 @@ from async_commander.engine.results import RunStatus, items_in_words
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked
 from async_commander.models import FORMAT_VERSION, Run
 
-from .lease import Tenure, database_now, epoch_of, establish, fence, owner_of, release, take_over
+from .lease import Ownership, database_now, epoch_of, establish, fence, owner_of, release, take_over
 from .notes import mark_gap
 from .ownership import host_name, this_host
 from .recorder import Ending, Opening
@@ -42,7 +42,7 @@ class OthersUnfinished(InvalidCommand):
     """There is no run to resume by these arguments, and others of the command are unfinished."""
 
 
-def begin(alias: str, opening: Opening, seconds: float) -> Tenure:
+def begin(alias: str, opening: Opening, seconds: float) -> Ownership:
     """A new run, running, owned by this process."""
     now = database_now(alias)
     run = Run.objects.using(alias).create(
@@ -167,7 +167,7 @@ def lease_length(run: Run) -> float:
     return (run.expires - run.heartbeat).total_seconds() if run.expires and run.heartbeat else math.inf
 
 
-def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Tenure, bool]:
+def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Ownership, bool]:
     """Take a run over under a new epoch and let it run again; and whether its last owner ended without a word.
 
     The caller has found it free, as `run` says. Raises RunLocked where another one took it meanwhile.
@@ -176,9 +176,9 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Tenu
     run.refresh_from_db(using=alias)
     if run.expires != found_free and seconds_until_free(alias, run) > 0:
         raise RunLocked(f"Run {run.pk} was taken over by {owner_of(alias, run.pk)} just now.")
-    tenure = take_over(alias, run.pk, seen=seen)
+    ownership = take_over(alias, run.pk, seen=seen)
     if run.status == RunStatus.RUNNING.value:
-        mark_gap(tenure)
+        mark_gap(ownership)
     now = database_now(alias)
     Run.objects.using(alias).filter(pk=run.pk).update(
         status=RunStatus.RUNNING.value,
@@ -193,42 +193,42 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Tenu
         cancel_requested_at=None,
         changes=0,
     )
-    return tenure, run.status in (RunStatus.RUNNING.value, RunStatus.CRASHED.value)
+    return ownership, run.status in (RunStatus.RUNNING.value, RunStatus.CRASHED.value)
 
 
-def last_heartbeat(tenure: Tenure) -> datetime | None:
+def last_heartbeat(ownership: Ownership) -> datetime | None:
     """When the run gave its last sign of life."""
-    return Run.objects.using(tenure.alias).filter(pk=tenure.run_id).values_list("heartbeat", flat=True).first()
+    return Run.objects.using(ownership.alias).filter(pk=ownership.run_id).values_list("heartbeat", flat=True).first()
 
 
-def this_and_previous(tenure: Tenure) -> tuple[Run, Run | None]:
+def this_and_previous(ownership: Ownership) -> tuple[Run, Run | None]:
     """The run's row, and that of the last run of this identity that succeeded with all of its items."""
-    runs = Run.objects.using(tenure.alias)
-    run = runs.get(pk=tenure.run_id)
+    runs = Run.objects.using(ownership.alias)
+    run = runs.get(pk=ownership.run_id)
     earlier = runs.filter(identity=run.identity, status=RunStatus.SUCCEEDED.value, dry_run=False, testing=False)
     whole = (one for one in earlier.filter(pk__lt=run.pk).order_by("-id")[:20] if "max_items" not in one.options)
     return run, next(whole, None)
 
 
-def close(tenure: Tenure, ending: Ending, *, add_output: bool) -> dict[str, int]:
+def close(ownership: Ownership, ending: Ending, *, add_output: bool) -> dict[str, int]:
     """The last line: status and end, with the lease released. Returns the stored counts."""
-    release(tenure)
-    runs = Run.objects.using(tenure.alias).filter(pk=tenure.run_id)
+    release(ownership)
+    runs = Run.objects.using(ownership.alias).filter(pk=ownership.run_id)
     before = runs.values_list("output", flat=True).get() if add_output else ""
     runs.update(
         status=ending.status.value,
-        finished=database_now(tenure.alias),
+        finished=database_now(ownership.alias),
         value=ending.value,
         output=(before + ending.output)[-TEXT_CAP:],
         error=ending.error[:TEXT_CAP],
         traceback=ending.traceback[-TEXT_CAP:],
     )
-    return stored_counts(tenure)
+    return stored_counts(ownership)
 
 
-def stored_counts(tenure: Tenure) -> dict[str, int]:
+def stored_counts(ownership: Ownership) -> dict[str, int]:
     """The six counts of the accounting, as the run's row has them."""
-    counts: dict[str, int] = Run.objects.using(tenure.alias).values(*COUNTS).get(pk=tenure.run_id)
+    counts: dict[str, int] = Run.objects.using(ownership.alias).values(*COUNTS).get(pk=ownership.run_id)
     return counts
 
 
@@ -265,14 +265,14 @@ def _mark_crashed(alias: str, run: Run) -> bool:
             run.refresh_from_db(using=alias)
             if not is_orphan(alias, run):
                 return False
-            tenure = take_over(alias, run.pk, seen=seen)
-            mark_gap(tenure)
-            fence(tenure)
+            ownership = take_over(alias, run.pk, seen=seen)
+            mark_gap(ownership)
+            fence(ownership)
             Run.objects.using(alias).filter(pk=run.pk, status=RunStatus.RUNNING.value).update(
                 status=RunStatus.CRASHED.value,
                 error="The process that owned this run ended without a word.",
             )
-            release(tenure)
+            release(ownership)
     except (RunLocked, RunFenced):
         return False
     return True

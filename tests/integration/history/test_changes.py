@@ -13,7 +13,7 @@ from django.utils import timezone
 import async_commander as ac
 from async_commander.exceptions import RunFenced
 from async_commander.history.changes import Changes
-from async_commander.history.lease import Tenure, establish
+from async_commander.history.lease import Ownership, establish
 from async_commander.history.log_capture import LogCapture
 from async_commander.history.runs import sweep
 from async_commander.models import Run, RunErrorKind, RunItem, RunLog
@@ -121,15 +121,15 @@ def test_a_commit_in_doubt_changes_nothing(run_on_lanes: Any, doubts: Doubts, wh
 
 
 @pytest.fixture
-def tenure(db: None) -> Tenure:
+def ownership(db: None) -> Ownership:
     run = Run.objects.create(command="pages", identity="0" * 64, status="running")
     return establish("default", run.pk)
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_change_that_is_called_again_is_made_once(tenure: Tenure, late: bool) -> None:
+def test_a_change_that_is_called_again_is_made_once(ownership: Ownership, late: bool) -> None:
     made: list[str] = []
-    changes = Changes(tenure)
+    changes = Changes(ownership)
     for name in ("first", "second"):
         change = changes.once(lambda name=name: made.append(name) or name, late=late)
         assert [change(), change(), change()] == [name] * 3
@@ -137,17 +137,17 @@ def test_a_change_that_is_called_again_is_made_once(tenure: Tenure, late: bool) 
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_change_that_was_rolled_back_is_made_again(tenure: Tenure, late: bool) -> None:
+def test_a_change_that_was_rolled_back_is_made_again(ownership: Ownership, late: bool) -> None:
     made: list[int] = []
-    change = Changes(tenure).once(lambda: made.append(1), late=late)
+    change = Changes(ownership).once(lambda: made.append(1), late=late)
     change()
     Run.objects.update(changes=0)
     change()
     assert made == [1, 1]
 
 
-def test_a_run_that_was_deleted_is_not_written_to(tenure: Tenure) -> None:
-    change = Changes(tenure).once(lambda: pytest.fail("written"))
+def test_a_run_that_was_deleted_is_not_written_to(ownership: Ownership) -> None:
+    change = Changes(ownership).once(lambda: pytest.fail("written"))
     Run.objects.all().delete()
     with pytest.raises(RunFenced, match="was deleted"):
         change()

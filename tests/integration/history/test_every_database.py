@@ -77,13 +77,13 @@ def test_the_fence_holds_for_the_newest_epoch_only(run_row: Run) -> None:
 
 @pytest.mark.django_db
 def test_a_run_whose_process_is_gone_is_marked_as_crashed(run_row: Run) -> None:
-    tenure = establish("default", run_row.pk)
+    ownership = establish("default", run_row.pk)
     Lease.objects.update(boot_id="an earlier boot")
     assert sweep("default") == 1
     run_row.refresh_from_db()
     assert run_row.status == "crashed"
     with pytest.raises(RunFenced):
-        fence(tenure)
+        fence(ownership)
 
 
 @pytest.mark.django_db

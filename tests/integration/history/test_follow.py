@@ -152,8 +152,8 @@ class Race:
 
     def __init__(self) -> None:
         run = Run.objects.create(command="race", identity="0" * 64, status="running", taken=1, claimed=1)
-        tenure = establish("default", run.pk)
-        self.ledger, self.changes = Ledger(tenure), Changes(tenure)
+        ownership = establish("default", run.pk)
+        self.ledger, self.changes = Ledger(ownership), Changes(ownership)
         self.run = run
         self.threads = ThreadPoolExecutor(2)
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 import async_commander as ac
 from async_commander.exceptions import RunFenced
-from async_commander.history.lease import Tenure, establish, fence, release, renew, take_over
+from async_commander.history.lease import Ownership, establish, fence, release, renew, take_over
 from async_commander.history.ownership import NOBODY, Owner, host_name, this_boot, this_host, this_process
 from async_commander.history.runs import sweep
 from async_commander.models import Lease, Run, RunItem
@@ -110,7 +110,7 @@ def test_in_a_container_the_owners_outside_are_those_of_another_host(monkeypatch
     assert this_host() != f"{host_name()} (pid:[1])"
 
 
-def test_the_run_of_an_owner_in_another_container_is_swept_once_its_lease_ran_out(tenure: Tenure) -> None:
+def test_the_run_of_an_owner_in_another_container_is_swept_once_its_lease_ran_out(ownership: Ownership) -> None:
     with contained() as owner:
         Lease.objects.update(**asdict(owner))
         assert sweep("default") == 0
@@ -124,40 +124,40 @@ def test_the_run_tells_the_machines_name_alone(run_on_lanes: Any) -> None:
 
 
 @pytest.fixture
-def tenure(db: None) -> Tenure:
+def ownership(db: None) -> Ownership:
     run = Run.objects.create(command="x", identity="x", status="running", expires=timezone.now() + timedelta(hours=1))
     return establish("default", run.pk)
 
 
-def test_the_fence_holds_for_the_epoch_only(tenure: Tenure) -> None:
+def test_the_fence_holds_for_the_epoch_only(ownership: Ownership) -> None:
     with transaction.atomic():
-        fence(tenure)
-    take_over("default", tenure.run_id)
+        fence(ownership)
+    take_over("default", ownership.run_id)
     with transaction.atomic(), pytest.raises(RunFenced, match=r"was taken over while this process \(epoch 1\)"):
-        fence(tenure)
+        fence(ownership)
 
 
-def test_a_unit_that_comes_after_its_run_was_closed_is_fenced(tenure: Tenure) -> None:
-    release(tenure)
+def test_a_unit_that_comes_after_its_run_was_closed_is_fenced(ownership: Ownership) -> None:
+    release(ownership)
     with transaction.atomic(), pytest.raises(RunFenced):
-        fence(tenure)
+        fence(ownership)
 
 
-def test_a_lost_lease_is_not_renewed_and_not_released(tenure: Tenure) -> None:
-    assert renew(tenure, 30).held
-    take_over("default", tenure.run_id)
-    assert not renew(tenure, 30).held
+def test_a_lost_lease_is_not_renewed_and_not_released(ownership: Ownership) -> None:
+    assert renew(ownership, 30).held
+    take_over("default", ownership.run_id)
+    assert not renew(ownership, 30).held
     with pytest.raises(RunFenced):
-        release(tenure)
+        release(ownership)
 
 
-def test_a_lease_is_not_renewed_once_the_run_has_ended(tenure: Tenure) -> None:
+def test_a_lease_is_not_renewed_once_the_run_has_ended(ownership: Ownership) -> None:
     Run.objects.update(status="crashed")
-    assert not renew(tenure, 30).held
+    assert not renew(ownership, 30).held
 
 
-def test_each_take_over_fences_the_one_before(tenure: Tenure) -> None:
-    first, second = take_over("default", tenure.run_id), take_over("default", tenure.run_id)
+def test_each_take_over_fences_the_one_before(ownership: Ownership) -> None:
+    first, second = take_over("default", ownership.run_id), take_over("default", ownership.run_id)
     assert (first.epoch, second.epoch) == (2, 3)
     with transaction.atomic():
         fence(second)
@@ -219,10 +219,12 @@ def test_the_heartbeat_prolongs_the_lease(run_on_lanes: Any) -> None:
     assert run_on_lanes(Command(), lease_seconds=0.4).value is True
 
 
-def test_of_two_who_saw_the_same_lease_the_second_is_locked_out(tenure: Tenure) -> None:
-    assert take_over("default", tenure.run_id, seen=1).epoch == 2
-    with pytest.raises(ac.RunLocked, match=rf"taken over by another process just now\. .*aruns show {tenure.run_id}"):
-        take_over("default", tenure.run_id, seen=1)
+def test_of_two_who_saw_the_same_lease_the_second_is_locked_out(ownership: Ownership) -> None:
+    assert take_over("default", ownership.run_id, seen=1).epoch == 2
+    with pytest.raises(
+        ac.RunLocked, match=rf"taken over by another process just now\. .*aruns show {ownership.run_id}"
+    ):
+        take_over("default", ownership.run_id, seen=1)
     assert Lease.objects.get().epoch == 2
 
 

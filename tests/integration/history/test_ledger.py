@@ -16,7 +16,7 @@ from django.utils import timezone
 from async_commander.database.unit import Unit
 from async_commander.engine.results import ItemState
 from async_commander.history.key_filter import KeyFilter
-from async_commander.history.lease import Tenure, establish
+from async_commander.history.lease import Ownership, establish
 from async_commander.history.ledger import Ledger
 from async_commander.history.ledger_rows import find_items, insert_outcomes
 from async_commander.history.recorder import Candidate, Followed, ItemOutcome
@@ -30,7 +30,7 @@ __all__ = ["few_parameters"]
 def ledger(db: None) -> Ledger:
     run = Run.objects.create(command="x", identity="x", status="running", expires=timezone.now() + timedelta(hours=1))
     establish("default", run.pk)
-    return Ledger(Tenure("default", run.pk, 1))
+    return Ledger(Ownership("default", run.pk, 1))
 
 
 def close_claims(ledger: Ledger, count: int) -> None:
@@ -110,7 +110,7 @@ def test_what_was_met_before_is_known_whatever_became_of_it(ledger: Ledger) -> N
 @pytest.mark.parametrize("how", ["taken over", "the source is begun anew"])
 def test_where_rows_may_be_there_already_all_keys_are_looked_up(ledger: Ledger, how: str) -> None:
     known = uuid4()
-    RunItem.objects.create(run_id=ledger.tenure.run_id, key=known, state="done")
+    RunItem.objects.create(run_id=ledger.ownership.run_id, key=known, state="done")
     if how == "taken over":
         ledger.take_over(crashed=False, longest_wait=60)
     else:
@@ -135,9 +135,9 @@ def test_a_key_is_looked_up_by_itself_in_a_run_that_the_statistics_do_not_know(l
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {RunItem._meta.db_table}")
     keys = [uuid4() for _ in range(3_000)]
-    insert_outcomes("default", ledger.tenure.run_id, [ItemOutcome(key=key) for key in keys])
+    insert_outcomes("default", ledger.ownership.run_id, [ItemOutcome(key=key) for key in keys])
     with CaptureQueriesContext(connection) as queries:
-        assert {row.key for row in find_items("default", ledger.tenure.run_id, keys[:100])} == set(keys[:100])
+        assert {row.key for row in find_items("default", ledger.ownership.run_id, keys[:100])} == set(keys[:100])
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {queries[0]['sql']}")
         plan = json.dumps(cursor.fetchone()[0])
@@ -154,7 +154,7 @@ def test_any_text_is_kept_as_it_is(ledger: Ledger) -> None:
         ItemOutcome(key=uuid4(), label=text, error=text, item={"text": text}, state=ItemState.DEAD, started=began)
         for text in TEXTS
     ]
-    insert_outcomes("default", ledger.tenure.run_id, [*outcomes, ItemOutcome(key=uuid4(), item=None, label="none")])
+    insert_outcomes("default", ledger.ownership.run_id, [*outcomes, ItemOutcome(key=uuid4(), item=None, label="none")])
     for one in outcomes:
         row = RunItem.objects.get(key=one.key)
         assert (row.label, row.error, row.item, row.started) == (one.label, one.error, one.item, one.started)

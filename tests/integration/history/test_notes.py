@@ -29,7 +29,7 @@ def messages() -> list[str]:
 
 
 @pytest.fixture
-def tenure(transactional_db: None) -> Any:
+def ownership(transactional_db: None) -> Any:
     run = Run.objects.create(command="fetch", identity="0" * 64, status="running")
     return take_over("default", run.pk, seen=0)
 
@@ -71,21 +71,21 @@ def test_names_that_no_database_takes_are_kept_as_others(run: Any) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 77, 477])
-def test_of_many_lines_the_refused_one_is_missing_alone_and_that_is_said(tenure: Any, at: int) -> None:
+def test_of_many_lines_the_refused_one_is_missing_alone_and_that_is_said(ownership: Any, at: int) -> None:
     lines = [line(f"line {number}") for number in range(478)]
     lines[at] = line("refused", level="no level")
     notes = Notes(logs=lines, errors=[ErrorKind("ValueError", 3)], slices=[Slice(NOW, 10, "item", 1, 0, 5, [1])])
-    write_notes(tenure, notes, {})
+    write_notes(ownership, notes, {})
     *kept, last = messages()
     assert kept == [f"line {number}" for number in range(478) if number != at]
     assert last == "Missing here: 1 log records, for the database does not take them (TypeError)."
     assert (RunErrorKind.objects.get().count, RunBucket.objects.get().count) == (3, 1)
 
 
-def test_figures_that_are_refused_are_missing_alone(tenure: Any) -> None:
+def test_figures_that_are_refused_are_missing_alone(ownership: Any) -> None:
     errors = [ErrorKind(f"Error{number}", 2**70 if number == 3 else 1) for number in range(8)]
     slices = [Slice(NOW, 10, f"stage {number}", 2**70 if number < 2 else 1, 0, 5, [1]) for number in range(8)]
-    write_notes(tenure, Notes(logs=[line("fine")], errors=errors, slices=slices), {})
+    write_notes(ownership, Notes(logs=[line("fine")], errors=errors, slices=slices), {})
     assert (RunErrorKind.objects.count(), RunBucket.objects.count()) == (7, 6)
     first, *rest = messages()
     assert first == "fine"
@@ -95,10 +95,10 @@ def test_figures_that_are_refused_are_missing_alone(tenure: Any) -> None:
     ]
 
 
-def test_a_lost_connection_is_no_fault_of_a_row(tenure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_connection_is_no_fault_of_a_row(ownership: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> None:
         raise OperationalError(2006, "server has gone away")
 
     monkeypatch.setattr(notes_module, "_write_logs", away)
     with pytest.raises(OperationalError):
-        write_notes(tenure, Notes(logs=[line("a"), line("b")]), {})
+        write_notes(ownership, Notes(logs=[line("a"), line("b")]), {})

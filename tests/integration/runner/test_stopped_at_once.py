@@ -29,10 +29,10 @@ async def test_a_run_that_was_just_being_begun_is_closed(monkeypatch: Any, reque
     stops, loop, begin = StopRequests(), asyncio.get_running_loop(), runs.begin
 
     def begin_while_stops_arrive(*arguments: Any) -> Any:
-        tenure = begin(*arguments)
+        ownership = begin(*arguments)
         for _ in range(requests):
             asyncio.run_coroutine_threadsafe(asked(), loop).result(10)
-        return tenure
+        return ownership
 
     async def asked() -> None:
         stops.ask()

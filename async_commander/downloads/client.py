@@ -316,10 +316,10 @@ class Client(httpx.AsyncClient):
         """None where httpx has to see to the URL."""
         if url.is_relative_url or url.userinfo:
             return None
-        journey, ask = self._journey(extensions), self._ask(check_address(url))
+        journey = self._journey(extensions)
         try:
             async with asyncio.timeout(journey.seconds) as journey.watch:
-                head, content = await self._bounded.fetch(ask, journey)
+                head, content = await self._bounded.fetch(self._ask(check_address(url)), journey)
                 if not 300 <= head.status < 400 and all(name.lower() != b"set-cookie" for name, _ in head.headers):
                     return Fetched(str(url), head.status, tuple(head.headers), content)
                 self._bounded.leave(journey)

@@ -380,7 +380,7 @@ class Connection(asyncio.Protocol):
         if seconds is None:
             await event
             return
-        alarm = self._loop.call_later(seconds, _fail, event, kind(f"nothing happened for {seconds:g} s"))
+        alarm = self._loop.call_later(seconds, _time_out, event, seconds, kind)
         try:
             await event
         finally:
@@ -417,9 +417,9 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
         waiter.set_result(None)
 
 
-def _fail(waiter: asyncio.Future[None], error: Exception) -> None:
+def _time_out(waiter: asyncio.Future[None], seconds: float, kind: type[httpx.TimeoutException]) -> None:
     if not waiter.done():
-        waiter.set_exception(error)
+        waiter.set_exception(kind(f"nothing happened for {seconds:g} s"))
 
 
 def _upgraded(head: bytes) -> Head:

@@ -517,3 +517,35 @@ async def test_the_deadline_runs_while_a_body_waits_for_memory(small_client: Ope
         outcomes = await asyncio.gather(*(client.get(server.url()) for _ in range(5)), return_exceptions=True)
         assert asyncio.get_running_loop().time() - started < 2.5
     assert {type(outcome) for outcome in outcomes} == {DownloadTimeout}
+
+
+async def test_each_wait_can_have_a_bound_of_its_own(small_client: OpenClient) -> None:
+    async def talk(peer: Peer) -> None:
+        head = await peer.reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET /body"):
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome")
+        await asyncio.sleep(30)
+
+    async with ScriptedServer(talk) as server, small_client() as client:
+        for path in ("/head", "/body"):
+            with pytest.raises(httpx.ReadTimeout):
+                await client.get(server.url(path), timeout=0.1)
+        with pytest.raises(httpx.WriteTimeout):
+            await client.post(server.url("/"), content=b"x" * 50_000_000, timeout=httpx.Timeout(5.0, write=0.1))
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1/", "ftp://a.test/", "http://127.1/"])
+async def test_errors_of_the_quick_way_name_their_request(small_client: OpenClient, url: str) -> None:
+    async with small_client() as client:
+        for get in (client.get, client.fetch):
+            with pytest.raises(httpx.RequestError) as caught:
+                await get(url)
+            assert str(caught.value.request.url) == url
+
+
+async def test_a_closed_client_says_so(small_client: OpenClient) -> None:
+    async with small_client() as client:
+        pass
+    for get in (client.get, client.fetch):
+        with pytest.raises(RuntimeError, match="closed"):
+            await get("http://127.0.0.1:9/")

@@ -273,7 +273,7 @@ class Client(httpx.AsyncClient):
 
     async def _look_at(self, response: Response, journey: Journey, *, follow: bool) -> tuple[httpx.Request, bool]:
         """Keep the cookies of a response; the next request, where there is one, and whether there is none."""
-        if "set-cookie" in response.headers:
+        if response.sets_cookies:
             self.cookies.extract_cookies(response)
         for hook in self.event_hooks["response"]:
             await hook(response)

@@ -92,9 +92,12 @@ class Turns:
 
         The journey's deadline does not run meanwhile.
         """
-        pace, holder = self._pace, item_scope.get() or asyncio.current_task()
+        pace = self._pace
+        if pace is None or pace_key_held.get() == host:
+            return _nothing
+        holder = item_scope.get() or asyncio.current_task()
         mine = self._held.get(holder, ())
-        if pace is None or pace_key_held.get() == host or host in mine:
+        if host in mine:
             return _nothing
         if pace.reserve(host) > 0:
             held = {key for key in (*mine, pace_key_held.get()) if key is not None}

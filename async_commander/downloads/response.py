@@ -158,6 +158,7 @@ class Response(httpx.Response):
         found = by_name(raw)
         accepted = request.headers.get("accept-encoding", "") if b"content-encoding" in found else ""
         self._inflater = inflater_for(request.method, status, found, accepted, body.journey.max_body)
+        self.sets_cookies = b"set-cookie" in found
         self._body: BoundedBody | None = body
         self._sent = sent
         charset = charset_of(found.get(b"content-type", b""))

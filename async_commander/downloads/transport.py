@@ -57,12 +57,12 @@ class BoundedTransport:
                     other = await self.inner.handle_async_request(request)
                 stream = cast("httpx.AsyncByteStream", other.stream)
                 status, raw, extensions = other.status_code, other.headers.raw, other.extensions
+                check_headers(raw)
         except BaseException:
             give_back()
             raise
         body = BoundedBody(stream, journey, give_back)
         try:
-            check_headers(raw)
             self.turns.listen(host, status, raw, since)
             return Response(request, status, raw, body, sent, extensions=extensions)
         except BaseException:

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from os.path import commonprefix
 from urllib.parse import quote, unquote, urlsplit
@@ -27,12 +27,15 @@ def texts_of(secrets: Iterable[object]) -> list[str]:
     return sorted({text for secret in secrets for text in _texts(secret) if text}, key=len, reverse=True)
 
 
-def pattern_of(texts: Iterable[str]) -> re.Pattern[str] | None:
+def pattern_of(texts: Sequence[str]) -> re.Pattern[str] | None:
     """What finds these secrets in a text that is decoded and `folded`, the longest at each place; None for none."""
     long, short = set[str](), set[str]()
     for text in texts:
         (short if len(text) < SHORT else long).update(map(folded, _spellings(text)))
     alternatives = [f"(?:{_tree(sorted(long))})"] if long else []
+    # Others cut texts before they get here (a library's message, `{value!r:.80}`): most of a secret is hidden as well.
+    if beginnings := {folded(text[: 3 * len(text) // 5]) for text in texts if len(text) >= 2 * LINE}:
+        alternatives.append(f"(?:{_tree(sorted(beginnings))})[^\\s\"'<>…]*+")
     if short:
         alternatives.append(rf"(?<!\w)(?:{_tree(sorted(short))})(?!\w)")
     return re.compile("|".join(alternatives)) if alternatives else None

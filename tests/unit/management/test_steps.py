@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -134,6 +135,34 @@ def test_secrets_are_not_shown_again() -> None:
     tokens = ["fetch", "--token", "s3cret", "--password=s3cret", "x"]
     line = Invocation("manage.py arun", tokens, redact=Redactor(["s3cret", ""])).line()
     assert line == "manage.py arun fetch --token … --password=… x"
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        ("\x1b[31mred", r"$'\x1b[31mred'"),
+        ("it's\none\\", r"$'it\'s\x0aone\\'"),
+        ("\x9b1m\u202e", r"$'\U0000009b1m\U0000202e'"),
+        ("byte \udcff", r"$'byte \xff'"),
+        ("https://bob:pw@example.org/?a=1", "'https://…@example.org/?a=1'"),
+        ("--url=https://bob:pw@example.org/", "--url=https://…@example.org/"),
+        ("--note=x s3cret y", "'--note=x … y'"),
+        ("--note=s3cr%65t", "--note=…"),
+        ("--sort-key=name", "--sort-key=name"),
+        ("ümlaut", "'ümlaut'"),
+    ],
+)
+def test_a_line_moves_no_terminal_and_can_be_typed_again(token: str, shown: str) -> None:
+    line = Invocation("manage.py arun", ["fetch", token], redact=Redactor(["s3cret"])).line()
+    assert line == f"manage.py arun fetch {shown}"
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("token", ["\x1b[31mred", "it's\none\\", "\x9b1m\u202e€😀", "byte \udcff", "a b", "$HOME"])
+def test_what_is_shown_is_what_a_shell_reads(token: str) -> None:
+    line = Invocation("printf %s", [token]).line()
+    done = subprocess.run(["bash", "-c", line], capture_output=True, env={"LC_ALL": "C.UTF-8"}, check=True)
+    assert done.stdout == token.encode("utf-8", "surrogateescape")
 
 
 def test_a_run_that_failed_too_often_is_resumed_with_another_bound() -> None:

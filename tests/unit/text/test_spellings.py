@@ -169,6 +169,19 @@ def test_what_is_no_text_of_a_secret_stays() -> None:
     assert redact("a/ab.c") == f"a/{HIDDEN}.c"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("found 'https://hooks.example/T01/B', allowed", "found '********', allowed"),
+        ("b'https://hooks.example/T01/B02'...", "b'********'..."),
+        ("https://hooks.example/T01…", "********…"),
+        ("https://hooks.example is up", "https://hooks.example is up"),
+    ],
+)
+def test_a_secret_that_somebody_else_has_cut_is_hidden_where_most_of_it_is_left(text: str, shown: str) -> None:
+    assert Redactor(["https://hooks.example/T01/B02/c4n4ry-0123"])(text) == shown
+
+
 def test_fifty_secrets_are_found_in_one_text() -> None:
     secrets = [f"canary-{number:02}-{number * 7919:x}" for number in range(50)]
     redact = Redactor(secrets)

@@ -293,6 +293,19 @@ def test_characters_that_the_terminal_lacks_are_escaped(manage) -> None:
     assert "Hello Zo\\xeb" in ended.out
 
 
+@pytest.mark.parametrize(("verbosity", "shown"), [(0, ""), (1, "W"), (2, "IW"), (3, "DIW")])
+def test_what_a_command_logs_is_shown_by_its_level(manage, verbosity: int, shown: str) -> None:
+    told = manage(f"arun greet logger -v {verbosity} --api-token s3cr3t").err
+    assert [level for level in "DIW" if f"{level} of a child, ********\n" in told] == list(shown)
+    assert "s3cr3t" not in told
+
+
+def test_the_traceback_that_is_asked_for_moves_no_terminal(manage) -> None:
+    ended = manage("arun greet nobody --traceback")
+    assert "LookupError: there is nobody here" in ended.err.split("Traceback", 1)[1]
+    assert "\x1b" not in ended.err
+
+
 def test_debug_lines_of_a_command_are_shown_at_verbosity_3(manage) -> None:
     said = "about to greet, token "
     assert said not in manage("arun greet Ann -v 2").err

@@ -32,6 +32,9 @@ class Command(ac.AsyncCommand):
             os.write(1, b"past Python\n")
         for _ in range(self.times):
             self.stdout.write(f"Hello {self.name}{'!' if self.options['loud_voice'] else ''}")
+        if self.name == "logger":
+            for level in ("debug", "info", "warning"):
+                getattr(self.log.getChild("child"), level)("%s of a child, %s", level[0].upper(), self.api_token)
         if self.name == "nobody":
             raise LookupError("there is nobody\x1b[31m here")
         if self.name == "somebody-else":

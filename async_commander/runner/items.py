@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("async_commander.run")
 
+NO_ITEMS_FAULT = (InvalidCommand, StopIteration, StopAsyncIteration)
+"""What a hook that names items raises by a mistake of its own: the next item would meet it as well."""
+
 
 class ItemPorts:
     """The pipeline's ports for the two shapes with items; with `download`, each item has one of its own."""
@@ -111,7 +114,7 @@ class ItemPorts:
             key = self._hooks.decide("item_key", item)
             throttle = self._hooks.decide("throttle_key", item)
         except Exception as error:
-            if ends_the_run(error) or isinstance(error, InvalidCommand):
+            if ends_the_run(error) or isinstance(error, NO_ITEMS_FAULT):
                 raise
             unfit = UnfitItem(f"Item {place} of the source: {text_of(error, self._session.redact)}")
             key = f"item {place} of the source: {ADDRESS.sub('', text_of_value(item))}"

@@ -11,6 +11,8 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from async_commander.text.clean import last_lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -126,7 +128,7 @@ def load_result(body: bytes | bytearray, name: str) -> Any:
 def dump_error(error: BaseException) -> bytes:
     """The error as bytes; always possible."""
     try:
-        trace = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
+        trace = last_lines("".join(traceback.format_exception(error)), MAX_TRACEBACK)
     except Exception:  # noqa: BLE001 - an error with a broken __str__ is still an error
         trace = f"{text_of(error)} (its traceback cannot be formatted)\n"
     return pickle.dumps((text_of(error), trace, _dump_exception(error)), pickle.HIGHEST_PROTOCOL)

@@ -80,6 +80,7 @@ class Waiting(Generic[TicketT]):
         self._bells: list[tuple[float, str]] = []
         self._belled: set[str] = set()
         self._in_line = 0
+        self._none_far_until = 0.0
         pace.on_release = self._call_next
         deadlines.look_after(self)
 
@@ -133,20 +134,23 @@ class Waiting(Generic[TicketT]):
 
         None where there is room, or all turns are near, or those whose turn is far can be kept nowhere else.
         """
-        if not self.crowded:
+        if not self.crowded or anyio.current_time() < self._none_far_until:
             return None
         expected = self._pace.expected
         turns = ((expected(key, line.before_the_last), key) for key, line in self._lines.items() if line.tickets)
         for seconds, key in sorted(turns, reverse=True):
             line = self._lines[key]
             if seconds < NEAR:
-                return None
+                break
             if self._ports.keepable(line.tickets[-1]):
                 line.out += 1
                 self._in_line -= 1
                 self._show()
                 away = seconds if self._pace.measured(key) else expected(key, 0)
                 return line.tickets.pop(), max(NEAR / 4, away - NEAR)
+        # All lines were looked at: with many hosts, that should not be done for every item.
+        self._none_far_until = anyio.current_time() + NEAR / 4
+        self._deadlines.wake_at(self._none_far_until)
         return None
 
     def close(self) -> None:

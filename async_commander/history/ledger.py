@@ -82,10 +82,9 @@ class Ledger:
         waiting = self._items().filter(state=ItemState.RETRY.value)
         waiting.filter(next_at__gt=now + timedelta(seconds=longest_wait)).update(next_at=now)
         counts = self._recount()
-        newest = RunItem.objects.using(self.ownership.alias).aggregate(newest=Max("id"))[
-            "newest"
-        ]  # of any run: no scan
-        self._first_row_of_this_epoch = (newest or 0) + 1
+        # Of any run, for this run's own would take a scan: what we insert from now on comes after it all the same.
+        newest = RunItem.objects.using(self.ownership.alias).aggregate(number=Max("id"))
+        self._first_row_of_this_epoch = (newest["number"] or 0) + 1
         fence(self.ownership)
         return counts[ItemState.CLAIMED.value]
 

@@ -75,7 +75,11 @@ def resumable(alias: str, opening: Opening) -> Run | None:
         return _named(runs.filter(pk=opening.resume_run).first(), opening)
     unfinished = runs.filter(Q(command=opening.command) | Q(identity=opening.identity), status__in=UNFINISHED)
     unfinished = unfinished.order_by("-id").defer("output", "traceback")
-    same = [(run, how) for run in unfinished if (how := _compared(run, opening)).is_same]
+    newest = list(unfinished[:COMPARED])
+    exact = unfinished.filter(identity=opening.identity).first()  # however old
+    if exact is not None and exact not in newest:
+        newest.append(exact)
+    same = [(run, how) for run in newest if (how := _compared(run, opening)).is_same]
     run = next((run for run, how in same if not how.gone), None)
     if run is None and all(how.gone == same[0][1].gone for _, how in same):
         run = next((run for run, _ in same), None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 import async_commander as ac
 
@@ -221,3 +221,37 @@ def test_positions_named_args_arrive_by_position(run: Any) -> None:
     assert here.got[0] == there.got[0] == ("a", "b")
     with pytest.raises(TypeError, match="missing 1 required argument: 'args'"):
         here()
+
+
+def called(here: type[ac.AsyncCommand], *args: str, **options: Any) -> Any:
+    """By `call_command`, through the wrapper for plain `manage.py`."""
+    call_command(ac.as_management_command(here)(), *args, verbosity=0, **options)
+    return here.got
+
+
+@pytest.mark.django_db
+def test_call_command_gives_the_same_through_the_wrapper() -> None:
+    here, _ = ported(lambda self, parser: parser.add_argument("domains", nargs="*"))
+    assert called(here)[1]["domains"] == []
+    assert called(here, "a", "b")[1]["domains"] == ["a", "b"]
+    assert called(here, domains=["c"])[1]["domains"] == ["c"]
+    labels, _ = ported(lambda self, parser: parser.add_argument("args", nargs="*", metavar="label"))
+    assert called(labels, "a", "b")[0] == ("a", "b")
+    assert called(labels)[0] == ()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("what", REQUIRED)
+def test_call_command_misses_what_is_required_through_the_wrapper(what: str) -> None:
+    add, said = REQUIRED[what]
+    here, _ = ported(lambda self, parser: add(parser))
+    with pytest.raises(CommandError, match=said):
+        called(here)
+
+
+@pytest.mark.django_db
+def test_call_command_wants_one_of_a_required_group_through_the_wrapper() -> None:
+    here, _ = ported(one_of_two)
+    with pytest.raises(CommandError, match="missing one of 'one' and 'two'"):
+        called(here)
+    assert called(here, "--two", "3")[1]["two"] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import nullcontext
 from contextvars import copy_context
 from functools import partial
 from importlib.util import find_spec
@@ -29,7 +30,7 @@ from .plan import Plan, database_of, lacking_in_words, make_plan, stored_argumen
 from .reporting import Reporter, Silent
 from .request import RunRequest, split_call
 from .run import execute
-from .signals import StopRequests, install
+from .signals import StopRequests, install, open_run, served_runs
 
 
 async def call_async(
@@ -44,7 +45,9 @@ async def call_async(
     shared = await sync_to_async(must_share)(database_of(request))
     tenants = await sync_to_async(Tenants)()
     plan = make_plan(made, request, shared=shared, tenants=tenants, recorder=recorder, processes=1)
-    return told(await _in_a_task_of_its_own(plan, reporter or Silent()))
+    stops = StopRequests()
+    with served_runs.heard_by(stops) if open_run.get() is None else nullcontext():
+        return told(await _in_a_task_of_its_own(plan, reporter or Silent(), stops))
 
 
 def call_sync(
@@ -142,9 +145,8 @@ def _defaults(cls: type[AsyncCommand]) -> dict[str, Any]:
     return {name: value for name, value in cls.option_defaults.items() if name in BOUNDS or name in REQUESTS}
 
 
-async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter) -> RunResult:
+async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunResult:
     """Turn a cancel of the caller, which would tear through every shield, into requests to stop."""
-    stops = StopRequests()
     # The one task of this package that no task group gives birth to: a group would pass the cancel on to it.
     task = asyncio.get_running_loop().create_task(execute(plan, reporter, stops), name=f"run of {plan.name}")
     cancelled: asyncio.CancelledError | None = None

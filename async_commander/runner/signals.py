@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from async_commander.engine.results import EXIT_SIGNAL_BASE
 
@@ -79,6 +80,44 @@ class StopRequests:
         if self._signals > SIGNALS_HEARD:
             os._exit(EXIT_SIGNAL_BASE + number)
         self.ask()
+
+
+class ServedRuns:
+    """The runs of a server that handles SIGTERM itself: each hears it, too, before the server does.
+
+    A server waits for its requests then, but cancels them only when its own patience ends, and dies at once after that.
+    """
+
+    def __init__(self) -> None:
+        self._runs: set[StopRequests] = set()
+        self._servers_own: Any = None
+
+    @contextmanager
+    def heard_by(self, stops: StopRequests) -> Iterator[None]:
+        """For the block SIGTERM asks this run to stop, where somebody handles it and this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handler = signal.getsignal(signal.SIGTERM)
+        if callable(handler) and handler != self._pass_on:
+            self._servers_own = handler
+            signal.signal(signal.SIGTERM, self._pass_on)
+        self._runs.add(stops)
+        try:
+            yield
+        finally:
+            self._runs.discard(stops)
+            if not self._runs and signal.getsignal(signal.SIGTERM) == self._pass_on:
+                signal.signal(signal.SIGTERM, self._servers_own)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        for stops in tuple(self._runs):
+            stops.signal = stops.signal or number
+            stops.ask()
+        self._servers_own(number, frame)
+
+
+served_runs = ServedRuns()
 
 
 @dataclass(frozen=True, slots=True)

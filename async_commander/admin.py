@@ -68,9 +68,9 @@ class ReadOnly:
     may_be_asked: frozenset[str] = frozenset()
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Whether a list may be narrowed by this."""
-        del value, request
-        return lookup in self.may_be_asked
+        """Whether a list may be narrowed by this: it is named, and no value that PostgreSQL refuses."""
+        del request
+        return lookup in self.may_be_asked and "\x00" not in str(value)
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Never."""

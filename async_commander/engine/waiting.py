@@ -134,7 +134,10 @@ class Waiting(Generic[TicketT]):
 
         None where there is room, or all turns are near, or those whose turn is far can be kept nowhere else.
         """
-        if not self.crowded or anyio.current_time() < self._none_far_until:
+        if not self.crowded:
+            return None
+        if anyio.current_time() < self._none_far_until:
+            self._deadlines.wake_at(self._none_far_until)  # an alarm may come a moment early
             return None
         expected = self._pace.expected
         turns = ((expected(key, line.before_the_last), key) for key, line in self._lines.items() if line.tickets)

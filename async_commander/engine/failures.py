@@ -11,6 +11,10 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 
+class HookRaisedGeneratorExit(BaseException):
+    """A hook raised GeneratorExit, which every coroutine on its way would take for the word to close."""
+
+
 class CancelledFromOutside(RuntimeError):
     """A task of the pipeline was cancelled natively, by nobody's scope: as each task is at the end of an event loop."""
 

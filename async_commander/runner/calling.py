@@ -15,7 +15,7 @@ from django.db import connections
 from async_commander.command.declaration import declaration_of
 from async_commander.command.hooks import Hook, HookKind
 from async_commander.database.connections import close_all, drop_open_blocks, open_blocks, take_over_thread
-from async_commander.engine.failures import native_task
+from async_commander.engine.failures import HookRaisedGeneratorExit, native_task
 from async_commander.engine.leaving import CancelIgnored, Leavable
 from async_commander.exceptions import InvalidCommand
 
@@ -34,10 +34,6 @@ logger = logging.getLogger("async_commander.run")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class HookRaisedGeneratorExit(BaseException):
-    """A hook raised GeneratorExit, which every coroutine on its way would take for the word to close."""
 
 
 class HookCaller:

@@ -16,7 +16,7 @@ from async_commander.database.schema_errors import lacks_schema
 from async_commander.database.sqlite import DatabaseFileGone
 from async_commander.downloads.pacing import ASKS_FOR_TIME, pace_key
 from async_commander.downloads.pacing import retry_after as asked_delay
-from async_commander.engine.failures import leaves
+from async_commander.engine.failures import HookRaisedGeneratorExit, leaves
 from async_commander.engine.pipeline import Verdict
 from async_commander.exceptions import InvalidCommand, ItemError, RunLocked, SkipItem
 from async_commander.pool.processes import PoolStartFailed
@@ -79,6 +79,8 @@ def _is_fatal(error: BaseException) -> bool:
 
 def kind_of(error: BaseException) -> str:
     """The name under which errors of this kind are counted together."""
+    if isinstance(error, HookRaisedGeneratorExit):
+        return GeneratorExit.__name__
     name = plain(type(error).__name__[: 2 * KIND_LENGTH])[:KIND_LENGTH]
     if isinstance(error, httpx.HTTPStatusError):
         return f"{name} {error.response.status_code}"

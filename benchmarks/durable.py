@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,11 +31,13 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--grown", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        os.environ |= environment(options.database, Path(folder))
-        os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
+    if "BENCHMARK_DATABASE" in os.environ:
         _prepare()
         _measure(options.items, options.grown)
+        return
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        chosen = environment(options.database, Path(folder)) | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
+        subprocess.run([sys.executable, "-m", "benchmarks.durable", *sys.argv[1:]], env=os.environ | chosen, check=True)
 
 
 def _prepare() -> None:
@@ -51,6 +54,9 @@ def _measure(items: int, grown: int) -> None:
     from benchmarks.commands import durable
 
     _run(durable.NoOps(count=items // 10, name="warm-up"))
+    from django.db import connection
+
+    print(f"on {connection.vendor}")
     noops = _timed("durable no-ops", items, lambda: _run(durable.NoOps(count=items)))
     upserts = _timed("upserts, one an item", items, lambda: _run(durable.Upserts(count=items)))
     by_hand = _timed("bulk_create, all at once", items, lambda: durable.upsert_in_bulk(items, BULK_CREATE_BATCH))

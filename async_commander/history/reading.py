@@ -1,4 +1,4 @@
-"""What readers of the history are told beside the rows: who died unnoticed, who is silent, who was resumed."""
+"""What readers of the history see beside the rows: who died unnoticed, who is silent, who was resumed."""
 
 from __future__ import annotations
 

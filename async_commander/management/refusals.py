@@ -1,4 +1,4 @@
-"""Why there is no run: told to people, to programs and by the exit code."""
+"""Why there is no run: for people, for programs and as the exit code."""
 
 from __future__ import annotations
 

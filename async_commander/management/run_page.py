@@ -39,7 +39,7 @@ _NAMES = {"retry": "to be tried again", "claimed": "in hand"}
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """What `aruns show` tells of a run. `more`: longer lists, the output and the traceback as well."""
+    """What `aruns show` shows of a run. `more`: longer lists, the output and the traceback as well."""
 
     run: Run
     style: Style

@@ -1,4 +1,4 @@
-"""The end of a run, told to a person or to a program."""
+"""The end of a run, for a person or for a program."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NAMES = {"retry": "to be tried again", "claimed": "left in hand"}
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is told of the end of a run.
+    """What the end of a run shows.
 
     `before` are items that an earlier part of the run had settled, `retried` attempts after the first (None: unknown),
     `steps` pairs of a word and the command line that it stands for.

@@ -136,7 +136,7 @@ async def _opened(plan: Plan, recorder: Recorder, reporter: Reporter) -> Opened:
 
 
 def context_of(plan: Plan, opened: Opened) -> RunContext:
-    """What is told of an open run, with the counts of its ledger."""
+    """An open run as its hooks see it, with the counts of its ledger."""
     context = RunContext(
         run_id=opened.run_id,
         command=plan.name,

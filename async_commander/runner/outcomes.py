@@ -1,4 +1,4 @@
-"""What became of items, as the ledger is told it: an outcome on a unit of work, handed to the recorder."""
+"""What became of items: an outcome on a unit of work, handed to the recorder."""
 
 from __future__ import annotations
 

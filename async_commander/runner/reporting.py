@@ -1,4 +1,4 @@
-"""Who is told how a run goes."""
+"""The port through which a run shows how it goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run from start to finish: opened, worked, tidied up, and told truthfully.
+"""One run from start to finish: opened, worked, tidied up, and closed with the truth.
 
     open the lanes ─▶ open the record ─▶ lifespan( work ─▶ cleanup ) ─▶ write the last notes ─▶ close the record
 
@@ -87,7 +87,7 @@ async def _execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunRe
 
 @asynccontextmanager
 async def _never_left_running(plan: Plan, recorder: Recorder) -> AsyncIterator[None]:
-    """What breaks out of a run is an error of a reporter's, or of this package: the row tells of it all the same."""
+    """What breaks out of a run is an error of a reporter's, or of this package: the row says so all the same."""
     try:
         yield
     except BaseException as error:
@@ -183,7 +183,7 @@ class OneRun:
         try:
             async with ThreadSensitiveContext(executor=PerCall(self._hook_lanes)):
                 return await self._within_lifespan()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the run row must tell of it
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the run row must say so
             return unwrapped(error)
 
     async def _within_lifespan(self) -> BaseException | None:
@@ -242,7 +242,7 @@ class OneRun:
             await self._work.carry_out()
         except CancelledFromOutside as error:
             return None if self._context.stopping else error  # the loop is ending: this run was asked to, too
-        except BaseException as error:  # noqa: BLE001 - clean-up comes first; it is told in the run row and raised
+        except BaseException as error:  # noqa: BLE001 - clean-up comes first; the run row says so, and it is raised
             return unwrapped(error)
         finally:
             self._session.drop_hook()
@@ -258,7 +258,7 @@ class OneRun:
                 await self._session.commit_hook()
             if self._stopping.beside_work.cancelled_caught:
                 logger.error("cleanup() was cancelled: the run was asked to end at once.")
-        except Exception as error:  # noqa: BLE001 - it is told in the run row
+        except Exception as error:  # noqa: BLE001 - the run row says so
             self._session.log_failure("cleanup() failed", error)
             return failure or error
         finally:

@@ -129,7 +129,7 @@ class Stopping:
             with anyio.move_on_after(self._grace) as patience:
                 async with ThreadSensitiveContext(executor=PerCall(self._hook_lanes)):
                     await self._session.hooks.call("on_timeout")
-        except Exception as error:  # noqa: BLE001 - told in the log
+        except Exception as error:  # noqa: BLE001 - the log has it
             self._session.log_failure("on_timeout() failed", error)
         if patience.cancelled_caught:
             logger.error("on_timeout() did not end within the grace of %g s and was cancelled.", self._grace)

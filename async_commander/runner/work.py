@@ -75,7 +75,7 @@ class Work:
         return self._acknowledger.beside(tasks)
 
     async def settle(self) -> None:
-        """See to what an abort left under way: it is committed or not, and so it is told."""
+        """Wait for what an abort left under way: it is committed or not, and the counts say which."""
         await self._session.recorder.drain()
         await self._acknowledger.drain()
 

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -162,11 +162,19 @@ class Storm:
                 self._end_connections()
             else:
                 with connection.cursor() as cursor:
-                    cursor.execute("BEGIN IMMEDIATE")
-                    self._over.wait()
-                    cursor.execute("ROLLBACK")
+                    if self._has_the_lock(cursor):
+                        self._over.wait()
+                        cursor.execute("ROLLBACK")
         finally:
             connections.close_all()
+
+    def _has_the_lock(self, cursor: Any) -> bool:
+        """Take SQLite's lock, however often the run is quicker; False where the storm is over before."""
+        while not self._over.is_set():
+            with suppress(OperationalError):
+                cursor.execute("BEGIN IMMEDIATE")
+                return True
+        return False
 
     def _end_connections(self) -> None:
         with connection.cursor() as cursor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import threading
 import time
@@ -14,6 +15,8 @@ from django.db.backends.signals import connection_created
 from . import sqlite
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
 
@@ -23,11 +26,24 @@ REST_SECONDS = 1.0
 """A connection that was idle for longer is tried before it is used again."""
 
 
+_SETS_THE_SESSION = re.compile(
+    r"(?>\s+|--[^\n]*\n|/\*.*?\*/)*+"
+    r"(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|(?:RESET|DISCARD|PRAGMA|ATTACH|LISTEN|LOAD|PREPARE|USE)\b"
+    r"|CREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?TEMP)",
+    re.IGNORECASE | re.DOTALL,
+)
+_LOCKS_FOR_THE_SESSION = re.compile(r"\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\bGET_LOCK\s*\(", re.IGNORECASE)
+
+
 class _Thread(threading.local):
     ours = False
     """Whether a run made this thread, so that nobody else uses its connections."""
     preparation: Preparation | None = None
     used_at = 0.0
+
+    def __init__(self) -> None:
+        self.changed: set[str] = set()
+        """Aliases of the connections on which a statement has set what outlives its transaction."""
 
 
 _thread = _Thread()
@@ -105,6 +121,31 @@ def drop(alias: str) -> None:
     del connections[alias]
 
 
+def state_of(connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
+    """What Django, or a backend with tenants, keeps with the connection itself."""
+    return (
+        list(connection.execute_wrappers),
+        connection.force_debug_cursor,
+        getattr(connection, "tenant", None),
+        getattr(connection, "schema_name", None),
+    )
+
+
+def drop_changed(alias: str, found: tuple[Any, ...] | None) -> None:
+    """End of an item: close those connections of this thread on which it has set something that outlives it.
+
+    `found`: the state of the one to `alias` before the item. What was set is gone with the connection, which is closed
+    for its pool, too; the next item's is set up and prepared as new.
+    """
+    changed, _thread.changed = _thread.changed, set()
+    if found is not None and state_of(connections[alias]) != found:
+        changed.add(alias)
+    for one in changed:
+        with suppress(Exception):  # a broken one is gone all the same
+            cast("Any", connections[one].connection).close()
+        drop(one)
+
+
 def open_blocks() -> int:
     """How many `atomic()` blocks are open on this thread, on all its connections."""
     return sum(len(connection.atomic_blocks) for connection in connections.all(initialized_only=True))
@@ -153,9 +194,12 @@ def _set_up(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
         except BaseException:
             close(connection)  # nothing may be done on it as it is
             raise
+    _thread.changed.discard(connection.alias)
 
 
 def _have_it_behave(connection: BaseDatabaseWrapper) -> None:
+    if _note_changes not in connection.execute_wrappers:
+        connection.execute_wrappers.insert(0, _note_changes)
     if sqlite.is_sqlite(connection):
         # An open chunked read would hold an old snapshot, on which the next BEGIN IMMEDIATE fails at once.
         connection.features.can_use_chunked_reads = False
@@ -163,6 +207,24 @@ def _have_it_behave(connection: BaseDatabaseWrapper) -> None:
     elif _is_pooled(connection) and not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
         # Between two calls it is the pool's: a cursor on the server would be gone, or somebody else's, by then.
         _set(connection, "DISABLE_SERVER_SIDE_CURSORS", value=True)
+
+
+def _note_changes(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 - Django's own signature
+    """Around each statement on a thread of ours."""
+    connection = context["connection"]
+    text = sql if isinstance(sql, str) else sql.as_string(connection.connection)  # psycopg's composed ones
+    if _outlives_its_transaction(text):
+        _thread.changed.add(connection.alias)
+    return execute(sql, params, many, context)
+
+
+def _outlives_its_transaction(sql: str) -> bool:
+    """Whether it says so itself: what a function of the database sets cannot be seen."""
+    return (
+        any(map(_SETS_THE_SESSION.match, sql.split(";")))
+        or sql.count("set_config(") > sql.count(", true)")
+        or (("lock" in sql or "LOCK" in sql) and _LOCKS_FOR_THE_SESSION.search(sql) is not None)
+    )
 
 
 connection_created.connect(_set_up, dispatch_uid="async_commander")

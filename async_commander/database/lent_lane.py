@@ -296,6 +296,8 @@ class LentLane(Executor):
     def _give_back(self) -> None:
         lane, self._lane = self._lane, None
         if lane is not None:
+            if self._transaction is not None:
+                self._transaction.leave_nothing()
             self._pool.give_back(lane)
 
 

@@ -12,7 +12,7 @@ from django.db.transaction import TransactionManagementError
 
 from async_commander.engine.charging import uncharged
 
-from .connections import drop, freshen, is_lost, is_postgres, keeps_one_snapshot
+from .connections import drop, drop_changed, freshen, is_lost, is_postgres, keeps_one_snapshot, state_of
 from .gate import GateHeldTooLong, gate_of
 from .outage import ConnectionLost, is_consequence, is_transient
 from .sqlite import needs_write_lock, without_for_update
@@ -75,6 +75,7 @@ class LaneTransaction:
         """What the connection was lost with: whatever fails from then on fails for that."""
         self._met: Exception | None = None
         """The error that broke this transaction, where that was nobody's fault."""
+        self._found: tuple[Any, ...] | None = None
         self._files = files
         self._committing = False
         self._began_at: float | None = None
@@ -147,6 +148,11 @@ class LaneTransaction:
             self._drop()
         self._began_at = None
 
+    def leave_nothing(self) -> None:
+        """After the end, where the thread is lent to another item next: what this one has set is not for that."""
+        if not self.shared:
+            drop_changed(self.alias, self._found)
+
     def reason_for(self, error: Exception) -> Exception:
         """The error that this one is a consequence of, where that was nobody's fault; else itself."""
         self._look_at_connection()
@@ -180,6 +186,7 @@ class LaneTransaction:
         if self._files is not None:
             self._files.check(connection)
         connection.ensure_connection()  # before anybody listens: what prepares it has statements of its own
+        self._found = state_of(connection)
         outermost = not connection.in_atomic_block
         if outermost and not self.shared:
             self._gate = gate_of(connection)

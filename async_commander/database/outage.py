@@ -124,7 +124,11 @@ def trouble_of(error: BaseException) -> Trouble | None:
         troubles = list(map(trouble_of, error.exceptions))
         return next((one for one in Trouble if one in troubles), None)
     link: BaseException | None = error
+    seen: set[int] = set()  # `raise error from error` makes a circle
     while link is not None and not isinstance(link, (AsyncCommanderError, OutageTooLong, DatabaseFileGone)):
+        if id(link) in seen:
+            return None
+        seen.add(id(link))
         if isinstance(link, (GateHeldTooLong, IdleTooLong, StatementTooLong)):
             return Trouble.IN_THE_WAY
         if isinstance(link, (ConnectionLost, GateBusy)):

@@ -7,6 +7,8 @@ import resource
 import socket
 from pathlib import Path
 
+from async_commander.text.tracebacks import causes
+
 SPARE = 64
 """Descriptors that a process needs beside its downloads: files, lanes, name servers, pool children."""
 LEFT_FREE = 32
@@ -48,12 +50,11 @@ def ran_out(error: BaseException | None) -> bool:
 
     The system's resolver reports its own lack of descriptors as a name that is not known.
     """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+    for link in causes(error):
+        if isinstance(link, OSError) and link.errno in (errno.EMFILE, errno.ENFILE):
             return True
-        if isinstance(error, socket.gaierror):
+        if isinstance(link, socket.gaierror):
             return _none_is_left()
-        error = error.__cause__
     return False
 
 

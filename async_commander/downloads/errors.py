@@ -20,14 +20,12 @@ from __future__ import annotations
 
 import ssl
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import httpx
 
 from async_commander.exceptions import ItemError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from async_commander.text.tracebacks import causes
 
 
 class DownloadTimeout(httpx.TimeoutException, TimeoutError):
@@ -86,14 +84,6 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         return status in _PASSING_STATUS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if isinstance(error, _NEVER_BETTER) or any(isinstance(link, ssl.CertificateError) for link in _chain(error)):
+    if isinstance(error, _NEVER_BETTER) or any(isinstance(link, ssl.CertificateError) for link in causes(error)):
         return False
     return isinstance(error, httpx.TransportError | TimeoutError | ConnectionError)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .wire import Answer
 
 _SCHEMES = frozenset({"http", "https"})
+HIGHEST_PORT = 65_535
 
 
 class BoundedTransport:
@@ -131,6 +132,8 @@ def check_address(url: httpx.URL) -> httpx.URL:
     host = url.host
     if not host:
         raise httpx.UnsupportedProtocol(f"{str(url)!r} names no host")
+    if url.port is not None and not 0 < url.port <= HIGHEST_PORT:
+        raise httpx.UnsupportedProtocol(f"port {url.port} is none: there are those from 1 to {HIGHEST_PORT}")
     if host.replace(".", "").isdigit() and not is_dotted_quad(host):
         raise BlockedAddress(f"host {host!r} is an address in disguise: four numbers from 0 to 255, please")
     return url

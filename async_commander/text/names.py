@@ -31,29 +31,41 @@ LONGEST = 100
 """Characters of a name that are looked at: its end."""
 
 
-@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether a whole word of the name says secret: `api_key`, `Api-Key` and `apiKey` do, `author` does not.
 
     The name of a class of errors (`KeyError`) says what happened, and is none.
     """
+    return _is_secret_name(name[-LONGEST:])  # what is remembered is short, however long the texts of a server are
+
+
+@lru_cache(maxsize=4096)
+def _is_secret_name(name: str) -> bool:
     words = _words(name)
     return not _is_an_error(name, words) and not (_WORDS | _JOINED).isdisjoint(words)
 
 
-@lru_cache(maxsize=4096)
 def is_secret_in_a_query(name: str) -> bool:
     """Whether the value of this name is a secret in the query of a URL: `sig` as well."""
+    return _is_secret_in_a_query(name[-LONGEST:])
+
+
+@lru_cache(maxsize=4096)
+def _is_secret_in_a_query(name: str) -> bool:
     words = _words(name)
     return not (_WORDS | _JOINED | _IN_QUERIES).isdisjoint(words)
 
 
-@lru_cache(maxsize=4096)
 def is_secret_in_text(name: str, before: str = "") -> bool:
     """Whether what follows this name, and `=` or `:`, in a text of any kind is a secret.
 
     A key is one where a word of its name, or the last one of `before`, says of what: `api key`, not `sort_key`.
     """
+    return _is_secret_in_text(name[-LONGEST:], before)
+
+
+@lru_cache(maxsize=4096)
+def _is_secret_in_text(name: str, before: str) -> bool:
     words = _words(name)
     if _is_an_error(name, words):
         return False
@@ -64,7 +76,7 @@ def is_secret_in_text(name: str, before: str = "") -> bool:
 
 def _words(name: str) -> list[str]:
     """The words of a name, between `_`, `-`, `.` or blanks, and where capitals begin one."""
-    return [word.lower() for word in _PARTS.findall(name[-LONGEST:])]
+    return [word.lower() for word in _PARTS.findall(name)]
 
 
 def _is_an_error(name: str, words: list[str]) -> bool:

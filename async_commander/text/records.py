@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .redactor import Redactor
-from .tracebacks import TRACEBACK_CAP, chain, traceback_text
+from .tracebacks import MOST, TRACEBACK_CAP, chain, traceback_text
 from .values import redacted_value, text_of_value
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -74,7 +74,10 @@ class Cleaner:
         if error is None:
             record.exc_text = self._redact(record.exc_text) if record.exc_text else record.exc_text
             return
-        said = logging.Formatter().formatException((type(error), error, error.__traceback__))
+        try:
+            said = logging.Formatter().formatException((type(error), error, error.__traceback__))
+        except Exception:  # noqa: BLE001 - an error that cannot be shown: no handler could
+            said = ""
         text = self._redact.end(traceback_text(error), TRACEBACK_CAP)
         if text == said and not any(self._tells(one) for one in chain(error)):
             return
@@ -87,13 +90,28 @@ class Cleaner:
         return self._redact.within(arguments) != arguments
 
     def _stand_in(self, error: BaseException) -> BaseException:
+        """An error alike, with others for what led to it. A chain may be longer than a call stack, or a circle."""
+        first = last = self._alike(error)
+        seen = {id(error)}
+        while len(seen) < MOST:
+            earlier = error.__cause__
+            if earlier is None and not error.__suppress_context__:
+                earlier = error.__context__
+            if earlier is None or id(earlier) in seen:
+                break
+            other = self._alike(earlier)
+            if error.__cause__ is not None:
+                last.__cause__ = other
+            else:
+                last.__context__ = other
+            error, last = earlier, other
+            seen.add(id(error))
+        return first
+
+    def _alike(self, error: BaseException) -> BaseException:
         kind = type(error)
         named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         other: BaseException = type(kind.__name__, (Exception,), named)(self._line(text_of_value(error, str)))
-        if error.__cause__ is not None:
-            other.__cause__ = self._stand_in(error.__cause__)
-        elif error.__context__ is not None and not error.__suppress_context__:
-            other.__context__ = self._stand_in(error.__context__)
         return other.with_traceback(error.__traceback__)
 
     def _cleaned(self, value: Any) -> Any:

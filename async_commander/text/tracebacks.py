@@ -17,11 +17,20 @@ def traceback_text(error: BaseException) -> str:
     """The traceback of an error. Further lines of a message, which a server may have said, are indented."""
     try:
         text = storable("".join(traceback.format_exception(error)).rstrip())
+        for said in _said(error):
+            text = text.replace(said, said.replace("\n", "\n    "))
     except Exception:  # noqa: BLE001 - an error that cannot be shown is an error all the same
         return f"{type(error).__name__}, whose traceback cannot be shown"
-    for said in _said(error):
-        text = text.replace(said, said.replace("\n", "\n    "))
     return text
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from; each once, for `raise error from error` makes a circle."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -44,6 +44,13 @@ async def test_no_spelling_of_an_inner_address_is_connected_to(server: HostileSe
     assert server.connections == 0
 
 
+@pytest.mark.parametrize("port", [0, 65_536, 10**20])
+async def test_a_port_that_cannot_be_is_an_error_of_the_request(port: int) -> None:
+    async with open_client(threads=2, max_body=1000, internal_hosts=["127.0.0.1"]) as client:
+        with pytest.raises(httpx.UnsupportedProtocol, match=f"port {port} is none"):
+            await client.get(f"http://127.0.0.1:{port}/")
+
+
 async def test_the_error_says_what_was_found_and_what_to_do(server: HostileServer) -> None:
     async with open_client(threads=2, max_body=1000) as client:
         with pytest.raises(BlockedAddress, match=r"localhost is 127\.0\.0\.1.*INTERNAL_HOSTS") as caught:

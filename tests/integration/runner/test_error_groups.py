@@ -150,3 +150,40 @@ def test_a_group_of_errors_that_pass_is_tried_again(run: Any) -> None:
     [dead] = items_of(result, state="dead")
     assert (dead.attempts, dead.reason) == (2, "permanent")
     row_of(result)
+
+
+def circle() -> Exception:
+    first, second = ValueError("first"), KeyError("second")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+def chained(length: int) -> Exception:
+    error = ValueError("0")
+    for number in range(1, length):
+        following = ValueError(str(number))
+        following.__cause__, error = error, following
+    return error
+
+
+def itself() -> Exception:
+    error = ValueError("bad")
+    error.__cause__ = error  # as `raise error from error` has it
+    return error
+
+
+def with_notes_that_are_none() -> Exception:
+    error = ValueError("bad")
+    error.__notes__ = 5  # type: ignore[assignment]
+    return error
+
+
+@pytest.mark.parametrize("make", [itself, circle, lambda: chained(3_000), with_notes_that_are_none])
+def test_an_error_with_a_strange_chain_costs_its_item_only(run: Any, make: Any) -> None:
+    class Command(Letters):
+        async def fail(self) -> None:
+            raise make()
+
+    result = run(Command())
+    assert (result.counts["done"], result.counts["dead"]) == (2, 1)
+    assert [item.label for item in items_of(result, state="dead")] == ["b"]

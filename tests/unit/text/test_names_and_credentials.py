@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from async_commander.text.names import is_secret_name
@@ -78,3 +80,14 @@ def test_secrets_in_urls_are_hidden(text: str, shown: str) -> None:
 def test_values_with_the_name_of_a_secret_are_hidden_in_every_text(text: str, shown: str) -> None:
     assert no_credentials(text) == shown.replace("***", HIDDEN)
     assert no_credentials(no_credentials(text)) == no_credentials(text)
+
+
+def test_of_the_long_names_that_a_server_sends_nothing_is_kept() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            no_credentials(f"{number}-key" * 4_000 + "=1 ")
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 200_000

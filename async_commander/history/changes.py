@@ -6,6 +6,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import TypeVar
 
+from django.db import connections
+
 from async_commander.exceptions import RunFenced
 from async_commander.models import Run
 
@@ -47,8 +49,14 @@ class Changes:
 
     def _is_next(self, number: int) -> bool:
         """Take the number, and with it the lock of the run's row; False where that was committed before."""
-        runs = Run.objects.using(self._ownership.alias).filter(pk=self._ownership.run_id, changes__lt=number)
-        return bool(runs.update(changes=number))
+        connection = connections[self._ownership.alias]
+        table = connection.ops.quote_name(Run._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {table} SET changes = %s WHERE id = %s AND changes < %s",  # noqa: S608 - quoted by Django
+                [number, self._ownership.run_id, number],
+            )
+            return bool(cursor.rowcount)
 
     def _landed(self, made: list[T]) -> T:
         if not made:

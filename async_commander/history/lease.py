@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connections
 from django.db.models import F
@@ -136,19 +137,30 @@ def fence(ownership: Ownership) -> None:
     A lease that was released is nobody's: a unit that is still on its way when its run is closed comes too late. Raises
     RunFenced, and then nothing of the transaction may be committed.
     """
+    statement, parameters = fence_statement(ownership)
+    with connections[ownership.alias].cursor() as cursor:
+        cursor.execute(statement, parameters)
+        if cursor.fetchone() is None:
+            raise fenced(ownership)
+
+
+def fence_statement(ownership: Ownership) -> tuple[str, list[Any]]:
+    """The fence, for who has it within a statement: a row where the epoch is ours, which stays so, or none."""
     connection = connections[ownership.alias]
     table = connection.ops.quote_name(Lease._meta.db_table)
     lock = _SHARE_LOCK.get(connection.vendor, "")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT 1 FROM {table} WHERE name = %s AND epoch = %s AND pid IS NOT NULL{lock}",  # noqa: S608 - quoted by Django
-            [ownership.name, ownership.epoch],
-        )
-        if cursor.fetchone() is None:
-            raise RunFenced(
-                f"Run {ownership.run_id} was taken over while this process (epoch {ownership.epoch}) was working on "
-                "it; nothing more is written here."
-            )
+    return (
+        f"SELECT 1 FROM {table} WHERE name = %s AND epoch = %s AND pid IS NOT NULL{lock}",  # noqa: S608 - quoted by Django
+        [ownership.name, ownership.epoch],
+    )
+
+
+def fenced(ownership: Ownership) -> RunFenced:
+    """For who wrote into a run that is not ours any more."""
+    return RunFenced(
+        f"Run {ownership.run_id} was taken over while this process (epoch {ownership.epoch}) was working on "
+        "it; nothing more is written here."
+    )
 
 
 def renew(ownership: Ownership, seconds: float) -> Renewal:

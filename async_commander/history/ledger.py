@@ -29,7 +29,7 @@ from async_commander.models import Run, RunClaim, RunItem
 
 from .key_filter import KeyFilter
 from .lease import Ownership, SteadyClock, fence
-from .ledger_rows import COLUMNS, find_items, insert_batch, insert_outcomes
+from .ledger_rows import COLUMNS, find_items, insert_batch, insert_claim, insert_outcomes, move_counts
 from .moments import as_stored
 from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
 
@@ -145,18 +145,18 @@ class Ledger:
         brought_up = [row.pk for row in known.values() if row.by_follow]
         for candidate in candidates:
             self._judge(candidate, known.get(candidate.key), answer, math.inf if room is None else room)
-        self._items().filter(pk__in=brought_up).update(by_follow=False)
+        if brought_up:
+            self._items().filter(pk__in=brought_up).update(by_follow=False)
         back = [known[key] for key in answer.again if known[key].state == ItemState.RETRY.value]
         self._move(back, ItemState.CLAIMED, next_at=None)
         answer.from_retry = len(back)
-        self._claim([*answer.fresh, *(key for key, item in answer.again.items() if item.crashes < CRASHES_ALONE)])
-        self._count(
+        self._claim(
+            [*answer.fresh, *(key for key, item in answer.again.items() if item.crashes < CRASHES_ALONE)],
             taken=len(answer.fresh) + answer.duplicates,
             claimed=len(answer.fresh) + len(back),
             retry=-len(back),
             skipped=answer.duplicates,
         )
-        fence(self.ownership)
         return answer
 
     def _judge(self, candidate: Candidate, row: RunItem | None, answer: Admission, room: float) -> None:
@@ -184,7 +184,6 @@ class Ledger:
     def claim(self, keys: Sequence[UUID]) -> None:
         """Claim items that have a row already, right before they run."""
         self._claim(keys)
-        fence(self.ownership)
 
     def stored(self, room: int, *, source_ended: bool) -> Stored:
         """Claim at most `room` items that were kept for later and whose time has come."""
@@ -192,21 +191,21 @@ class Ledger:
         now = self._clock.now()
         due = list(self._waiting_items().filter(next_at__lte=now).order_by("next_at")[:room])
         self._move(due, ItemState.CLAIMED, next_at=None)
-        self._count(retry=-len(due), claimed=len(due))
         rows, gone, dead = due, 0, 0
         if source_ended and len(due) < room:
             left, gone, dead = self._left_over(room - len(due), [row.key for row in due])
             rows = due + left
-        self._claim([row.key for row in rows if row.crashes < CRASHES_ALONE])
         next_in = 0.0 if len(rows) + gone + dead >= room else self._seconds_until_next(now)
-        fence(self.ownership)
+        claimed = [row.key for row in rows if row.crashes < CRASHES_ALONE]
+        self._claim(claimed, retry=-len(due), claimed=len(due))
         items = [
             Known(row.key, row.attempts, row.crashes, row.label, row.item, row.error_kind, row.error) for row in rows
         ]
         return Stored(items, len(due), next_in, gone, dead)
 
     def _move(self, rows: Sequence[RunItem], state: ItemState, **columns: Any) -> None:
-        self._items().filter(pk__in=[row.pk for row in rows]).update(state=state.value, **columns)
+        if rows:
+            self._items().filter(pk__in=[row.pk for row in rows]).update(state=state.value, **columns)
 
     def _seconds_until_next(self, now: datetime) -> float | None:
         moment = self._waiting_items().order_by("next_at").values_list("next_at", flat=True).first()
@@ -229,13 +228,13 @@ class Ledger:
         self._count(claimed=-len(dead) - len(gone), dead=len(dead), skipped=len(gone))
         return runnable, len(gone), len(dead)
 
-    def _claim(self, keys: Sequence[UUID]) -> None:
-        if not keys:
-            return
-        claim = RunClaim.objects.using(self.ownership.alias).create(
-            run_id=self.ownership.run_id, epoch=self.ownership.epoch, keys=[key.hex for key in keys]
-        )
-        self._pending = claim.pk, keys
+    def _claim(self, keys: Sequence[UUID], **counts: int) -> None:
+        """Claim these, change the counts, and see that the lease is ours."""
+        if keys:
+            self._pending = insert_claim(self.ownership, keys, _moved(**counts)), keys
+        else:
+            self._count(**counts)
+            fence(self.ownership)
 
     # -- outcomes ----------------------------------------------------------------------------------------------
 
@@ -326,9 +325,7 @@ class Ledger:
             self._items().filter(key=outcome.key).update(**_columns(outcome))
 
     def _count(self, **changes: int) -> None:
-        moved = {name: F(name) + change for name, change in _moved(**changes).items()}
-        if moved:
-            Run.objects.using(self.ownership.alias).filter(pk=self.ownership.run_id).update(**moved)
+        move_counts(self.ownership.alias, self.ownership.run_id, _moved(**changes))
 
     def _take_closed_claims(self) -> Iterator[int]:
         """Each goes to one lane: several may take from here at once."""

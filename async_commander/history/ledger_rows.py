@@ -11,11 +11,12 @@ from uuid import UUID
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections
-from django.db.models import F
+from django.utils import timezone
 
 from async_commander.database.chunks import chunks
 from async_commander.models import Run, RunClaim, RunItem
 
+from .lease import Ownership, fence, fence_statement, fenced
 from .moments import as_stored
 from .recorder import ItemOutcome
 
@@ -58,6 +59,55 @@ def find_items(alias: str, run_id: int, keys: Collection[UUID]) -> list[RunItem]
     return list(RunItem.objects.using(alias).raw(statement, [_array([key.hex for key in keys]), run_id]))
 
 
+def insert_claim(ownership: Ownership, keys: Sequence[UUID], counts: dict[str, int]) -> int:
+    """A claim of these keys, what changes with it in the run's counts, and the fence; the claim's number.
+
+    On PostgreSQL in one statement, which writes nothing where the lease is not ours. The run's row is locked before.
+    """
+    alias, run_id = ownership.alias, ownership.run_id
+    hexes = [key.hex for key in keys]
+    if connections[alias].vendor == "postgresql":
+        return _claim_at_once(connections[alias], ownership, hexes, counts)
+    claim = RunClaim.objects.using(alias).create(run_id=run_id, epoch=ownership.epoch, keys=hexes)
+    move_counts(alias, run_id, counts)
+    fence(ownership)
+    return int(claim.pk)
+
+
+def _claim_at_once(
+    connection: BaseDatabaseWrapper, ownership: Ownership, hexes: list[str], counts: dict[str, int]
+) -> int:
+    quote = connection.ops.quote_name
+    held, parameters = fence_statement(ownership)
+    claims, run_id = quote(RunClaim._meta.db_table), int(ownership.run_id)
+    moved = ""
+    if counts:
+        moved = f", moved AS ({_counts_moved(connection, run_id, counts)} AND EXISTS (SELECT FROM held))"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH held AS ({held}){moved} INSERT INTO {claims} (run_id, epoch, keys, claimed_at) "  # noqa: S608 - names and numbers of our own
+            f"SELECT {run_id}, {int(ownership.epoch)}, %s::jsonb, %s FROM held RETURNING id",
+            [*parameters, json.dumps(hexes), as_stored(timezone.now())],
+        )
+        claim = cursor.fetchone()
+    if claim is None:
+        raise fenced(ownership)
+    return int(claim[0])
+
+
+def move_counts(alias: str, run_id: int, counts: dict[str, int]) -> None:
+    """Change the counts in the run's row by so much each."""
+    if counts:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(_counts_moved(connections[alias], run_id, counts))
+
+
+def _counts_moved(connection: BaseDatabaseWrapper, run_id: int, counts: dict[str, int]) -> str:
+    quote = connection.ops.quote_name
+    moved = ", ".join(f"{quote(name)} = {quote(name)} + {int(change)}" for name, change in counts.items())
+    return f"UPDATE {quote(Run._meta.db_table)} SET {moved} WHERE id = {int(run_id)}"  # noqa: S608 - likewise
+
+
 def insert_batch(
     alias: str, run_id: int, outcomes: Sequence[ItemOutcome], counts: dict[str, int], closed: Sequence[int]
 ) -> None:
@@ -69,9 +119,7 @@ def insert_batch(
         _insert_at_once(connections[alias], run_id, outcomes, counts, closed)
         return
     insert_outcomes(alias, run_id, outcomes)
-    if counts:
-        moved = {name: F(name) + change for name, change in counts.items()}
-        Run.objects.using(alias).filter(pk=run_id).update(**moved)
+    move_counts(alias, run_id, counts)
     if closed:
         RunClaim.objects.using(alias).filter(pk__in=closed).delete()
 
@@ -84,13 +132,11 @@ def _insert_at_once(
     closed: Sequence[int],
 ) -> None:
     columns, insert = _columns_and_insert(connection, run_id, outcomes)
-    quote = connection.ops.quote_name
-    runs, claims = quote(Run._meta.db_table), quote(RunClaim._meta.db_table)
+    claims = connection.ops.quote_name(RunClaim._meta.db_table)
     dropped = f", dropped AS (DELETE FROM {claims} WHERE id IN ({', '.join(map(str, closed))}))" if closed else ""  # noqa: S608 - numbers of our own
-    moved = ", ".join(f"{quote(name)} = {quote(name)} + {change}" for name, change in counts.items())
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH inserted AS ({insert.from_arrays()}){dropped} UPDATE {runs} SET {moved} WHERE id = {int(run_id)}",  # noqa: S608 - likewise
+            f"WITH inserted AS ({insert.from_arrays()}){dropped} {_counts_moved(connection, run_id, counts)}",
             list(map(_array, columns)),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.management import call_command
@@ -11,6 +12,7 @@ from django.db import IntegrityError, connection, transaction
 import async_commander as ac
 from async_commander.exceptions import RunFenced
 from async_commander.history.lease import establish, fence, release, renew, take_over
+from async_commander.history.ledger_rows import insert_claim
 from async_commander.history.runs import sweep
 from async_commander.models import Lease, Run, RunClaim, RunItem, RunLog
 from tests.testapp.models import Page
@@ -73,6 +75,21 @@ def test_the_fence_holds_for_the_newest_epoch_only(run_row: Run) -> None:
     assert renew(second, 30).held
     release(second)
     assert Lease.objects.get().pid is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_comes_with_its_counts_and_not_at_all_where_the_run_was_taken_over(run_row: Run) -> None:
+    first = establish("default", run_row.pk)
+    with transaction.atomic():
+        number = insert_claim(first, [UUID(int=1), UUID(int=2)], {"taken": 3, "claimed": 2, "skipped": 1})
+    claim = RunClaim.objects.get()
+    assert (claim.pk, claim.run_id, claim.epoch) == (number, run_row.pk, 1)
+    assert claim.keys == [UUID(int=1).hex, UUID(int=2).hex]
+    take_over("default", run_row.pk)
+    with pytest.raises(RunFenced, match="was taken over"), transaction.atomic():
+        insert_claim(first, [UUID(int=3)], {"taken": 1, "claimed": 1})
+    run_row.refresh_from_db()
+    assert (run_row.taken, run_row.claimed, run_row.skipped, RunClaim.objects.count()) == (3, 2, 1, 1)
 
 
 @pytest.mark.django_db

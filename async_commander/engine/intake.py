@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .workers import Workers
 
 _SHORTEST_PAUSE = 0.05
+_CHUNK_SECONDS = 0.1
+"""Chunks grow while their items are begun in less than half of this, and shrink when that takes longer: a claim costs
+the same for any number of items, and whatever is claimed when a process is killed is suspect."""
 
 
 class Intake(Generic[TicketT]):
@@ -32,13 +35,16 @@ class Intake(Generic[TicketT]):
         ports: Ports[TicketT],
         *,
         chunk: int,
+        largest_chunk: int,
         quota: Quota,
         accounting: Accounting[TicketT],
         workers: Workers,
         deadlines: Deadlines,
     ) -> None:
         self._ports = ports
-        self._chunk = chunk
+        self._chunk = self._smallest_chunk = chunk
+        self._largest_chunk = max(chunk, largest_chunk)
+        self._admitted_at = -math.inf
         self._quota = quota
         self._accounting = accounting
         self._workers = workers
@@ -163,7 +169,17 @@ class Intake(Generic[TicketT]):
 
     async def _admit(self) -> Sequence[TicketT]:
         items = self._source.take(self._quota.of_chunk(self._chunk))
+        self._fit_chunks(len(items))
         tickets = await self._ports.admit(items) if items else ()
         if self._quota.spent:
             self.enough()
         return tickets
+
+    def _fit_chunks(self, taken: int) -> None:
+        now = anyio.current_time()
+        seconds, self._admitted_at = now - self._admitted_at, now
+        if seconds > _CHUNK_SECONDS:
+            self._chunk = max(self._smallest_chunk, self._chunk // 2)
+        elif taken >= self._chunk and seconds < _CHUNK_SECONDS / 2:
+            self._chunk = min(2 * self._chunk, self._largest_chunk)
+        self._source.chunk = self._chunk

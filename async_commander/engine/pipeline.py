@@ -45,6 +45,7 @@ class Pipeline(Generic[TicketT]):
     Memory is O(threads + batch): at most one chunk is read ahead and one and a half are claimed ahead, `threads` items
     are in hand, no item is begun while 2 × `batch_size` are unconfirmed, and of those that wait for a time or a turn
     10 × `threads` are kept (and what was left of a chunk); more go to the ledger. Nothing is spawned per item.
+    Chunks have `chunk` items at first, and up to `largest_chunk` where items take next to no time.
     Each attempt runs in a context of its own, which begins as that of `run()` was.
 
     All methods belong to the event loop's thread. All but `run()` may be called at any time, also from `ports.work()`.
@@ -59,6 +60,7 @@ class Pipeline(Generic[TicketT]):
         tally: Tally,
         pace: Pace | None = None,
         chunk: int | None = None,
+        largest_chunk: int = 1,
         quota: Quota | None = None,
     ) -> None:
         self._ports = ports
@@ -69,6 +71,7 @@ class Pipeline(Generic[TicketT]):
         self._intake: Intake[TicketT] = Intake(
             ports,
             chunk=chunk or max(1, min(limits.batch_size, 2 * limits.threads)),
+            largest_chunk=largest_chunk,
             quota=quota or Quota(tally),
             accounting=self._accounting,
             workers=workers,

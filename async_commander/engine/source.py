@@ -24,7 +24,8 @@ class Source(Generic[ItemT]):
 
     def __init__(self, items: AsyncIterable[ItemT] | Iterable[ItemT], chunk: int, workers: Workers) -> None:
         self._items = items
-        self._chunk = chunk
+        self.chunk = chunk
+        """So many are read ahead."""
         self._workers = workers
         self._buffer: deque[ItemT] = deque()
         self._room: anyio.Event | None = None
@@ -46,7 +47,7 @@ class Source(Generic[ItemT]):
     def take(self, most: int) -> list[ItemT]:
         """The next items: what is there, at most so many."""
         taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
-        if self._room is not None and len(self._buffer) < self._chunk:
+        if self._room is not None and len(self._buffer) < self.chunk:
             self._room.set()
         return taken
 
@@ -85,7 +86,7 @@ class Source(Generic[ItemT]):
                 self._buffer.append(item)
                 if len(self._buffer) == 1:
                     self._workers.wake()
-                if len(self._buffer) >= self._chunk:
+                if len(self._buffer) >= self.chunk:
                     await self._wait_for_room()
         finally:
             await _close(items)
@@ -93,10 +94,10 @@ class Source(Generic[ItemT]):
     async def _feed_sync(self, items: Iterator[ItemT]) -> None:
         try:
             while not self.ended:
-                room = self._chunk - len(self._buffer)
+                room = max(0, self.chunk - len(self._buffer))
                 self._buffer.extend(islice(items, room))
                 self._workers.wake()
-                if len(self._buffer) < self._chunk:
+                if len(self._buffer) < self.chunk:
                     return
                 await self._wait_for_room()
         finally:

@@ -133,6 +133,7 @@ class Work:
             tally=self._context.tally,
             pace=self._session.pace,
             chunk=min(limits.batch_size, max(2 * limits.threads, SMALLEST_CHUNK)),
+            largest_chunk=limits.batch_size,
             quota=quota,
         )
         if self._context.stopping:

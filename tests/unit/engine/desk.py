@@ -50,6 +50,7 @@ class Desk:
     retry: Retry = field(default_factory=lambda: Retry(attempts=3, initial=1.0, factor=1.0))
     pace: Pace | None = None
     chunk: int | None = None
+    largest_chunk: int = 1
     max_items: int | None = None
     throttle: Callable[[Any], str | None] = lambda item: None
     alone: Callable[[Any], bool] = lambda item: False
@@ -69,6 +70,7 @@ class Desk:
             tally=self.tally,
             pace=self.pace,
             chunk=self.chunk,
+            largest_chunk=self.largest_chunk,
             quota=Quota(self.tally, asked=self.max_items),
         )
         self.states: dict[Any, ItemState] = {}

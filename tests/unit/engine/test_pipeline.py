@@ -59,6 +59,23 @@ async def test_a_fast_source_is_admitted_in_full_chunks() -> None:
     assert desk.chunks == [8] * 10
 
 
+async def test_chunks_grow_up_to_their_bound_while_items_take_no_time() -> None:
+    desk = Desk(limits=Limits(threads=2, batch_size=100), chunk=4, largest_chunk=20)
+    assert await desk.run(agen(range(124)))
+    assert desk.chunks[:5] == [4, 4, 8, 16, 20]
+    assert max(desk.chunks) == 20
+
+
+async def test_chunks_of_slow_items_stay_small_and_become_small_again() -> None:
+    async def work(item) -> None:
+        await anyio.sleep(0.0 if item < 100 else 1.0)
+
+    desk = Desk(work, limits=Limits(threads=2, batch_size=100), chunk=4, largest_chunk=32)
+    assert await desk.run(range(200))
+    assert max(desk.chunks) == 32
+    assert desk.chunks[-3:-1] == [4, 4]
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_the_source_is_read_at_most_one_chunk_ahead(kind) -> None:
     read = 0

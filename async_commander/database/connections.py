@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from .preparing import Preparation
 
+View = tuple[str, str]
+"""Where PostgreSQL looks for tables, and as whom."""
 REST_SECONDS = 1.0
 """A connection that was idle for longer is tried before it is used again."""
 
@@ -35,6 +37,10 @@ _SETS_THE_SESSION = re.compile(
 _LOCKS_FOR_THE_SESSION = re.compile(r"\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\bGET_LOCK\s*\(", re.IGNORECASE)
 
 
+_MOVES = re.compile(r"\bSET\b[^;]*\b(?:search_path|SCHEMA|ROLE)\b|set_config\([^;]*(?:search_path|role)", re.IGNORECASE)
+_VIEW = "SELECT current_setting('search_path'), current_setting('role')"
+
+
 class _Thread(threading.local):
     ours = False
     """Whether a run made this thread, so that nobody else uses its connections."""
@@ -44,6 +50,8 @@ class _Thread(threading.local):
     def __init__(self) -> None:
         self.changed: set[str] = set()
         """Aliases of the connections on which a statement has set what outlives its transaction."""
+        self.views: dict[str, View] = {}
+        """Of the connections on which an item has set search path or role: as they were before it."""
 
 
 _thread = _Thread()
@@ -131,6 +139,19 @@ def state_of(connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
     )
 
 
+def view_of(connection: BaseDatabaseWrapper) -> View:
+    """Search path and role of a connection to PostgreSQL."""
+    with connection.cursor() as cursor:
+        cursor.execute(_VIEW)
+        search_path, role = cursor.fetchone()
+    return search_path, role
+
+
+def view_before(alias: str) -> View | None:
+    """Search path and role that this thread's connection had before an item set others; None where none has."""
+    return _thread.views.get(alias)
+
+
 def drop_changed(alias: str, found: tuple[Any, ...] | None) -> None:
     """End of an item: close those connections of this thread on which it has set something that outlives it.
 
@@ -138,6 +159,7 @@ def drop_changed(alias: str, found: tuple[Any, ...] | None) -> None:
     for its pool, too; the next item's is set up and prepared as new.
     """
     changed, _thread.changed = _thread.changed, set()
+    _thread.views.clear()
     if found is not None and state_of(connections[alias]) != found:
         changed.add(alias)
     for one in changed:
@@ -195,6 +217,7 @@ def _set_up(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
             close(connection)  # nothing may be done on it as it is
             raise
     _thread.changed.discard(connection.alias)
+    _thread.views.pop(connection.alias, None)
 
 
 def _have_it_behave(connection: BaseDatabaseWrapper) -> None:
@@ -215,6 +238,9 @@ def _note_changes(execute: Callable[..., Any], sql: Any, params: Any, many: bool
     text = sql if isinstance(sql, str) else sql.as_string(connection.connection)  # psycopg's composed ones
     if _outlives_its_transaction(text):
         _thread.changed.add(connection.alias)
+    moves = ("SET" in text[:20].upper() or "set_config(" in text) and connection.alias not in _thread.views
+    if moves and is_postgres(connection) and connection.in_atomic_block and _MOVES.search(text):
+        _thread.views[connection.alias] = view_of(connection)
     return execute(sql, params, many, context)
 
 

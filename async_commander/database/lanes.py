@@ -7,7 +7,7 @@ import queue
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from django.db import DatabaseError, connections
 
 from .connections import close_all, lay_aside, take_over_thread
 from .lent_lane import LentLane, result_of, settle
+from .preparing import SetByItem
 from .sqlite import DatabaseFiles, is_in_memory, lock_rows, stop_locking_rows
 from .transaction import LaneTransaction
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_set_by_item = SetByItem()
 
 
 def must_share(alias: str) -> bool:
@@ -255,11 +258,11 @@ class LanePool:
 
     def as_ledger(self) -> AbstractContextManager[None]:
         """On a lane, in a transaction: the tables of the run are found, however the connection was prepared."""
-        return nullcontext() if self.preparation is None else self.preparation.as_ledger(self.alias)
+        return (self.preparation or _set_by_item).as_ledger(self.alias)
 
     def as_project(self) -> AbstractContextManager[None]:
         """Inside of that: those of the project are."""
-        return nullcontext() if self.preparation is None else self.preparation.as_project(self.alias)
+        return (self.preparation or _set_by_item).as_project(self.alias)
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short function on any lane, in autocommit. Cancelled while it runs, it is waited for.

@@ -10,6 +10,7 @@ from django.db import connections
 
 from async_commander.exceptions import InvalidCommand
 
+from .connections import View, view_before, view_of
 from .outage import is_transient
 
 if TYPE_CHECKING:
@@ -17,12 +18,8 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-_READ = "SELECT current_setting('search_path'), current_setting('role')"
 _SET = "SELECT set_config('search_path', %s, false), set_config('role', %s, false)"
 _SET_LOCAL = "SELECT set_config('search_path', %s, true), set_config('role', %s, true)"
-
-View = tuple[str, str]
-"""Where PostgreSQL looks for tables, and as whom."""
 
 
 class _Views(threading.local):
@@ -83,8 +80,41 @@ class Preparation:
 
     def _see(self, alias: str, which: int) -> None:
         if alias in self._views.of:
-            with connections[alias].cursor() as cursor:
-                cursor.execute(_SET_LOCAL, self._views.of[alias][which])
+            _see(alias, self._views.of[alias][which])
+
+
+class SetByItem:
+    """Stands in for a preparation where there is none: an item may set search path and role in its transaction.
+
+    Its own rows go where it looks, those of the run to where its connection looked before.
+    """
+
+    def __init__(self) -> None:
+        self._views = _Views()
+
+    @contextmanager
+    def as_ledger(self, alias: str) -> Iterator[None]:
+        """In the transaction that is open: find the tables of the run."""
+        before = view_before(alias)
+        if before is None:
+            yield
+            return
+        self._views.of[alias] = before, view_of(connections[alias])
+        try:
+            _see(alias, before)
+            yield
+        finally:
+            del self._views.of[alias]
+
+    @contextmanager
+    def as_project(self, alias: str) -> Iterator[None]:
+        """Inside of `as_ledger()`: find those that the item finds."""
+        views = self._views.of.get(alias)
+        if views is not None:
+            _see(alias, views[1])
+        yield
+        if views is not None:
+            _see(alias, views[0])
 
 
 class Tenant:
@@ -117,10 +147,12 @@ class Tenants:
             self._tenants[connection.alias].give_to(connection)
 
 
+def _see(alias: str, view: View) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(_SET_LOCAL, view)
+
+
 def _view(connection: BaseDatabaseWrapper) -> View | None:
     if connection.vendor != "postgresql":
         return None
-    with connection.cursor() as cursor:
-        cursor.execute(_READ)
-        search_path, role = cursor.fetchone()
-    return search_path, role
+    return view_of(connection)

@@ -21,8 +21,11 @@ ON_POSTGRES = {
     "a zone": ("SELECT 1; SET TIME ZONE 'Asia/Tokyo'", "SHOW TimeZone"),
     "a tenant": ("SELECT set_config('app.tenant', 'mine', false)", "SELECT current_setting('app.tenant', true)"),
     "no writes": ("SET default_transaction_read_only = on", "SHOW default_transaction_read_only"),
-    "a lock": ("SELECT pg_advisory_lock(7)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
-    "a table": ("CREATE TEMP TABLE mine (a int)", "SELECT count(*) FROM pg_class WHERE relname = 'mine'"),
+    "a lock": (
+        "SELECT pg_advisory_lock(7)",
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
+    ),
+    "a table": ("CREATE TEMP TABLE mine (a int)", "SELECT to_regclass('mine') IS NULL"),
 }
 ON_SQLITE = {
     "a cache": ("PRAGMA cache_size = 77", "PRAGMA cache_size"),
@@ -100,3 +103,40 @@ def test_what_is_set_for_one_transaction_costs_no_connection(run_on_lanes: Any) 
     command = Setting(sets="SET LOCAL statement_timeout = '50s'", looks="SELECT pg_backend_pid()")
     run_on_lanes(command)
     assert len(set(command.seen)) == 1
+
+
+class Elsewhere(Setting):
+    """Each item writes into a schema that it chooses itself."""
+
+    def parse_and_save(self, item: int, payload: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(self.sets)
+        Effect.objects.create(key=f"saved {item}")
+        self.db.add(Effect(key=f"queued {item}"))
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        "SET search_path TO elsewhere",
+        "SET LOCAL search_path TO elsewhere",
+        "SELECT set_config('search_path', 'elsewhere', true)",
+    ],
+)
+def test_an_item_may_write_into_a_schema_that_it_chooses_and_the_run_keeps_its_own(
+    run_on_lanes: Any, sets: str
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("needs schemas")
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA IF EXISTS elsewhere CASCADE")
+        cursor.execute("CREATE SCHEMA elsewhere")
+        cursor.execute("CREATE TABLE elsewhere.testapp_effect (LIKE public.testapp_effect INCLUDING ALL)")
+        cursor.execute("CREATE TABLE elsewhere.async_commander_runitem (LIKE async_commander_runitem INCLUDING ALL)")
+        result = run_on_lanes(Elsewhere(sets=sets))
+        row_of(result)
+        assert result.counts["done"] == 5
+        cursor.execute("SELECT count(*), count(DISTINCT key) FROM elsewhere.testapp_effect")
+        assert cursor.fetchone() == (10, 10)
+        assert not Effect.objects.exists()
+        cursor.execute("DROP SCHEMA elsewhere CASCADE")

@@ -256,7 +256,7 @@ class RunItemAdmin(OfRun):
     lines_of_error = _lines("error")
     readonly_fields = ("lines_of_error",)
     exclude = ("item", "error")
-    """Kept as it is, secrets of its URL included: it is to be run again. The label tells which one it is."""
+    """Kept as it is, secrets of its URL included: it is to be run again. The label says which one it is."""
 
     @admin.display(description="label", ordering="label")
     def breakable_label(self, item: RunItem) -> SafeString:

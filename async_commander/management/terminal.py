@@ -18,7 +18,7 @@ Steps = Callable[[RunResult, int | None], Sequence[tuple[str, str]]]
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The command's own streams and who tells of the run."""
+    """The command's own streams and the reporter of the run."""
 
     out: Verbatim
     err: Verbatim

@@ -45,8 +45,8 @@ _collecting: set[int] = set()
 
 
 def install() -> None:
-    """Have the interpreter tell of coroutines that were never awaited. For good, and once: where no hook runs, and for
-    what the collector finds later, all stays as it was.
+    """Make the interpreter report here which coroutines were never awaited. For good, and once: where no hook runs, and
+    for what the collector finds later, all stays as it was.
 
     The interpreter calls this function of `warnings`, which has no public name, whatever the filters are; the public
     hook, `warnings.showwarning`, hears of each line of code once, and of none where warnings are errors.

@@ -134,7 +134,7 @@ def _report(*, latency: float) -> bool:
     from async_commander.models import Run
 
     slow, fast = Run.objects.filter(command="scrapers_fetch").order_by("pk")
-    _say("Both runs, as their rows in the database tell it:")
+    _say("Both runs, as their rows in the database have it:")
     print(f"  {'threads':>7}  {'status':<12}{'pages':>6}{'seconds':>9}{'pages/s':>9}")
     for threads, run in ((1, slow), (50, fast)):
         print(f"  {threads:>7}  {run.status:<12}{run.done:>6}{_seconds(run):>9.1f}{_rate(run):>9.1f}")

@@ -12,7 +12,7 @@ from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import HIDDEN, Redactor
 
 from .annotations import remember_locals
-from .arguments import arguments_of, by_keyword, complete
+from .arguments import arguments_of, by_keyword, complete, label_of
 from .declaration import declaration_of
 from .hooks import A_CONTEXT, PLAIN_ONLY, Stages, hook
 from .parser import complete_extra
@@ -331,6 +331,17 @@ def redactor_of(command: AsyncCommand) -> Redactor:
         for name, value in command.options.items()
         if (known[name].secret if name in known else is_secret_name(name))
     )
+
+
+def check_made(command: AsyncCommand) -> None:
+    """Raise InvalidCommand where an `__init__()` of the author's kept the arguments from the command."""
+    try:
+        command._session  # noqa: B018, SLF001  this module's own
+    except AttributeError as error:
+        raise InvalidCommand(
+            f"{label_of(type(command))}.__init__() does not call super().__init__(**arguments): "
+            f"call it, or set attributes in lifespan() instead"
+        ) from error
 
 
 def reserve(command: AsyncCommand) -> None:

@@ -283,7 +283,9 @@ def _positional(signature: inspect.Signature) -> list[str]:
 
 
 def _found(value: object) -> str:
-    """Plain values as they are, others by their type: the text of a queryset would be a query."""
+    """Plain values as they are, coroutines by their function, others by their type: a queryset's text is a query."""
+    if inspect.iscoroutine(value):
+        return f"the coroutine {value.__qualname__}(), which was not awaited"
     name = type(value).__name__
     return f"{name} {value!r:.80}" if isinstance(value, str | int | float | None) else name
 

@@ -184,7 +184,7 @@ def _not_found(name: str) -> str:
         return f"a command's name is needed, found {name!r}; `manage.py arun` lists all of them."
     found = f"there is no command {name!r}"
     if not _files():
-        return f"{found}: there are none yet. They live in <app>/{FOLDER}/ of an installed app."
+        return f"{found}: there are none yet. They live in <app>/{FOLDER}/ of an app in INSTALLED_APPS."
     if name in get_management_commands():
         return f"there is no async command {name!r}: it is a plain management command, run by `manage.py {name}`."
     if near := _near(name):

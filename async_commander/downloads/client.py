@@ -164,6 +164,15 @@ class Client(httpx.AsyncClient):
             raise ValueError(f"proxy {str(proxy)!r}: give a URL like http://proxy.example.org:3128")
         self._bounded.pool.connector.proxy = proxy
 
+    def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
+        """As `httpx.AsyncClient.build_request`; BlockedAddress for a URL without a scheme, which no cookie fits."""
+        try:
+            return super().build_request(method, url, **options)
+        except ValueError:
+            if self.base_url.is_relative_url:
+                check_address(httpx.URL(url))
+            raise
+
     async def send(
         self,
         request: httpx.Request,

@@ -127,6 +127,9 @@ async def _content(ask: Ask, answer: Answer, body: BoundedBody) -> bytes:
 
 def check_address(url: httpx.URL) -> httpx.URL:
     """What can be told before anything is resolved; the guard at the socket sees the rest. BlockedAddress."""
+    if not url.scheme:
+        path = str(url).lstrip("/")
+        raise BlockedAddress(f"{path!r} has no scheme: write https://{path}")
     if url.scheme not in _SCHEMES:
         raise BlockedAddress(f"scheme {url.scheme!r} is refused: http and https are what this client speaks")
     host = url.host

@@ -108,7 +108,9 @@ BOUNDS: dict[str, Bound] = {}
 def _declared(cls: type[T]) -> type[T]:
     """Take the bounds out of the class into the table, and make the keywords of its constructor of them."""
 
-    def init(self: Any, **bounds: Any) -> None:
+    def init(self: Any, *positional: Any, **bounds: Any) -> None:
+        if positional:
+            raise TypeError(f"Limits() takes its bounds by keyword, found {positional[0]!r}; write Limits(threads=…)")
         for name, value in bounds.items():
             _check_name(name)
             object.__setattr__(self, name, BOUNDS[name].check(name, value))

@@ -135,7 +135,7 @@ def _named(run: Run | None, opening: Opening) -> Run:
     if run.status not in UNFINISHED:
         raise InvalidCommand(
             f"Run {run.pk} is {run.status}: only {', '.join(UNFINISHED)} runs are resumed. "
-            "A new run, without --resume-run, takes all items again, those that are dead in this one too."
+            "A new run takes all items again, those that are dead in this one too."
         )
     _check_format(run)
     return run

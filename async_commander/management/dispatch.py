@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
 from async_commander.command.arguments import label_of
-from async_commander.command.base import redactor_of
+from async_commander.command.base import check_made, redactor_of
 from async_commander.command.declaration import declaration_of
 from async_commander.command.options import DJANGO_OPTIONS, ON_THE_LINE
 from async_commander.command.parser import add_arguments_to
@@ -121,7 +121,7 @@ class RunCommand(TerminalCommand):
             return label_of(self.command_class)
 
     def tell_loss(self, error: Exception) -> bool:
-        """See TerminalCommand; after a run the exit code tells of the run, which has done its work."""
+        """See TerminalCommand; after a run the exit code is the run's, which has done its work."""
         result = self._result
         if result is None:
             return super().tell_loss(error)
@@ -171,6 +171,7 @@ class RunCommand(TerminalCommand):
         if options.get("resume_run") is not None:
             given = self._with_stored(command_class, given, options)
         command = command_class(**given)
+        check_made(command)
         request = RunRequest(
             **requests_in(options),
             limits=Limits(**bounds_in(options)),

@@ -20,7 +20,7 @@ NAME_WIDTH = 40
 BROKEN = "broken: "
 """What a command is marked with whose file cannot be used."""
 EMPTY = (
-    "There are no commands yet. Put a class named Command into <app>/commands/<name>.py of an installed app; "
+    "There are no commands yet. Put a class named Command into <app>/commands/<name>.py of an app in INSTALLED_APPS; "
     "it then runs as {prog} <name>."
 )
 

@@ -211,12 +211,14 @@ class FrontParser(CommandLineParser):
             return self.hand_over(name, rest)
         options = super().parse_args(tokens, namespace)
         lost = [
-            flags_of(option)
+            (flags_of(option), value)
             for option in acting(has_items=True)
-            if option.name != "json" and getattr(options, option.name) is not None
+            if option.name != "json" and (value := getattr(options, option.name)) is not None
         ]
         if lost:
-            self.error(f"{lost[0]} is for a run: name the command, as in {self.prog} NAME {lost[0]}")
+            flag, value = lost[0]
+            line = flag if value is True else f"{flag} {value}"
+            self.error(f"{flag} is for a run: name the command, as in {self.prog} NAME {line}")
         return options
 
     def _valued(self) -> set[str]:

@@ -14,7 +14,7 @@ import anyio
 from asgiref.sync import async_to_sync, sync_to_async
 
 from async_commander.command.arguments import check_names
-from async_commander.command.base import AsyncCommand
+from async_commander.command.base import AsyncCommand, check_made
 from async_commander.command.declaration import declaration_of
 from async_commander.command.options import REQUESTS
 from async_commander.command.registry import get_command
@@ -94,7 +94,11 @@ def told(result: RunResult) -> RunResult:
     if result.locked:
         raise RunLocked(result.error)
     if result.status is RunStatus.FAILED:
-        raise RunFailed(f"{result.command} failed: {result.error}", result) from result.failure
+        example = ""
+        if result.failure is None and result.errors:
+            first = result.errors[0]
+            example = f" {first.count} × {first.kind}: {first.example}"
+        raise RunFailed(f"{result.command} failed: {result.error}{example}", result) from result.failure
     return result
 
 
@@ -134,7 +138,8 @@ def _prepared(
     request, own = split_call(arguments, declared)
     check_names(cls, own, [*declared, *BOUNDS, *sorted(REQUESTS)])
     if isinstance(command, str):
-        return cls(**own), request
+        command, own = cls(**own), {}
+    check_made(command)
     if own:
         raise TypeError(f"{command!r} has its arguments already; {', '.join(own)} cannot be given again")
     return command, request

@@ -122,10 +122,15 @@ def _words_of(error: BaseException) -> str:
 
 
 def _remedy(error: BaseException) -> str:
-    """For the commonest mistake in a coroutine, whose own words say only that it is one."""
-    if not isinstance(error, SynchronousOnlyOperation):
-        return ""
-    return " In an async hook use the ORM's async methods (acreate, aget, async for …) or await self.db(function)."
+    """For the commonest mistakes with coroutines, of which the error's own words name the trace and not the cause."""
+    words = str(error)
+    if isinstance(error, SynchronousOnlyOperation):
+        return " In an async hook use the ORM's async methods (acreate, aget, async for …) or await self.db(function)."
+    if isinstance(error, AttributeError | TypeError) and "coroutine" in words:
+        return ". An `await` is missing where this value was made; a hook that awaits is an `async def`."
+    if isinstance(error, TypeError) and "NoneType" in words and "await" in words:
+        return ". add(), upsert(), update() and delete() of self.db queue at once, and are not awaited."
+    return ""
 
 
 def _own_words(text: str) -> str:

@@ -29,6 +29,14 @@ class Command(ac.AsyncCommand):
     threads: int
     async def handle(self): ...
 """,
+    "unmade": """
+import async_commander as ac
+
+class Command(ac.AsyncCommand):
+    def __init__(self):
+        self.seen = []
+    async def handle(self): ...
+""",
 }
 
 
@@ -63,6 +71,11 @@ def typed(line: str) -> None:
         ("missing", 1, "missing.py cannot be imported: ModuleNotFoundError"),
         ("empty", 1, "has no class named Command"),
         ("hookless", 1, "download"),
+        (
+            "unmade",
+            1,
+            "unmade.Command.__init__() does not call super().__init__(**arguments): call it, or set attributes",
+        ),
         ("clashing", 1, "'threads' is a shared option of every command"),
     ],
 )

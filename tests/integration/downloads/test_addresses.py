@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import socket
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -122,3 +122,13 @@ async def test_proxies_of_the_environment_are_not_used(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with small_client() as client:
         assert (await client.get(server.url("/plain"))).text == "hello"
+
+
+@pytest.mark.parametrize("url", ["example.org/a", "127.0.0.1:8000/a"])
+@pytest.mark.parametrize("cookies", [{}, {"consent": "yes"}], ids=["no cookies", "cookies"])
+@pytest.mark.parametrize("way", ["get", "fetch"])
+async def test_a_url_without_a_scheme_is_refused_with_how_to_write_it(url: str, cookies: Any, way: str) -> None:
+    async with open_client(threads=2, max_body=1000) as client:
+        client.cookies = cookies
+        with pytest.raises(BlockedAddress, match=f"'{url}' has no scheme: write https://{url}"):
+            await getattr(client, way)(url)

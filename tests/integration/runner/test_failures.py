@@ -538,7 +538,16 @@ def test_a_coroutine_that_was_not_awaited_is_named(run: Any) -> None:
     result = failed(run, Command(), threads=1)
     for coroutine in made:
         coroutine.close()
-    assert "download() returned coroutine; allowed: one finished value" in result.error
+    assert "Command.later(), which was not awaited; allowed: one finished value" in result.error
+
+
+def test_a_failed_run_without_a_done_item_raises_with_the_most_frequent_error(run: Any) -> None:
+    class Command(Items):
+        def fail(self, item: str) -> None:
+            raise ValueError("no price")
+
+    with pytest.raises(ac.RunFailed, match=r"No item is done: \d+ items? dead\. \d+ × ValueError: no price"):
+        run(Command())
 
 
 def test_a_hook_with_a_wrong_signature_is_refused_before_there_is_a_run(run: Any) -> None:

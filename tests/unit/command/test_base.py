@@ -176,3 +176,12 @@ async def test_hooks_that_nobody_wrote_have_defaults_that_do_nothing() -> None:
         assert command.on_timeout() is None
         assert command.total() is None
         assert command.committed("a") is None
+
+
+def test_an_init_that_leaves_the_arguments_out_is_refused_in_code_too() -> None:
+    class Unmade(Command):
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+
+    with pytest.raises(InvalidCommand, match=r"Unmade\.__init__\(\) does not call super\(\)\.__init__"):
+        ac.run(Unmade())

@@ -51,6 +51,11 @@ def test_limits_are_values() -> None:
     assert pickle.loads(pickle.dumps(Limits(threads=5))).given == {"threads": 5}
 
 
+def test_a_bound_without_its_name_is_refused_with_how_to_write_it() -> None:
+    with pytest.raises(TypeError, match=r"by keyword, found 5; write Limits\(threads=…\)"):
+        Limits(5)  # type: ignore[call-arg]  # the mistake under test
+
+
 def test_limits_are_frozen() -> None:
     with pytest.raises(AttributeError, match=r"threads cannot be set; make new ones by \.replace"):
         Limits().threads = 5

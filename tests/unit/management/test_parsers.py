@@ -153,7 +153,8 @@ def test_an_option_of_runs_without_a_name_is_a_mistake(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as ended:
         parser.parse_args(["--threads", "3"])
     assert ended.value.code == 2
-    assert "--threads is for a run: name the command" in capsys.readouterr().err
+    assert "--threads is for a run: name the command" in (said := capsys.readouterr().err)
+    assert "NAME --threads 3\n" in said
 
 
 def test_up_to_three_names_are_suggested() -> None:

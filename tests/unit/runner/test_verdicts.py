@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
 
 import httpx
 import pytest
@@ -53,6 +56,35 @@ def test_the_commonest_mistake_is_told_with_its_remedy() -> None:
     told = text_of(SynchronousOnlyOperation("You cannot call this from an async context."), no_credentials)
     assert told.startswith("You cannot call this from an async context. In an async hook use ")
     assert "await self.db(function)" in told
+
+
+@pytest.mark.parametrize("use", [lambda made: made.text, lambda made: made[0], lambda made: made + "", len])
+def test_an_error_that_shows_a_missing_await_says_so(use: Callable[[Any], object]) -> None:
+    async def fetched() -> str:
+        return ""
+
+    made = fetched()
+    with pytest.raises((AttributeError, TypeError)) as raised:
+        use(made)
+    made.close()
+    assert "An `await` is missing where this value was made" in text_of(raised.value, no_credentials)
+
+
+def test_an_awaited_queued_row_is_answered_with_what_is_not_awaited() -> None:
+    async def hook(queued: Any = None) -> None:
+        await queued
+
+    with pytest.raises(TypeError) as raised, closing(hook()) as made:
+        made.send(None)
+    assert text_of(raised.value, no_credentials).endswith(
+        "upsert(), update() and delete() of self.db queue at once, and are not awaited."
+    )
+
+
+def test_other_errors_of_these_kinds_are_told_as_they_are() -> None:
+    assert (
+        text_of(TypeError("'NoneType' object is not iterable"), no_credentials) == "'NoneType' object is not iterable"
+    )
 
 
 def test_groups_in_groups_are_told_too() -> None:

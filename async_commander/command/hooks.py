@@ -40,6 +40,8 @@ class Returned:
 
 def _is_value(value: object) -> bool:
     """Of a list the first member speaks for all: a payload may be long."""
+    if value is None:
+        return True
     first = value[0] if isinstance(value, list | tuple) and value else value
     return not (inspect.isawaitable(first) or inspect.isasyncgen(first) or inspect.isgenerator(value))
 

@@ -20,7 +20,7 @@ from django.db.models import Model
 
 from async_commander.text.clean import plain
 from async_commander.text.redactor import Redactor, no_credentials
-from async_commander.text.values import redacted_value, text_of_value
+from async_commander.text.values import MOST_BITS, redacted_value, text_of_value
 
 LABEL_LENGTH = 200
 DEEPEST = 100
@@ -187,6 +187,8 @@ def _readable(item: Any, redact: Redactor) -> str:
     try:
         if isinstance(item, Model):
             return " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _own(item, "url")))))
+        if type(item) is int and item.bit_length() <= MOST_BITS:
+            return str(item)
         return _dump(redacted_value(_plain(item), redact))
     except (TypeError, ValueError, RecursionError):
         return f"{type(item).__qualname__} {text_of_value(item, _own_url)}"

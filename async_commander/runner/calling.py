@@ -95,7 +95,10 @@ class HookCaller:
         if hook.named is not None:
             arguments, named = hook.named.picked(options or {})
         with self.watched(name):
-            value = await self._call(hook, *arguments, **named)
+            if hook.kind is HookKind.ASYNC:
+                value = await self._leavable(self.function(name)(*arguments, **named), name)
+            else:
+                value = await self._on_a_thread(hook, *arguments, **named)
             self._specs[name].check_returned(self._command, value)
         return value
 
@@ -135,6 +138,10 @@ class HookCaller:
             self._watch(call, 2 * self._grace)
         try:
             return await call
+        except GeneratorExit as error:
+            if native_task() is None:  # it is ours: the loop is gone, and nothing can be awaited any more
+                raise
+            raise HookRaisedGeneratorExit(*error.args) from error
         except CancelIgnored as error:
             logger.error("%s", error)  # noqa: TRY400 - the traceback would show where it was cancelled, not why it went on
             raise
@@ -149,16 +156,8 @@ class HookCaller:
         if call in self._under_way:
             call.leave()
 
-    async def _call(self, hook: Hook, *arguments: Any, **named: Any) -> Any:
-        function = self.function(hook.spec.name)
-        if hook.kind is HookKind.ASYNC:
-            try:
-                return await self._leavable(function(*arguments, **named), hook.spec.name)
-            except GeneratorExit as error:
-                if native_task() is None:  # it is ours: the loop is gone, and nothing can be awaited any more
-                    raise
-                raise HookRaisedGeneratorExit(*error.args) from error
-        function = partial(_without_generator_exit, function)
+    async def _on_a_thread(self, hook: Hook, *arguments: Any, **named: Any) -> Any:
+        function = partial(_without_generator_exit, self.function(hook.spec.name))
         if hook.spec.name == "download" and not self._shared:
             return await self._downloads.call(partial(_closing_connections, self._preparation, function, *arguments))
         return await sync_to_async(function)(*arguments, **named)

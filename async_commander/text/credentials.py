@@ -41,6 +41,8 @@ _HEADERS = ("authorization", "cookie")
 
 def may_hold_credentials(text: str) -> bool:
     """False for most texts, at once."""
+    if text.isascii() and text.isalnum():
+        return False  # nothing in it parts a name from a value, however it is decoded
     lowered = text.lower()
     return "@" in text or "%40" in text or any(stem in lowered for stem in _STEMS)
 

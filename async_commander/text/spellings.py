@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from base64 import b64encode
+from base64 import b32encode, b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from os.path import commonprefix
@@ -83,6 +83,12 @@ def _spellings(text: str) -> Iterator[str]:
     for one in encoded:
         yield from (one.hex(), one.hex().upper())
         yield from _base64(one)
+    if len(text) >= LINE:
+        plain = text.encode("utf-8", "replace")
+        for dump in map(plain.hex, " :-"):
+            yield from (dump, dump.upper())
+        yield from _base64(b64encode(plain))
+        yield from (text.lower(), text.upper(), b32encode(plain).decode().rstrip("=")[:-1])
 
 
 def _base64(text: bytes) -> Iterator[str]:

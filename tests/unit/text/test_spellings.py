@@ -209,3 +209,21 @@ def test_the_margin_is_longer_than_any_spelling() -> None:
 )
 def test_colours_stay_where_they_are_wanted_and_split_no_secret(written: str, shown: str) -> None:
     assert Redactor(["hunter2-s3cret"]).within(written) == shown
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(CANARY.encode().hex(between) for between in " :-"),
+        CANARY.encode().hex(":").upper(),
+        base64.b32encode(CANARY.encode()).decode(),
+        base64.b64encode(base64.b64encode(CANARY.encode())).decode(),
+        CANARY.lower(),
+        CANARY.upper(),
+    ],
+)
+def test_dumps_of_bytes_and_texts_in_other_letters_hide_no_secret(written: str) -> None:
+    shown = Redactor([CANARY])(f"before {written} after")
+    assert written[:-4] not in shown
+    assert shown.startswith(f"before {HIDDEN}")
+    assert shown.endswith(" after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from contextlib import nullcontext
 from contextvars import copy_context
@@ -31,6 +32,8 @@ from .reporting import Reporter, Silent
 from .request import RunRequest, split_call
 from .run import execute
 from .signals import StopRequests, install, open_run, served_runs
+
+logger = logging.getLogger(__name__)
 
 
 async def call_async(
@@ -191,7 +194,19 @@ def drive_from_shell(
     stops = stops or install()
     plan = make_plan(command, request, shared=must_share(database_of(request)), tenants=Tenants())
     work = partial(execute, plan, reporter, stops)
-    return anyio.run(work, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+    ended: list[RunResult] = []
+
+    async def run_to_its_end() -> None:
+        ended.append(await work())
+
+    try:
+        anyio.run(run_to_its_end, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+    except Exception:
+        if not ended:
+            raise
+        # A loop needs file descriptors to close itself (uvloop), and has met a limit: the run has ended all the same.
+        logger.debug("The event loop could not be closed.", exc_info=True)
+    return ended[0]
 
 
 def has_uvloop() -> bool:

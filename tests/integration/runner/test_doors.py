@@ -555,6 +555,24 @@ def test_the_driver_from_a_shell_uses_uvloop_where_it_is(transactional_db: None)
     assert shell(Command(), StopRequests()).value.startswith("uvloop" if has_uvloop() else "asyncio")
 
 
+def test_a_loop_without_a_descriptor_to_close_itself_does_not_hide_how_the_run_ended(transactional_db: None) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    class Command(ac.AsyncCommand):
+        async def handle(self) -> str:
+            return "done"
+
+        def cleanup(self) -> None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+
+    try:
+        result = shell(Command(), StopRequests())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert (result.status, result.value) == ("succeeded", "done")
+
+
 def test_a_missing_migration_is_said_with_the_remedy(tmp_path: Any, django_db_blocker: Any) -> None:
     """On a database of its own, without any table."""
     other = {**connections.settings["default"], "ENGINE": "django.db.backends.sqlite3", "OPTIONS": {}}

@@ -14,6 +14,9 @@ from anyio.lowlevel import checkpoint
 class HookRaisedGeneratorExit(BaseException):
     """A hook raised GeneratorExit, which every coroutine on its way would take for the word to close."""
 
+    def __repr__(self) -> str:
+        return repr(GeneratorExit(*self.args))
+
 
 class CancelledFromOutside(RuntimeError):
     """A task of the pipeline was cancelled natively, by nobody's scope: as each task is at the end of an event loop."""

@@ -82,6 +82,7 @@ def assert_true_end(run: Run | None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(3600)
 def test_a_loop_that_ends_at_any_moment_interrupts_the_run_and_a_resume_completes_it() -> None:
     randomly = chance()
     ends = set()

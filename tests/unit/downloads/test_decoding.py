@@ -128,3 +128,15 @@ def test_layers_and_compressions_that_nobody_asked_for_are_refused(header: str) 
 )
 def test_a_compression_that_the_request_asked_for_is_left_to_it(header: str, accepted: str) -> None:
     assert encoding_of(header, accepted) is None
+
+
+def test_a_body_of_nothing_but_empty_members_is_refused() -> None:
+    with pytest.raises(BadBody, match=r"1001 gzip members in .* bytes: after 1000 of them, at least 64 bytes each"):
+        inflate("gzip", gzip.compress(b"") * 20_000)
+
+
+def test_many_small_members_are_read() -> None:
+    lines = [
+        f"{number:06} a line of a log that is compressed line by line, as some do\n".encode() for number in range(3_000)
+    ]
+    assert inflate("gzip", b"".join(map(gzip.compress, lines))) == b"".join(lines)

@@ -57,7 +57,6 @@ class RunCommand(TerminalCommand):
     _result: RunResult | None = None
     _is_told = False
     """Whether stdout has the document that `--json` asks for."""
-    _prog = ""
     invocation = Invocation("manage.py arun", ())
 
     def use(self, command_class: type[AsyncCommand]) -> None:
@@ -80,7 +79,6 @@ class RunCommand(TerminalCommand):
         def declare(parser: ArgumentParser) -> None:
             add_arguments_to(parser, command_class)
 
-        self._prog = prog
         shared = acting(has_items=has_items(command_class))
         parser = command_parser(prog, describe(command_class), declare, shared, shell=self._called_from_command_line)
         parser.set_defaults(

@@ -6,8 +6,7 @@ import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from async_commander.pool.payload import RemoteError, UnpicklablePayload
 from async_commander.pool.processes import ChildCrashed, PoolClosed, ProcessPool
 from tests.unit.pool import mischief
 from tests.unit.pool import pool_work as work
+from tests.unit.pool.own_pools import own_pool, until
 
 pytestmark = pytest.mark.anyio
 
@@ -26,23 +26,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@asynccontextmanager
-async def own_pool(size: int, **options: Any) -> AsyncIterator[ProcessPool]:
-    pool = ProcessPool(size, **options)
-    try:
-        yield pool
-    finally:
-        pool.kill()
-        await anyio.to_thread.run_sync(pool.join, 10)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Look again and again at what another process does."""
-    with anyio.fail_after(20):
-        while not condition():
-            await anyio.sleep(0.002)
 
 
 def pids(path: Path) -> list[int]:

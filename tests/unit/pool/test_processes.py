@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,9 +20,10 @@ from async_commander.pool.child import SMALL
 from async_commander.pool.payload import RemoteError, RemoteTraceback, UnpicklablePayload
 from async_commander.pool.processes import ChildCrashed, PoolClosed, PoolStartFailed, ProcessPool, shared_pool
 from tests.unit.pool import pool_work as work
+from tests.unit.pool.own_pools import own_pool, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.anyio
 
@@ -43,23 +43,6 @@ def pool_of_two() -> Iterator[ProcessPool]:
     yield pool
     pool.kill()
     pool.join(10)
-
-
-@asynccontextmanager
-async def own_pool(size: int, **options: Any) -> AsyncIterator[ProcessPool]:
-    pool = ProcessPool(size, **options)
-    try:
-        yield pool
-    finally:
-        pool.kill()
-        await anyio.to_thread.run_sync(pool.join, 10)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Look again and again at what another process does."""
-    with anyio.fail_after(20):
-        while not condition():
-            await anyio.sleep(0.002)
 
 
 def lines(path: Path) -> list[str]:

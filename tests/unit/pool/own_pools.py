@@ -1,0 +1,29 @@
+"""Pools of a test's own, and a look at what their processes do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from async_commander.pool.processes import ProcessPool
+
+
+@asynccontextmanager
+async def own_pool(size: int, **options: Any) -> AsyncIterator[ProcessPool]:
+    pool = ProcessPool(size, **options)
+    try:
+        yield pool
+    finally:
+        pool.kill()
+        await anyio.to_thread.run_sync(pool.join, 10)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Look again and again at what another process does."""
+    with anyio.fail_after(20):
+        while not condition():
+            await anyio.sleep(0.002)

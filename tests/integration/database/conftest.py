@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from async_commander.database import writer as writing
 from async_commander.database.lanes import open_lanes
+from async_commander.database.unit import Unit, write_units
 from async_commander.database.writer import Writer
 from tests.testapp.models import Tag
 
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
     from async_commander.database.lanes import LanePool
-    from async_commander.database.unit import Unit
+
+
+@pytest.fixture
+def unit() -> Unit:
+    return Unit("default")
+
+
+def write(*units: Unit) -> None:
+    """As the writer does with a batch: in one transaction."""
+    with transaction.atomic():
+        write_units(units)
+    for unit in units:
+        unit.forget()
 
 
 class _With:

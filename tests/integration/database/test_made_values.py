@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection, models, transaction
+from django.db import connection, models
 from django.db.models import F, Value
 from django.db.models.functions import Concat, Lower, Now
 from django.test.utils import isolate_apps
 
-from async_commander.database.unit import Unit, write_units
+from async_commander.database.unit import Unit
 
-from .conftest import created
+from .conftest import created, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def write(*units: Unit) -> None:
-    with transaction.atomic():
-        write_units(units)
-    for unit in units:
-        unit.forget()
-
-
-@pytest.fixture
-def unit() -> Unit:
-    return Unit("default")
 
 
 @isolate_apps("tests.testapp")

@@ -12,27 +12,15 @@ from django.db import connection, models, transaction
 from django.db.models.functions import Abs
 from django.test.utils import isolate_apps
 
-from async_commander.database.unit import Unit, write_units
+from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page
 
-from .conftest import created
+from .conftest import created, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def write(*units: Unit) -> None:
-    with transaction.atomic():
-        write_units(units)
-    for unit in units:
-        unit.forget()
-
-
-@pytest.fixture
-def unit() -> Unit:
-    return Unit("default")
 
 
 @pytest.fixture

@@ -11,25 +11,15 @@ from django.db.models import F, Subquery, Value
 from django.db.models.functions import Coalesce, Concat, Upper
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
-from async_commander.database.unit import Unit, write_units
+from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Node, Page, Tag
+
+from .conftest import write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.django_db
-
-
-def write(*units: Unit) -> None:
-    with transaction.atomic():
-        write_units(units)
-    for unit in units:
-        unit.forget()
-
-
-@pytest.fixture
-def unit() -> Unit:
-    return Unit("default")
 
 
 def test_parents_are_inserted_first_and_hand_down_their_keys(unit: Unit) -> None:

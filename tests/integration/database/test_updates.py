@@ -15,21 +15,9 @@ from django.utils import timezone
 from async_commander.database.unit import Unit, write_units
 from tests.testapp.models import Author, Book, Page
 
-from .conftest import created
+from .conftest import created, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def write(*units: Unit) -> None:
-    with transaction.atomic():
-        write_units(units)
-    for unit in units:
-        unit.forget()
-
-
-@pytest.fixture
-def unit() -> Unit:
-    return Unit("default")
 
 
 @isolate_apps("tests.testapp")

@@ -37,3 +37,33 @@ class Effect(models.Model):
 
     key = models.CharField(max_length=100, db_index=True)
     run = models.CharField(max_length=40, default="")
+
+
+class Company(models.Model):
+    """Refers to Person, which refers to it: a circle through a key that may be null."""
+
+    name = models.CharField(max_length=100, unique=True)
+    boss = models.ForeignKey("Person", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+
+
+class Person(models.Model):
+    email = models.CharField(max_length=100, unique=True)
+    company = models.ForeignKey(Company, on_delete=models.CASCADE, related_name="people")
+
+
+class Product(models.Model):
+    sku = models.CharField(max_length=40, unique=True)
+    name = models.CharField(max_length=200, default="")
+    price = models.DecimalField(max_digits=10, decimal_places=2, null=True)
+    stock = models.IntegerField(null=True)
+    released = models.DateField(null=True)
+    facts = models.JSONField(default=dict)
+    changed = models.DateTimeField(auto_now=True)
+    supplier = models.ForeignKey(Company, null=True, on_delete=models.PROTECT, related_name="products")
+    tags = models.ManyToManyField(Tag, related_name="products")
+
+
+class Review(models.Model):
+    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="reviews")
+    by = models.ForeignKey(Person, null=True, on_delete=models.SET_NULL, related_name="reviews")
+    about = models.ForeignKey(Tag, null=True, on_delete=models.RESTRICT, related_name="reviews")

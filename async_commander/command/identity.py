@@ -182,15 +182,15 @@ def _instance_key(instance: Model) -> str:
 
 
 def _readable(item: Any, redact: Redactor) -> str:
-    if isinstance(item, str):
-        return item
     try:
+        if isinstance(item, str):
+            return item
         if isinstance(item, Model):
             return " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _own(item, "url")))))
         if type(item) is int and item.bit_length() <= MOST_BITS:
             return str(item)
         return _dump(redacted_value(_plain(item), redact))
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - an item that cannot be looked at has a label all the same
         return f"{type(item).__qualname__} {text_of_value(item, _own_url)}"
 
 

@@ -14,6 +14,7 @@ from asgiref.sync import ThreadSensitiveContext
 
 from async_commander.engine.charging import uncharged
 from async_commander.engine.threads import fit_for_a_future
+from async_commander.text.errors import readable
 
 from .connections import freshen
 from .outage import patiently
@@ -246,7 +247,9 @@ class LentLane(Executor):
         try:
             return function()
         except Exception as error:
-            reason = error if self._transaction is None else self._transaction.reason_for(error)
+            reason = readable(error)
+            if reason is error and self._transaction is not None:
+                reason = self._transaction.reason_for(error)
             if reason is error:
                 raise
             raise reason  # noqa: B904  it has a cause of its own, the driver's error

@@ -11,6 +11,7 @@ from django.db.transaction import TransactionManagementError
 
 from async_commander.engine.awake import awake
 from async_commander.exceptions import AsyncCommanderError
+from async_commander.text.errors import readable
 
 from .gate import GateBusy, GateHeldTooLong
 from .sqlite import DatabaseFileGone
@@ -120,6 +121,7 @@ def trouble_of(error: BaseException) -> Trouble | None:
     It may be one of Django's errors, one of the driver's that nobody wrapped, one that Django raises in consequence, or
     one of the project's own that was raised from any of these. A group is in trouble where one of its members is.
     """
+    error = readable(error)
     if isinstance(error, BaseExceptionGroup):
         troubles = list(map(trouble_of, error.exceptions))
         return next((one for one in Trouble if one in troubles), None)

@@ -10,6 +10,8 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
+from async_commander.text.errors import readable
+
 
 class HookRaisedGeneratorExit(BaseException):
     """A hook raised GeneratorExit, which every coroutine on its way would take for the word to close."""
@@ -24,6 +26,7 @@ class CancelledFromOutside(RuntimeError):
 
 def unwrapped(error: BaseException) -> BaseException:
     """The one error in a group of one; anything else as it is."""
+    error = readable(error)
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

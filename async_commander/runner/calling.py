@@ -18,6 +18,7 @@ from async_commander.database.connections import close_all, drop_open_blocks, op
 from async_commander.engine.failures import HookRaisedGeneratorExit, native_task
 from async_commander.engine.leaving import CancelIgnored, Leavable
 from async_commander.exceptions import InvalidCommand
+from async_commander.text.errors import readable
 
 from .threads import AbandonableThreads
 from .unawaited import NothingUnawaited
@@ -169,6 +170,10 @@ def _without_generator_exit(function: Callable[..., T], *arguments: Any, **named
         return function(*arguments, **named)
     except GeneratorExit as error:
         raise HookRaisedGeneratorExit(*error.args) from error
+    except BaseException as error:
+        if (fit := readable(error)) is error:
+            raise
+        raise fit from None
 
 
 def _closing_connections(preparation: Preparation | None, function: Callable[..., T], *arguments: Any) -> T:

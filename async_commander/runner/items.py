@@ -27,6 +27,7 @@ from async_commander.engine.results import ItemState, items_in_words
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.log_capture import told_briefly
 from async_commander.history.recorder import Candidate, ItemOutcome, Known
+from async_commander.text.errors import readable
 from async_commander.text.values import ADDRESS, text_of_value
 
 from .in_hand import ItemTicket, holding
@@ -308,7 +309,7 @@ class ItemPorts:
         assert isinstance(ticket, ItemTicket)  # noqa: S101 - each unit of ours has one
         if error is not None:
             if outcome.state is ItemState.DONE:
-                self.pipeline.rejected(ticket, error)
+                self.pipeline.rejected(ticket, readable(error))
             else:
                 self.pipeline.abort(error)
             return

@@ -10,6 +10,7 @@ from typing import Any
 
 from async_commander.command.hooks import place_of
 from async_commander.exceptions import InvalidCommand
+from async_commander.text.errors import readable
 
 
 class NothingUnawaited:
@@ -28,9 +29,11 @@ class NothingUnawaited:
     def __enter__(self) -> None:
         self._token = _watch.set(self)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         self.over = True
         _watch.reset(self._token)
+        if error is not None and (fit := readable(error)) is not error:
+            raise fit from None
         if self.names and kind is None:
             raise InvalidCommand(
                 f"{place_of(*self._hook)} made {' and '.join(dict.fromkeys(self.names))} and did not await it: nothing "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from .errors import readable
 from .redactor import Redactor
 from .tracebacks import MOST, TRACEBACK_CAP, chain, traceback_text
 from .values import redacted_value, text_of_value
@@ -74,8 +75,10 @@ class Cleaner:
         if error is None:
             record.exc_text = self._redact(record.exc_text) if record.exc_text else record.exc_text
             return
+        error = readable(error)
+        record.exc_info = (type(error), error, error.__traceback__)
         try:
-            said = logging.Formatter().formatException((type(error), error, error.__traceback__))
+            said = logging.Formatter().formatException(record.exc_info)
         except Exception:  # noqa: BLE001 - an error that cannot be shown: no handler could
             said = ""
         text = self._redact.end(traceback_text(error), TRACEBACK_CAP)

@@ -43,7 +43,7 @@ def text_of_value(value: Any, form: Callable[[Any], str] = repr) -> str:
     """The text of any value, also of one that has none."""
     try:
         return form(value)
-    except Exception:  # noqa: BLE001 - a value that cannot even be shown is no reason to fail the run
+    except BaseException:  # noqa: BLE001 - a value that cannot even be shown is no reason to fail the run
         return f"<{type(value).__name__}, whose text cannot be shown>"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from .connecting import Connector, ThreadResolver
+from .connecting import Connector, ThreadResolver, proxy_of
 from .cookies import ItemCookies
 from .decoding import ACCEPTED
 from .errors import DownloadTimeout
@@ -22,6 +22,7 @@ from .pool import ConnectionPool
 from .protocol import Ask, Head
 from .redirects import next_request
 from .scope import item_scope
+from .tls import Cert, Trust, Verify
 from .transport import BoundedTransport, check_address
 from .wire import PoolTransport, origin_of
 
@@ -151,18 +152,41 @@ class Client(httpx.AsyncClient):
     def proxy(self) -> str | None:
         """The URL of a proxy that is asked by CONNECT for every connection: `http://user:password@host:3128`.
 
-        Names are then looked up by the proxy: the guard sees only addresses that are written out in a URL. To be set
-        before the first request.
+        An `httpx.Proxy` is taken, too, with headers, or the SSLContext, for the proxy itself. Names are then looked up
+        by the proxy: the guard sees only addresses that are written out in a URL. To be set before the first request.
         """
         proxy = self._bounded.pool.connector.proxy
-        return None if proxy is None else str(proxy)
+        return None if proxy is None else str(proxy.url)
 
     @proxy.setter
-    def proxy(self, url: str | None) -> None:
-        proxy = None if url is None else httpx.URL(url)
-        if proxy is not None and (proxy.scheme not in ("http", "https") or not proxy.host):
-            raise ValueError(f"proxy {str(proxy)!r}: give a URL like http://proxy.example.org:3128")
-        self._bounded.pool.connector.proxy = proxy
+    def proxy(self, given: httpx.Proxy | httpx.URL | str | None) -> None:
+        self._bounded.pool.connector.proxy = None if given is None else proxy_of(given)
+
+    @property
+    def verify(self) -> Verify:
+        """Whom to trust, where not those whom all trust: the file or the folder of authorities, or an SSLContext.
+
+        To be set before the first request. ValueError for what cannot be used, False included.
+        """
+        return self._bounded.pool.connector.trusts.verify
+
+    @verify.setter
+    def verify(self, given: Verify) -> None:
+        connector = self._bounded.pool.connector
+        connector.trusts = Trust(given, connector.trusts.cert)
+
+    @property
+    def cert(self) -> Cert | None:
+        """A certificate for servers that ask for one: its file, or `(file, key file)`, or with the key's password.
+
+        To be set before the first request. ValueError for what cannot be used.
+        """
+        return self._bounded.pool.connector.trusts.cert
+
+    @cert.setter
+    def cert(self, given: Cert | None) -> None:
+        connector = self._bounded.pool.connector
+        connector.trusts = Trust(connector.trusts.verify, given)
 
     def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
         """As `httpx.AsyncClient.build_request`; BlockedAddress for a URL without a scheme, which no cookie fits."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-from functools import lru_cache, partial
+import ssl
+from functools import partial
+from http import HTTPStatus
 from ipaddress import ip_address
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,11 +17,11 @@ import httpx
 
 from async_commander.engine.threads import DaemonThreads
 
-from .errors import BlockedAddress
-from .protocol import Ask, Connection, Origin
+from .errors import BlockedAddress, ProxyRefuses
+from .protocol import PORTS, Ask, Connection, Origin
+from .tls import Trust, trust
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Sequence
 
     from .guard import AddressGuard
@@ -33,6 +35,11 @@ KNOWN_FOR = 10.0
 
 _MOST_THREADS = 32
 _MOST_NAMES = 1024
+_MOST_ADDRESSES = 32
+"""Of one name: a server may name thousands."""
+
+REFUSALS = frozenset({400, 401, 403, 404, 405, 407, 451})
+"""What a proxy will answer the next time, too."""
 
 Address = tuple[int, tuple[Any, ...]]
 """A family of addresses, and where a socket of this family connects to."""
@@ -67,7 +74,7 @@ class ThreadResolver:
         flags = getattr(socket, "AI_ADDRCONFIG", 0)
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, flags=flags)
         found = await asyncio.get_running_loop().run_in_executor(self._pool, look_up)
-        addresses: list[Address] = [(family, where) for family, _, _, _, where in found]
+        addresses: list[Address] = [(family, where) for family, _, _, _, where in found[:_MOST_ADDRESSES]]
         if len(self._known) >= _MOST_NAMES:
             self._known.clear()
         self._known[host, port] = monotonic() + KNOWN_FOR, addresses
@@ -84,30 +91,39 @@ class Connector:
     def __init__(self, guard: AddressGuard, resolver: Resolver) -> None:
         self._guard = guard
         self._resolver = resolver
-        self.proxy: httpx.URL | None = None
+        self.proxy: httpx.Proxy | None = None
+        self.trusts = Trust()
 
     async def connect(self, owner: Owner, ask: Ask, journey: Journey) -> Connection:
         """A new connection for this request.
 
-        BlockedAddress where the guard refuses; httpx.ConnectError, ConnectTimeout or ProxyError where it cannot be had.
+        BlockedAddress where the guard refuses; httpx.ConnectError, ConnectTimeout or ProxyError where it cannot be had;
+        InvalidCommand where this process has no certificates to trust.
         """
+        host = ask.origin.host
         try:
             async with asyncio.timeout(ask.connect_timeout):
                 if self.proxy is None:
                     return await self._connect(owner, ask.origin, journey)
                 return await self._connect_through(self.proxy, owner, ask, journey)
         except TimeoutError as error:
-            raise httpx.ConnectTimeout(f"{ask.origin.host}: no connection in time") from error
+            raise httpx.ConnectTimeout(f"{host}: no connection in time") from error
         except UnicodeError as error:
-            raise httpx.ConnectError(f"{ask.origin.host}: not a name that can be looked up: {error}") from error
+            raise httpx.ConnectError(f"{host}: not a name that can be looked up: {error}") from error
+        except ssl.SSLCertVerificationError as error:
+            raise httpx.ConnectError(
+                f"{host}: its certificate is not trusted: {error.verify_message}. Where the host is one of yours, "
+                "http_client() can say whom to trust: client.verify = 'authority.pem'"
+            ) from error
         except OSError as error:
-            raise httpx.ConnectError(f"{ask.origin.host}: {error.strerror or error}") from error
+            raise httpx.ConnectError(f"{host}: {error.strerror or error}") from error
 
     def close(self) -> None:
         """Let the resolver go."""
         self._resolver.close()
 
     async def _connect(self, owner: Owner, origin: Origin, journey: Journey) -> Connection:
+        context = self.trusts.context if origin.scheme == "https" else None
         allowed: list[Address] = []
         refused: list[Address] = []
         for address in await self._addresses(origin):
@@ -122,44 +138,44 @@ class Connector:
                 raise blocked(origin.host, refused) from error
             raise
         internal = self._guard.reach(origin.host, sock.getpeername()[0]) != "public"
-        return await _open(Connection(owner, origin, internal=internal), sock, origin)
+        return await _open(Connection(owner, origin, internal=internal), sock, origin, context)
 
     async def _addresses(self, origin: Origin) -> Sequence[Address]:
-        try:
-            version = ip_address(origin.host).version
-        except ValueError:
+        version = _version(origin.host)
+        if version is None:
             return await self._resolver.resolve(origin.host, origin.port)
         if version == 4:
             return [(socket.AF_INET, (origin.host, origin.port))]
         return [(socket.AF_INET6, (origin.host, origin.port, 0, 0))]
 
-    async def _connect_through(self, proxy: httpx.URL, owner: Owner, ask: Ask, journey: Journey) -> Connection:
+    async def _connect_through(self, proxy: httpx.Proxy, owner: Owner, ask: Ask, journey: Journey) -> Connection:
         """By CONNECT, for both schemes: the proxy sees an address, and not what is said there.
 
         Names are looked up by the proxy, so that the guard sees addresses only where the URL has one.
         """
-        self._check_literal(ask.origin, journey)
-        port = proxy.port or (443 if proxy.scheme == "https" else 80)
-        gate = Origin(proxy.scheme, proxy.raw_host.decode("ascii"), port)
-        sock = await first_connected(await self._addresses(gate))
-        connection = await _open(Connection(owner, gate, internal=False), sock, gate)
+        origin, url = ask.origin, proxy.url
+        if _version(origin.host) is not None:
+            reach = self._guard.reach(origin.host, origin.host)
+            if reach == "refused":
+                raise blocked(origin.host, [(0, (origin.host,))])
+            if reach == "internal" and journey.stays_outside:
+                raise turned_inward(origin.host)
+        context = self.trusts.context if origin.scheme == "https" else None
+        gate = Origin(url.scheme, url.raw_host.decode("ascii"), url.port or PORTS[url.scheme])
+        # What a server may ask for, such as a client certificate, is no business of the proxy's.
+        gate_context = (proxy.ssl_context or trust()) if url.scheme == "https" else None
+        try:
+            sock = await first_connected(await self._addresses(gate))
+            connection = await _open(Connection(owner, gate, internal=False), sock, gate, gate_context)
+        except OSError as error:
+            why = getattr(error, "verify_message", "") or error.strerror or error
+            raise httpx.ConnectError(f"{origin.host}, by the proxy {gate.host}: {why}") from error
         try:
             await _ask_for_a_tunnel(connection, proxy, ask)
-            return await _go_on(connection, Connection(owner, ask.origin, internal=False))
+            return await _go_on(connection, Connection(owner, origin, internal=False), context)
         except BaseException:
             connection.abort()
             raise
-
-    def _check_literal(self, origin: Origin, journey: Journey) -> None:
-        try:
-            ip_address(origin.host)
-        except ValueError:
-            return
-        reach = self._guard.reach(origin.host, origin.host)
-        if reach == "refused":
-            raise blocked(origin.host, [(0, (origin.host,))])
-        if reach == "internal" and journey.stays_outside:
-            raise turned_inward(origin.host)
 
 
 def blocked(host: str, refused: Sequence[Address]) -> BlockedAddress:
@@ -240,56 +256,73 @@ def _interleaved(addresses: Sequence[Address]) -> list[Address]:
     return [several[row] for row in range(longest) for several in families.values() if row < len(several)]
 
 
-@lru_cache(maxsize=1)
-def trust() -> ssl.SSLContext:
-    """Certificates are always verified. Reading the authorities takes milliseconds: once per process is enough."""
-    context = httpx.create_ssl_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _name_in_tls(origin: Origin) -> str:
-    return (origin.server_name or origin.host).rstrip(".")
-
-
-async def _open(connection: Connection, sock: socket.socket, origin: Origin) -> Connection:
-    loop = asyncio.get_running_loop()
+def proxy_of(given: httpx.Proxy | httpx.URL | str) -> httpx.Proxy:
+    """The proxy to ask; ValueError for what cannot be one. Messages leave out what may be a password."""
     try:
-        if origin.scheme == "https":
-            await loop.create_connection(
-                lambda: connection, sock=sock, ssl=trust(), server_hostname=_name_in_tls(origin)
-            )
-        else:
-            await loop.create_connection(lambda: connection, sock=sock)
+        url = given.url if isinstance(given, httpx.Proxy) else httpx.URL(given)
+    except (TypeError, httpx.InvalidURL):
+        raise ValueError("this is no URL of a proxy: give one like http://proxy.example.org:3128") from None
+    if url.scheme.startswith("socks"):
+        raise ValueError(
+            f"proxy {url.scheme}://{url.host}: SOCKS is not spoken here. Give the URL of an HTTP proxy, or have "
+            "http_client() return a client of your own: httpx.AsyncClient(proxy=…), with httpx[socks]"
+        )
+    if url.scheme not in PORTS or not url.host or not 0 <= (url.port or 0) < 2**16:
+        raise ValueError(f"proxy {url.scheme}://{url.host}: give a URL like http://proxy.example.org:3128")
+    return given if isinstance(given, httpx.Proxy) else httpx.Proxy(url)
+
+
+def _version(host: str) -> int | None:
+    """Of an IP address; None for a name."""
+    try:
+        return ip_address(host).version
+    except ValueError:
+        return None
+
+
+async def _open(
+    connection: Connection, sock: socket.socket, origin: Origin, context: ssl.SSLContext | None
+) -> Connection:
+    name = None if context is None else _name_in_tls(origin)
+    try:
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection, sock=sock, ssl=context, server_hostname=name
+        )
     except BaseException:
         sock.close()
         raise
     return connection
 
 
-async def _ask_for_a_tunnel(connection: Connection, proxy: httpx.URL, ask: Ask) -> None:
+def _name_in_tls(origin: Origin) -> str:
+    return (origin.server_name or origin.host).rstrip(".")
+
+
+async def _ask_for_a_tunnel(connection: Connection, proxy: httpx.Proxy, ask: Ask) -> None:
     host = f"[{ask.origin.host}]" if ":" in ask.origin.host else ask.origin.host
     target = f"{host}:{ask.origin.port}".encode("ascii")
-    headers = [(b"Host", target)]
-    if proxy.username or proxy.password:
-        user = f"{proxy.username}:{proxy.password}".encode()
-        headers.append((b"Proxy-Authorization", b"Basic " + base64.b64encode(user)))
+    headers = [(b"Host", target), *proxy.headers.raw]
+    if proxy.raw_auth is not None:
+        headers.append((b"Proxy-Authorization", b"Basic " + base64.b64encode(b":".join(proxy.raw_auth))))
     await connection.send(Ask(b"CONNECT", ask.origin, target, headers))
     answer = await connection.head()
     if not 200 <= answer.status < 300:
-        raise httpx.ProxyError(f"the proxy answers {answer.status} {answer.reason.decode('latin-1')}")
+        said = f"the proxy answers {answer.status} {answer.reason.decode('latin-1')}"
+        if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            said += ": user and password belong into its URL, http://user:password@host:port"
+        raise (ProxyRefuses if answer.status in REFUSALS else httpx.ProxyError)(said)
 
 
-async def _go_on(gate: Connection, tunnel: Connection) -> Connection:
+async def _go_on(gate: Connection, tunnel: Connection, context: ssl.SSLContext | None) -> Connection:
     """The connection to the proxy, from now on one to the server behind it."""
-    transport = gate.transport
-    if tunnel.origin.scheme == "https":
-        loop = asyncio.get_running_loop()
-        secured = await loop.start_tls(transport, tunnel, trust(), server_hostname=_name_in_tls(tunnel.origin))
-        if secured is None:
-            raise ConnectionResetError("the proxy closed the tunnel")
-        tunnel.connection_made(secured)
+    transport: asyncio.Transport | None = gate.transport
+    if context is None:
+        gate.transport.set_protocol(tunnel)
     else:
-        transport.set_protocol(tunnel)
-        tunnel.connection_made(transport)
+        name = _name_in_tls(tunnel.origin)
+        loop = asyncio.get_running_loop()
+        transport = await loop.start_tls(gate.transport, tunnel, context, server_hostname=name)
+    if transport is None:
+        raise ConnectionResetError("the proxy closed the tunnel")
+    tunnel.connection_made(transport)
     return tunnel

@@ -5,6 +5,7 @@
     + BodyTooSlow         ... or would: the body trickles
 * httpx.RequestError
   + BlockedAddress        an address, or a scheme, that this client does not go to
+  + ProxyRefuses          the proxy does not connect us, and will not; also an httpx.ProxyError
   + TooLarge              more than was allowed; dead as `too_large`
     + BodyTooLarge        ... of body, after decoding, or of expansion
     + HeadersTooLarge     ... of headers
@@ -18,6 +19,7 @@ network does to an answer (a connection that is cut in the middle of a body, a r
 
 from __future__ import annotations
 
+import re
 import ssl
 from http import HTTPStatus
 from typing import ClassVar
@@ -45,6 +47,12 @@ class BlockedAddress(httpx.TransportError, ItemError):
     """
 
     reason: ClassVar[str] = "blocked_address"
+
+
+class ProxyRefuses(httpx.ProxyError, ItemError):
+    """The proxy does not let this client, or nobody, connect to the server."""
+
+    reason: ClassVar[str] = "proxy"
 
 
 class TooLarge(httpx.TransportError, ItemError):
@@ -79,11 +87,19 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same request may well succeed later.
 
     True for time-outs, connection and read errors, and for the statuses 408, 425, 429 and 5xx of an
-    `httpx.HTTPStatusError`. False for all that this module gives up at once, and for a certificate that is not trusted.
+    `httpx.HTTPStatusError`. False for all that this module gives up at once, and for a certificate that is not trusted,
+    by us or by the server.
     """
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         return status in _PASSING_STATUS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if isinstance(error, _NEVER_BETTER) or any(isinstance(link, ssl.CertificateError) for link in causes(error)):
+    if isinstance(error, _NEVER_BETTER) or any(map(_is_about_a_certificate, causes(error))):
         return False
     return isinstance(error, httpx.TransportError | TimeoutError | ConnectionError)
+
+
+def _is_about_a_certificate(error: BaseException) -> bool:
+    """That of the server, or ours: a server says so by an alert of TLS."""
+    return isinstance(error, ssl.CertificateError) or (
+        isinstance(error, ssl.SSLError) and bool(re.search("CERTIFICATE|UNKNOWN_CA", error.reason or ""))
+    )

@@ -24,6 +24,8 @@ REFUSED = 400
 
 SWITCHED = 101
 
+PORTS = {"http": 80, "https": 443}
+
 _HEAD_END = re.compile(rb"\n\r?\n")
 _UPGRADED = re.compile(rb"HTTP/1\.[01] 101(?!\d)")
 _MAGIC = b"HTTP/"

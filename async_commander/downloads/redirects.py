@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import httpx
 
-from .wire import PORTS
+from .protocol import PORTS
 
 # What a server on another origin may know. Everything else may be a secret, whatever its name.
 _HARMLESS = frozenset(

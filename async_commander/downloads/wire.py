@@ -9,7 +9,7 @@ import httpx
 from .connecting import turned_inward
 from .journey import Journey, current_journey
 from .limits import SHARED, BodyMemory
-from .protocol import Ask, Head, Origin
+from .protocol import PORTS, Ask, Head, Origin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .protocol import Connection
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
-PORTS = {"http": 80, "https": 443}
 
 
 class Answer(httpx.AsyncByteStream):

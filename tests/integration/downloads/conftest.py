@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -8,6 +11,7 @@ import pytest_asyncio
 from async_commander.downloads.client import Client, open_client
 
 from .hostile import HostileServer
+from .scripted import ScriptedServer, talk
 
 OpenClient = Callable[..., Client]
 
@@ -27,3 +31,49 @@ def small_client() -> OpenClient:
         return open_client(**{**bounds, **options})
 
     return open_small
+
+
+class Certificates:
+    """An authority that nobody trusts but who is told to, and what it signed: each a file with certificate and key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = folder / "authority.pem"
+        request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=Our Authority"]
+        self._openssl(*request, "-keyout", "authority.key", "-out", "authority.pem")
+        self.server = self.signed("server", "DNS:localhost,DNS:other.test,IP:127.0.0.1")
+        self.client = self.signed("client", "email:client@example.org")
+        self.locked_key = folder / "locked.key"
+        self._openssl("rsa", "-aes256", "-in", "client.key", "-out", "locked.key", "-passout", "pass:open sesame")
+
+    def signed(self, name: str, names: str) -> Path:
+        request = ["req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"]
+        self._openssl(*request, "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        (self.folder / f"{name}.ext").write_text(f"subjectAltName={names}\n")
+        by = ["-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial", "-days", "2"]
+        self._openssl("x509", "-req", "-in", f"{name}.csr", *by, "-extfile", f"{name}.ext", "-out", f"{name}.crt")
+        both = self.folder / f"{name}.pem"
+        both.write_text("".join((self.folder / f"{name}.{part}").read_text() for part in ("crt", "key")))
+        return both
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=self.folder)
+
+    def serving(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server)
+        return context
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    try:
+        return Certificates(tmp_path_factory.mktemp("tls"))
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+
+
+@pytest_asyncio.fixture
+async def secured(certificates: Certificates) -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer(talk, ssl_context=certificates.serving()) as server:
+        yield server

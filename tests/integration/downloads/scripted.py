@@ -92,3 +92,10 @@ def answer(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
     """A whole answer with its length."""
     lines = [b"HTTP/1.1 " + status, *headers, b"Content-Length: %d" % len(body), b"", b""]
     return b"\r\n".join(lines) + body
+
+
+async def talk(peer: Peer) -> None:
+    """Answers "ok" to all."""
+    while True:
+        await peer.request()
+        await peer.send(answer(b"ok"))

@@ -16,10 +16,10 @@ from .errors import DownloadTimeout
 from .fetching import Fetched, fetched
 from .guard import AddressGuard
 from .journey import Journey
-from .limits import SHARED, BodyMemory
+from .limits import SHARED, BodyMemory, bound_of, timeout_of
 from .pacing import Turns
 from .pool import ConnectionPool
-from .protocol import Ask, Head
+from .protocol import Ask
 from .redirects import next_request
 from .scope import item_scope
 from .tls import Cert, Trust, Verify
@@ -38,6 +38,8 @@ USER_AGENT = f"async-commander python-httpx/{httpx.__version__}"
 TIMEOUT = httpx.Timeout(connect=15.0, read=30.0, write=30.0, pool=None)
 
 _NO: Mapping[str, Any] = MappingProxyType({})
+_OF_A_JOURNEY = frozenset({"deadline", "max_body", "internal_redirects"})
+"""The extensions that are ours; the others are for httpx's way."""
 
 
 def open_client(
@@ -73,8 +75,7 @@ def open_client(
     that make no sense.
     """
     for name, bound in {"threads": threads, "max_body": max_body, "deadline": deadline}.items():
-        if bound <= 0:
-            raise ValueError(f"{name}={bound}: it has to be more than 0")
+        bound_of(name, bound)
     connector = Connector(AddressGuard.of(internal_hosts), resolver or ThreadResolver(threads))
     pool = ConnectionPool(connector, threads)
     inner = transport or make_transport(pool)
@@ -229,10 +230,10 @@ class Client(httpx.AsyncClient):
 
     def _journey(self, extensions: Mapping[str, Any]) -> Journey:
         return Journey.start(
-            extensions.get("deadline", self._deadline),
-            extensions.get("max_body", self._max_body),
             self._memory,
-            may_turn_inward=bool(extensions.get("internal_redirects")),
+            deadline=extensions.get("deadline", self._deadline),
+            max_body=extensions.get("max_body", self._max_body),
+            internal_redirects=extensions.get("internal_redirects", False),
         )
 
     def _auth_of(self, request: httpx.Request, auth: Any) -> httpx.Auth | None:
@@ -332,31 +333,42 @@ class Client(httpx.AsyncClient):
 
         A status is an error only through `Fetched.raise_for_status()`.
         """
-        if self._is_plain() and not headers:
-            quick = await self._quick(httpx.URL(url), extensions or _NO)
-            if quick is not None:
-                return quick
-        return fetched(await self.get(url, headers=headers, extensions=dict(extensions or _NO)))
+        hooks, options = self.event_hooks, extensions or _NO
+        sees_httpx = self.is_closed or self.cookies or self.params or self.auth or hooks["request"] or hooks["response"]
+        if not (sees_httpx or headers or options.keys() - _OF_A_JOURNEY) and isinstance(
+            self._bounded.inner, PoolTransport
+        ):
+            quick = httpx.URL(url)
+            if not quick.is_relative_url and not quick.userinfo:
+                return await self._quick(quick, self._journey(options))
+        return fetched(await self.get(url, headers=headers, extensions=dict(options)))
 
-    def _is_plain(self) -> bool:
-        """Whether nothing was set on this client that httpx would have to see to."""
-        hooks = self.event_hooks
-        return not (
-            self.is_closed or self.cookies or self.params or self.auth or hooks["request"] or hooks["response"]
-        ) and isinstance(self._bounded.inner, PoolTransport)
-
-    async def _quick(self, url: httpx.URL, extensions: Mapping[str, Any]) -> Fetched | None:
-        """None where httpx has to see to the URL."""
-        if url.is_relative_url or url.userinfo:
-            return None
-        journey = self._journey(extensions)
+    async def _quick(self, url: httpx.URL, journey: Journey) -> Fetched:
+        """With the objects of httpx only where an answer sets cookies, or leads elsewhere."""
+        times = {"timeout": self.timeout.as_dict()}
         try:
+            ask = Ask(
+                b"GET",
+                origin_of(check_address(url)),
+                url.raw_path,
+                [(b"Host", url.netloc), *self.headers.raw],
+                connect_timeout=timeout_of(times, "connect"),
+                read_timeout=timeout_of(times, "read"),
+                write_timeout=timeout_of(times, "write"),
+            )
             async with asyncio.timeout(journey.seconds) as journey.watch:
-                head, content = await self._bounded.fetch(self._ask(check_address(url)), journey)
+                head, content = await self._bounded.fetch(ask, journey)
+                small = Fetched(str(url), head.status, tuple(head.headers), content)
                 if not 300 <= head.status < 400 and all(name.lower() != b"set-cookie" for name, _ in head.headers):
-                    return Fetched(str(url), head.status, tuple(head.headers), content)
+                    return small
                 self._bounded.leave(journey)
-                return await self._go_on(url, head, content, journey)
+                response = small.as_response()
+                self.cookies.extract_cookies(response)
+                if not response.has_redirect_location:
+                    return small
+                journey.redirected()
+                following = next_request(self.build_request("GET", url), response, self.cookies)
+                return fetched(await self._follow(following, journey, follow=True, stream=False, earlier=[response]))
         except TimeoutError as error:
             if journey.is_over():
                 raise DownloadTimeout(str(journey.over()), request=httpx.Request("GET", url)) from error
@@ -367,29 +379,6 @@ class Client(httpx.AsyncClient):
         finally:
             journey.watch = None
             self._bounded.leave(journey)
-
-    def _ask(self, url: httpx.URL) -> Ask:
-        times = self.timeout
-        return Ask(
-            b"GET",
-            origin_of(url),
-            url.raw_path,
-            [(b"Host", url.netloc), *self.headers.raw],
-            connect_timeout=times.connect,
-            read_timeout=times.read,
-            write_timeout=times.write,
-        )
-
-    async def _go_on(self, url: httpx.URL, head: Head, content: bytes, journey: Journey) -> Fetched:
-        """After the first answer to a quick request: keep its cookies, follow its redirect."""
-        small = Fetched(str(url), head.status, tuple(head.headers), content)
-        response = small.as_response()
-        self.cookies.extract_cookies(response)
-        if not response.has_redirect_location:
-            return small
-        journey.redirected()
-        following = next_request(self.build_request("GET", url), response, self.cookies)
-        return fetched(await self._follow(following, journey, follow=True, stream=False, earlier=[response]))
 
 
 class _Closing(httpx.AsyncBaseTransport):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from async_commander.engine.charging import uncharged
 
 from .errors import DownloadTimeout
+from .limits import bound_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,15 +44,18 @@ class Journey:
     """The time-out around the whole request; None once a streamed response is in the caller's hands."""
 
     @classmethod
-    def start(cls, seconds: float, max_body: int, memory: BodyMemory, *, may_turn_inward: bool = False) -> Journey:
-        """A journey that begins now."""
+    def start(cls, memory: BodyMemory, *, deadline: object, max_body: object, internal_redirects: object) -> Journey:
+        """A journey that begins now. ValueError and TypeError for bounds that are none."""
+        seconds, size = bound_of("deadline", deadline), int(bound_of("max_body", max_body))
+        if not isinstance(internal_redirects, bool):
+            raise TypeError(f"internal_redirects={internal_redirects!r}: True or False is needed")
         return cls(
             seconds=seconds,
             deadline=monotonic() + seconds,
-            max_body=max_body,
-            bytes_left=max_body,
+            max_body=size,
+            bytes_left=size,
             memory=memory,
-            may_turn_inward=may_turn_inward,
+            may_turn_inward=internal_redirects,
         )
 
     def redirected(self) -> None:

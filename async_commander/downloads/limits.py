@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import BodyTooSlow, HeadersTooLarge
 
@@ -40,6 +42,27 @@ DRIP = 16 * 1024
 """Bytes a second: a body that brings less gives its memory to those who wait for it."""
 PATIENCE = 2.0
 """For so many seconds they wait, and for so many the pace of a body is measured."""
+
+
+def bound_of(name: str, value: object) -> float:
+    """A bound on something; ValueError for what is no number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"{name}={value!r}: it has to be a number, and more than 0")
+    return value
+
+
+def timeout_of(extensions: Mapping[str, Any], name: str) -> float | None:
+    """The time-out of this name that a request has: seconds, or None, with which only the deadline ends the wait.
+
+    ValueError for what is neither.
+    """
+    times = extensions.get("timeout") or {}
+    value = times.get(name) if isinstance(times, Mapping) else times
+    if value is None or value == math.inf:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"timeout, {name}={value!r}: it has to be a number of seconds, or None")
+    return value
 
 
 def check_headers(raw: Sequence[tuple[bytes, bytes]]) -> None:

@@ -10,7 +10,7 @@ import httpx
 
 from .errors import BlockedAddress, BodyTruncated
 from .guard import is_dotted_quad
-from .limits import check_headers
+from .limits import check_headers, timeout_of
 from .response import BoundedBody, Response, by_name, end_is_missing, inflater_for
 from .wire import PoolTransport, exchange
 
@@ -45,7 +45,7 @@ class BoundedTransport:
             request.url = url.copy_with(userinfo=b"")  # it is in the Authorization header, if it is to be sent
         host = url.raw_host.decode("ascii")
         sent = perf_counter()
-        patience = request.extensions.get("timeout", {}).get("pool")
+        patience = timeout_of(request.extensions, "pool")
         stream: httpx.AsyncByteStream
         give_back = await self._enter(host, journey, patience)
         since = get_running_loop().time()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self
 
 import httpx
 
 from .connecting import turned_inward
 from .journey import Journey, current_journey
-from .limits import SHARED, BodyMemory
+from .limits import SHARED, BodyMemory, timeout_of
 from .protocol import PORTS, Ask, Head, Origin
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ class PoolTransport(httpx.AsyncBaseTransport):
         self.pool = pool
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        journey = current_journey.get() or Journey.start(86400.0, 2**62, BodyMemory(SHARED))
+        journey = current_journey.get() or Journey.start(
+            BodyMemory(SHARED), deadline=86_400, max_body=2**62, internal_redirects=False
+        )
         answer = await self.answer(request, journey)
         head = answer.head
         return httpx.Response(
@@ -122,18 +124,29 @@ class PoolTransport(httpx.AsyncBaseTransport):
 
 
 def ask_of(request: httpx.Request) -> Ask:
-    """What goes on the wire for a request of httpx."""
-    url, extensions = request.url, request.extensions
-    times: dict[str, Any] = extensions.get("timeout", {})
+    """What goes on the wire for a request of httpx. ValueError and TypeError for extensions that are none."""
+    url, extensions, stream = request.url, request.extensions, request.stream
+    body: bytes | AsyncIterable[bytes]
+    if isinstance(stream, httpx.ByteStream):
+        body = request.read()
+    elif isinstance(stream, httpx.AsyncByteStream):
+        body = stream
+    else:
+        raise RuntimeError(  # noqa: TRY004 - as httpx does
+            "the body of this request is a synchronous stream: an async client sends bytes, files and async iterators"
+        )
+    target, name = extensions.get("target", url.raw_path), extensions.get("sni_hostname")
+    if not isinstance(target, bytes) or not isinstance(name, str | None):
+        raise TypeError(f"target={target!r}, sni_hostname={name!r}: the one has to be bytes, the other one a str")
     return Ask(
         method=request.method.encode("ascii"),
-        origin=origin_of(url, extensions.get("sni_hostname")),
-        target=extensions.get("target", url.raw_path),
+        origin=origin_of(url, name),
+        target=target,
         headers=request.headers.raw,
-        body=_body_of(request),
-        connect_timeout=times.get("connect"),
-        read_timeout=times.get("read"),
-        write_timeout=times.get("write"),
+        body=body,
+        connect_timeout=timeout_of(extensions, "connect"),
+        read_timeout=timeout_of(extensions, "read"),
+        write_timeout=timeout_of(extensions, "write"),
     )
 
 
@@ -141,14 +154,3 @@ def origin_of(url: httpx.URL, server_name: str | None = None) -> Origin:
     """Where connections for this URL go."""
     scheme = url.scheme
     return Origin(scheme, url.raw_host.decode("ascii"), url.port or PORTS[scheme], server_name)
-
-
-def _body_of(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
-    stream = request.stream
-    if isinstance(stream, httpx.ByteStream):
-        return request.read()
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise RuntimeError(  # noqa: TRY004 - as httpx does
-            "the body of this request is a synchronous stream: an async client sends bytes, files and async iterators"
-        )
-    return cast("AsyncIterable[bytes]", stream)

@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def trickling(clock: Clock, chunk: bytes) -> BoundedBody:
-    journey = Journey.start(60.0, 10**6, BodyMemory(10**6))
+    journey = Journey.start(BodyMemory(10**6), deadline=60, max_body=10**6, internal_redirects=False)
     journey.deadline = 60.0
     return BoundedBody(Trickle(clock, chunk), journey, lambda: None)
 

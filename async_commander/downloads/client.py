@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from .connecting import Connector, ThreadResolver, proxy_of
-from .cookies import ItemCookies
+from .cookies import ItemCookies, keep_cookies
 from .decoding import ACCEPTED
 from .errors import DownloadTimeout
 from .fetching import Fetched, fetched
@@ -308,7 +308,7 @@ class Client(httpx.AsyncClient):
     async def _look_at(self, response: Response, journey: Journey, *, follow: bool) -> tuple[httpx.Request, bool]:
         """Keep the cookies of a response; the next request, where there is one, and whether there is none."""
         if response.sets_cookies:
-            self.cookies.extract_cookies(response)
+            keep_cookies(self.cookies, response)
         for hook in self.event_hooks["response"]:
             await hook(response)
         if not response.has_redirect_location:
@@ -363,7 +363,7 @@ class Client(httpx.AsyncClient):
                     return small
                 self._bounded.leave(journey)
                 response = small.as_response()
-                self.cookies.extract_cookies(response)
+                keep_cookies(self.cookies, response)
                 if not response.has_redirect_location:
                     return small
                 journey.redirected()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import encodings
+import pkgutil
 import re
 import zlib
+from encodings.aliases import aliases
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -132,7 +135,11 @@ class Inflater:
             )
 
 
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9_.:-]{1,40})["']?\s*(?:;|$)""", re.IGNORECASE)
+_CHARSET = re.compile(
+    r"""charset\s*=\s*["']?((?=[\w.:-]{1,40}+(?![\w.:-]))[a-z0-9]++(?:[_.:-][a-z0-9]++)*+)["']?\s*(?:;|$)""",
+    re.IGNORECASE | re.ASCII,
+)
+"""Python remembers each spelling of a name: there are few with single separators."""
 
 # Python also knows codecs that are none: `idna` and `punycode` raise or crawl, `zlib` inflates, `unicode_escape` warns.
 _TEXT = re.compile(
@@ -141,22 +148,39 @@ _TEXT = re.compile(
 )
 
 
+@lru_cache(maxsize=1)
+def _codecs() -> frozenset[str]:
+    """The modules of Python's codecs. To look up any other is a search for a file, and Python remembers each for ever."""
+    return frozenset(module.name for module in pkgutil.iter_modules(encodings.__path__))
+
+
 @lru_cache(maxsize=512)
 def is_usable(name: str) -> bool:
     """Whether text can be decoded with this charset without ever raising, given `errors="replace"`."""
+    module = encodings.normalize_encoding(name).lower()
+    if aliases.get(module, module) not in _codecs() and aliases.get(module.replace(".", "_")) not in _codecs():
+        return False
     try:
         return _TEXT.fullmatch(codecs.lookup(name).name) is not None
     except (LookupError, ValueError):
         return False
 
 
-@lru_cache(maxsize=512)
+_LONGEST_TYPE = 256
+"""Bytes of a Content-Type that are looked at: what is remembered is short, however long the texts of a server are."""
+
+
 def charset_of(content_type: bytes) -> str | None:
     """The charset that a Content-Type names; None where it names none, and "" where what it names is none."""
+    return _charset_of(content_type[:_LONGEST_TYPE])
+
+
+@lru_cache(maxsize=512)
+def _charset_of(content_type: bytes) -> str | None:
     declared = content_type.decode("latin-1")
     if "charset" not in declared.lower():
         return None
-    found = _CHARSET.search(declared[:1000])
+    found = _CHARSET.search(declared)
     return found.group(1) if found is not None else ""
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import encodings.aliases
+import tracemalloc
 import warnings
 
 import pytest
@@ -87,3 +88,44 @@ def test_the_charset_of_a_content_type() -> None:
 @given(st.binary(max_size=60))
 def test_no_content_type_is_too_odd(odd: bytes) -> None:
     assert isinstance(charset_of(b"text/html; charset=" + odd), str)
+
+
+def size_of_what_is_remembered() -> int:
+    return len(encodings._cache)
+
+
+def test_servers_cannot_fill_what_is_remembered_of_charsets() -> None:
+    before = size_of_what_is_remembered()
+    for number in range(2_000):
+        names = (f"no-such-{number}", f"utf{'_' * (number % 30)}8", f"{'.' * (number % 30)}utf-8", f"codecs.{number}")
+        for name in names:
+            charset = charset_of(f"text/html; charset={name}; x={'y' * 1_000}{number}".encode())
+            assert charset is not None
+            is_usable(charset)
+    assert size_of_what_is_remembered() - before < 50
+
+
+def test_of_a_long_content_type_little_is_remembered() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            assert charset_of(b"text/html; charset=utf-8; x=%d" % number + b"z" * 60_000) == "utf-8"
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [
+        ("ISO_8859-1:1987", "ISO_8859-1:1987"),
+        ("_utf-8", ""),
+        ("utf--8", ""),
+        ("utf-8_", ""),
+        ("a" * 40, "a" * 40),
+        ("a" * 41, ""),
+        ("ütf-8", ""),
+    ],
+)
+def test_a_name_of_a_charset_has_single_separators(declared: str, found: str) -> None:
+    assert charset_of(f"text/html; charset={declared}".encode()) == found

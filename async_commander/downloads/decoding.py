@@ -150,7 +150,7 @@ _TEXT = re.compile(
 
 @lru_cache(maxsize=1)
 def _codecs() -> frozenset[str]:
-    """The modules of Python's codecs. To look up any other is a search for a file, and Python remembers each for ever."""
+    """The modules of Python's codecs. To look up another one searches for a file, and Python remembers it for ever."""
     return frozenset(module.name for module in pkgutil.iter_modules(encodings.__path__))
 
 

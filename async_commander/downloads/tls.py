@@ -77,7 +77,8 @@ def _verifying(verify: Verify) -> ssl.SSLContext:
         return verify
     if isinstance(verify, str | os.PathLike):
         place = Path(verify).resolve(strict=True)
-        return ssl.create_default_context(**{"capath" if place.is_dir() else "cafile": str(place)})
+        folder = place.is_dir()
+        return ssl.create_default_context(cafile=None if folder else place, capath=place if folder else None)
     raise TypeError(
         "certificates are always verified: give the file, or the folder, of the authorities to trust, or an "
         "ssl.SSLContext of your own"

@@ -95,6 +95,8 @@ class FailurePolicy(Generic[TicketT]):
             raise error
         if verdict.throttled or verdict.retry_after is not None:
             verdict, error = self._with_the_hosts_patience(ticket, error, verdict)
+        elif verdict.answered is not None:
+            self._pace.answered(verdict.answered, since=ticket.began)
         if verdict.free:
             ticket.attempts -= 1
         elif verdict.kind == "retry" and not self._retry.again(ticket.attempts):

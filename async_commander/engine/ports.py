@@ -62,6 +62,8 @@ class Verdict:
     """A host asked for time, with `retry_after` or without: it is paused. The pipeline decides whether that is free."""
     host: str | None = None
     """Which one asked; where it is None, that of the ticket."""
+    answered: str | None = None
+    """A host that answered the item in full, without asking for time: a refusal is an answer."""
 
 
 @dataclass(frozen=True, slots=True)

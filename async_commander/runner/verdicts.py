@@ -21,7 +21,7 @@ from async_commander.engine.pipeline import Verdict
 from async_commander.exceptions import InvalidCommand, ItemError, RunLocked, SkipItem
 from async_commander.pool.processes import PoolStartFailed
 from async_commander.text.clean import plain
-from async_commander.text.tracebacks import TRACEBACK_CAP, traceback_text
+from async_commander.text.tracebacks import TRACEBACK_CAP, chain, traceback_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,10 +48,12 @@ def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
     members = list(leaves(error))
     if any(map(_is_fatal, members)):
         return Verdict("fatal")
+    statuses = (one for one in chain(error) if isinstance(one, httpx.HTTPStatusError) and not _asks_for_time(one))
+    answered = next((pace_key(one.request.url) for one in statuses), None)
     if all(isinstance(one, SkipItem) for one in members):
-        return Verdict("skip")
+        return Verdict("skip", answered=answered)
     if isinstance(error, ItemError):
-        return Verdict("dead", reason=error.reason)
+        return Verdict("dead", reason=error.reason, answered=answered)
     if should_retry():
         asking = [one for one in members if _asks_for_time(one)]
         seconds = [delay for one in asking if (delay := asked_delay(one)) is not None]
@@ -60,8 +62,9 @@ def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
             retry_after=max(seconds, default=None),
             throttled=bool(asking),
             host=pace_key(asking[0].request.url) if asking else None,
+            answered=answered,
         )
-    return Verdict("dead", reason="timeout" if isinstance(error, TimeoutError) else "permanent")
+    return Verdict("dead", reason="timeout" if isinstance(error, TimeoutError) else "permanent", answered=answered)
 
 
 def _asks_for_time(error: BaseException) -> TypeGuard[httpx.HTTPStatusError]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import pickle
 import re
@@ -228,6 +230,46 @@ def test_a_pause_that_a_server_asks_for_costs_no_attempt(run: Any) -> None:
     result = run(Command())
     assert result.counts["done"] == 6
     assert {one.attempts for one in items_of(result, state="done")} == {1}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_host_that_refuses_after_a_pause_is_approached_step_by_step(run: Any, wrapped: bool) -> None:
+    """With a client of the command's own, of which the run sees the errors only: a 404 is an answer."""
+    busy = Counter[str]()
+
+    class Command(ac.IterateDownloadCommand[int, str]):
+        limits = ac.Limits(threads=10, max_failures=None)
+        retry = ac.Retry(attempts=2, initial=0.001, maximum=0.002)
+
+        async def iterate(self):
+            return range(60)
+
+        def throttle_key(self, item: int) -> str:
+            return "shop.example"
+
+        async def download(self, item: int) -> str:
+            first, behind_the_pause = not busy["asked"], busy["asked"] >= 10
+            busy["asked"] += 1
+            busy["now"] += 1
+            await asyncio.sleep(0.002)
+            if behind_the_pause:
+                busy["most"] = max(busy["most"], busy["now"])
+            busy["now"] -= 1
+            request = httpx.Request("GET", "https://shop.example/")
+            response = httpx.Response(429, headers={"Retry-After": "0"}) if first else httpx.Response(404)
+            try:
+                raise httpx.HTTPStatusError("no", request=request, response=response)
+            except httpx.HTTPStatusError as error:
+                if wrapped and not first:
+                    raise ac.SkipItem("gone") from error
+                raise
+
+        async def parse_and_save(self, item: int, payload: str) -> None: ...
+
+    with contextlib.suppress(ac.RunFailed):
+        run(Command())
+    assert busy["asked"] == 61
+    assert busy["most"] > 2
 
 
 def test_a_host_that_answers_nobody_is_given_up_with_a_reason_of_its_own(run: Any) -> None:

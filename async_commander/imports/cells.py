@@ -86,7 +86,10 @@ def _without_nan(values: pl.Series) -> pl.Series:
 
 
 def _null_where(values: pl.Series, condition: pl.Series) -> pl.Series:
-    return values.set(condition.fill_null(value=False), None) if condition.any() else values
+    condition = condition.fill_null(value=False)
+    if not condition.any():
+        return values
+    return pl.select(pl.when(~condition).then(values)).to_series().alias(values.name)
 
 
 def _texts(values: pl.Series, form: Form) -> pl.Series:

@@ -77,8 +77,22 @@ def freshen(alias: str) -> BaseDatabaseWrapper:
     The thread is one of ours: its connections commit at once, outside of transactions.
     """
     take_over_thread()
-    for open_connection in connections.all(initialized_only=True):
-        _close_if_stale(open_connection)
+    for one in connections.all(initialized_only=True):
+        if one.in_atomic_block:
+            continue
+        if one.settings_dict["CONN_MAX_AGE"] == 0:
+            # "Close after each request" has no request here: the lane's end closes it.
+            one.close_at = None
+        try:
+            one.close_if_unusable_or_obsolete()
+            if one.connection is None:
+                continue
+            rested_long = time.monotonic() - _thread.used_at > REST_SECONDS
+            # To ask the database costs a round trip, so only a connection that gives cause is asked.
+            if (rested_long or is_lost(one) or _has_spoken(one)) and not one.is_usable():
+                close(one)
+        except Exception:  # noqa: BLE001  whatever it is, this one is of no use
+            close(one)
     connection = connections[alias]
     _have_it_behave(connection)  # before it is open, too: a statement is made before it needs a connection
     return connection
@@ -236,7 +250,13 @@ def _note_changes(execute: Callable[..., Any], sql: Any, params: Any, many: bool
     """Around each statement on a thread of ours."""
     connection = context["connection"]
     text = sql if isinstance(sql, str) else sql.as_string(connection.connection)  # psycopg's composed ones
-    if _outlives_its_transaction(text):
+    # What a statement says itself; what a function of the database sets cannot be seen.
+    outlives_its_transaction = (
+        any(map(_SETS_THE_SESSION.match, text.split(";")))
+        or text.count("set_config(") > text.count(", true)")
+        or (("lock" in text or "LOCK" in text) and _LOCKS_FOR_THE_SESSION.search(text) is not None)
+    )
+    if outlives_its_transaction:
         _thread.changed.add(connection.alias)
     moves = ("SET" in text[:20].upper() or "set_config(" in text) and connection.alias not in _thread.views
     if moves and is_postgres(connection) and connection.in_atomic_block and _MOVES.search(text):
@@ -244,38 +264,11 @@ def _note_changes(execute: Callable[..., Any], sql: Any, params: Any, many: bool
     return execute(sql, params, many, context)
 
 
-def _outlives_its_transaction(sql: str) -> bool:
-    """Whether it says so itself: what a function of the database sets cannot be seen."""
-    return (
-        any(map(_SETS_THE_SESSION.match, sql.split(";")))
-        or sql.count("set_config(") > sql.count(", true)")
-        or (("lock" in sql or "LOCK" in sql) and _LOCKS_FOR_THE_SESSION.search(sql) is not None)
-    )
-
-
 connection_created.connect(_set_up, dispatch_uid="async_commander")
 
 
 def _set(connection: BaseDatabaseWrapper, name: str, *, value: bool) -> None:
     connection.settings_dict = {**connection.settings_dict, name: value}
-
-
-def _close_if_stale(connection: BaseDatabaseWrapper) -> None:
-    if connection.in_atomic_block:
-        return
-    if connection.settings_dict["CONN_MAX_AGE"] == 0:
-        # "Close after each request" has no request here: the lane's end closes it.
-        connection.close_at = None
-    try:
-        connection.close_if_unusable_or_obsolete()
-        if connection.connection is None:
-            return
-        rested_long = time.monotonic() - _thread.used_at > REST_SECONDS
-        may_be_gone = rested_long or is_lost(connection) or _has_spoken(connection)
-        if may_be_gone and not connection.is_usable():
-            close(connection)
-    except Exception:  # noqa: BLE001  whatever it is, this one is of no use
-        close(connection)
 
 
 def _has_spoken(connection: BaseDatabaseWrapper) -> bool:

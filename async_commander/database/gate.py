@@ -91,8 +91,11 @@ class WriteGate:
                 return
             place = _Place(waiter)
             self._queue.append(place)
-        if not place.bolt.acquire(timeout=-1 if patience is None else patience) and self._leave_queue(place):
-            raise GateBusy(patience or 0.0)
+        if not place.bolt.acquire(timeout=-1 if patience is None else patience):
+            with self._mutex:
+                if place in self._queue:  # else it was let in, or sent away, at the last moment
+                    self._queue.remove(place)
+                    raise GateBusy(patience or 0.0)
         if not place.let_in:
             raise GateLeft
 
@@ -120,28 +123,16 @@ class WriteGate:
                     place.bolt.release()
                     return
 
-    def _leave_queue(self, place: _Place) -> bool:
-        """False where it was let in, or sent away, at the last moment."""
-        with self._mutex:
-            waited = place in self._queue
-            if waited:
-                self._queue.remove(place)
-            return waited
-
 
 _gates: dict[str, WriteGate] = {}
 _gates_mutex = threading.Lock()
+_real_path = cache(os.path.realpath)  # it asks the file system for each part of the path
 
 
 def gate_of(connection: BaseDatabaseWrapper) -> WriteGate | None:
     """The gate of this connection's database file, one per file and process; None where none is needed."""
     if not is_sqlite(connection) or is_in_memory(connection):
         return None
-    path = _real_path(str(connection.settings_dict["NAME"]))
+    path = _real_path(connection.settings_dict["NAME"])
     with _gates_mutex:
         return _gates.setdefault(path, WriteGate())
-
-
-@cache
-def _real_path(name: str) -> str:
-    return os.path.realpath(name)

@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 import anyio
 from asgiref.sync import sync_to_async
@@ -22,7 +22,7 @@ from .sqlite import DatabaseFiles, is_in_memory, lock_rows, stop_locking_rows
 from .transaction import LaneTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
 
     from .preparing import Preparation
@@ -57,14 +57,7 @@ async def open_lanes(
     `gate_limit`: seconds for which an item may keep SQLite's write gate; `timeouts`: those of PostgreSQL;
     `preparation`: for each of the connections. At the end all are closed, each on its thread.
     """
-    lanes = LanePool(
-        alias,
-        size,
-        partial(ThreadLane, preparation),
-        gate_limit=gate_limit,
-        timeouts=timeouts,
-        preparation=preparation,
-    )
+    lanes = LanePool(alias, size, gate_limit=gate_limit, timeouts=timeouts, preparation=preparation)
     try:
         yield lanes
     finally:
@@ -75,16 +68,23 @@ async def open_lanes(
 async def open_shared_lane(alias: str, preparation: Preparation | None = None) -> AsyncIterator[LanePool]:
     """One lane that is the caller's thread, with the connection and the transaction that it has."""
     lane = CallersLane()
-    async with _beside(lane.work):
-        lanes = LanePool(alias, 1, lambda: lane, shared=True, preparation=preparation)
-        borrowed = _Borrowed(alias, preparation)
+    lanes = LanePool(alias, 1, callers_lane=lane, preparation=preparation)
+    borrowed = _Borrowed(alias, preparation)
+    failure: BaseException | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(lane.work)
         try:
-            await lanes.call(borrowed.take)
-            yield lanes
-        finally:
-            lane.post(borrowed.give_back)
-            await lanes.aclose()
-            lane.close()
+            try:
+                await lanes.call(borrowed.take)
+                yield lanes
+            finally:
+                lane.post(borrowed.give_back)
+                await lanes.aclose()
+                lane.close()
+        except BaseException as error:  # noqa: BLE001  raised below, outside of the group that would wrap it
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 class _Borrowed:
@@ -190,7 +190,7 @@ class CallersLane:
             while self._calls or not self._closing:
                 await self._posted.wait()
                 self._posted.clear()
-                await sync_to_async(self._do_all)()
+                await sync_to_async(self._do_all)()  # one hop for all of them
 
     def _do_all(self) -> None:
         while self._calls:
@@ -204,9 +204,8 @@ class LanePool:
         self,
         alias: str,
         size: int,
-        make_lane: Callable[[], Lane],
         *,
-        shared: bool = False,
+        callers_lane: CallersLane | None = None,
         gate_limit: float | None = None,
         timeouts: Timeouts | None = None,
         preparation: Preparation | None = None,
@@ -215,7 +214,8 @@ class LanePool:
             raise ValueError(f"{size} database lanes: at least 1 is needed")
         self.alias = alias
         self.size = size
-        self.shared = shared
+        self.shared = callers_lane is not None
+        """Whether the only lane is the caller's thread, with the connection that it has."""
         self.gate_limit = gate_limit
         self.timeouts = timeouts
         self.preparation = preparation
@@ -226,7 +226,7 @@ class LanePool:
         self.hurry = threading.Event()
         """Set when no outage is to be waited out any more; the same for the pools made of this one."""
         self.mutex = threading.Lock()
-        self._make_lane = make_lane
+        self._callers_lane = callers_lane
         self._lanes: list[Lane] = []
         self._idle: list[Lane] = []
         self._queue: deque[LentLane] = deque()
@@ -285,7 +285,7 @@ class LanePool:
         if self.shared:
             return self
         timeouts = None if self.timeouts is None else self.timeouts.when_idle
-        alone = LanePool(self.alias, 1, self._make_lane, timeouts=timeouts, preparation=self.preparation)
+        alone = LanePool(self.alias, 1, timeouts=timeouts, preparation=self.preparation)
         alone.warned_of, alone.files, alone.hurry = self.warned_of, self.files, self.hurry
         return alone
 
@@ -314,7 +314,7 @@ class LanePool:
         if self._idle:
             lent.granted(self._idle.pop())
         elif len(self._lanes) < self.size:
-            self._lanes.append(self._make_lane())
+            self._lanes.append(self._callers_lane or ThreadLane(self.preparation))
             lent.granted(self._lanes[-1])
         else:
             self._queue.append(lent)
@@ -323,8 +323,10 @@ class LanePool:
         """For lent lanes, under the mutex: no lane is needed any more."""
         self._queue.remove(lent)
 
-    def give_back(self, lane: Lane) -> None:
-        """For lent lanes, on the lane: the next one may have it."""
+    def give_back(self, lane: Lane, transaction: LaneTransaction | None) -> None:
+        """For lent lanes, on the lane: the next one may have it, and finds nothing that was set in the transaction."""
+        if transaction is not None:
+            transaction.leave_nothing()
         if not self.shared:
             lay_aside()
         with self.mutex:
@@ -337,17 +339,3 @@ class LanePool:
 
 def _lanes_are_closed() -> RuntimeError:
     return RuntimeError("the database lanes are closed: the run has ended")
-
-
-@asynccontextmanager
-async def _beside(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run `work` beside the block, and keep the block's errors out of the exception group that would wrap them."""
-    failure: BaseException | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(work)
-        try:
-            yield
-        except BaseException as error:  # noqa: BLE001  raised below
-            failure = error
-    if failure is not None:
-        raise failure

@@ -181,7 +181,7 @@ class LentLane(Executor):
                 return None
             self._ended = Future()
             context = contextvars.copy_context()
-            self._post(partial(context.run, self._commit if commit else self._roll_back, before, self._ended))
+            self._post(partial(context.run, self._finish, before, self._ended, commit=commit))
         if not commit and self._transaction is not None:
             self._transaction.give_up()
         return self._ended
@@ -259,49 +259,31 @@ class LentLane(Executor):
             call.future.cancel()
         call.run(self._failure)
 
-    def _commit(self, before: Callable[[], Any] | None, ended: Future[Any]) -> None:
-        if not ended.set_running_or_notify_cancel():
-            self._undo()
-            self._give_back()
-            return
+    def _finish(self, before: Callable[[], Any] | None, ended: Future[Any], *, commit: bool) -> None:
+        transaction, result, failure = self._transaction, None, None
+        wanted = ended.set_running_or_notify_cancel()
+        commit = commit and wanted
         try:
-            result = self._last_call(before)
-        except BaseException as error:  # noqa: BLE001  it is told by the future
-            self._give_back()
-            ended.set_exception(fit_for_a_future(error))
-        else:
-            self._give_back()
-            ended.set_result(result)
-
-    def _last_call(self, before: Callable[[], Any] | None) -> Any:
-        if self._failure is not None:
-            raise self._failure
-        try:
-            if self._transaction is not None:
-                self._transaction.check()
-            result = None if before is None else self._call(before)
-        except BaseException:
-            self._undo()
-            raise
-        if self._transaction is not None:
-            self._transaction.commit()
-        return result
-
-    def _roll_back(self, _: Callable[[], Any] | None, ended: Future[Any]) -> None:
-        self._undo()
-        self._give_back()
-        ended.set_result(None)
-
-    def _undo(self) -> None:
-        if self._transaction is not None:
-            self._transaction.roll_back()
-
-    def _give_back(self) -> None:
+            if commit:
+                if self._failure is not None:
+                    raise self._failure
+                if transaction is not None:
+                    transaction.check()
+                result = None if before is None else self._call(before)
+                if transaction is not None:
+                    transaction.commit()
+        except BaseException as error:  # noqa: BLE001  the future has it
+            failure, commit = error, False
+        if transaction is not None and not commit:
+            transaction.roll_back()
+        # The lane first: who hears of the end may ask for one at once, and must not wait for this one.
         lane, self._lane = self._lane, None
         if lane is not None:
-            if self._transaction is not None:
-                self._transaction.leave_nothing()
-            self._pool.give_back(lane)
+            self._pool.give_back(lane, transaction)
+        if failure is not None:
+            ended.set_exception(fit_for_a_future(failure))
+        elif wanted:
+            ended.set_result(result)
 
 
 def _connect_patiently(connection: BaseDatabaseWrapper, hurry: threading.Event) -> None:

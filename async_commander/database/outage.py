@@ -212,10 +212,6 @@ def _number(error: BaseException) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _is_held_in_memory(error: BaseException) -> bool:
-    return getattr(error.__cause__, "sqlite_errorcode", 0) == _SQLITE_LOCKED_IN_MEMORY
-
-
 class Outage:
     """The patience for one piece of work: growing waits with jitter, until `budget` seconds are over."""
 
@@ -228,7 +224,8 @@ class Outage:
 
     def wait_out(self, error: BaseException) -> None:
         """Sleep in this thread before the next attempt. Raises OutageTooLong where there is none any more."""
-        if _is_held_in_memory(error) and awake.time() >= self._began + MEMORY_PATIENCE:
+        code = getattr(error.__cause__, "sqlite_errorcode", 0)
+        if code == _SQLITE_LOCKED_IN_MEMORY and awake.time() >= self._began + MEMORY_PATIENCE:
             raise MemoryHeld(error) from error
         if self._hurry.is_set() or awake.time() >= self._ends:
             raise OutageTooLong(self._budget, error) from error

@@ -18,7 +18,7 @@ from .rows import NOT_GIVEN, NotGiven
 from .snapshots import Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from django.db.models import Model
@@ -46,6 +46,13 @@ class UnitOwner(Protocol):
         """It is committed, or could not be; once for each unit, on the event loop."""
 
 
+class UnitCommitter(Protocol):
+    """Who writes a unit at once, in a transaction of its own."""
+
+    async def commit(self, unit: Unit) -> None:
+        """Raises what it fails with."""
+
+
 class Unit:
     """`self.db`: queues rows, which are written in bulk, and runs ORM functions in the same transaction.
 
@@ -61,7 +68,7 @@ class Unit:
         alias: str,
         *,
         lane: LentLane | None = None,
-        commit: Callable[[Unit], Awaitable[None]] | None = None,
+        committer: UnitCommitter | None = None,
         outcome: Any = None,
         owner: UnitOwner | None = None,
         ticket: Ticket | None = None,
@@ -79,7 +86,7 @@ class Unit:
         self.settled = False
         """Whether its end was told to the owner."""
         self._closed = False
-        self._commit = commit
+        self._committer = committer
         self.requests: list[Request] = []
         """What is queued, in order."""
         self.written: list[Request] = []
@@ -125,7 +132,19 @@ class Unit:
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a synchronous function on the item's lane, in its transaction."""
-        _check_function(function)
+        given: Any = function
+        if inspect.isawaitable(given):
+            if inspect.iscoroutine(given):
+                given.close()
+            raise TypeError(f"self.db({function!r}): this is to be awaited: await it directly.")
+        if not callable(function):
+            raise TypeError(
+                f"self.db({function!r}): {type(function).__name__} cannot be called. Give a synchronous function and "
+                "its arguments: await self.db(function, *args)."
+            )
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+            name = getattr(function, "__name__", repr(function))
+            raise TypeError(f"self.db({name}): this one is asynchronous: await it directly.")
         return await sync_to_async(function)(*args, **kwargs)
 
     def atomic(self) -> Savepoint:
@@ -139,19 +158,19 @@ class Unit:
         return Savepoint(self, self.lane)
 
     async def flush(self) -> None:
-        """Write the queued rows now: in an item into its transaction, elsewhere (with a commit) for good.
+        """Write the queued rows now: in an item into its transaction, elsewhere (with a committer) for good.
 
         If this raises, the rows that were queued are dropped.
         """
         self._check_open()
         if not self.requests:
             return
-        if self._commit is None:
+        if self._committer is None:
             await self(self._flush, self._take())
         else:
             part = Unit(self.alias, outcome=self.outcome)
             part.requests = self._take()
-            await self._commit(part)
+            await self._committer.commit(part)
             self._committed = self._committed + part.counts
 
     @property
@@ -242,21 +261,6 @@ class Unit:
                 "This item is finished: its rows are on their way to the database, and nothing can be queued with "
                 "them any more. Await every task that an item starts before its hook returns."
             )
-
-
-def _check_function(function: Any) -> None:
-    if inspect.isawaitable(function):
-        if inspect.iscoroutine(function):
-            function.close()
-        raise TypeError(f"self.db({function!r}): this is to be awaited: await it directly.")
-    if not callable(function):
-        raise TypeError(
-            f"self.db({function!r}): {type(function).__name__} cannot be called. Give a synchronous function and its "
-            "arguments: await self.db(function, *args)."
-        )
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-        name = getattr(function, "__name__", repr(function))
-        raise TypeError(f"self.db({name}): this one is asynchronous: await it directly.")
 
 
 def write_units(units: Sequence[Unit]) -> None:

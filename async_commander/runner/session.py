@@ -89,7 +89,7 @@ class RunSession:
         self.outages = Outages(context.retry.maximum)
         limits = context.limits
         self.pace = Pace(limits.per_host, limits.per_second, context.retry)
-        self._run_unit = Unit(lanes.alias, commit=recorder.commit)
+        self._run_unit = Unit(lanes.alias, committer=recorder)
         self._client: Any = None
         self._share: Share | None = None
         self._rows: Rows
@@ -252,7 +252,7 @@ class RunSession:
     @asynccontextmanager
     async def rows_of_its_own(self) -> AsyncIterator[None]:
         """For a hook beside others: what it queues is written at the end of the block, and dropped where that fails."""
-        unit = Unit(self.lanes.alias, commit=self.recorder.commit)
+        unit = Unit(self.lanes.alias, committer=self.recorder)
         with closing(unit):
             token = current_unit.set(unit)
             try:

@@ -423,7 +423,7 @@ async def test_closed_lanes_say_so(transactional_db: None) -> None:
 
 async def test_no_lanes_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        LanePool("default", 0, lambda: pytest.fail("no lane is needed"))
+        LanePool("default", 0)
 
 
 async def test_no_thread_is_left_after_the_end(transactional_db: None) -> None:

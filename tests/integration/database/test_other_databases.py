@@ -190,7 +190,7 @@ async def test_a_flush_commits_there_and_gives_keys(archive: None, lanes: LanePo
 @pytest.mark.asyncio
 async def test_rows_of_other_hooks_are_committed_there_first(archive: None, lanes: LanePool, owner: Owner) -> None:
     async with owner.writer(lanes) as writer:
-        unit = Unit("default", commit=writer.commit)
+        unit = Unit("default", committer=writer)
         unit.add(Page(url="a"), Tag(name="a"))
         await unit.flush()
         unit.add(Page(url="b"), Tag(name="a"))

@@ -454,7 +454,7 @@ async def test_a_cancelled_call_that_runs_is_waited_for(lanes: LanePool, owner: 
 
 async def test_rows_of_other_hooks_are_committed_at_the_flush(lanes: LanePool, owner: Owner) -> None:
     async with owner.writer(lanes) as writer:
-        unit = Unit("default", commit=writer.commit)
+        unit = Unit("default", committer=writer)
         unit.add(Page(url="a"))
         await unit.flush()
         assert await urls(lanes) == ["a"]

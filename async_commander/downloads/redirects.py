@@ -24,8 +24,10 @@ def next_request(request: httpx.Request, response: httpx.Response, cookies: http
     A POST becomes a GET, but not after 307 and 308. Where the origin (scheme, host or port) changes, headers are left
     behind that may be secrets. Cookies are those of the jar. httpx.RemoteProtocolError for a Location that is no URL.
     """
-    url = _target(request, response)
-    method = _method(request, response)
+    url, status, method = _target(request, response), response.status_code, request.method
+    sees_other = status in (HTTPStatus.SEE_OTHER, HTTPStatus.FOUND) and method != "HEAD"
+    if sees_other or (status == HTTPStatus.MOVED_PERMANENTLY and method == "POST"):
+        method = "GET"
     same_origin, to_get = _origin(url) == _origin(request.url), method != request.method
     headers = [
         (name, value)
@@ -49,24 +51,18 @@ def next_request(request: httpx.Request, response: httpx.Response, cookies: http
     )
 
 
-def _method(request: httpx.Request, response: httpx.Response) -> str:
-    status, method = response.status_code, request.method
-    if status in (HTTPStatus.SEE_OTHER, HTTPStatus.FOUND) and method != "HEAD":
-        return "GET"
-    return "GET" if status == HTTPStatus.MOVED_PERMANENTLY and method == "POST" else method
-
-
 def _target(request: httpx.Request, response: httpx.Response) -> httpx.URL:
+    here = request.url
     try:
-        url = httpx.URL(response.headers["location"])
-        if url.scheme and not url.host and url.scheme in PORTS:
-            url = url.copy_with(host=request.url.host)
+        url = httpx.URL(response.headers["location"].replace("\t", ""))  # as browsers do
+        if url.scheme in PORTS and not url.host:
+            url = url.copy_with(host=here.host, port=here.port if url.scheme == here.scheme else None)
         if url.is_relative_url:
-            url = request.url.join(url)
+            url = here.join(url)
         if url.userinfo:
             url = url.copy_with(userinfo=b"")  # nobody hands out credentials for others
-        if request.url.fragment and not url.fragment:
-            url = url.copy_with(fragment=request.url.fragment)
+        if here.fragment and not url.fragment:
+            url = url.copy_with(fragment=here.fragment)
     except (httpx.InvalidURL, UnicodeError) as error:
         raise httpx.RemoteProtocolError(f"the redirect leads to no URL: {error}", request=request) from error
     return url

@@ -20,10 +20,15 @@ _ESCAPED = re.compile(
     r"(?P<percent>(?:%[0-9A-Fa-f]{2})++)"
     r"|(?P<bytes>(?:\\x[0-9A-Fa-f]{2})++)"
     r"|(?P<units>(?:\\u[0-9A-Fa-f]{4})++)"
-    r"|(?P<point>\\U[0-9A-Fa-f]{8})"
+    r"|(?P<point>\\U[0-9A-Fa-f]{8}|\\u\{[0-9A-Fa-f]{1,6}\})"
+    r"|(?P<octal>(?:\\[0-3][0-7]{2})++)"
     r"|(?P<sign>\\[^xuU\s])"
     r"|(?P<entity>&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)"
 )
+_QUOTED = re.compile(r"(?P<quoted>(?:=[0-9A-F]{2})++)")
+_IS_QUOTED = re.compile(r"=(?:3D|[89A-F][0-9A-F])")
+GAPS = re.compile(r"""["']\n[ \t]*+[bBrRuU]{0,2}+["']|[=\\]?\n|[ \t+]++""")
+"""What line wraps put into a text: breaks, indentation, quotes around each line, and what marks a line that goes on."""
 _SIGNS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "0": "\0"}
 
 
@@ -56,6 +61,14 @@ class View:
     def seen(self) -> View | None:
         """What is left of it on a terminal; None where that is all of it."""
         return self._read(UNSEEN, _nothing)
+
+    def joined(self) -> View | None:
+        """The text in one piece, without lines and blanks; None where it is that already."""
+        return self._read(GAPS, _nothing)
+
+    def unquoted(self) -> View | None:
+        """What a mail's reader makes of it (quoted-printable); None where it does not look like that."""
+        return self._read(_QUOTED, _meaning) if _IS_QUOTED.search(self.text) else None
 
     def _read(self, pattern: re.Pattern[str], meaning: Meaning) -> View | None:
         pieces: list[str] = []
@@ -105,14 +118,18 @@ def _meaning(found: re.Match[str]) -> Iterator[tuple[str, int]]:
     kind, text = found.lastgroup, found[0]
     if kind == "percent":
         yield from _of_bytes(bytes.fromhex(text.replace("%", "")), 3)
+    elif kind == "quoted":
+        yield from _of_bytes(bytes.fromhex(text.replace("=", "")), 3)
     elif kind == "bytes":
         yield from _of_bytes(bytes.fromhex(text.replace("\\x", "")), 4)
+    elif kind == "octal":
+        yield from _of_bytes(bytes(int(one, 8) for one in text[1:].split("\\")), 4)
     elif kind == "units":
         units = bytes.fromhex(text.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
         for character in units:
             yield character, 12 if ord(character) > 0xFFFF else 6
     elif kind == "point":
-        code = int.from_bytes(bytes.fromhex(text[2:]))
+        code = int(text[2:].strip("{}"), 16)
         yield chr(code) if code < 0x110000 else "\ufffd", len(text)
     elif kind == "sign":
         yield _SIGNS.get(text[1], text[1]), len(text)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from .clean import keepable, storable
 from .credentials import Span, credentials, may_hold_credentials
-from .decoding import views
-from .spellings import SHORT, WIDEST, folded, pattern_of, texts_of
+from .decoding import GAPS, View, views
+from .spellings import SHORT, WIDEST, folded, patterns_of, texts_of
 
 HIDDEN = "********"
 MARGIN = 2_000
@@ -28,7 +28,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[object] = ()) -> None:
         self._texts = texts = texts_of(secrets)
-        self._pattern = pattern_of(texts)
+        self._pattern, self._broken = patterns_of(texts)
         self.reach = MARGIN + WIDEST * max(map(len, texts), default=0)
         """How many characters before, or behind, a bound are looked at: a secret that lies across it is among them."""
 
@@ -80,12 +80,24 @@ class Redactor:
         if self._pattern is None and not may_hold_credentials(text):
             return
         for view in views(text, seen=seen):
-            if self._pattern is not None:
-                for found in self._pattern.finditer(folded(view.text)):
-                    yield view.span(*found.span())
+            yield from self._known_in(view)
+            if self._pattern is not None and (mail := view.unquoted()):
+                yield from self._known_in(mail)
             for span in credentials(view.text):
                 if span[0] < span[1]:
                     yield view.span(*span)
+
+    def _known_in(self, view: View) -> Iterator[Span]:
+        """The secrets that were given, in one piece or broken into lines."""
+        if self._pattern is not None:
+            for found in self._pattern.finditer(folded(view.text)):
+                yield view.span(*found.span())
+        # The way back to the places in the text is made only where there is something to find.
+        if self._broken is None or "\n" not in view.text or not self._broken.search(GAPS.sub("", view.text)):
+            return
+        if (joined := view.joined()) is not None:
+            for found in self._broken.finditer(joined.text):
+                yield joined.span(*found.span())
 
 
 @dataclass(slots=True)

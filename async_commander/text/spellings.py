@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from base64 import b32encode, b64encode
+from base64 import a85encode, b32encode, b64encode, b85encode
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from os.path import commonprefix
 from urllib.parse import quote, unquote, urlsplit
 
 from .clean import storable
-from .decoding import views
+from .decoding import GAPS, views
 
 SHORT = 4
 """A secret of fewer characters is hidden where it stands alone: it would be found inside of ordinary words."""
@@ -27,8 +27,11 @@ def texts_of(secrets: Iterable[object]) -> list[str]:
     return sorted({text for secret in secrets for text in _texts(secret) if text}, key=len, reverse=True)
 
 
-def pattern_of(texts: Sequence[str]) -> re.Pattern[str] | None:
-    """What finds these secrets in a text that is decoded and `folded`, the longest at each place; None for none."""
+def patterns_of(texts: Sequence[str]) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+    """What finds these secrets, the longest at each place, and what finds those that were broken into lines.
+
+    The one is for a text that is decoded and `folded`, the other one for a text without `GAPS`; None for no secrets.
+    """
     long, short = set[str](), set[str]()
     for text in texts:
         (short if len(text) < SHORT else long).update(map(folded, _spellings(text)))
@@ -38,7 +41,11 @@ def pattern_of(texts: Sequence[str]) -> re.Pattern[str] | None:
         alternatives.append(f"(?:{_tree(sorted(beginnings))})[^\\s\"'<>…]*+")
     if short:
         alternatives.append(rf"(?<!\w)(?:{_tree(sorted(short))})(?!\w)")
-    return re.compile("|".join(alternatives)) if alternatives else None
+    broken = sorted({one for text in long if len(one := GAPS.sub("", text)) >= LINE})
+    return (
+        re.compile("|".join(alternatives)) if alternatives else None,
+        re.compile(_tree(broken)) if broken else None,
+    )
 
 
 def folded(text: str) -> str:
@@ -89,6 +96,7 @@ def _spellings(text: str) -> Iterator[str]:
             yield from (dump, dump.upper())
         yield from _base64(b64encode(plain))
         yield from (text.lower(), text.upper(), b32encode(plain).decode().rstrip("=")[:-1])
+        yield from (dump[: len(plain) // 4 * 5].decode() for dump in (b85encode(plain), a85encode(plain)))
 
 
 def _base64(text: bytes) -> Iterator[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import json
+import pprint
+import quopri
 import shlex
 import string
+import textwrap
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -43,6 +46,11 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
     "in HTML, by numbers": lambda text: "".join(f"&#x{ord(letter):x};" for letter in text),
     "in HTML, by decimal numbers": lambda text: "".join(f"&#{ord(letter)};" for letter in text),
     "with a slash escaped": lambda text: json.dumps(text).replace("/", "\\/"),
+    "in octal": lambda text: "".join(f"\\{byte:03o}" for byte in text.encode()),
+    "in octal where a shell writes it so": lambda text: "".join(
+        chr(byte) if 32 < byte < 127 and byte != 92 else f"\\{byte:03o}" for byte in text.encode()
+    ),
+    "in braces, as Rust and JavaScript write it": lambda text: "".join(f"\\u{{{ord(letter):x}}}" for letter in text),
 }
 CORES: dict[str, Callable[[bytes], str]] = {
     "hex": bytes.hex,
@@ -227,3 +235,44 @@ def test_dumps_of_bytes_and_texts_in_other_letters_hide_no_secret(written: str) 
     assert written[:-4] not in shown
     assert shown.startswith(f"before {HIDDEN}")
     assert shown.endswith(" after")
+
+
+LONG = "c4n4ry/with+odd & ü\\<%7e> and_a_rather=long-tail-0123456789abcdefghijklmnopqrstuvwxyz"
+LINES: dict[str, Callable[[str], str]] = {
+    "base64 in lines": lambda text: base64.encodebytes(f"user: {text}".encode()).decode(),
+    "base64 in lines, in bytes": lambda text: repr(base64.encodebytes(f"x: {text}".encode())),
+    "base64 of a mail": lambda text: "\r\n ".join(textwrap.wrap(base64.b64encode(text.encode()).decode(), 20)),
+    "quoted-printable": lambda text: quopri.encodestring(f"password is {text}, and so on".encode()).decode(),
+    "quoted-printable in JSON": lambda text: json.dumps(quopri.encodestring(text.encode()).decode()),
+    "wrapped": lambda text: textwrap.fill(f"the server said: {text} is no key", 30, subsequent_indent="    "),
+    "wrapped, in JSON": lambda text: json.dumps(textwrap.fill(f"it is {text}", 24)),
+    "printed prettily": lambda text: pprint.pformat({"key": "x " * 10 + text}, width=40),
+    "bytes printed prettily": lambda text: pprint.pformat({"key": b"x" * 20 + text.encode()}, width=40),
+    "hex in lines": lambda text: "\n".join(textwrap.wrap(text.encode().hex(), 32)),
+    "hex of an openssl": lambda text: "\n    ".join(textwrap.wrap(text.encode().hex(":"), 45)),
+    "continued in a shell": lambda text: "\\\n".join(textwrap.wrap(text, 20, drop_whitespace=False)),
+    "in groups in lines": lambda text: " ".join(textwrap.wrap(text.encode().hex(), 4)) + "\n",
+    "base85": lambda text: base64.b85encode(text.encode()).decode(),
+    "ascii85": lambda text: base64.a85encode(text.encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("secret", [LONG, "sk_live_4eC39HqLyjWDarjtT1zdp7dcABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"])
+@pytest.mark.parametrize("name", LINES)
+def test_a_secret_that_is_broken_into_lines_is_hidden_as_a_whole(name: str, secret: str) -> None:
+    written = LINES[name](secret)
+    shown = Redactor([secret])(f"before\n{written}\nafter")
+    assert HIDDEN in shown
+    assert shown.startswith("before\n")
+    assert shown.endswith("after")
+    left = "".join(shown.split())
+    for start in range(len(secret) - 12):
+        assert secret[start : start + 12].replace(" ", "") not in left
+    pieces = [piece for piece in written.split() if len(piece) > 12]
+    assert [piece for piece in pieces[1:-1] if piece in shown] == []
+
+
+def test_lines_that_only_look_like_a_secret_stay() -> None:
+    redact = Redactor(["ab12", "hunter2-s3cret"])
+    text = "ab\n12 and hunter2\n  then s3cret\n=C3=BC=3D\n'quoted'\n'lines'"
+    assert redact(text) == text

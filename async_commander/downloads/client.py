@@ -192,11 +192,13 @@ class Client(httpx.AsyncClient):
     def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
         """As `httpx.AsyncClient.build_request`; BlockedAddress for a URL without a scheme, which no cookie fits."""
         try:
-            return super().build_request(method, url, **options)
+            request = super().build_request(method, url, **options)
         except ValueError:
-            if self.base_url.is_relative_url:
-                check_address(httpx.URL(url))
+            check_address(self.base_url.join(url))
             raise
+        if not request.url.scheme:
+            check_address(httpx.URL(url))  # of which httpx has made a path
+        return request
 
     async def send(
         self,

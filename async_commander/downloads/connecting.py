@@ -98,7 +98,7 @@ class Connector:
         """A new connection for this request.
 
         BlockedAddress where the guard refuses; httpx.ConnectError, ConnectTimeout or ProxyError where it cannot be had;
-        InvalidCommand where this process has no certificates to trust.
+        UnsupportedProtocol for a host that is no name; InvalidCommand where this process has no certificates to trust.
         """
         host = ask.origin.host
         try:
@@ -109,7 +109,7 @@ class Connector:
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"{host}: no connection in time") from error
         except UnicodeError as error:
-            raise httpx.ConnectError(f"{host}: not a name that can be looked up: {error}") from error
+            raise httpx.UnsupportedProtocol(f"{host}: not a name that can be looked up: {error}") from error
         except ssl.SSLCertVerificationError as error:
             raise httpx.ConnectError(
                 f"{host}: its certificate is not trusted: {error.verify_message}. Where the host is one of yours, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from contextvars import ContextVar
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 ASKS_FOR_TIME = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """The statuses by which a server asks to be left alone for a while."""
 _LONGEST = 10 * 365 * 24 * 3600.0
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?")
+"""Whole seconds, says RFC 9110; some servers have fractions."""
 
 
 def retry_after(found: httpx.Response | BaseException) -> float | None:
@@ -42,17 +45,16 @@ def retry_after(found: httpx.Response | BaseException) -> float | None:
 
 def seconds_in(header: str) -> float | None:
     """The same, of the header's value."""
-    value = header.strip()
-    seconds = float(value[:12]) if value.isascii() and value.isdigit() else _until(value)
-    return None if seconds is None else min(max(seconds, 0.0), _LONGEST)
-
-
-def _until(date: str) -> float | None:
-    try:
-        when = parsedate_to_datetime(date[:100])
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+    value = header.strip()[:100]
+    if _NUMBER.fullmatch(value):
+        seconds = float(value)
+    else:
+        try:
+            when = parsedate_to_datetime(value)
+            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), _LONGEST)
 
 
 def pace_key(url: httpx.URL | str) -> str:

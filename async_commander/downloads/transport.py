@@ -128,13 +128,19 @@ async def _content(ask: Ask, answer: Answer, body: BoundedBody) -> bytes:
 def check_address(url: httpx.URL) -> httpx.URL:
     """What can be told before anything is resolved; the guard at the socket sees the rest. BlockedAddress."""
     if not url.scheme:
-        path = str(url).lstrip("/")
-        raise BlockedAddress(f"{path!r} has no scheme: write https://{path}")
+        text = str(url).lstrip("/")
+        if not text or "://" in text:
+            raise BlockedAddress(f"{text!r} is no URL: it has to begin with http:// or https://")
+        raise BlockedAddress(f"{text!r} has no scheme: write https://{text}")
     if url.scheme not in _SCHEMES:
         raise BlockedAddress(f"scheme {url.scheme!r} is refused: http and https are what this client speaks")
     host = url.host
     if not host:
         raise httpx.UnsupportedProtocol(f"{str(url)!r} names no host")
+    if "%" in host:
+        raise httpx.UnsupportedProtocol(
+            f"host {host!r}: neither escapes nor the zone of an IPv6 address are read in a host"
+        )
     if url.port is not None and not 0 < url.port <= HIGHEST_PORT:
         raise httpx.UnsupportedProtocol(f"port {url.port} is none: there are those from 1 to {HIGHEST_PORT}")
     if host.replace(".", "").isdigit() and not is_dotted_quad(host):

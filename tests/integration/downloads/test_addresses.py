@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from async_commander.downloads.client import open_client
-from async_commander.downloads.errors import BlockedAddress
+from async_commander.downloads.errors import BlockedAddress, is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,3 +132,26 @@ async def test_a_url_without_a_scheme_is_refused_with_how_to_write_it(url: str, 
         client.cookies = cookies
         with pytest.raises(BlockedAddress, match=f"'{url}' has no scheme: write https://{url}"):
             await getattr(client, way)(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "'' is no URL"),
+        (" http://example.org/", "' http://example.org/' is no URL|'%20http://example.org/' is no URL"),
+        ("http:/x", "names no host"),
+        ("http://", "names no host"),
+        ("data:,x", "scheme 'data'"),
+        ("about:blank", "scheme 'about'"),
+        ("http://[fe80::1%25eth0]/", "zone of an IPv6"),
+        ("http://%31%32%37.0.0.1/", "escapes"),
+        ("http://a..b.test/", "not a name"),
+        (f"http://{'a' * 64}.test/", "not a name"),
+    ],
+)
+@pytest.mark.parametrize("way", ["get", "fetch"])
+async def test_what_no_server_can_have_is_refused_for_good(url: str, said: str, way: str) -> None:
+    async with open_client(threads=2, max_body=1000) as client:
+        with pytest.raises((BlockedAddress, httpx.UnsupportedProtocol), match=said) as caught:
+            await getattr(client, way)(url)
+    assert not is_transient(caught.value)

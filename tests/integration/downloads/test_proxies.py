@@ -185,16 +185,3 @@ async def test_socks_is_refused_with_the_remedy(small_client: OpenClient, scheme
         with pytest.raises(ValueError, match=rf"{scheme}://a: SOCKS .*httpx\[socks\]") as caught:
             client.proxy = f"{scheme}://me:pa55@a:1080"
         assert "pa55" not in str(caught.value)
-
-
-async def test_proxies_of_the_environment_are_not_asked(
-    small_client: OpenClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with ScriptedServer(talk) as server, ScriptedServer(Proxy().talk) as gate:
-        for name in ("http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{gate.port}")
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        async with small_client() as client:
-            assert client.proxy is None
-            assert (await client.get(server.url())).text == "ok"
-    assert gate.connections == 0

@@ -77,6 +77,25 @@ async def test_each_hop_is_checked(server: HostileServer, small_client: OpenClie
     assert [exchange.path for exchange in server.seen] == ["/to", "/to"]
 
 
+@pytest.mark.parametrize(
+    ("target", "there"),
+    [
+        ("http:/plain", "/plain"),
+        ("http:///plain", "/plain"),
+        ("/pla\tin", "/plain"),
+        ("?url=%2Fplain&code=302", "/plain"),
+        ("/plain#part", "/plain"),
+        ("/plain?a b=ü", "/plain?a%20b=%C3%BC"),
+    ],
+)
+async def test_an_odd_location_leads_where_browsers_go(
+    server: HostileServer, small_client: OpenClient, target: str, there: str
+) -> None:
+    async with small_client() as client:
+        await client.get(redirect(server, target))
+    assert server.seen[-1].target == there
+
+
 @pytest.mark.parametrize("target", ["http://[::1", "http://a:99999999/", "http://", "\x00", "http://\udcff/"])
 async def test_a_broken_location_is_an_error_of_httpx(
     server: HostileServer, small_client: OpenClient, target: str

@@ -16,14 +16,26 @@ def response(value: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [("0", 0.0), ("120", 120.0), (" 5 ", 5.0), ("9" * 5000, 10 * 365 * 24 * 3600.0)]
+    ("value", "seconds"), [("0", 0.0), ("120", 120.0), (" 5 ", 5.0), ("1.5", 1.5), ("9" * 5000, 10 * 365 * 24 * 3600.0)]
 )
 def test_a_number_is_seconds(value: str, seconds: float) -> None:
     assert retry_after(response(value)) == seconds
 
 
 @pytest.mark.parametrize(
-    "value", ["", "soon", "-5", "1.5", "²", "1e9", "Mon, 99 Foo 2024 99:99:99 GMT", "Mon, 01 Jan 99999 00:00:00 GMT"]
+    "value",
+    [
+        "",
+        "soon",
+        "-5",
+        "+5",
+        "1.5.1",
+        ".5",
+        "²",
+        "1e9",
+        "Mon, 99 Foo 2024 99:99:99 GMT",
+        "Mon, 01 Jan 99999 00:00:00 GMT",
+    ],
 )
 def test_what_makes_no_sense_is_none(value: str) -> None:
     assert retry_after(httpx.Response(503, headers={"Retry-After": value.encode()})) is None

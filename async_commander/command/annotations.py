@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
@@ -13,7 +14,6 @@ from weakref import WeakKeyDictionary
 from async_commander.exceptions import InvalidCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
 _CLASS_VAR = re.compile(r"[\s'\"]*(\w+\s*\.\s*)*ClassVar\b")
@@ -38,11 +38,27 @@ def annotations_of(cls: type) -> dict[str, Annotation]:
     """
     found: dict[str, Annotation] = {}
     for owner in reversed(cls.__mro__):
-        for name, hint in _own_hints(owner):
+        if is_ours(owner):
+            continue
+        try:
+            annotations = inspect.get_annotations(owner)
+        except NameError as error:
+            raise _unknown(owner, "an annotation", error) from error
+        for name, annotation in annotations.items():
+            if name.startswith("_"):
+                continue
+            if isinstance(annotation, str) and _CLASS_VAR.match(annotation):
+                hint: Any = ClassVar
+            else:
+                hint = _evaluated(owner, name, annotation)
             if hint is ClassVar or get_origin(hint) is ClassVar:
                 found.pop(name, None)
-            else:
-                found[name] = _annotation(cls, owner, name, hint)
+                continue
+            extras: tuple[Any, ...] = ()
+            if get_origin(hint) is Annotated:
+                hint, *rest = get_args(hint)
+                extras = tuple(rest)
+            found[name] = Annotation(name, _filled(hint, owner, cls), extras, owner)
     return found
 
 
@@ -53,30 +69,17 @@ def is_ours(cls: type) -> bool:
 
 def remember_locals(cls: type, frame: FrameType | None) -> None:
     """Keep the local names that the string annotations of a class inside a function use, while they can be seen."""
-    wanted = set(_names_in_strings(cls)) if "<locals>" in cls.__qualname__ else set()
+    wanted: set[str] = set()
+    if "<locals>" in cls.__qualname__:
+        for annotation in vars(cls).get("__annotations__", {}).values():
+            with suppress(SyntaxError):  # which is named where the class is read
+                tree = ast.parse(annotation if isinstance(annotation, str) else "", mode="exec")
+                wanted |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     function = cls.__qualname__.rpartition(".<locals>.")[0]
     while wanted and frame is not None and frame.f_code.co_qualname != function:
         frame = frame.f_back
     if wanted and frame is not None:
         _local_names[cls] = {name: frame.f_locals[name] for name in wanted.intersection(frame.f_locals)}
-
-
-def _own_hints(owner: type) -> Iterator[tuple[str, Any]]:
-    for name, annotation in _own_annotations(owner).items():
-        if isinstance(annotation, str) and _CLASS_VAR.match(annotation):
-            yield name, ClassVar
-        else:
-            yield name, _evaluated(owner, name, annotation)
-
-
-def _own_annotations(owner: type) -> dict[str, Any]:
-    if is_ours(owner):
-        return {}
-    try:
-        found = inspect.get_annotations(owner)
-    except NameError as error:
-        raise _unknown(owner, "an annotation", error) from error
-    return {name: annotation for name, annotation in found.items() if not name.startswith("_")}
 
 
 def _evaluated(owner: type, name: str, annotation: Any) -> Any:
@@ -87,8 +90,8 @@ def _evaluated(owner: type, name: str, annotation: Any) -> Any:
         return get_type_hints(holder, vars(module) if module else {}, _namespace(owner), include_extras=True)[name]
     except NameError as error:
         raise _unknown(owner, f"`{name}: {annotation}`", error) from error
-    except (TypeError, SyntaxError, AttributeError) as error:
-        raise InvalidCommand(f"{_label(owner)}: `{name}: {annotation}` is no type: {error}") from error
+    except Exception as error:  # whatever the text of an annotation does when it is read
+        raise InvalidCommand(f"{label_of(owner)}: `{name}: {annotation}` is no type: {error}") from error
 
 
 def _namespace(owner: type) -> dict[str, Any]:
@@ -100,17 +103,9 @@ def _namespace(owner: type) -> dict[str, Any]:
 
 def _unknown(owner: type, what: str, error: NameError) -> InvalidCommand:
     return InvalidCommand(
-        f"{_label(owner)}: {what} uses a name that is unknown at run time ({error}); import it outside of "
+        f"{label_of(owner)}: {what} uses a name that is unknown at run time ({error}); import it outside of "
         f"`if TYPE_CHECKING:`, or write ClassVar[…] if this is no argument"
     )
-
-
-def _annotation(cls: type, owner: type, name: str, hint: Any) -> Annotation:
-    extras: tuple[Any, ...] = ()
-    if get_origin(hint) is Annotated:
-        hint, *rest = get_args(hint)
-        extras = tuple(rest)
-    return Annotation(name, _filled(hint, owner, cls), extras, owner)
 
 
 def _filled(hint: Any, owner: type, cls: type) -> Any:
@@ -130,11 +125,6 @@ def _value_of(variable: Any, owner: type, cls: type) -> Any:
     return variable
 
 
-def _names_in_strings(cls: type) -> Iterator[str]:
-    for annotation in vars(cls).get("__annotations__", {}).values():
-        if isinstance(annotation, str):
-            yield from (node.id for node in ast.walk(ast.parse(annotation, mode="eval")) if isinstance(node, ast.Name))
-
-
-def _label(cls: type) -> str:
+def label_of(cls: type) -> str:
+    """A class in messages: module and name."""
     return f"{cls.__module__}.{cls.__qualname__}"

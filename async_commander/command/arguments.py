@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -15,12 +16,12 @@ from async_commander.exceptions import InvalidCommand
 from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import HIDDEN
 
-from .annotations import Annotation, annotations_of, is_ours
-from .options import DJANGO_OPTIONS, NOT_YET, OF_A_CALL, SHARED_OPTIONS
+from .annotations import Annotation, annotations_of, is_ours, label_of
+from .options import DJANGO_OPTIONS, OF_A_CALL, SHARED_OPTIONS
 from .values import Kind, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Mapping
 
 
 class Required:
@@ -70,8 +71,9 @@ class Argument:
 
     @property
     def secret(self) -> bool:
-        """See `is_secret`."""
-        return is_secret(self)
+        """Whether a value is hidden everywhere: as its `Option(secret=…)` says, else where a word of its name does."""
+        secret = self.option.secret
+        return is_secret_name(self.name) if secret is None else secret
 
     @property
     def in_identity(self) -> bool:
@@ -110,9 +112,20 @@ class Argument:
         """A value of Python code, of the command line or of JSON as it is kept; ValueError says found and allowed."""
         try:
             accepted = self.kind.accept(value)
+            if self.option.choices is None or accepted is None:
+                return accepted
+            kind = self.kind.members or self.kind
+            allowed = [kind.accept(each) for each in self.option.choices]
+            for member in accepted if self.kind.members else [accepted]:
+                if member not in allowed:
+                    raise ValueError(f"found {member!r:.80}, allowed: {', '.join(self.choices)}")
         except ValueError as error:
-            raise ValueError(self._hidden(str(error))) from None
-        self._check_choice(accepted)
+            text = (
+                f"found {HIDDEN}, allowed: {', '.join(self.choices) or self.kind.allowed}"
+                if self.secret
+                else str(error)
+            )
+            raise ValueError(text) from None
         return accepted
 
     def accept_member(self, text: str) -> Any:
@@ -134,37 +147,41 @@ class Argument:
             return REQUIRED
         return [each.strip() for each in text.split(",") if each.strip()] if self.kind.members else text
 
-    def _check_choice(self, value: Any) -> None:
-        members = value if self.kind.members else [value]
-        if self.option.choices is None or value is None or not isinstance(members, list):
-            return
-        kind = self.kind.members or self.kind
-        allowed = [kind.accept(each) for each in self.option.choices]
-        wrong = [member for member in members if member not in allowed]
-        if wrong:
-            raise ValueError(self._hidden(f"found {wrong[0]!r:.80}, allowed: {', '.join(self.choices)}"))
-
-    def _hidden(self, message: str) -> str:
-        return f"found {HIDDEN}, allowed: {self.kind.allowed}" if self.secret else message
-
-
-def is_secret(argument: Argument) -> bool:
-    """Whether a value is hidden everywhere: as its `Option(secret=…)` says, else where a word of its name does."""
-    secret = argument.option.secret
-    return is_secret_name(argument.name) if secret is None else secret
-
 
 _arguments: WeakKeyDictionary[type, Mapping[str, Argument]] = WeakKeyDictionary()
 
 
 def arguments_of(cls: type) -> Mapping[str, Argument]:
     """The arguments of a command class by name, those of its bases first. InvalidCommand where one cannot be used."""
-    if cls not in _arguments:
-        found = (annotation for annotation in annotations_of(cls).values() if not _is_computed(cls, annotation.name))
-        arguments = {annotation.name: _argument(cls, annotation) for annotation in found}
-        _check_spellings(arguments.values())
-        _arguments[cls] = arguments
-    return _arguments[cls]
+    if cls in _arguments:
+        return _arguments[cls]
+    arguments: dict[str, Argument] = {}
+    spelt: dict[str, str] = {}
+    for annotation in annotations_of(cls).values():
+        name, place = annotation.name, label_of(annotation.owner)
+        giver = next((base for base in cls.__mro__ if name in vars(base)), object)
+        if not is_ours(giver) and isinstance(vars(giver)[name], property | cached_property):
+            continue  # a property of the author's takes the argument away; one of ours is a clash
+        if name in SHARED_OPTIONS or {name, f"no_{name}"} & DJANGO_OPTIONS:
+            raise InvalidCommand(f"{place}: {name!r} is a shared option of every command; choose another name")
+        if name in OF_A_CALL:
+            raise InvalidCommand(
+                f"{place}: {name!r} is given to the run of any command, as in ac.run(…, {name}=…); choose another name"
+            )
+        if any(name in vars(base) for base in cls.__mro__ if is_ours(base) and base is not object):
+            raise InvalidCommand(
+                f"{place}: {name!r} is an attribute of every command and cannot be an argument; to set it write it "
+                f"without annotation (`{name} = …`), else choose another name"
+            )
+        arguments[name] = _argument(cls, annotation, giver)
+        for spelling in arguments[name].spellings:
+            other = spelt.setdefault(spelling, name)
+            if other != name:
+                raise InvalidCommand(
+                    f"{place}: two options have one spelling, {spelling}: {other!r} and {name!r}; rename one of them"
+                )
+    _arguments[cls] = arguments
+    return arguments
 
 
 def complete(cls: type, given: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:
@@ -175,14 +192,20 @@ def complete(cls: type, given: Mapping[str, Any], also: Collection[str] = ()) ->
     """
     known = arguments_of(cls)
     check_names(cls, given, [*known, *also])
-    found = {name: given[name] if name in given else argument.from_env() for name, argument in known.items()}
-    values = {name: known[name].default if value is REQUIRED else value for name, value in found.items()}
-    check_missing(cls, [name for name, value in values.items() if value is REQUIRED])
-    from_env = {name for name, value in found.items() if name not in given and value is not REQUIRED}
-    return {
-        name: (_accepted_from_env if name in from_env else _accepted)(known[name], value)
-        for name, value in values.items()
-    }
+    texts = {name: each.from_env() for name, each in known.items() if name not in given}
+    check_missing(cls, [name for name, text in texts.items() if text is REQUIRED and known[name].required])
+    values = {}
+    for name, argument in known.items():
+        where = ""
+        try:
+            if texts.get(name, REQUIRED) is REQUIRED:
+                values[name] = argument.accept(given.get(name, argument.default))
+            else:
+                where = f", from the environment variable {argument.option.env}"
+                values[name] = argument.accept_text(texts[name])
+        except ValueError as error:
+            raise InvalidCommand(f"{argument.place}: argument {name!r}{where}: {error}") from None
+    return values
 
 
 def check_names(cls: type, given: Collection[str], known: Collection[str]) -> None:
@@ -216,114 +239,72 @@ def to_json(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def label_of(cls: type) -> str:
-    """A class in messages: module and name."""
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _accepted(argument: Argument, value: Any) -> Any:
+def _argument(cls: type, annotation: Annotation, giver: type) -> Argument:
+    """One argument with its default, which the class `giver` gives, as it is kept."""
+    name, place = annotation.name, label_of(annotation.owner)
     try:
-        return argument.accept(value)
-    except ValueError as error:
-        raise InvalidCommand(f"{argument.place}: argument {argument.name!r}: {error}") from None
-
-
-def _accepted_from_env(argument: Argument, value: Any) -> Any:
-    try:
-        return argument.accept_text(value)
-    except ValueError as error:
-        where = f"from the environment variable {argument.option.env}"
-        raise InvalidCommand(f"{argument.place}: argument {argument.name!r}, {where}: {error}") from None
-
-
-def _is_computed(cls: type, name: str) -> bool:
-    """A property of the author's in the place of an attribute takes the argument away; one of ours is a clash."""
-    owner = next((base for base in cls.__mro__ if name in vars(base)), object)
-    return not is_ours(owner) and isinstance(vars(owner)[name], property | cached_property)
-
-
-def _argument(cls: type, annotation: Annotation) -> Argument:
-    place = label_of(annotation.owner)
-    _check_clash(cls, annotation.name, place)
-    argument = Argument(
-        name=annotation.name,
-        kind=_kind(annotation, place),
-        default=inspect.getattr_static(cls, annotation.name, REQUIRED),
-        option=next((each for each in annotation.extras if isinstance(each, Option)), Option()),
-        place=place,
-    )
-    _check_option(argument)
-    _check_default(argument)
-    return argument
-
-
-def _kind(annotation: Annotation, place: str) -> Kind:
-    try:
-        return kind_of(annotation.type)
+        kind = kind_of(annotation.type)
     except TypeError as error:
         raise InvalidCommand(
-            f"{place}: the type of {annotation.name!r} cannot be an argument's: {error}; if it is no argument, write "
+            f"{place}: the type of {name!r} cannot be an argument's: {error}; if it is no argument, write "
             f"ClassVar[…], or begin its name with _"
         ) from None
-
-
-def _check_clash(cls: type, name: str, place: str) -> None:
-    if name in SHARED_OPTIONS or {name, f"no_{name}"} & DJANGO_OPTIONS:
-        raise InvalidCommand(f"{place}: {name!r} is a shared option of every command; choose another name")
-    if name in OF_A_CALL:
+    options = [each for each in annotation.extras if isinstance(each, Option)]
+    if Option in annotation.extras or len(options) > 1:
         raise InvalidCommand(
-            f"{place}: {name!r} is given to the run of any command, as in ac.run(…, {name}=…); choose another name"
+            f"{place}: {name!r} is annotated with {annotation.extras!r:.200}; allowed: one ac.Option(…), with all of it"
         )
-    if name in NOT_YET or any(name in vars(base) for base in cls.__mro__ if is_ours(base) and base is not object):
+    default = inspect.getattr_static(cls, name, REQUIRED)
+    argument = Argument(name=name, kind=kind, default=default, option=options[0] if options else Option(), place=place)
+    _check_option(argument)
+    if default is REQUIRED:
+        return argument
+    place = label_of(giver)
+    if isinstance(default, Option):
         raise InvalidCommand(
-            f"{place}: {name!r} is an attribute of every command and cannot be an argument; to set it write it without "
-            f"annotation (`{name} = …`), else choose another name"
+            f"{place}: {name!r} has an Option as its default; write `{name}: Annotated[…, ac.Option(…)]`"
         )
+    if default is None and not kind.optional:
+        raise InvalidCommand(
+            f"{place}: {name!r} has the default None; allowed: {kind.allowed}. "
+            f"Write `{name}: {kind.name} | None = None`"
+        )
+    try:
+        return replace(argument, default=argument.accept(default))
+    except ValueError as error:
+        raise InvalidCommand(f"{place}: the default of {name!r} does not fit: {error}") from None
 
 
-def _check_spellings(arguments: Iterable[Argument]) -> None:
-    taken: dict[str, Argument] = {}
-    for argument in arguments:
-        for spelling in argument.spellings:
-            other = taken.setdefault(spelling, argument)
-            if other is not argument:
-                raise InvalidCommand(
-                    f"{argument.place}: two options have one spelling, {spelling}: {other.name!r} and "
-                    f"{argument.name!r}; rename one of them"
-                )
+_FIELDS = {
+    "help": (str, "a text"),
+    "short": (str | None, "a letter"),
+    "named": (bool, "True or False"),
+    "identity": (bool, "True or False"),
+    "secret": (bool | None, "True, False or None"),
+    "env": (str | None, "the name of an environment variable"),
+}
+"""What an `Option` may say."""
 
 
 def _check_option(argument: Argument) -> None:
-    short, choices = argument.option.short, argument.option.choices
-    if short is not None and not re.fullmatch(r"-?[a-gi-uw-zA-Z]", short):
+    option, what = argument.option, f"{argument.place}: {argument.name!r} has"
+    for field, (types, allowed) in _FIELDS.items():
+        if not isinstance(value := getattr(option, field), types):
+            raise InvalidCommand(f"{what} {field}={value!r:.80}; allowed: {allowed}")
+    if option.env is not None and not re.fullmatch(r"[^=\0]+", option.env):
+        raise InvalidCommand(f"{what} env={option.env!r}; allowed: the name of an environment variable")
+    if option.short is not None and not re.fullmatch(r"-?[a-gi-uw-zA-Z]", option.short):
         raise InvalidCommand(
-            f"{argument.place}: {argument.name!r} has short={short!r}; allowed: a letter, with or without a dash, but "
-            f"not -h and -v"
+            f"{what} short={option.short!r}; allowed: a letter, with or without a dash, but not -h and -v"
         )
-    if short is not None and argument.positional:
+    if option.short is not None and argument.positional:
         raise InvalidCommand(
-            f"{argument.place}: {argument.name!r} has short={short!r} and is positional; allowed for options: give it "
-            f"a default, or named=True"
+            f"{what} short={option.short!r} and is positional; allowed for options: give it a default, or named=True"
         )
-    if choices is not None and (isinstance(choices, str) or not choices):
-        raise InvalidCommand(
-            f"{argument.place}: {argument.name!r} has choices={choices!r}; allowed: a list of at least one value"
-        )
-    _checked(argument, "a choice", lambda: argument.choices)
-
-
-def _check_default(argument: Argument) -> None:
-    if argument.default is None and not argument.kind.optional:
-        raise InvalidCommand(
-            f"{argument.place}: {argument.name!r} has the default None; allowed: {argument.kind.allowed}. "
-            f"Write `{argument.name}: {argument.kind.name} | None = None`"
-        )
-    if not argument.required:
-        _checked(argument, "the default", lambda: argument.accept(argument.default))
-
-
-def _checked(argument: Argument, what: str, check: Callable[[], object]) -> None:
+    choices: object = option.choices
+    if choices is not None and (isinstance(choices, str | bytes) or not isinstance(choices, Collection) or not choices):
+        raise InvalidCommand(f"{what} choices={choices!r:.80}; allowed: a list of at least one value")
     try:
-        check()
+        argument.choices  # noqa: B018 - it reads them
     except ValueError as error:
-        raise InvalidCommand(f"{argument.place}: {what} of {argument.name!r} does not fit: {error}") from None
+        raise InvalidCommand(f"{argument.place}: a choice of {argument.name!r} does not fit: {error}") from None

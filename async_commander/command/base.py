@@ -11,8 +11,8 @@ from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import HIDDEN, Redactor
 
-from .annotations import remember_locals
-from .arguments import arguments_of, by_keyword, complete, label_of
+from .annotations import label_of, remember_locals
+from .arguments import arguments_of, by_keyword, complete
 from .declaration import declaration_of
 from .hooks import A_CONTEXT, PLAIN_ONLY, Stages, hook
 from .parser import complete_extra
@@ -76,16 +76,16 @@ class AsyncCommand:
     """As on Django's commands."""
 
     _stages: ClassVar[Stages | None] = None
-    _session: Session | None
+    _session: Session | None = None
     _reserved: bool
     _served: bool
-    _extra_options: Mapping[str, Any]
+    _extra_options: Mapping[str, Any] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         remember_locals(cls, currentframe())
 
-    def __new__(cls, *positional: Any, **__: Any) -> Self:
+    def __new__(cls, /, *positional: Any, **__: Any) -> Self:
         declaration_of(cls)
         if positional:
             raise TypeError(by_keyword(cls, len(positional)))
@@ -335,13 +335,11 @@ def redactor_of(command: AsyncCommand) -> Redactor:
 
 def check_made(command: AsyncCommand) -> None:
     """Raise InvalidCommand where an `__init__()` of the author's kept the arguments from the command."""
-    try:
-        command._session  # noqa: B018, SLF001  this module's own
-    except AttributeError as error:
+    if "_served" not in vars(command):
         raise InvalidCommand(
             f"{label_of(type(command))}.__init__() does not call super().__init__(**arguments): "
             f"call it, or set attributes in lifespan() instead"
-        ) from error
+        )
 
 
 def reserve(command: AsyncCommand) -> None:

@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 from async_commander.engine.limits import Limits, Retry
 from async_commander.exceptions import InvalidCommand
 
-from .arguments import Argument, arguments_of, label_of
+from .annotations import label_of
+from .arguments import Argument, arguments_of
 from .hooks import Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
-from .options import ALWAYS_GIVEN, BY_NAME, GIVEN_BY_DJANGO, NOT_YET, ON_THE_LINE, RESERVED
+from .options import ALWAYS_GIVEN, BY_NAME, GIVEN_BY_DJANGO, ON_THE_LINE, SHARED
 from .parser import ExtraOption, extra_options, spelt_names
 
 
@@ -54,57 +55,60 @@ def declaration_of(cls: type[Any]) -> Declaration:
     Raises InvalidCommand, with what was found, what is allowed and what to do, for the first thing that is wrong.
     """
     found = _declarations.get(cls)
-    if found is None:
-        check_hooks(cls)
-        found = Declaration(
-            arguments=arguments_of(cls),
-            extra=extra_options(cls),
-            spelt=spelt_names(cls),
-            specs=specs_of(cls),
-            hooks=hooks_of(cls),
-            stages=cls._stages,
-        )
-        _check_named(cls, found)
-        _check_attributes(cls)
-        _check_option_defaults(cls)
-        _declarations[cls] = found
-    return found
-
-
-def _check_named(cls: type, declared: Declaration) -> None:
-    """A hook that takes values by their names asks for such as there are."""
-    for name, hook in declared.hooks.items():
+    if found is not None:
+        return found
+    check_hooks(cls)
+    if abstract := getattr(cls, "__abstractmethods__", ()):
+        raise InvalidCommand(f"{label_of(cls)} leaves {', '.join(sorted(abstract))} abstract: write what is missing")
+    found = Declaration(
+        arguments=arguments_of(cls),
+        extra=extra_options(cls),
+        spelt=spelt_names(cls),
+        specs=specs_of(cls),
+        hooks=hooks_of(cls),
+        stages=cls._stages,
+    )
+    # A hook that takes values by their names asks for such as there are.
+    known = [*found.arguments, *found.extra, *sorted(GIVEN_BY_DJANGO), *sorted(ALWAYS_GIVEN)]
+    for name, hook in found.hooks.items():
         for parameter in hook.named.required if hook.named else ():
-            known = [*declared.arguments, *declared.extra, *sorted(GIVEN_BY_DJANGO), *sorted(ALWAYS_GIVEN)]
             if parameter not in known:
                 raise InvalidCommand(
                     f"{label_of(cls)}.{name}() asks for {parameter!r}, which is neither an argument nor an option; "
                     f"allowed: `{name}(self)`, `{name}(self, *args, **options)`, and as parameters {', '.join(known)}"
                 )
-
-
-def _check_attributes(cls: type) -> None:
     for name, (allowed, fits) in _ATTRIBUTES.items():
         value = getattr(cls, name)
         if not fits(value):
             raise InvalidCommand(f"{label_of(cls)}: {name} is {value!r:.80}; allowed: {allowed}")
-    for name, plain in NOT_YET.items():  # a promise that this release does not keep must not be made silently
-        value = getattr(cls, name, plain)
-        if bool(value) != bool(plain):
-            raise InvalidCommand(
-                f"{label_of(cls)}: {name} is {value!r:.80}, which this release does not act on yet; leave {name} out"
-            )
+    _check_option_defaults(cls, has_items=found.has_items)
+    _declarations[cls] = found
+    return found
 
 
-def _check_option_defaults(cls: type[Any]) -> None:
-    """`option_defaults` gives shared options values that they can have."""
-    for name in cls.option_defaults:
-        if name in RESERVED:
-            raise InvalidCommand(
-                f"{label_of(cls)}: option_defaults names {name!r}, which this release does not act on yet; leave it out"
-            )
-    _check_keys(cls, "option_defaults", ON_THE_LINE)
+def check_acting(cls: type[Any], given: Mapping[str, Any]) -> None:
+    """InvalidCommand for a shared option that was given and has no effect, for the command has no items."""
+    if declaration_of(cls).has_items:
+        return
+    for option in SHARED:
+        value = given.get(option.name)
+        if option.items and value is not None and value is not False:
+            raise InvalidCommand(f"{option.name}={value!r:.80} has no effect here: {label_of(cls)} has no items")
+
+
+def _check_option_defaults(cls: type[Any], *, has_items: bool) -> None:
+    """`option_defaults` gives shared options that act on the command values that they can have."""
+    acting = {option.name for option in SHARED if option.written is not None and (has_items or not option.items)}
     for name, value in cls.option_defaults.items():
+        if name in ON_THE_LINE - acting:
+            raise InvalidCommand(
+                f"{label_of(cls)}: option_defaults names {name!r}, which has no effect here: this command has no "
+                f"items; leave it out"
+            )
+        if name not in acting:
+            close = get_close_matches(str(name), acting, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(sorted(acting))}"
+            raise InvalidCommand(f"{label_of(cls)}: option_defaults names {name!r}, which does not exist; {hint}")
         if value is None and BY_NAME[name].bound is None:
             problem = f"{name}=None: leave it out"
         else:
@@ -115,20 +119,12 @@ def _check_option_defaults(cls: type[Any]) -> None:
             )
 
 
-def _check_keys(cls: type, attribute: str, known: Any) -> None:
-    for name in getattr(cls, attribute):
-        if name not in known:
-            close = get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(sorted(known)) or 'none'}"
-            raise InvalidCommand(f"{label_of(cls)}: {attribute} names {name!r}, which does not exist; {hint}")
-
-
 def _is_a(*types: type) -> Callable[[object], bool]:
     return lambda value: isinstance(value, types)
 
 
-def _is_sequence(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+def _is_all_or_tags(value: object) -> bool:
+    return value == "__all__" or (isinstance(value, Sequence) and not isinstance(value, str))
 
 
 _YES_OR_NO = ("True or False", _is_a(bool))
@@ -139,6 +135,6 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "help": ("a text", _is_a(str)),
     "option_defaults": _A_DICT,
     "keep_values": _YES_OR_NO,
-    "requires_system_checks": ('"__all__" or a list of tags', lambda value: value == "__all__" or _is_sequence(value)),
+    "requires_system_checks": ('"__all__" or a list of tags', _is_all_or_tags),
     "requires_migrations_checks": _YES_OR_NO,
 }

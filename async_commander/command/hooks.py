@@ -13,6 +13,9 @@ from asgiref.sync import iscoroutinefunction
 
 from async_commander.exceptions import InvalidCommand
 
+from .annotations import label_of
+from .values import is_whole
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -46,17 +49,14 @@ def _is_value(value: object) -> bool:
     return not (inspect.isawaitable(first) or inspect.isasyncgen(first) or inspect.isgenerator(value))
 
 
-def _is_source(value: object) -> bool:
-    return isinstance(value, Iterable | AsyncIterable) and not isinstance(value, str | bytes | bytearray)
-
-
-def _is_total(value: object) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
-
-
 A_VALUE = Returned("one finished value (write `async def` and `await` inside)", _is_value)
-A_SOURCE = Returned("a queryset, or another iterable or async iterable of items", _is_source)
-A_TOTAL = Returned("the number of items, or None where it is unknown", _is_total)
+A_SOURCE = Returned(
+    "a queryset, or another iterable or async iterable of items",
+    lambda value: isinstance(value, Iterable | AsyncIterable) and not isinstance(value, str | bytes | bytearray),
+)
+A_TOTAL = Returned(
+    "the number of items, or None where it is unknown", lambda value: value is None or is_whole(value, least=0)
+)
 A_KEY = Returned("a text that is not empty", lambda value: isinstance(value, str) and value != "")
 A_THROTTLE = Returned("a text, or None for no pacing", lambda value: value is None or isinstance(value, str))
 A_YES_OR_NO = Returned("True or False", lambda value: isinstance(value, bool))
@@ -161,7 +161,9 @@ def hook(
     """Declare a method of a shape as a hook; its positional arguments are what the runner passes."""
 
     def declare(function: Function) -> Function:
-        takes = tuple(_positional(inspect.signature(function)))[1:]
+        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(function).parameters.items()
+        takes = tuple(name for name, parameter in parameters if parameter.kind in by_position)[1:]
         must = required or getattr(function, "__isabstractmethod__", False)
         spec = HookSpec(function.__name__, function, takes, may_take, must, kinds, returned, by_name)
         function.__hook__ = spec  # type: ignore[attr-defined]  # functions carry any attribute
@@ -195,7 +197,7 @@ def check_hooks(cls: type) -> None:
     missing = [spec for name, spec in specs_of(cls).items() if spec.required and name not in written]
     if missing:
         wanted = " and ".join(f"`{spec.signature}`" for spec in missing)
-        raise InvalidCommand(f"{_label(cls)} has no {' and no '.join(s.name + '()' for s in missing)}: add {wanted}")
+        raise InvalidCommand(f"{label_of(cls)} has no {' and no '.join(s.name + '()' for s in missing)}: add {wanted}")
     for name, shape in _uncalled(cls).items():
         if getattr(cls, name) is not getattr(shape, name):
             known = ", ".join(f"{spec.name}()" for spec in specs_of(cls).values() if spec.required)
@@ -216,17 +218,25 @@ def _written(cls: type, spec: HookSpec) -> Hook:
     raw = inspect.getattr_static(cls, spec.name)
     function = raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
     if not callable(function):
-        raise InvalidCommand(f"{_label(cls)}.{spec.name} is {raw!r:.80}; allowed: `{spec.signature}`")
-    kind = _kind(function)
-    if kind not in spec.kinds or _is_sync_context(function, spec):
+        raise InvalidCommand(f"{label_of(cls)}.{spec.name} is {raw!r:.80}; allowed: `{spec.signature}`")
+    place, kind = place_of(cls, spec.name), _kind(function)
+    # `@contextmanager` where `@asynccontextmanager` is wanted looks like a plain function
+    of_sync_context = spec.returned is A_CONTEXT and inspect.isgeneratorfunction(getattr(function, "__wrapped__", None))
+    if kind not in spec.kinds or of_sync_context:
         allowed = " or ".join(f"`{each}`" for each in HookKind if each in spec.kinds)
-        raise InvalidCommand(
-            f"{place_of(cls, spec.name)} is `{kind}`; allowed: {allowed}, returning {spec.returned.allowed}"
-        )
-    bound = not isinstance(raw, staticmethod)
+        raise InvalidCommand(f"{place} is `{kind}`; allowed: {allowed}, returning {spec.returned.allowed}")
+    bound, signature = not isinstance(raw, staticmethod), inspect.signature(function)
+    found = f"{place} is `{kind} {spec.name}{signature}`; allowed: `{spec.signature}`"
     if spec.by_name:
-        return Hook(spec, kind, 0, _named_parameters(cls, spec, function, bound=bound))
-    return Hook(spec, kind, _count_arguments(cls, spec, function, bound=bound))
+        return Hook(spec, kind, 0, _named_parameters(spec, signature, found, bound=bound))
+    for count in range(len(spec.takes) + len(spec.may_take), len(spec.takes) - 1, -1):
+        try:
+            signature.bind(*range(count + bound))
+        except TypeError:
+            continue
+        return Hook(spec, kind, count)
+    also = f" or `{spec.name}({', '.join(('self', *spec.takes, *spec.may_take))})`" if spec.may_take else ""
+    raise InvalidCommand(f"{found}{also}")
 
 
 def _kind(function: Callable[..., Any]) -> HookKind:
@@ -237,51 +247,24 @@ def _kind(function: Callable[..., Any]) -> HookKind:
     return HookKind.ASYNC if iscoroutinefunction(function) else HookKind.PLAIN
 
 
-def _is_sync_context(function: Callable[..., Any], spec: HookSpec) -> bool:
-    """`@contextmanager` where `@asynccontextmanager` is wanted: it looks like a plain function."""
-    return spec.returned is A_CONTEXT and inspect.isgeneratorfunction(getattr(function, "__wrapped__", None))
-
-
-def _count_arguments(cls: type, spec: HookSpec, function: Callable[..., Any], *, bound: bool) -> int:
-    signature = inspect.signature(function)
-    for count in range(len(spec.takes) + len(spec.may_take), len(spec.takes) - 1, -1):
-        try:
-            signature.bind(*range(count + bound))
-        except TypeError:
-            continue
-        return count
-    found = f"{_kind(function)} {spec.name}{signature}"
-    also = f" or `{spec.name}({', '.join(('self', *spec.takes, *spec.may_take))})`" if spec.may_take else ""
-    raise InvalidCommand(f"{place_of(cls, spec.name)} is `{found}`; allowed: `{spec.signature}`{also}")
-
-
-def _named_parameters(cls: type, spec: HookSpec, function: Callable[..., Any], *, bound: bool) -> NamedParameters:
-    signature = inspect.signature(function)
-    parameters = [*signature.parameters.values()]
-    own = (
-        parameters[1:]
-        if bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL
-        else parameters
-    )
+def _named_parameters(spec: HookSpec, signature: inspect.Signature, found: str, *, bound: bool) -> NamedParameters:
+    """What a hook takes by name; InvalidCommand, which begins with `found`, where it takes something by position."""
+    own = [*signature.parameters.values()]
+    if bound and not own:
+        raise InvalidCommand(f"{found}, or `{spec.name}(self, *args, **options)`")
+    if bound and own[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+        del own[0]
     kinds = {each.kind for each in own}
-    if inspect.Parameter.POSITIONAL_ONLY in kinds or (bound and not parameters):
-        found = f"{_kind(function)} {spec.name}{signature}"
-        as_in_django = f"`{spec.name}(self, *args, **options)`"
-        raise InvalidCommand(f"{place_of(cls, spec.name)} is `{found}`; allowed: `{spec.signature}`, or {as_in_django}")
-    named = [
-        each for each in own if each.kind in {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    ]
+    if inspect.Parameter.POSITIONAL_ONLY in kinds:
+        raise InvalidCommand(f"{found}, or `{spec.name}(self, *args, **options)`")
+    by_name = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    named = [each for each in own if each.kind in by_name]
     return NamedParameters(
         names=tuple(each.name for each in named),
         required=tuple(each.name for each in named if each.default is each.empty),
         positions=inspect.Parameter.VAR_POSITIONAL in kinds,
         others=inspect.Parameter.VAR_KEYWORD in kinds,
     )
-
-
-def _positional(signature: inspect.Signature) -> list[str]:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [name for name, parameter in signature.parameters.items() if parameter.kind in kinds]
 
 
 def _found(value: object) -> str:
@@ -292,10 +275,6 @@ def _found(value: object) -> str:
     return f"{name} {value!r:.80}" if isinstance(value, str | int | float | None) else name
 
 
-def _label(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
 def place_of(cls: type, name: str) -> str:
     """A hook in messages."""
-    return f"{_label(cls)}.{name}()"
+    return f"{label_of(cls)}.{name}()"

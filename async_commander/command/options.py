@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from async_commander.engine.limits import BOUNDS, Bound
+from async_commander.text.values import text_of_value
 
 from .values import UNSTORABLE, is_seconds, is_whole
 
@@ -25,14 +26,14 @@ class SharedOption:
     """One option of every run.
 
     `written` is how the command line writes its value: "N", "ID", "TIME", "RATE", "SHARE", "ALIAS", "HOW"; "" for a
-    switch, None for what only code gives. `fits` says whether a value given in code is one, `needed` what is. `items`:
-    it acts only where a command has items; `plain_help` is what it means to one that has none.
+    switch, None for what only code gives. `fits` says whether a value is one, `needed` what is. `items`: it acts only
+    where a command has items; `plain_help` is what it means to one that has none.
     """
 
     name: str
     help: str = ""
     written: str | None = None
-    fits: Callable[[Any], bool] = lambda value: isinstance(value, bool)
+    fits: Callable[[object], bool] = lambda value: isinstance(value, bool)
     needed: str = "True or False is needed"
     items: bool = False
     rare: bool = False
@@ -40,31 +41,34 @@ class SharedOption:
     choices: tuple[str, ...] | None = None
     bound: Bound | None = None
 
-    def problem(self, value: Any) -> str:
-        """What is wrong with a value that is given in code; empty where nothing is."""
+    def lacks(self, value: object) -> str:
+        """What is needed in the place of a value that does not fit; empty where it fits."""
         if self.bound is None:
-            return "" if self.fits(value) else f"{self.name}={value!r:.80}: {self.needed}"
+            return "" if self.fits(value) else self.needed
         try:
-            self.bound.check(self.name, value)
+            self.bound.check(value)
         except (TypeError, ValueError) as error:
             return str(error)
         return ""
 
+    def problem(self, value: object) -> str:
+        """What is wrong with a value that is given in code; empty where nothing is."""
+        needed = self.lacks(value)
+        return f"{self.name}={text_of_value(value):.80}: {needed}" if needed else ""
 
-def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+
+def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or fits(value)
 
 
-def _text(longest: int) -> Callable[[Any], bool]:
+def _text(longest: int) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and len(value) <= longest and not UNSTORABLE.search(value)
 
 
-def _is_writable(value: object) -> bool:
-    return value is None or callable(getattr(value, "write", None))
-
-
-_ITEMS = "at least 1 item. Leave it out to take them all"
-_WRITABLE: dict[str, Any] = {"fits": _is_writable, "needed": "a file to write text to is needed"}
+_WRITABLE: dict[str, Any] = {
+    "fits": lambda value: value is None or callable(getattr(value, "write", None)),
+    "needed": "a file to write text to is needed",
+}
 
 SHARED = (
     *(
@@ -85,7 +89,7 @@ SHARED = (
         written="N",
         items=True,
         fits=_or_none(is_whole),
-        needed=_ITEMS,
+        needed="a whole number from 1 is needed; leave it out to take all items",
     ),
     SharedOption(
         name="resume",
@@ -109,7 +113,7 @@ SHARED = (
         help="on stderr: auto, bar (a bar on a terminal, else lines), plain (a line now and then), none",
         written="HOW",
         choices=PROGRESS,
-        fits=PROGRESS.__contains__,
+        fits=lambda value: value in PROGRESS,
         needed=f"one of {', '.join(PROGRESS)} is needed",
     ),
     SharedOption(
@@ -130,11 +134,11 @@ SHARED = (
         help="where ledger and lanes live",
         written="ALIAS",
         rare=True,
-        fits=_or_none(lambda value: isinstance(value, str)),
+        fits=_or_none(lambda value: isinstance(value, str) and value != ""),
         needed="an alias of DATABASES is needed",
     ),
     SharedOption(
-        name="verbosity", fits=lambda value: is_whole(value, 0) and value <= 3, needed="0, 1, 2 or 3 is needed"
+        name="verbosity", fits=lambda value: is_whole(value, 0) and value in range(4), needed="0, 1, 2 or 3 is needed"
     ),
     SharedOption(
         name="trigger",
@@ -148,7 +152,7 @@ SHARED = (
     SharedOption(name="force_color"),
     SharedOption(
         name="lease_seconds",
-        fits=lambda value: is_seconds(value) and value > 0,
+        fits=lambda value: is_seconds(value) and value != 0,
         needed="more than 0 seconds are needed",
     ),
 )
@@ -158,19 +162,10 @@ BY_NAME = {option.name: option for option in SHARED}
 REQUESTS = {name: option for name, option in BY_NAME.items() if option.bound is None and name != "progress"}
 """What a call takes beside its command's own arguments and bounds; `progress` is the terminal's."""
 
+RESERVED = frozenset({"dry_run", "help_all", "check"})
+"""Options of the terminal; and what would contradict `self.dry_run`."""
+
 # fmt: off
-RESERVED = frozenset({
-    "dry_run", "delete", "refresh_cache", "ignore_dependencies", "run_dependencies", "test", "retry_failed", "detach",
-    "distribute", "shards", "help_all", "check",
-})
-"""Names that are kept for options of later releases, and of the terminal."""
-
-NOT_YET: dict[str, Any] = {
-    "run_once": False, "dependencies": (), "always_on": False, "single_instance": False, "deletes": False,
-    "provenance": False, "keep_history": True, "test_parameters": {}, "test_options": {},
-}
-"""Class attributes that are kept for later releases, with what they are as long as nothing is said."""
-
 DJANGO_OPTIONS = frozenset({
     "version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks",
     "stdout", "stderr", "args",

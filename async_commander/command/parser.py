@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from argparse import (
     OPTIONAL,
     REMAINDER,
@@ -11,8 +12,6 @@ from argparse import (
     ArgumentError,
     ArgumentParser,
     ArgumentTypeError,
-    _HelpAction,  # argparse has no public names for these two; Django asks for such ones as well
-    _SubParsersAction,
 )
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,8 +20,18 @@ from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import HIDDEN
 
-from .annotations import is_ours
-from .arguments import Argument, arguments_of, check_missing, label_of
+from .annotations import is_ours, label_of
+from .arguments import REQUIRED, Argument, arguments_of, check_missing
+from .inside_argparse import (
+    actions_of,
+    exclusive_groups_of,
+    fixed_values_of,
+    is_help,
+    members_of,
+    spellings_of,
+    verbs_of,
+    with_verbs,
+)
 from .options import DJANGO_OPTIONS, OF_A_CALL, SHARED_OPTIONS
 from .values import check_storable, plain_json
 
@@ -68,7 +77,28 @@ def add_arguments_to(parser: ArgumentParser, cls: type[Any]) -> None:
     """
     extra_options(cls)
     for argument in arguments_of(cls).values():
-        _add(parser, argument)
+        name, many = argument.name, argument.kind.members is not None
+        words: dict[str, Any] = {"default": SUPPRESS}
+        must_be_given = argument.required and argument.from_env() is REQUIRED
+        if argument.is_flag:
+            group = parser.add_mutually_exclusive_group(required=must_be_given)
+            *positive, no = argument.spellings
+            negative = [no]
+            if argument.default is True:  # the short spelling, and help, are for what changes something
+                positive, negative = positive[-1:], [*positive[:-1], no]
+            for value, spellings in ((True, positive), (False, negative)):
+                shown = SUPPRESS if argument.default is value else _help(argument)
+                group.add_argument(*spellings, dest=name, action="store_const", const=value, help=shown, **words)
+            continue
+        words |= {"type": _converter(argument), "help": _help(argument)}
+        if argument.choices:
+            words["metavar"] = "{" + ",".join(argument.choices) + "}"
+        if argument.positional:
+            nargs = {(False, False): OPTIONAL, (False, True): None, (True, False): ZERO_OR_MORE, (True, True): "+"}
+            parser.add_argument(name, nargs=nargs[many, must_be_given], **words)
+        else:
+            words |= {"action": "extend", "nargs": ZERO_OR_MORE} if many else {}
+            parser.add_argument(*argument.spellings, dest=name, required=must_be_given, **words)
     _let_add(parser, cls)
     accept_both_spellings(parser)
 
@@ -91,19 +121,36 @@ def extra_options(cls: type[Any]) -> dict[str, ExtraOption]:
 
     InvalidCommand where it fails, and where a name or a spelling is taken.
     """
-    if is_ours(_owner(cls, "add_arguments")):
+    if is_ours(next(base for base in cls.__mro__ if "add_arguments" in vars(base))):
         return {}
-    parser = _own_parser(cls)
-    found = {action.dest: _extra(action) for action in _actions(parser) if action.dest not in {None, SUPPRESS}}
-    fixed = {name: value for each in _parsers(parser) for name, value in each._defaults.items()}  # noqa: SLF001 - nowhere else
-    found = {**{name: ExtraOption(name, value, required=False) for name, value in fixed.items()}, **found}
+    place, parser = f"{label_of(cls)}.add_arguments()", _own_parser(cls)
+    found = {
+        name: ExtraOption(name, value, required=False)
+        for each in with_verbs(parser)
+        for name, value in fixed_values_of(each).items()
+    }
+    for action in _all_actions(parser):
+        read = action.type if callable(action.type) else None
+        default = None if action.default == SUPPRESS else action.default
+        try:
+            default = read(default) if read and isinstance(default, str) else default
+        except Exception as error:
+            raise InvalidCommand(
+                f"{place}: the default of {action.dest!r} is {default!r:.80}, which its type does not take: {error}"
+            ) from error
+        if action.dest and action.dest != SUPPRESS:
+            found[action.dest] = ExtraOption(action.dest, default, action.required, read)
     taken = found.keys() & (arguments_of(cls).keys() | SHARED_OPTIONS | DJANGO_OPTIONS | OF_A_CALL) - {"args"}
     if taken:
         raise InvalidCommand(
-            f"{label_of(cls)}.add_arguments() adds {min(taken)!r}, which is an argument of the class or a shared "
-            f"option already; choose another name"
+            f"{place} adds {min(taken)!r}, which is an argument of the class or a shared option already; choose "
+            f"another name"
         )
-    _check_spellings(cls, parser)
+    for spelling in (each for action in _all_actions(parser) for each in action.option_strings):
+        if spelling in _SHORT_ONES or (spelling[:2] == "--" and spelling[2:].replace("-", "_") in _LONG_ONES):
+            raise InvalidCommand(
+                f"{place} adds {spelling}, which is a shared option of every command; choose another spelling"
+            )
     return found
 
 
@@ -117,7 +164,7 @@ def spelt_names(cls: type[Any]) -> dict[str, str]:
         return {}
     spelt = {
         spelling.lstrip("-").replace("-", "_"): action.dest
-        for action in _actions(_own_parser(cls))
+        for action in _all_actions(_own_parser(cls))
         for spelling in action.option_strings
     }
     own = arguments_of(cls)
@@ -134,7 +181,11 @@ def complete_extra(cls: type[Any], names: Mapping[str, str], given: Mapping[str,
     """
     if not names:
         return {}
-    values = {names[name]: value for name, value in given.items() if name in names}
+    values: dict[str, Any] = {}
+    for name in given.keys() & names.keys():
+        if names[name] in values:
+            raise TypeError(f"{label_of(cls)}() got two values for {names[name]!r}: give it by one of its names")
+        values[names[name]] = given[name]
     parser = _own_parser(cls)
     tokens = _require_only_what_is_missing(cls, parser, values)
     try:
@@ -143,54 +194,53 @@ def complete_extra(cls: type[Any], names: Mapping[str, str], given: Mapping[str,
         raise InvalidCommand(f"{label_of(cls)}: {error}") from None
     values = {**absent, **values}
     for name, value in values.items():
-        _check_storable(cls, name, value)
+        try:
+            for each in value if isinstance(value, list | tuple) else [value]:
+                check_storable(each)
+        except ValueError as error:
+            told = f"found {HIDDEN}" if is_secret_name(name) else error
+            raise InvalidCommand(f"{label_of(cls)}: option {name!r}: {told}") from None
     return values
 
 
 def _require_only_what_is_missing(cls: type, parser: ArgumentParser, values: Mapping[str, Any]) -> list[str]:
     """See that nothing is missing, and let argparse miss nothing of what is given. Returns the sub-commands given."""
-    check_missing(cls, [str(action.dest) for action in parser._actions if _is_missing(action, values)])  # noqa: SLF001
-    for group in parser._mutually_exclusive_groups:  # noqa: SLF001 - argparse keeps them nowhere else
-        _check_group(cls, group, values)
+    # Of what a line must have, argparse asks for `nargs="*"` as well, and takes none for an empty list.
+    may_lack, given = {ZERO_OR_MORE, OPTIONAL, REMAINDER}, {*values, SUPPRESS}
+    required = [action for action in actions_of(parser) if action.required and action.nargs not in may_lack]
+    check_missing(cls, [str(action.dest) for action in required if action.dest not in given])
+    for group in exclusive_groups_of(parser):
+        if group.required:
+            _check_exclusive(cls, members_of(group), values)
+            group.required = False
     tokens: list[str] = []
-    for action in parser._actions:  # noqa: SLF001 - as Django
+    for action in actions_of(parser):
         if action.dest not in values:
             action.required = action.required and action.dest != SUPPRESS
             continue
-        if action.required and action.choices is not None:
-            _check_choice(cls, action, values[action.dest])
+        value = values[action.dest]
+        allowed = action.choices if action.required else None
+        for member in value if isinstance(value, list | tuple) else [value]:
+            if allowed is not None and member not in allowed:
+                raise InvalidCommand(
+                    f"{label_of(cls)}: option {action.dest!r}: found {member!r:.80}, allowed: "
+                    f"{', '.join(map(str, allowed))}"
+                )
         action.required = False
-        if isinstance(action, _SubParsersAction) and values[action.dest] in action.choices:
-            rest = _require_only_what_is_missing(cls, action.choices[values[action.dest]], values)
-            tokens += [values[action.dest], *rest]
+        verbs = verbs_of(action)
+        if verbs and value in verbs:
+            tokens += [value, *_require_only_what_is_missing(cls, verbs[value], values)]
     return tokens
 
 
-def _is_missing(action: Action, values: Mapping[str, Any]) -> bool:
-    """Of what a line must have, argparse asks for `nargs="*"` as well, and takes none for an empty list."""
-    named = action.dest not in {*values, SUPPRESS}
-    return action.required and named and action.nargs not in {ZERO_OR_MORE, OPTIONAL, REMAINDER}
-
-
-def _check_group(cls: type, group: Any, values: Mapping[str, Any]) -> None:
+def _check_exclusive(cls: type, members: list[Action], values: Mapping[str, Any]) -> None:
     """Exactly one of a required group is to be given."""
-    if not group.required:
-        return
-    group.required = False
-    members = group._group_actions  # noqa: SLF001 - argparse keeps them nowhere else
     names = list(dict.fromkeys(repr(action.dest) for action in members))
     given = {action.dest for action in members if action.dest in values and values[action.dest] != action.default}
     if not any(action.dest in values for action in members):
         raise TypeError(f"{label_of(cls)}() missing one of {' and '.join(names)}")
     if len(given) > 1:
         raise TypeError(f"{label_of(cls)}() takes one of {' and '.join(names)}, found {len(given)}")
-
-
-def _check_choice(cls: type, action: Action, value: Any) -> None:
-    for member in value if isinstance(value, list | tuple) else [value]:
-        if member not in (action.choices or ()):
-            allowed = ", ".join(map(str, action.choices or ()))
-            raise InvalidCommand(f"{label_of(cls)}: option {action.dest!r}: found {member!r:.80}, allowed: {allowed}")
 
 
 class _RefusedError(Exception):
@@ -214,133 +264,33 @@ def _own_parser(cls: type[Any]) -> ArgumentParser:
 
 def _let_add(parser: ArgumentParser, cls: type[Any]) -> None:
     try:
-        object.__new__(cls).add_arguments(parser)  # whatever the class is like: nothing of it is checked for this
+        added = object.__new__(cls).add_arguments(parser)  # whatever the class is like: nothing is checked for this
     except ArgumentError as error:
         raise InvalidCommand(f"{label_of(cls)}: two options have one spelling: {error}") from error
     except AsyncCommanderError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidCommand(f"{label_of(cls)}.add_arguments() fails: {type(error).__name__}: {error}") from error
+    if inspect.iscoroutine(added):
+        added.close()
+        raise InvalidCommand(
+            f"{label_of(cls)}.add_arguments() is `async def`; allowed: `def add_arguments(self, parser)`"
+        )
 
 
-def _parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
-    """A parser and those of its sub-commands."""
-    yield parser
-    for action in parser._actions:  # noqa: SLF001 - as Django
-        if isinstance(action, _SubParsersAction):
-            for below in action.choices.values():
-                yield from _parsers(below)
-
-
-def _actions(parser: ArgumentParser) -> Iterator[Action]:
+def _all_actions(parser: ArgumentParser) -> Iterator[Action]:
     """Everything that a parser reads, its sub-commands' too."""
-    for each in _parsers(parser):
-        yield from (action for action in each._actions if not isinstance(action, _HelpAction))  # noqa: SLF001 - as Django
-
-
-def _check_spellings(cls: type, parser: ArgumentParser) -> None:
-    for spelling in (each for action in _actions(parser) for each in action.option_strings):
-        if spelling in _SHORT_ONES or (spelling[:2] == "--" and spelling[2:].replace("-", "_") in _LONG_ONES):
-            raise InvalidCommand(
-                f"{label_of(cls)}.add_arguments() adds {spelling}, which is a shared option of every command; choose "
-                f"another spelling"
-            )
-
-
-def _check_storable(cls: type, name: str, value: Any) -> None:
-    try:
-        for each in value if isinstance(value, list | tuple) else [value]:
-            check_storable(each)
-    except ValueError as error:
-        told = f"found {HIDDEN}" if is_secret_name(name) else error
-        raise InvalidCommand(f"{label_of(cls)}: option {name!r}: {told}") from None
+    for each in with_verbs(parser):
+        yield from (action for action in actions_of(each) if not is_help(action))
 
 
 def accept_both_spellings(parser: ArgumentParser) -> None:
-    """Let every option of a parser be written with dashes and with underscores; help shows the one it was added with.
-
-    argparse has no public way to give an option a spelling that its help does not show.
-    """
-    known = parser._option_string_actions  # noqa: SLF001  see above
+    """Let every option of a parser be written with dashes and with underscores; help shows what it was added with."""
+    known = spellings_of(parser)
     for text, action in list(known.items()):
         if text.startswith("--"):
             known.setdefault("--" + text[2:].replace("-", "_"), action)
             known.setdefault("--" + text[2:].replace("_", "-"), action)
-
-
-def _owner(cls: type, name: str) -> type:
-    return next(base for base in cls.__mro__ if name in vars(base))
-
-
-def _extra(action: Any) -> ExtraOption:
-    default = action.default
-    if isinstance(default, str) and callable(action.type) and default != SUPPRESS:
-        default = action.type(default)
-    read = action.type if callable(action.type) else None
-    return ExtraOption(action.dest, None if default == SUPPRESS else default, action.required, read)
-
-
-def _add(parser: ArgumentParser, argument: Argument) -> None:
-    if argument.positional:
-        _add_positional(parser, argument)
-    elif argument.is_flag:
-        _add_flags(parser, argument)
-    else:
-        _add_option(parser, argument)
-
-
-def _add_positional(parser: ArgumentParser, argument: Argument) -> None:
-    nargs = "+" if argument.kind.members else None
-    if not _must_be_given(argument):
-        nargs = "*" if argument.kind.members else "?"
-    parser.add_argument(
-        argument.name,
-        nargs=nargs,
-        type=_converter(argument),
-        metavar=_metavar(argument, argument.name),
-        default=SUPPRESS,
-        help=_help(argument),
-    )
-
-
-def _add_option(parser: ArgumentParser, argument: Argument) -> None:
-    parser.add_argument(
-        *argument.spellings,
-        dest=argument.name,
-        action="extend" if argument.kind.members else "store",
-        nargs="*" if argument.kind.members else None,
-        type=_converter(argument),
-        metavar=_metavar(argument, argument.name.upper()),
-        required=_must_be_given(argument),
-        default=SUPPRESS,
-        help=_help(argument),
-    )
-
-
-def _add_flags(parser: ArgumentParser, argument: Argument) -> None:
-    """`--name` and `--no-name`; help shows those that change something."""
-    group = parser.add_mutually_exclusive_group(required=_must_be_given(argument))
-    *positive, no = argument.spellings
-    negative = [no]
-    if argument.default is True:
-        positive, negative = positive[-1:], [*positive[:-1], *negative]
-    for value, spellings in ((True, positive), (False, negative)):
-        group.add_argument(
-            *spellings,
-            dest=argument.name,
-            action="store_const",
-            const=value,
-            default=SUPPRESS,
-            help=SUPPRESS if argument.default is value else _help(argument),
-        )
-
-
-def _must_be_given(argument: Argument) -> bool:
-    return argument.required and not isinstance(argument.from_env(), str | list)
-
-
-def _metavar(argument: Argument, name: str) -> str:
-    return "{" + ",".join(argument.choices) + "}" if argument.choices else name
 
 
 def _converter(argument: Argument) -> Callable[[str], Any]:

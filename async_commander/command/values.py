@@ -11,10 +11,12 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 from django.core.serializers.json import DjangoJSONEncoder
+
+from async_commander.text.values import MOST_BITS, text_of_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +27,7 @@ SUPPORTED = (
     "str, int, float, bool, date, datetime, Path, Decimal, UUID, an Enum, Literal[…], any of these `| None`, "
     "and list[…] of them"
 )
-
+_SEVERAL = re.compile(r"(typing\.|collections\.abc\.)?(list|tuple|set|frozenset|Sequence|Iterable|Collection)\b")
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """No JSON column takes these."""
@@ -60,8 +62,8 @@ class Kind:
             return self.check(value)
         except UnstorableTextError:
             raise
-        except (TypeError, ValueError, ArithmeticError):
-            found = f"{value!r:.80}" + ("" if isinstance(value, str) else f" ({type(value).__name__})")
+        except (TypeError, ValueError, LookupError, ArithmeticError):
+            found = f"{text_of_value(value):.80}" + ("" if isinstance(value, str) else f" ({type(value).__name__})")
             raise ValueError(f"found {found}, allowed: {self.allowed}{' or None' if self.optional else ''}") from None
 
     def to_json(self, value: Any) -> Any:
@@ -96,38 +98,30 @@ def plain_json(value: Any) -> Any:
 
 def kind_of(annotation: Any) -> Kind:
     """The kind of an annotation. TypeError says what was found and what is supported."""
-    annotation = _unwrapped(annotation)
-    if annotation in _PLAIN:
-        return _PLAIN[annotation]
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return _enum(annotation)
-    return _generic(annotation)
-
-
-def _generic(annotation: Any) -> Kind:
+    # A NewType, and a name made by `type`, stand for what they name.
+    while isinstance(annotation, NewType) or type(annotation).__name__ == "TypeAliasType":
+        annotation = annotation.__supertype__ if isinstance(annotation, NewType) else annotation.__value__
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return _literal(arguments)
-    if origin in {Union, types.UnionType}:
-        return _optional(annotation, arguments)
     if origin is list:
         return _list(kind_of(arguments[0]))
-    raise TypeError(f"found {_shown(annotation)}, allowed: {SUPPORTED}")
-
-
-def _unwrapped(annotation: Any) -> Any:
-    """A NewType, and a name made by `type`, stand for what they name."""
-    while True:
-        if isinstance(annotation, NewType):
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
-        else:
-            return annotation
-
-
-def _shown(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+    present = [each for each in arguments if each not in (None, types.NoneType)]
+    optional = len(present) < len(arguments)
+    if origin is Literal and present:
+        return replace(_literal(present), optional=optional)
+    if origin in {Union, types.UnionType} and optional and len(present) == 1:
+        return replace(kind_of(present[0]), optional=True)
+    if origin is Annotated:
+        raise TypeError(
+            "found Annotated[…] inside of another type; it goes around all, as in `Annotated[int | None, …]`"
+        )
+    if isinstance(annotation, type) and origin is None:
+        if annotation in _PLAIN:
+            return _PLAIN[annotation]
+        if issubclass(annotation, Enum):
+            return _enum(annotation)
+        annotation = annotation.__name__
+    several = "; several values are a list[…]" if _SEVERAL.match(str(annotation)) else ""
+    raise TypeError(f"found {annotation}, allowed: {SUPPORTED}{several}")
 
 
 # -- plain types -------------------------------------------------------------------------------------------------------
@@ -135,24 +129,17 @@ def _shown(annotation: Any) -> str:
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def _read_bool(text: str) -> bool:
-    try:
-        return _WORDS[text.strip().lower()]
-    except KeyError:
-        raise ValueError from None
-
-
 def _finite_float(value: float) -> float:
     return _require(float(value), math.isfinite(value))
+
+
+def _writable_int(value: int) -> int:
+    return _require(value, value.bit_length() <= MOST_BITS)
 
 
 def _finite_decimal(value: str | int | Decimal) -> Decimal:
     number = Decimal(value)
     return _require(number, number.is_finite())
-
-
-def _filled_path(text: str | Path) -> Path:
-    return _require(Path(text), text != "")
 
 
 def _require(value: T, condition: object) -> T:
@@ -195,7 +182,7 @@ def _is_text(value: Any) -> bool:
 
 _PLAIN: dict[Any, Kind] = {
     str: _kind(str, "a text", _same, never=(Enum,)),
-    int: _kind(int, "a whole number", int, never=(bool, Enum)),
+    int: _kind(int, "a whole number", int, never=(bool, Enum), make=_writable_int),
     float: _kind(
         float,
         "a finite number",
@@ -204,10 +191,10 @@ _PLAIN: dict[Any, Kind] = {
         never=(bool,),
         make=_finite_float,
     ),
-    bool: _kind(bool, "true or false", _read_bool),
+    bool: _kind(bool, "true or false", lambda text: _WORDS[text.strip().lower()]),
     date: _kind(date, "a date like 2026-01-31", date.fromisoformat, never=(datetime,), dump=_iso),
     datetime: _kind(datetime, "a time like 2026-01-31T12:30:00+01:00", datetime.fromisoformat, dump=_iso),
-    Path: _kind(Path, "a path", _filled_path, dump=str),
+    Path: _kind(Path, "a path", lambda text: Path(_require(text, text)), dump=str),
     Decimal: _kind(
         Decimal,
         "an exact number like 12.50",
@@ -229,7 +216,7 @@ def _enum(cls: type[Enum]) -> Kind:
 
     def check(value: Any) -> Enum:
         if isinstance(value, cls):
-            return value
+            return _require(value, value.name in names)  # a Flag of several members has no name to be kept by
         matches = _members(cls, value) if _is_text(value) else [each for each in cls if _is_exactly(each.value, value)]
         return _require(matches, matches)[0]
 
@@ -250,7 +237,7 @@ def _literal(values: Sequence[Any]) -> Kind:
         exact = [each for each in values if _is_exactly(each, value)]
         return exact[0] if exact else values[texts.index(value)]
 
-    return Kind(name="Literal", allowed=", ".join(texts), check=check, dump=_name_of, choices=tuple(texts))
+    return Kind(name="Literal[…]", allowed=", ".join(texts), check=check, dump=_name_of, choices=tuple(texts))
 
 
 def _is_exactly(one: Any, other: Any) -> bool:
@@ -261,13 +248,6 @@ def _name_of(value: Any) -> Any:
     return value.name if isinstance(value, Enum) else value
 
 
-def _optional(annotation: Any, arguments: Sequence[Any]) -> Kind:
-    present = [each for each in arguments if each is not type(None)]
-    if len(present) != 1 or len(present) == len(arguments):
-        raise TypeError(f"found {_shown(annotation)}, allowed: {SUPPORTED}")
-    return replace(kind_of(present[0]), optional=True)
-
-
 def _list(members: Kind) -> Kind:
     if members.members is not None:
         raise TypeError(f"found a list of lists, allowed: {SUPPORTED}")
@@ -276,7 +256,7 @@ def _list(members: Kind) -> Kind:
         return [members.accept(each) for each in _require(value, isinstance(value, list | tuple))]
 
     return Kind(
-        name=f"list of {members.name}",
+        name=f"list[{members.name}]",
         allowed=f"a list, each member {members.allowed}",
         check=check,
         dump=lambda value: [members.to_json(each) for each in value],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random as random_numbers
 import re
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SHARE_APPLIES_AFTER = 100
-_OF = dict.fromkeys(("timeout", "item_timeout", "initial", "maximum", "retry_after_cap", "host_budget"), " of seconds")
+_MOST = 2**63
+"""Of any number: a longer one fits into no column of a database."""
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
@@ -27,13 +27,13 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 class Bound:
     """One bound of a run, whole: whoever reads, checks, shows or documents bounds takes it from here.
 
-    `check(name, value)` returns the value as it is kept, or raises TypeError or ValueError. `written` is how a command
-    line writes it ("N", "TIME", "RATE", "SHARE"), None where that has no option for it. `items`: it acts only where a
+    `check(value)` returns the value as it is kept; its errors say what is needed. `written` is how a command line
+    writes it ("N", "TIME", "RATE", "SHARE"), None where that has no option for it. `items`: it acts only where a
     command has items; `plain_help` is what it means to one that has none.
     """
 
     default: Any
-    check: Callable[[str, Any], Any]
+    check: Callable[[Any], Any]
     help: str
     written: str | None = None
     items: bool = False
@@ -51,52 +51,66 @@ def bound(*, default: Any, **words: Any) -> Any:
     return Bound(default=default, **words)
 
 
-def _whole(name: str, value: Any, least: int = 1) -> int:
+def _checked(name: str, value: Any, check: Callable[[Any], Any]) -> Any:
+    """The value as it is kept; the error of one that does not fit names it."""
+    try:
+        return check(value)
+    except (TypeError, ValueError) as error:
+        try:
+            text = f"{value!r:.80}"
+        except ValueError:  # of a number that is too long for a text
+            text = f"<an integer of {value.bit_length()} bits>"
+        raise type(error)(f"{name}={text}: {error}") from None
+
+
+def _whole(value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r}: a whole number is needed")
-    if value < least:
-        raise ValueError(f"{name}={value}: at least {least} is needed")
+        raise TypeError("a whole number is needed")
+    if not least <= value < _MOST:
+        raise ValueError(f"at least {least} is needed" if value < least else f"less than {_MOST} is needed")
     return value
 
 
-def _number(name: str, value: Any, least: float) -> float:
+def _number(value: Any, least: float, what: str = "a number") -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r}: a number{_OF.get(name, '')} is needed")
-    if not least <= value < math.inf:
-        raise ValueError(f"{name}={value}: at least {least} is needed, and not infinitely much")
+        raise TypeError(f"{what} is needed")
+    if not least <= value < _MOST:
+        raise ValueError(f"at least {least} is needed, and not infinitely much")
     return value
 
 
-def _positive(name: str, value: Any) -> float:
-    if _number(name, value, least=0) == 0:
-        raise ValueError(f"{name}={value}: more than 0 is needed; leave it out, or say None, for no limit")
+def _rate(value: Any, what: str = "a number") -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} is needed")
+    if not 0 < value < _MOST:
+        raise ValueError("more than 0 is needed, and not infinitely much; leave it out for no limit")
     return float(value)
 
 
-def _or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    return lambda name, value: None if value is None else check(name, value)
+def _seconds(value: Any) -> float:
+    return _rate(value, "a number of seconds")
 
 
-def _failures(name: str, value: Any) -> int | str:
+def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+def _failures(value: Any) -> int | str:
     if not isinstance(value, str):
-        return _whole(name, value, least=0)
+        return _whole(value, least=0)
     text = value.strip()
-    if text.isdecimal():
-        return int(text)
+    if text.isdecimal() and len(text) < 20:
+        return _whole(int(text), least=0)
     share = _SHARE.fullmatch(text)
     if share is None or float(share[1]) > 100:
-        raise ValueError(f'{name}={value!r}: a number of items, a share from "0%" to "100%", or None for any number')
+        raise ValueError('a number of items, or a share from "0%" to "100%", is needed; "100%" allows any number')
     return f"{share[1]}%"
 
 
-def _size(name: str, value: Any) -> int | str:
+def _size(value: Any) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise TypeError(f'{name}={value!r}: a number of bytes, or a text like "64 MiB", is needed')
-    try:
-        size = Limits.parse_size(value)
-    except ValueError as error:
-        raise ValueError(f"{name}={value!r}: {error}") from None
-    _whole(name, size)
+        raise TypeError('a number of bytes, or a text like "64 MiB", is needed')
+    _whole(Limits.parse_size(value))
     return value
 
 
@@ -112,8 +126,11 @@ def _declared(cls: type[T]) -> type[T]:
         if positional:
             raise TypeError(f"Limits() takes its bounds by keyword, found {positional[0]!r}; write Limits(threads=…)")
         for name, value in bounds.items():
-            _check_name(name)
-            object.__setattr__(self, name, BOUNDS[name].check(name, value))
+            if name not in BOUNDS:
+                close = get_close_matches(name, BOUNDS, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(BOUNDS)}"
+                raise TypeError(f"limits have no bound {name!r}: {hint}")
+            object.__setattr__(self, name, _checked(name, value, BOUNDS[name].check))
         for name, each in BOUNDS.items():
             if name not in bounds:
                 object.__setattr__(self, name, each.value)
@@ -155,11 +172,11 @@ class Limits:
         default=None, check=_or_none(_whole), written="N", rare=True, help="requests to one host at once"
     )
     per_second: float | None = bound(
-        default=None, check=_or_none(_positive), written="RATE", rare=True, help="requests begun per second and host"
+        default=None, check=_or_none(_rate), written="RATE", rare=True, help="requests begun per second and host"
     )
     item_timeout: float | None = bound(
         default=None,
-        check=_or_none(_positive),
+        check=_or_none(_seconds),
         written="TIME",
         items=True,
         rare=True,
@@ -167,7 +184,7 @@ class Limits:
     )
     timeout: float | None = bound(
         default=None,
-        check=_or_none(_positive),
+        check=_or_none(_seconds),
         written="TIME",
         rare=True,
         help="end the run after this time: 90, 90s, 5m, 1h30m",
@@ -223,7 +240,10 @@ class Limits:
             raise ValueError(
                 f"{text!r} is no size: a number of bytes, or one with kB, KiB, MB, MiB, GB or GiB, is needed"
             )
-        return int(float(match[1]) * unit)
+        size = float(match[1]) * unit
+        if size >= _MOST:
+            raise ValueError(f"{text!r:.80} is too large a size")
+        return int(size)
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in BOUNDS)
@@ -265,10 +285,10 @@ class Retry:
     host_budget: float = 600.0
 
     def __post_init__(self) -> None:
-        _whole("attempts", self.attempts)
+        _checked("attempts", self.attempts, _whole)
         for name in ("initial", "maximum", "retry_after_cap", "host_budget"):
-            _number(name, getattr(self, name), least=0)
-        _number("factor", self.factor, least=1)
+            _checked(name, getattr(self, name), lambda value: _number(value, 0, "a number of seconds"))
+        _checked("factor", self.factor, lambda value: _number(value, 1))
 
     def again(self, attempt: int) -> bool:
         """Whether another attempt may follow after this many."""
@@ -294,10 +314,3 @@ class Retry:
 
 def _rebuilt(given: Mapping[str, Any]) -> Limits:
     return Limits(**given)
-
-
-def _check_name(name: str) -> None:
-    if name not in BOUNDS:
-        close = get_close_matches(name, BOUNDS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(BOUNDS)}"
-        raise TypeError(f"limits have no bound {name!r}: {hint}")

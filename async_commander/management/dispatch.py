@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
-from async_commander.command.arguments import label_of
+from async_commander.command.annotations import label_of
 from async_commander.command.base import check_made, redactor_of
-from async_commander.command.declaration import declaration_of
+from async_commander.command.declaration import check_acting, declaration_of
 from async_commander.command.options import DJANGO_OPTIONS, ON_THE_LINE
 from async_commander.command.parser import add_arguments_to
 from async_commander.command.registry import name_of
@@ -164,6 +164,7 @@ class RunCommand(TerminalCommand):
         command_class = self._chosen()
         if not command_class.option_defaults.get("resume"):
             check_together(options)
+        check_acting(command_class, options)
         names = declaration_of(command_class).names
         given = {name: value for name, value in options.items() if name in names}
         if options.get("resume_run") is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -40,20 +39,29 @@ def whole(text: str) -> int:
     return number
 
 
-def above_zero(text: str) -> float:
-    """A finite number above 0."""
+def number(text: str) -> float:
+    """A number."""
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-    if not (number > 0 and math.isfinite(number)):
-        raise argparse.ArgumentTypeError(f"{text}: a number above 0")
-    return number
 
 
-_READERS: dict[str, Callable[[str], Any]] = {"N": whole, "ID": whole, "TIME": seconds, "RATE": above_zero}
-"""How the text of a value is read; any other way of writing is taken as it is."""
+_READERS: dict[str, Callable[[str], Any]] = {"N": whole, "ID": whole, "TIME": seconds, "RATE": number}
+"""How the text of a value is read; any other way of writing is taken as it is. What it may be is the table's to say."""
 _METAVARS = {"RATE": "N", "SHARE": "N"}
+
+
+def reader_of(option: SharedOption) -> Callable[[str], Any]:
+    """What makes a value of an option's text, and refuses one that the option cannot have."""
+
+    def read(text: str) -> Any:
+        value = _READERS.get(option.written or "", str)(text)
+        if needed := option.lacks(value):
+            raise argparse.ArgumentTypeError(f"{text!r}: {needed}")
+        return value
+
+    return str if option.choices else read
 
 
 def flags_of(option: SharedOption) -> str:
@@ -77,7 +85,7 @@ def add_shared(parser: argparse.ArgumentParser, options: Iterable[SharedOption],
         words: dict[str, Any] = {"dest": option.name, "default": None, "help": shown}
         if option.written:
             metavar = _METAVARS.get(option.written, option.written)
-            words |= {"metavar": metavar, "type": _READERS.get(option.written, str), "choices": option.choices}
+            words |= {"metavar": metavar, "type": reader_of(option), "choices": option.choices}
         else:
             words["action"] = "store_true"
         groups[RARE if option.rare else RUN].add_argument(flags_of(option), **words)

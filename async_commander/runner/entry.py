@@ -16,7 +16,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from async_commander.command.arguments import check_names
 from async_commander.command.base import AsyncCommand, check_made
-from async_commander.command.declaration import declaration_of
+from async_commander.command.declaration import check_acting, declaration_of
 from async_commander.command.options import REQUESTS
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
@@ -140,6 +140,7 @@ def _prepared(
     declared = declaration_of(cls).names
     request, own = split_call(arguments, declared)
     check_names(cls, own, [*declared, *BOUNDS, *sorted(REQUESTS)])
+    check_acting(cls, arguments)
     if isinstance(command, str):
         command, own = cls(**own), {}
     check_made(command)

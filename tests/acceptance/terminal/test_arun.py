@@ -59,7 +59,7 @@ def test_json_leaves_stdout_to_one_document(manage) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        ("arun scrapers_fetch --max-failures lots", 2, "max_failures='lots': a number of items, a share"),
+        ("arun scrapers_fetch --max-failures lots", 2, "--max-failures: 'lots': a number of items, or a share"),
         ("arun scrapers_fetch --resume-run 99", 2, "There is no run 99"),
         ("arun greet Ann --database nope", 2, "There is no database 'nope'"),
     ],

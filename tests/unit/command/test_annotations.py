@@ -203,7 +203,7 @@ def test_an_abstract_base_is_refused_only_when_it_is_used() -> None:
             return "a"
 
     assert Command(domain="x").selector() == "a"
-    with pytest.raises(TypeError, match="selector"):
+    with pytest.raises(InvalidCommand, match="Base leaves selector abstract: write what is missing"):
         Base(domain="x")  # type: ignore[abstract]
 
 
@@ -222,3 +222,14 @@ def test_an_annotation_that_is_no_type_is_named() -> None:
 
     with pytest.raises(InvalidCommand, match=r"`size: int\[` is no type"):
         cls()
+
+
+@pytest.mark.parametrize("text", ["1/0", "", "a b", "list[", "ac.Nope"])
+def test_an_annotation_that_cannot_be_read_is_named(text: str) -> None:
+    class Command(ac.AsyncCommand):
+        __annotations__ = {"size": text}
+
+        async def handle(self) -> None: ...
+
+    with pytest.raises(InvalidCommand, match=r"Command: `size: .*` is no type: "):
+        Command()

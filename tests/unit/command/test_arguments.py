@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar
 import pytest
 
 import async_commander as ac
-from async_commander.command.arguments import arguments_of, complete, is_secret, to_json
+from async_commander.command.arguments import arguments_of, complete, to_json
 from async_commander.command.options import REQUESTS
+from async_commander.command.parser import check_parser
 from async_commander.engine.limits import BOUNDS
 from async_commander.exceptions import InvalidCommand
 from async_commander.runner.request import split_call
@@ -191,13 +192,13 @@ def test_only_choices_are_accepted_in_lists_too() -> None:
     ("name", "secret"), [("api_token", True), ("author", False), ("keyboard", False), ("key", True)]
 )
 def test_a_word_of_the_name_makes_a_secret(name: str, secret: bool) -> None:
-    assert is_secret(arguments_of(make(**{name: (str, "")}))[name]) is secret
+    assert arguments_of(make(**{name: (str, "")}))[name].secret is secret
 
 
 def test_secret_false_opts_out() -> None:
     argument = arguments_of(make(sort_key=(Annotated[str, ac.Option(secret=False)],)))["sort_key"]
 
-    assert not is_secret(argument)
+    assert not argument.secret
     assert argument.positional
 
 
@@ -308,3 +309,64 @@ def test_a_wrong_value_of_the_environment_names_its_variable(
         complete(command, {})
     with pytest.raises(InvalidCommand, match="argument 'size': found"):
         complete(command, {"size": "x"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("help", 3, "a text"),
+        ("short", 3, "a letter"),
+        ("named", "yes", "True or False"),
+        ("identity", "no", "True or False"),
+        ("secret", "yes", "True, False or None"),
+        ("env", 3, "the name of an environment variable"),
+        ("env", "", "the name of an environment variable"),
+        ("env", "A=B", "the name of an environment variable"),
+        ("choices", 5, "a list of at least one value"),
+        ("choices", (one for one in [1]), "a list of at least one value"),
+    ],
+)
+def test_what_an_option_cannot_say_is_named(field: str, value: Any, allowed: str) -> None:
+    with pytest.raises(InvalidCommand, match=f"'size' has {field}=.*; allowed: {allowed}"):
+        make(size=(Annotated[int, ac.Option(**{field: value})], 1))()
+
+
+@pytest.mark.parametrize("extras", [(ac.Option,), (ac.Option(help="a"), ac.Option(short="b"))])
+def test_one_option_is_allowed(extras: tuple[Any, ...]) -> None:
+    with pytest.raises(InvalidCommand, match=r"'size' is annotated with .*; allowed: one ac\.Option"):
+        make(size=(Annotated[int, *extras], 1))()
+
+
+def test_an_option_in_the_place_of_the_default_is_named() -> None:
+    with pytest.raises(InvalidCommand, match=r"an Option as its default; write `size: Annotated\[…, ac\.Option"):
+        make(size=(int, ac.Option(help="a")))()
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "kept"),
+    [(date, "2026-01-31", date(2026, 1, 31)), (int, "3", 3), (list[int], (1, "2"), [1, 2])],
+)
+def test_a_default_is_kept_as_a_value_that_is_given(kind: Any, default: Any, kept: Any) -> None:
+    cls = make(size=(kind, default))
+    assert arguments_of(cls)["size"].default == kept
+    assert cls().size == kept
+    check_parser(cls)
+
+
+def test_a_default_that_a_heir_gives_is_the_heir_s_mistake() -> None:
+    class Heir(Plain):
+        domain = 5
+
+    with pytest.raises(InvalidCommand, match=r"Heir: the default of 'domain' does not fit: found 5 \(int\)"):
+        Heir()
+
+
+def test_a_list_that_is_a_default_is_nobody_s_to_share() -> None:
+    cls = make(sizes=(list[int], [1]))
+    cls().sizes.append(2)
+    assert cls().sizes == [1]
+
+
+def test_an_argument_may_be_called_cls_and_self() -> None:
+    command = make(cls=(int, 1), self=(int, 2))(cls=3, self=4)  # type: ignore[call-arg]
+    assert command.parameters == {"cls": 3, "self": 4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
@@ -40,14 +41,6 @@ def test_defaults_for_options_that_do_not_exist_are_named() -> None:
         made(option_defaults={"thread": 3})()
 
 
-@pytest.mark.parametrize("name", ["delete", "dry_run", "detach", "shards"])
-def test_defaults_for_options_that_are_to_come_are_refused(name: str) -> None:
-    with pytest.raises(
-        InvalidCommand, match=f"option_defaults names '{name}', which this release does not act on yet; leave it out"
-    ):
-        made(option_defaults={name: True})()
-
-
 def test_right_attributes_pass() -> None:
     made(
         limits=ac.Limits(threads=5), option_defaults={"yes": True}, requires_system_checks=["models"], keep_values=True
@@ -55,35 +48,16 @@ def test_right_attributes_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("run_once", True),
-        ("dependencies", [("other", {})]),
-        ("always_on", True),
-        ("single_instance", True),
-        ("deletes", True),
-        ("provenance", True),
-        ("keep_history", False),
-        ("test_parameters", {"domain": "x"}),
-    ],
-)
-def test_a_promise_that_this_release_does_not_keep_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(InvalidCommand, match=rf"{name} is .*, which this release does not act on yet"):
-        made(**{name: value})()
-
-
-@pytest.mark.parametrize(
     ("name", "value", "told"),
     [
         ("threads", "many", "threads='many': a whole number is needed"),
         ("timeout", "1h30m", "timeout='1h30m': a number of seconds is needed"),
-        ("max_failures", "lots", "max_failures='lots': a number of items"),
-        ("max_items", 0, "max_items=0: at least 1 item"),
-        ("resume_run", True, "resume_run=True: the number of a run is needed"),
         ("grace", "5s", "grace='5s': at least 0 seconds are needed"),
         ("yes", 1, "yes=1: True or False is needed"),
         ("progress", "dots", "progress='dots': one of auto, bar, plain, none is needed"),
         ("database", None, "database=None: leave it out"),
+        ("database", "", "database='': an alias of DATABASES is needed"),
+        pytest.param("threads", 10**5000, "threads=.*: less than 9223372036854775808 is needed", id="endless"),
     ],
 )
 def test_defaults_that_options_cannot_have_are_named(name: str, value: Any, told: str) -> None:
@@ -91,6 +65,40 @@ def test_defaults_that_options_cannot_have_are_named(name: str, value: Any, told
         InvalidCommand, match=rf"Command: option_defaults gives '{name}' a value that does not fit: {told}"
     ):
         made(option_defaults={name: value})()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("max_failures", "lots", "max_failures='lots': a number of items"),
+        ("max_items", 0, "max_items=0: a whole number from 1 is needed"),
+        ("resume_run", True, "resume_run=True: the number of a run is needed"),
+    ],
+)
+def test_defaults_that_options_about_items_cannot_have_are_named(name: str, value: Any, told: str) -> None:
+    class Command(ac.IterateDownloadCommand[int, int]):
+        option_defaults = {name: value}
+
+        def iterate(self) -> list[int]: ...
+        def download(self, item: int) -> int: ...
+        def parse_and_save(self, item: int, payload: int) -> None: ...
+
+    with pytest.raises(InvalidCommand, match=rf"option_defaults gives '{name}' a value that does not fit: {told}"):
+        Command()
+
+
+def test_defaults_for_options_about_items_are_refused_where_there_are_none() -> None:
+    with pytest.raises(InvalidCommand, match="'max_items', which has no effect here: this command has no items"):
+        made(option_defaults={"max_items": 5})()
+
+
+def test_a_method_that_is_left_abstract_is_named() -> None:
+    class Command(made(), ABC):  # type: ignore[misc]
+        @abstractmethod
+        def source(self) -> str: ...
+
+    with pytest.raises(InvalidCommand, match="Command leaves source abstract"):
+        Command()
 
 
 def test_what_a_class_declares_is_read_once() -> None:
@@ -116,9 +124,3 @@ def test_a_hook_may_ask_for_an_option_of_add_arguments_by_name() -> None:
     async def handle(self: Any, colour: str, **options: Any) -> None: ...
 
     assert made(add_arguments=add_arguments, handle=handle)(colour="red").options == {"colour": "red"}
-
-
-@pytest.mark.parametrize("name", ["run_once", "deletes", "test_options"])
-def test_an_attribute_of_a_later_release_is_no_argument(name: str) -> None:
-    with pytest.raises(InvalidCommand, match="is an attribute of every command and cannot be an argument"):
-        made(**{name: False, "__annotations__": {name: bool}})()

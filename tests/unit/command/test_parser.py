@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from datetime import date
 from enum import Enum
@@ -18,7 +19,7 @@ from async_commander.command.parser import (
     check_parser,
     extra_options,
 )
-from async_commander.exceptions import InvalidCommand
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 
 
 class Colour(Enum):
@@ -351,3 +352,51 @@ def test_a_help_text_that_argparse_cannot_show_is_named() -> None:
 
     with pytest.raises(InvalidCommand, match=r"Unhelpful.*(cannot be shown|add_arguments\(\) fails): ValueError"):
         check_parser(Unhelpful)
+
+
+@pytest.mark.parametrize(("type_", "default"), [(int, "x"), (lambda text: 1 / 0, "x")])
+def test_a_default_of_add_arguments_that_its_type_does_not_take_is_named(type_: Any, default: Any) -> None:
+    class Failing(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("--size", type=type_, default=default)
+
+    with pytest.raises(
+        InvalidCommand, match=r"add_arguments\(\): the default of 'size' is 'x', which its type does not"
+    ):
+        extra_options(Failing)
+
+
+def test_add_arguments_that_ends_the_process_is_named() -> None:
+    class Failing(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            sys.exit(3)
+
+    with pytest.raises(InvalidCommand, match=r"add_arguments\(\) fails: SystemExit: 3"):
+        check_parser(Failing)
+
+
+def test_add_arguments_is_no_coroutine() -> None:
+    class Asynchronous(Handled):
+        async def add_arguments(self, parser: ArgumentParser) -> None: ...  # type: ignore[override]
+
+    with pytest.raises(InvalidCommand, match=r"is `async def`; allowed: `def add_arguments\(self, parser\)`"):
+        Asynchronous()
+
+
+def test_add_arguments_that_asks_for_what_a_run_brings_is_told_so() -> None:
+    class Early(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("--size", default=self.verbosity)
+
+    with pytest.raises(AsyncCommanderError, match=r"self\.verbosity exists only while a run is open"):
+        Early()
+
+
+def test_one_value_of_add_arguments_is_not_given_by_two_names() -> None:
+    class Files(Handled):
+        def add_arguments(self, parser: ArgumentParser) -> None:
+            parser.add_argument("--out-file", dest="target")
+
+    assert Files(out_file="a").options == Files(target="a").options  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="got two values for 'target'"):
+        Files(out_file="a", target="b")  # type: ignore[call-arg]

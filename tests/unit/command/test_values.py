@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import Enum, IntEnum, StrEnum
+from enum import Enum, Flag, IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, Literal, NewType, Optional
+from typing import Annotated, Any, Literal, NewType, Optional
 from uuid import UUID
 
 import pytest
@@ -25,6 +26,11 @@ class Colour(Enum):
 class Level(IntEnum):
     LOW = 1
     HIGH = 2
+
+
+class Sides(Flag):
+    LEFT = 1
+    RIGHT = 2
 
 
 class Crossed(StrEnum):
@@ -73,6 +79,8 @@ AN_ID = UUID("12345678-1234-5678-1234-567812345678")
         (list[int], ["1", 2], [1, 2]),
         (list[Colour], ("red",), [Colour.RED]),
         (list[str] | None, None, None),
+        (Literal["a", None], None, None),  # noqa: PYI061  # as authors write it
+        (Sides, "left", Sides.LEFT),
         (SiteId, "5", 5),
     ],
 )
@@ -112,6 +120,11 @@ def test_accepted(annotation: Any, given: Any, kept: Any) -> None:
         (list[int], ["x"], r"found \['x'\] \(list\), allowed: a list, each member a whole number"),
         (list[str], "ab", "allowed: a list"),
         (int | None, "x", "allowed: a whole number or None"),
+        (Literal["a", None], "None", "found 'None', allowed: a or None"),  # noqa: PYI061
+        (Sides, Sides.LEFT | Sides.RIGHT, "allowed: LEFT, RIGHT"),
+        pytest.param(
+            int, 10**5000, r"found <int, whose text cannot be shown> \(int\), allowed: a whole number", id="endless"
+        ),
     ],
 )
 def test_refused(annotation: Any, given: Any, message: str) -> None:
@@ -125,6 +138,23 @@ def test_refused(annotation: Any, given: Any, message: str) -> None:
 def test_unsupported_types_are_named(annotation: Any) -> None:
     with pytest.raises(TypeError, match=r"found .*, allowed: str, int"):
         kind_of(annotation)
+
+
+@pytest.mark.parametrize("annotation", [list, tuple[int, int], set[str], Sequence[int], frozenset])
+def test_of_several_values_a_list_is_offered(annotation: Any) -> None:
+    with pytest.raises(TypeError, match=r"found .*; several values are a list\[…\]$"):
+        kind_of(annotation)
+
+
+@pytest.mark.parametrize("annotation", [Literal[()], Literal[None], [], 3])  # noqa: PYI061
+def test_what_is_no_type_of_an_argument_is_named(annotation: Any) -> None:
+    with pytest.raises(TypeError, match=r"found .*, allowed: str, int"):
+        kind_of(annotation)
+
+
+def test_annotated_goes_around_the_whole_type() -> None:
+    with pytest.raises(TypeError, match="it goes around all"):
+        kind_of(Annotated[int, "x"] | None)
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,25 @@ def test_only_whole_numbers_from_one_count(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "fast"])
 def test_a_rate_is_above_zero(text: str) -> None:
-    with pytest.raises(argparse.ArgumentError, match=r"above 0|is no number"):
+    with pytest.raises(argparse.ArgumentError, match=r"more than 0|is no number"):
         parse("--per-second", text)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "said"),
+    [
+        ("--max-failures", "200%", "'200%': a number of items, or a share from"),
+        ("--max-failures", "none", '"100%" allows any number'),
+        ("--timeout", "0", "'0': more than 0 is needed"),
+        ("--database", "", "'': an alias of DATABASES is needed"),
+        ("--threads", "9" * 30, "less than 9223372036854775808 is needed"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_in_words_of_the_terminal(flag: str, text: str, said: str) -> None:
+    with pytest.raises(argparse.ArgumentError, match=f"argument {flag}: ") as raised:
+        parse(flag, text)
+    assert said in str(raised.value)
+    assert "None" not in str(raised.value)
 
 
 def test_threads_of_a_command_without_items_are_not_called_items() -> None:

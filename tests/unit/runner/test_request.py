@@ -32,12 +32,12 @@ TAKEN: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(FLAGS, BOTH),
 }
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "max_items": ((0, -1, 1.0, True, "5"), "at least 1 item. Leave it out to take them all."),
+    "max_items": ((0, -1, 1.0, True, "5"), "a whole number from 1 is needed; leave it out to take all items."),
     "resume_run": ((0, True, 2.0, "7"), "the number of a run is needed."),
     "grace": ((-1, math.inf, math.nan, True, "10", None), "at least 0 seconds are needed."),
     "lease_seconds": ((0, -1, math.inf, math.nan, True, "60", None), "more than 0 seconds are needed."),
     "verbosity": ((-1, 4, 1.0, True, "1", None), "0, 1, 2 or 3 is needed."),
-    "database": ((0, True, b"default"), "an alias of DATABASES is needed."),
+    "database": ((0, True, b"default", ""), "an alias of DATABASES is needed."),
     "trigger": (("t" * (TRIGGER_LENGTH + 1), "\x00", None, 1), "a text of at most 20 characters is needed."),
     "user": (("u" * (USER_LENGTH + 1), "\ud800", None, 1), "a text of at most 150 characters is needed."),
     "stdout": (("out.txt", 1, object()), "a file to write text to is needed."),

@@ -1,0 +1,54 @@
+"""What argparse keeps of a parser under private names: the one place that asks for them.
+
+There are no public ones, so that Django's `call_command` and its parser ask for the same ones. A list is needed of what
+an author's `add_arguments()` has added: a call from code gives the values by name, without a line to parse.
+"""
+
+from __future__ import annotations
+
+from argparse import Action, ArgumentParser, _HelpAction, _MutuallyExclusiveGroup, _SubParsersAction
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def actions_of(parser: ArgumentParser) -> list[Action]:
+    """What a parser reads: positions and options, in the order in which they were added."""
+    return parser._actions
+
+
+def fixed_values_of(parser: ArgumentParser) -> dict[str, Any]:
+    """What `set_defaults()` gave a parser, to be changed in place."""
+    return parser._defaults
+
+
+def spellings_of(parser: ArgumentParser) -> dict[str, Action]:
+    """The options of a parser by all that they may be written as, to be added to in place."""
+    return parser._option_string_actions
+
+
+def exclusive_groups_of(parser: ArgumentParser) -> list[_MutuallyExclusiveGroup]:
+    """Groups of options of which a line may have one."""
+    return parser._mutually_exclusive_groups
+
+
+def members_of(group: _MutuallyExclusiveGroup) -> list[Action]:
+    """The options of such a group."""
+    return group._group_actions
+
+
+def verbs_of(action: Action) -> Mapping[str, ArgumentParser]:
+    """The parsers of an action's sub-commands by name; none where it is no `add_subparsers()`."""
+    return action.choices if isinstance(action, _SubParsersAction) else {}
+
+
+def with_verbs(parser: ArgumentParser) -> Iterator[ArgumentParser]:
+    """A parser and those of its sub-commands."""
+    yield parser
+    for action in actions_of(parser):
+        for below in verbs_of(action).values():
+            yield from with_verbs(below)
+
+
+def is_help(action: Action) -> bool:
+    """Whether an action is `--help`."""
+    return isinstance(action, _HelpAction)

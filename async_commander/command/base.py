@@ -335,11 +335,13 @@ def redactor_of(command: AsyncCommand) -> Redactor:
 
 def check_made(command: AsyncCommand) -> None:
     """Raise InvalidCommand where an `__init__()` of the author's kept the arguments from the command."""
-    if "_served" not in vars(command):
+    try:
+        vars(command)["_served"]
+    except KeyError as error:
         raise InvalidCommand(
             f"{label_of(type(command))}.__init__() does not call super().__init__(**arguments): "
             f"call it, or set attributes in lifespan() instead"
-        )
+        ) from error
 
 
 def reserve(command: AsyncCommand) -> None:

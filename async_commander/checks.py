@@ -16,7 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
-from async_commander.command.declaration import declaration_of
+from async_commander.command.annotations import label_of
+from async_commander.command.declaration import declaration_of, idle_names
 from async_commander.command.parser import check_parser
 from async_commander.command.registry import CommandFile, find_clashes, get_commands, get_runnable, load_command
 from async_commander.conf import NAME, get_settings
@@ -177,7 +178,7 @@ def _short_of_descriptors(limits: Limits, whose: str) -> Iterator[CheckMessage]:
 
 @register(TAG)
 def check_commands(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """E003: a command's file cannot be imported, or its class cannot be used.
+    """E003: a command's file cannot be imported, or its class cannot be used. W006: a name in it is a slip of the pen.
 
     Imports every command, and so only where this tag was asked for: not before each `migrate` and `runserver`.
     """
@@ -204,3 +205,10 @@ def broken_commands() -> Iterator[CheckMessage]:
             continue
         if "threads" in command_class.limits.given:
             yield from _short_of_descriptors(command_class.limits, name)
+        for owner, found, meant in idle_names(command_class):
+            yield Caution(
+                f"{label_of(owner)}.{found} is not used by a run; did you mean {meant}?",
+                hint=f"Rename it. Where it is a helper or a constant of your own, begin its name with _ (`_{found}`).",
+                obj=name,
+                id="async_commander.W006",
+            )

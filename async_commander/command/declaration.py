@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from async_commander.engine.limits import Limits, Retry
+from async_commander.engine.limits import BOUNDS, Limits, Retry
 from async_commander.exceptions import InvalidCommand
 
-from .annotations import label_of
+from .annotations import is_ours, label_of
 from .arguments import Argument, arguments_of
 from .hooks import Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
 from .options import ALWAYS_GIVEN, BY_NAME, GIVEN_BY_DJANGO, ON_THE_LINE, SHARED
@@ -94,6 +94,33 @@ def check_acting(cls: type[Any], given: Mapping[str, Any]) -> None:
         value = given.get(option.name)
         if option.items and value is not None and value is not False:
             raise InvalidCommand(f"{option.name}={value!r:.80} has no effect here: {label_of(cls)} has no items")
+
+
+_NEAR = 0.88
+"""How alike two names are that a slip of the pen tells apart, as difflib counts: `commited` and `committed` are .94."""
+
+
+def idle_names(cls: type[Any]) -> Iterator[tuple[type, str, str]]:
+    """What an author's class defines and nothing reads, and what was probably meant: the class, the name, the remedy.
+
+    Only what is one slip away from an optional hook or an attribute, or is a bound outside of `limits`: a helper or a
+    constant of the author's own may have any other name.
+    """
+    declared = declaration_of(cls)
+    own = [base for base in cls.__mro__ if not is_ours(base)]
+    given = {name for base in own for name in vars(base)} | declared.arguments.keys()
+    methods = {each.replace("_", ""): each for each in {*declared.specs, "add_arguments"} - given}
+    attributes = {each.replace("_", ""): each for each in _ATTRIBUTES.keys() - given}
+    for base in own:
+        for name, value in vars(base).items():
+            if name.startswith("_") or name in declared.arguments or name in declared.specs or name in _ATTRIBUTES:
+                continue
+            known = methods if callable(value) or isinstance(value, staticmethod | classmethod) else attributes
+            near = get_close_matches(name.replace("_", "").lower(), known, n=1, cutoff=_NEAR)
+            if near:
+                yield base, name, known[near[0]]
+            elif name in BOUNDS and known is attributes:
+                yield base, name, f"limits = ac.Limits({name}=…)"
 
 
 def _check_option_defaults(cls: type[Any], *, has_items: bool) -> None:

@@ -164,3 +164,52 @@ def test_w005_a_limit_of_descriptors_that_is_too_low_for_threads_is_named(
     assert "greedy: threads=500 needs 564" in by_class.msg
     monkeypatch.setattr("async_commander.downloads.descriptors.soft_limit", lambda: None)
     assert ids([TAG]) == []
+
+
+ITEMS = """
+import async_commander as ac
+
+class Command(ac.IterateDownloadCommand[int, int]):
+    def iterate(self): return []
+    def download(self, item): return item
+    def parse_and_save(self, item, payload): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("def commited(self, item): ...", "committed"),
+        ("def clean_up(self): ...", "cleanup"),
+        ("async def onTimeout(self): ...", "on_timeout"),
+        ("def item_keys(self, item): ...", "item_key"),
+        ("@staticmethod\n    def add_argument(parser): ...", "add_arguments"),
+        ("limit = ac.Limits(threads=3)", "limits"),
+        ("options_defaults = {}", "option_defaults"),
+        ("threads = 3", r"limits = ac\.Limits\(threads=…\)"),
+    ],
+)
+def test_w006_a_slip_of_the_pen_in_an_optional_name_is_named(package: Path, line: str, meant: str) -> None:
+    (package / "slips.py").write_text(f"{ITEMS}    {line}\n")
+    assert ids() == []
+    assert ids([TAG]) == ["W006"]
+    assert re.search(rf"slips\.Command\.\w+ is not used by a run; did you mean {meant}\?", message("W006").msg)
+    assert message("W006").obj == "slips"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "def committed(self, item): ...",
+        "def _commited(self, item): ...",
+        "def downloads(self): ...",
+        "def clean_html(self, text): ...",
+        "def helper(self): ...",
+        "totals: int = 3",
+        "threads_of_old = 3",
+        "def item_key(self, item): return 'a'\n    def item_keys(self): ...",
+    ],
+)
+def test_w006_leaves_names_of_the_author_s_own_alone(package: Path, line: str) -> None:
+    (package / "own.py").write_text(f"{ITEMS}    {line}\n")
+    assert ids([TAG]) == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .chunks import PARAMETERS, chunks
 from .inserts import Group, Row, insert
-from .layout import concrete, has_key, is_saved, layout_of, parents_first
+from .layout import concrete, has_key, is_saved, layout_of, parents_first, shown
 from .rows import Verb
 from .updates import update
 
@@ -34,7 +34,8 @@ def write(alias: str, requests: Sequence[Request], undo: Undo) -> None:
     if len(by_verb[Verb.DELETE]) < len(requests):
         _save([request for request in requests if request.verb in (Verb.ADD, Verb.UPSERT)], alias)
         _update(by_verb[Verb.UPDATE], alias)
-    _delete(by_verb[Verb.DELETE], alias)
+    if by_verb[Verb.DELETE]:
+        _delete(requests, alias)
 
 
 # --- inserts and upserts, with the keys that they hand down
@@ -60,7 +61,7 @@ def _save(requests: Sequence[Request], alias: str) -> None:
                 insert(alias, model, ready)
                 unwritten.difference_update([id(row.obj) for row in ready])
         if waiting and len(unwritten) == before:
-            some = [repr(row.obj) for rows in waiting.values() for row in rows][:3]
+            some = [shown(row.obj) for rows in waiting.values() for row in rows][:3]
             raise ValueError(
                 f"Rows that refer to each other in a circle cannot be inserted together: {', '.join(some)}. "
                 "Add one without its reference, `await self.db.flush()`, then update() it."
@@ -102,11 +103,14 @@ def _hand_down(verb: Verb, obj: Model, written: Collection[int] = (), fields: Co
         if fields is not None and kept_in.isdisjoint(fields):
             continue
         if not has_key(parent):
-            what = f"{verb}({obj!r}): its {reference.name} {parent!r} is not saved, and nothing here saves it. "
+            what = (
+                f"{verb}({shown(obj)}): its {reference.name} {shown(parent)} is not saved, and nothing here saves it. "
+            )
             remedy = f"Queue it, too, before or after: self.db.add({reference.name})."
             if not parent._state.adding:
                 what = (
-                    f"{verb}({obj!r}): the database made the key of its {reference.name} {parent!r}, and returns none. "
+                    f"{verb}({shown(obj)}): the database made the key of its {reference.name} {shown(parent)}, "
+                    "and returns none. "
                 )
                 remedy = f"Give {parent._meta.label} its key, or save it before: await {reference.name}.asave()."
             raise ValueError(what + remedy)
@@ -126,7 +130,8 @@ def _update(requests: Sequence[Request], alias: str) -> None:
     for request in requests:
         for obj in request.objects:
             if not has_key(obj):
-                raise ValueError(f"{obj!r} was never saved, so that there is no row to update: use add() or upsert().")
+                what = f"{shown(obj)} was never saved, so that there is no row to update"
+                raise ValueError(f"{what}: use add() or upsert().")
             _hand_down(request.verb, obj, fields=request.fields)
     update(alias, requests)
 
@@ -135,7 +140,17 @@ def _delete(requests: Sequence[Request], alias: str) -> None:
     keys: dict[type[Model], dict[Any, None]] = defaultdict(dict)
     for request in requests:
         for obj in request.objects:
-            keys[concrete(obj)][obj.pk] = None
+            model = concrete(obj)
+            if request.verb is Verb.DELETE:
+                if not has_key(obj):
+                    raise ValueError(f"delete({shown(obj)}): its key was taken away after it was queued.")
+                keys[model][obj.pk] = None
+            elif request.verb is not Verb.UPDATE and has_key(obj) and obj.pk in keys[model]:
+                # Of two items, each is right when it is written alone: the batch is done again in parts.
+                raise ValueError(
+                    f"{request.verb}({shown(obj)}) after delete() of the same row: deletes are written last, so that "
+                    "the row would be gone. Put `await self.db.flush()` between them."
+                )
     for model in reversed(parents_first(frozenset(keys))):
         for some in chunks(sorted(keys[model], key=repr), PARAMETERS // len(model._meta.pk_fields)):
             model._base_manager.using(alias).filter(pk__in=some).delete()

@@ -11,7 +11,7 @@ from django.db.models.expressions import DatabaseDefault
 from django.db.models.sql import InsertQuery
 
 from .chunks import SERVER_PARAMETERS, chunks
-from .keys import PLAIN, UNKNOWN, in_order, is_expression, is_known, keys_of, rounded
+from .keys import PLAIN, UNKNOWN, fitting, in_order, is_expression, is_known, keys_of, rounded
 from .layout import fields_of, layout_of, quoted
 from .rows import Verb
 from .updates import Change, default_of, has_placeholder, prepared, write_changes
@@ -127,14 +127,14 @@ def _prepared(
     if types == _AS_THEY_ARE.get(type(field)):
         return column
     if types <= PLAIN:
-        return [field.get_db_prep_save(value, connection) for value in column]
+        return [fitting(connection, field, field.get_db_prep_save(value, connection)) for value in column]
     compiler: Any = InsertQuery(field.model).get_compiler(using=connection.alias)
     values = []
     if field.primary_key and connection.vendor == "sqlite":  # it has numbers of its own for a key that is left out
         column = [default_of(field, value) for value in column]
     for row, value in zip(rows, column, strict=True):
         if not is_expression(value):
-            values.append(field.get_db_prep_save(value, connection))
+            values.append(fitting(connection, field, field.get_db_prep_save(value, connection)))
         elif isinstance(value, DatabaseDefault):
             values.append(value)
         else:

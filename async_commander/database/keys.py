@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.db.models import BinaryField, ForeignKey
+from django.db.models import BinaryField, DecimalField, ForeignKey
 from django.db.models import Field as ModelField
 
 if TYPE_CHECKING:
@@ -127,6 +127,23 @@ def rounded(field: Any, value: Any) -> Any:
     number = field.to_python(value)
     context = Context(prec=max(number.adjusted(), 0) + field.decimal_places + 2, rounding=ROUND_HALF_UP)
     return number.quantize(Decimal(1).scaleb(-field.decimal_places), context=context)
+
+
+def fitting(connection: BaseDatabaseWrapper, field: Any, value: Any) -> Any:
+    """A prepared value. Raises ValueError for a decimal that SQLite would keep, and Django could not read there."""
+    if (
+        connection.vendor == "sqlite"
+        and isinstance(field, DecimalField)
+        and type(value) in (Decimal, str, int, float)
+        and field.max_digits is not None
+        and (number := rounded(field, value))
+        and number.adjusted() >= field.max_digits - field.decimal_places
+    ):
+        raise ValueError(
+            f"{field.model._meta.label}.{field.name}: {value} does not fit into max_digits={field.max_digits}, "
+            f"decimal_places={field.decimal_places}."
+        )
+    return value
 
 
 def is_expression(value: Any) -> bool:

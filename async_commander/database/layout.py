@@ -14,6 +14,7 @@ from django.db.models import (
     DateTimeField,
     DecimalField,
     FileField,
+    Model,
     TimeField,
     UniqueConstraint,
 )
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from django.contrib.contenttypes.fields import GenericForeignKey
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models import Field, Model
+    from django.db.models import Field
 
 _TIMES = (DateField.pre_save, DateTimeField.pre_save, TimeField.pre_save)
 
@@ -133,6 +134,14 @@ def fields_of(model: type[Model], names: Iterable[str]) -> tuple[Field[Any, Any]
 def quoted(connection: BaseDatabaseWrapper, of: type[Model] | Field[Any, Any]) -> str:
     """The name of a table or a column in SQL."""
     return connection.ops.quote_name(of._meta.db_table if isinstance(of, type) else str(of.column))
+
+
+def shown(obj: object) -> str:
+    """For a message: its repr, where that does not ask the database in a place in which nobody may."""
+    try:
+        return repr(obj)
+    except Exception:  # noqa: BLE001  the project's own, in a message about something else
+        return f"<{type(obj).__name__} {obj.pk}>" if isinstance(obj, Model) else f"<{type(obj).__name__}>"
 
 
 def has_key(obj: Model) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from django.db import models, router
 
-from .layout import concrete, fields_of, has_key, is_saved, layout_of
+from .layout import concrete, fields_of, has_key, is_saved, layout_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +31,10 @@ ALL: Final = "__all__"
 
 
 class NotGiven:
-    """In the place of `update`, which has no default."""
+    """In the place of an argument that has no default: its error names the model's fields."""
 
 
+Names = Iterable[str] | NotGiven
 Update = Iterable[str] | Literal["__all__"] | NotGiven
 NOT_GIVEN: Final = NotGiven()
 
@@ -57,15 +57,18 @@ def add(alias: str, objects: Sequence[Model]) -> list[Request]:
     for obj in objects:
         _check_object(Verb.ADD, obj)
         if is_saved(obj):
-            raise ValueError(f"{obj!r} is in the database already: use update() or upsert() for it.")
+            raise ValueError(f"{shown(obj)} is in the database already: use update() or upsert() for it.")
     return _requests(alias, Verb.ADD, objects)
 
 
-def upsert(alias: str, objects: Sequence[Model], unique: Iterable[str], update: Update) -> list[Request]:
+def upsert(alias: str, objects: Sequence[Model], unique: Names, update: Update) -> list[Request]:
     """Rows that are inserted, or that overwrite the one with the same values in `unique`."""
     for obj in objects:
         _check_object(Verb.UPSERT, obj)
     model = concrete(objects[0]) if objects else None
+    if unique is None or isinstance(unique, NotGiven):
+        known = "" if model is None else f" {model._meta.label} has: {_constraints(model)}."
+        raise TypeError(f"upsert() needs unique=[...], the fields of the unique constraint that finds the row.{known}")
     named = _names("unique", unique)
     if update is None or isinstance(update, NotGiven):
         known = "" if model is None else f" {model._meta.label} has: {', '.join(_overwritten(model, named))}."
@@ -81,15 +84,19 @@ def upsert(alias: str, objects: Sequence[Model], unique: Iterable[str], update: 
     return _requests(alias, Verb.UPSERT, objects, *_conflict(model, named, overwritten))
 
 
-def update(alias: str, objects: Sequence[Model], fields: Iterable[str]) -> list[Request]:
+def update(alias: str, objects: Sequence[Model], fields: Names) -> list[Request]:
     """Values of rows that exist when they are written: adds and upserts come before."""
+    model = concrete(objects[0]) if objects and isinstance(objects[0], models.Model) else None
+    if fields is None or isinstance(fields, NotGiven) or fields == ALL:
+        known = "" if model is None else f" {model._meta.label} has: {', '.join(_overwritten(model, ()))}."
+        raise TypeError(f"update() needs fields=[...], the names of the fields to write.{known}")
     named = _names("fields", fields)
-    written: tuple[str, ...] = ()
     for obj in objects:
         _check_object(Verb.UPDATE, obj)
-        written = _updatable(concrete(obj), named)
+    if model is None:
+        return []
     _check_one_model(Verb.UPDATE, objects)
-    return _requests(alias, Verb.UPDATE, objects, (), written)
+    return _requests(alias, Verb.UPDATE, objects, (), _updatable(model, named))
 
 
 def delete(alias: str, objects: Sequence[Model]) -> list[Request]:
@@ -97,7 +104,7 @@ def delete(alias: str, objects: Sequence[Model]) -> list[Request]:
     for obj in objects:
         _check_object(Verb.DELETE, obj)
         if not has_key(obj):
-            raise ValueError(f"{obj!r} was never saved, so that there is no row to delete.")
+            raise ValueError(f"{shown(obj)} was never saved, so that there is no row to delete.")
     return _requests(alias, Verb.DELETE, objects)
 
 
@@ -105,38 +112,33 @@ def _requests(
     alias: str, verb: Verb, objects: Sequence[Model], unique: tuple[str, ...] = (), fields: tuple[str, ...] = ()
 ) -> list[Request]:
     """One for each database that the objects are written to; `alias` is that of who has no other one."""
-    if len(objects) == 1:
-        return [Request(verb, _write_alias(alias, objects[0]), objects, unique, fields)]
-    by_alias: dict[str, list[Model]] = defaultdict(list)
+    by_alias: dict[str, list[Model]] = {}
     for obj in objects:
-        by_alias[_write_alias(alias, obj)].append(obj)
+        target = router.db_for_write(type(obj), instance=obj) if router.routers else obj._state.db or alias
+        by_alias.setdefault(target, []).append(obj)
     return [Request(verb, target, some, unique, fields) for target, some in by_alias.items()]
 
 
-def _write_alias(alias: str, obj: Model) -> str:
-    return router.db_for_write(type(obj), instance=obj) if router.routers else obj._state.db or alias
-
-
 def _check_object(verb: Verb, obj: Any) -> None:
-    if not isinstance(obj, models.Model):
-        raise TypeError(f"{verb}({obj!r}): {_what(obj)} is not a model instance.{_remedy(verb, obj)}")
-    if verb in (Verb.ADD, Verb.UPSERT) and concrete(obj)._meta.parents:
-        raise ValueError(
-            f"{verb}({obj!r}): {obj._meta.label} is stored in several tables (it inherits from another model), "
-            f"which cannot be written in bulk: use `await obj.asave()`."
-        )
-
-
-def _what(obj: object) -> str:
-    return f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
-
-
-def _remedy(verb: Verb, obj: object) -> str:
-    if isinstance(obj, (list, tuple, set, models.QuerySet)):
-        return f" Unpack it: {verb}(*objects)."
-    if isinstance(obj, type) and issubclass(obj, models.Model):
-        return f" Make one: {verb}({obj.__name__}(...))."
-    return ""
+    if isinstance(obj, models.Model):
+        if verb in (Verb.ADD, Verb.UPSERT) and concrete(obj)._meta.parents:
+            raise ValueError(
+                f"{verb}({shown(obj)}): {obj._meta.label} is stored in several tables (it inherits from another "
+                "model), which cannot be written in bulk: use `await obj.asave()`."
+            )
+        return
+    what, remedy = f"a {type(obj).__name__}", ""
+    if isinstance(obj, type):
+        what = f"the class {obj.__name__}"
+        if issubclass(obj, models.Model):
+            remedy = f" Make one: {verb}({obj.__name__}(...))."
+    elif isinstance(obj, Awaitable):
+        remedy = " Await it first."
+    elif isinstance(obj, Iterable) and not isinstance(obj, (str, bytes, Mapping)):
+        remedy = f" Unpack it: {verb}(*objects)."
+    elif isinstance(obj, AsyncIterable):
+        remedy = f" Unpack it: {verb}(*[obj async for obj in objects])."
+    raise TypeError(f"{verb}({shown(obj)}): {what} is not a model instance.{remedy}")
 
 
 def _check_one_model(verb: Verb, objects: Sequence[Model]) -> None:
@@ -150,7 +152,15 @@ def _check_one_model(verb: Verb, objects: Sequence[Model]) -> None:
 def _names(argument: str, value: Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, str):
         raise TypeError(f"{argument}={value!r}: a list of field names is needed: {argument}=[{value!r}].")
-    return tuple(value)
+    names = tuple(value) if isinstance(value, Iterable) else (value,)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument}: {name!r} is no field name. A list of them is needed: {argument}=['name'].")
+    return names
+
+
+def _constraints(model: type[Model]) -> str:
+    return ", ".join(str(list(names)) for names in layout_of(model).uniques)
 
 
 @lru_cache(maxsize=1024)
@@ -162,10 +172,12 @@ def _conflict(
     names = frozenset(_field(model, "unique", name).name for name in unique)
     named = next((its for its in layout.uniques if names == frozenset(its)), ())
     if not named:
-        allowed = ", ".join(str(list(names)) for names in layout.uniques)
+        others = [one for one in model._meta.constraints if names == frozenset(getattr(one, "fields", ()))]
+        besides = "".join(f" An upsert cannot use {one.name!r}: it is deferrable or has a condition." for one in others)
         raise ValueError(
             f"unique={list(unique)}: {model._meta.label} has no unique constraint on exactly these fields, so that the "
-            f"database cannot find the row to overwrite. It has: {allowed}. Add a UniqueConstraint, or use one of them."
+            f"database cannot find the row to overwrite. It has: {_constraints(model)}.{besides} Add a "
+            "UniqueConstraint, or use one of them."
         )
     return named, _overwritten(model, named) if update is None else _updatable(model, update, "update")
 

@@ -14,7 +14,7 @@ from django.db import transaction
 from . import bulk, rows
 from .lent_lane import settle
 from .other_databases import write_other_databases
-from .rows import NOT_GIVEN, NotGiven
+from .rows import NOT_GIVEN, Names
 from .snapshots import Undo
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Unit:
     @overload
     def upsert(self, *objects: Model, unique: Iterable[str], update: Iterable[str]) -> None: ...
 
-    def upsert(self, *objects: Model, unique: Iterable[str], update: Iterable[str] | NotGiven = NOT_GIVEN) -> None:
+    def upsert(self, *objects: Model, unique: Names = NOT_GIVEN, update: Names = NOT_GIVEN) -> None:
         """Insert rows, or overwrite those that have the same values in the fields of the unique constraint `unique`.
 
         `update`: the fields to overwrite where the row exists. An empty list leaves such a row as it is, and the object
@@ -120,7 +120,7 @@ class Unit:
         self._check_open()
         self.requests.extend(rows.upsert(self.alias, objects, unique, update))
 
-    def update(self, *objects: Model, fields: Iterable[str]) -> None:
+    def update(self, *objects: Model, fields: Names = NOT_GIVEN) -> None:
         """Write these fields of rows that exist. Their `pre_save()` is called: files are stored, `auto_now` is set."""
         self._check_open()
         self.requests.extend(rows.update(self.alias, objects, fields))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
-from django.db.models import Case, ForeignKey, Value, When
+from django.db import IntegrityError, connections, transaction
+from django.db.models import Case, ForeignKey, JSONField, TextField, Value, When
 from django.db.models import Field as ModelField
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.functions import Cast
 
 from .chunks import chunks
-from .keys import UNKNOWN, in_order, is_expression, keys_of
+from .keys import UNKNOWN, fitting, in_order, is_expression, keys_of
 from .layout import concrete, fields_of, layout_of, parents_first, quoted
 from .write_order import Rounds
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models import Field, Model
+    from django.db.models import Field, Model, QuerySet
 
     from .keys import Key
     from .rows import Request
@@ -45,7 +45,10 @@ class Change:
     ) -> None:
         self.obj = obj
         self.values = [default_of(field, value) for field, value in zip(fields, values, strict=True)]
-        self.computed = any(is_expression(value) for value in self.values)
+        self.computed = any(
+            is_expression(value) and not is_json_null(field, value)
+            for field, value in zip(fields, self.values, strict=True)
+        )
         """Whether the database computes a value."""
         self.prepared = [] if self.computed else prepared(connection, fields, self.values)
         """The values as the database takes them, where it computes none."""
@@ -59,8 +62,16 @@ def default_of(field: Field[Any, Any], value: Any) -> Any:
 
 
 def prepared(connection: BaseDatabaseWrapper, fields: Iterable[Field[Any, Any]], values: Iterable[Any]) -> list[Any]:
-    """The values as the database takes them."""
-    return [field.get_db_prep_save(value, connection) for field, value in zip(fields, values, strict=True)]
+    """The values as the database takes them. Raises ValueError for a number that SQLite could not give back."""
+    return [
+        fitting(connection, field, field.get_db_prep_save(value, connection))
+        for field, value in zip(fields, values, strict=True)
+    ]
+
+
+def is_json_null(field: Field[Any, Any], value: Any) -> bool:
+    """Whether this is JSON's null, where None is SQL's NULL."""
+    return isinstance(value, Value) and value.value is None and isinstance(field, JSONField)
 
 
 def has_placeholder(field: Field[Any, Any]) -> bool:
@@ -93,8 +104,29 @@ def update(alias: str, requests: Sequence[Request]) -> None:
     for parts in rounds.rounds:
         models = parents_first(frozenset(model for model, _ in parts))
         for model, names in sorted(parts, key=lambda part: (models.index(part[0]), part[1])):
-            last = {change.mark: change for change in parts[model, names]}
-            write_changes(connection, model, fields_of(model, names), [change for _, change in in_order(last.items())])
+            _write_last(connection, model, names, parts[model, names])
+
+
+def _write_last(
+    connection: BaseDatabaseWrapper, model: type[Model], names: tuple[str, ...], changes: Sequence[Change]
+) -> None:
+    """Of each row the last change, all in one go where the database allows it."""
+    last: dict[Key, Change] = {}
+    for change in changes:
+        last.pop(change.mark, None)  # the last one wins, so the last place counts
+        last[change.mark] = change
+    fields, by_key = fields_of(model, names), [change for _, change in in_order(last.items())]
+    if len(by_key) < 2 or layout_of(model).unique_fields.isdisjoint(names):
+        write_changes(connection, model, fields, by_key)
+        return
+    try:
+        with transaction.atomic(using=connection.alias):
+            write_changes(connection, model, fields, by_key)
+    except IntegrityError:  # one may set a unique value free that the next one takes: in turn, as queued
+        for some in chunks([change.obj.pk for change in by_key]):
+            _lock(connection, model._base_manager.using(connection.alias).filter(pk__in=some))
+        for change in last.values():
+            write_changes(connection, model, fields, [change])
 
 
 def write_changes(
@@ -106,7 +138,12 @@ def write_changes(
     if inherited or any(change.computed for change in changes) or any(map(has_placeholder, columns)):
         _compute(connection, model, fields, changes)
     elif (
-        len(changes) > 1 and connection.vendor == "postgresql" and all(_fits_array(connection, one) for one in columns)
+        len(changes) > 1
+        and connection.vendor == "postgresql"
+        and all(  # types of Django's own, without a type in the database of their own: such an array is known
+            kind.get_internal_type() in connection.data_types and type(kind).db_type is ModelField.db_type
+            for kind in (one.target_field if isinstance(one, ForeignKey) else one for one in columns)
+        )
     ):
         _unnest(connection, model, fields, changes)
     else:
@@ -118,11 +155,6 @@ def write_changes(
             )
 
 
-def _fits_array(connection: BaseDatabaseWrapper, field: Field[Any, Any]) -> bool:
-    kind = field.target_field if isinstance(field, ForeignKey) else field
-    return kind.get_internal_type() in connection.data_types and type(kind).db_type is ModelField.db_type
-
-
 def _unnest(
     connection: BaseDatabaseWrapper, model: type[Model], fields: Sequence[Field[Any, Any]], changes: Sequence[Change]
 ) -> None:
@@ -132,15 +164,17 @@ def _unnest(
     names = [f"given_{position}" for position in range(len(columns))]
     # Without its length, so that nothing is cut; a text that is too long for the column is an error, as elsewhere.
     arrays = [f"%s::{str(field.db_type(connection)).partition('(')[0]}[]" for field in columns]
-    places = [f"{table}.{quoted(connection, field)}" for field in key]
+    # Under another name: that of a table may say its schema, too, and FOR UPDATE takes no such name.
+    places = [f"there.{quoted(connection, field)}" for field in key]
     same = " AND ".join(f"{place} = {name}" for place, name in zip(places, names, strict=False))
     values = [f"{quoted(connection, one)} = {name}" for one, name in zip(fields, names[len(key) :], strict=True)]
     # Two writers lock the same rows in the same order; the join of the UPDATE itself has none.
     sql = (
         f"WITH given AS (SELECT * FROM unnest({', '.join(arrays)}) AS given({', '.join(names)})), "  # noqa: S608  names
-        f"locked AS MATERIALIZED (SELECT 1 FROM {table} JOIN given ON {same} "
-        f"ORDER BY {', '.join(places)} FOR NO KEY UPDATE OF {table}) "
-        f"UPDATE {table} SET {', '.join(values)} FROM given WHERE {same} AND (SELECT count(*) FROM locked) >= 0"
+        f"locked AS MATERIALIZED (SELECT 1 FROM {table} AS there JOIN given ON {same} "
+        f"ORDER BY {', '.join(places)} FOR NO KEY UPDATE OF there) "
+        f"UPDATE {table} AS there SET {', '.join(values)} FROM given "
+        f"WHERE {same} AND (SELECT count(*) FROM locked) >= 0"
     )
     with connection.cursor() as cursor:
         for some in chunks(changes, UNNESTED):
@@ -148,24 +182,38 @@ def _unnest(
             cursor.execute(sql, [list(column) for column in zip(*rows, strict=True)])
 
 
+def _lock(connection: BaseDatabaseWrapper, rows: QuerySet[Model]) -> None:
+    """In one order, so that two writers cannot deadlock. SQLite has one writer at a time, and no such locks."""
+    if connection.vendor != "sqlite" and connection.features.has_select_for_update:
+        no_key = connection.features.has_select_for_no_key_update
+        list(rows.order_by("pk").select_for_update(no_key=no_key).values_list("pk"))
+
+
+def _as_expression(field: Field[Any, Any], value: Any) -> Any:
+    if is_json_null(field, value):
+        return Cast(Value("null", TextField()), field)
+    return value if is_expression(value) else Value(value, field)
+
+
 def _compute(
     connection: BaseDatabaseWrapper, model: type[Model], fields: Sequence[Field[Any, Any]], changes: Sequence[Change]
 ) -> None:
     """By Django's own UPDATE, which knows expressions and columns of several tables."""
-    objects, features = model._base_manager.using(connection.alias), connection.features
+    objects = model._base_manager.using(connection.alias)
     size = connection.ops.bulk_batch_size([model._meta.pk, model._meta.pk, *fields], changes)
     for some in chunks(changes, max(1, min(CASES, size))):
         if len(some) == 1:
-            values: dict[str, Any] = dict(zip([field.attname for field in fields], some[0].values, strict=True))
+            values = {
+                field.attname: _as_expression(field, value) for field, value in zip(fields, some[0].values, strict=True)
+            }
             objects.filter(pk=some[0].obj.pk).update(**values)
             continue
         rows = objects.filter(pk__in=[change.obj.pk for change in some])
-        if features.has_select_for_update:  # in one order, as above
-            list(rows.order_by("pk").select_for_update(no_key=features.has_select_for_no_key_update).values_list("pk"))
+        _lock(connection, rows)
         cases = {}
         for position, field in enumerate(fields):
             given = [(change.obj.pk, change.values[position]) for change in some]
-            whens = [When(pk=key, then=one if is_expression(one) else Value(one, field)) for key, one in given]
+            whens = [When(pk=key, then=_as_expression(field, one)) for key, one in given]
             case = Case(*whens, output_field=field)
-            cases[field.attname] = Cast(case, field) if features.requires_casted_case_in_updates else case
+            cases[field.attname] = Cast(case, field) if connection.features.requires_casted_case_in_updates else case
         rows.update(**cases)

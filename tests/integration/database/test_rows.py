@@ -338,6 +338,28 @@ def test_flushing_is_for_any_other_order(unit: Unit) -> None:
     assert Page.objects.get().title == "new"
 
 
+@pytest.mark.parametrize("verb", ["add", "upsert"])
+def test_a_row_that_is_written_after_its_deletion_is_not_lost_unseen(unit: Unit, verb: str) -> None:
+    old = Page.objects.create(url="a", title="old")
+    unit.delete(old)
+    if verb == "add":
+        old.pk = None  # its object is used for the new row
+        old.url = "b"
+        unit.add(old)
+    else:
+        unit.upsert(Page(url="a", title="new"), unique=["url"], update=["title"])
+    with pytest.raises(ValueError, match=verb + r"\(.*\) after delete\(\) of the same row.*flush\(\)"):
+        write(unit)
+
+
+def test_a_row_whose_key_was_taken_away_is_not_deleted_in_silence(unit: Unit) -> None:
+    old = Page.objects.create(url="a")
+    unit.delete(old)
+    old.pk = None
+    with pytest.raises(ValueError, match="its key was taken away"):
+        write(unit)
+
+
 def test_counts_tell_what_was_queued(unit: Unit) -> None:
     unit.add(Page(url="a"), Page(url="b"))
     unit.upsert(Tag(name="t"), unique=["name"], update="__all__")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage
-from django.db import connection, models, transaction
-from django.db.models import F
+from django.db import DataError, connection, models, transaction
+from django.db.models import F, Value
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.utils import timezone
+from django.utils.safestring import mark_safe
 
 from async_commander.database.unit import Unit, write_units
-from tests.testapp.models import Author, Book, Page
+from tests.testapp.models import Author, Book, Page, Tag
 
 from .conftest import created, write
 
@@ -193,3 +195,167 @@ def test_a_server_that_binds_parameters_itself_takes_as_many_rows(options: dict[
     write(unit)
     assert Page.objects.filter(body="b").count() == 23_000
     assert set(Page.objects.exclude(title="").values_list("title", flat=True)) == {str(number) for number in range(300)}
+
+
+@isolate_apps("tests.testapp")
+@pytest.mark.usefixtures("postgres")
+def test_a_table_in_another_schema_is_written_like_others(unit: Unit) -> None:
+    class Reading(models.Model):
+        Code = models.CharField(max_length=20, unique=True, db_column="The Code")
+        value = models.TextField(db_column="Value")
+
+        class Meta:
+            app_label = "testapp"
+            managed = False
+            db_table = '"Other"."My readings"'
+
+    with connection.cursor() as cursor:
+        cursor.execute('CREATE SCHEMA "Other"')
+        cursor.execute(
+            'CREATE TABLE "Other"."My readings" (id bigserial PRIMARY KEY, "The Code" varchar(20) UNIQUE, "Value" text)'
+        )
+    try:
+        rows = [Reading(Code=code, value="") for code in "abc"]
+        unit.add(*rows)
+        unit.upsert(*[Reading(Code=code, value=code) for code in "bcd"], unique=["Code"], update=["value"])
+        unit.upsert(Reading(Code="a", value="not written"), unique=["Code"], update=[])
+        write(unit)
+        assert dict(Reading.objects.values_list("Code", "value")) == {"a": "", "b": "b", "c": "c", "d": "d"}
+        for row in rows:
+            row.value = "updated"
+        again = Unit("default")
+        again.update(*rows, fields=["value"])
+        again.delete(Reading.objects.get(Code="d"))
+        write(again)
+        assert dict(Reading.objects.values_list("Code", "value")) == dict.fromkeys("abc", "updated")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute('DROP SCHEMA "Other" CASCADE')
+
+
+@isolate_apps("tests.testapp")
+def test_null_of_json_is_not_null_of_the_database(unit: Unit) -> None:
+    class Document(models.Model):
+        code = models.CharField(max_length=20, unique=True)
+        data = models.JSONField(null=True)
+        number = models.IntegerField(default=0)
+
+        class Meta:
+            app_label = "testapp"
+
+    def rows() -> list[Document]:
+        values = {"null": None, "json": Value(None, models.JSONField()), "dict": {"a": None}, "text": "b"}
+        return [Document(code=code, data=value) for code, value in values.items()]
+
+    def kept() -> dict[str, Any]:
+        null = set(Document.objects.filter(data__isnull=True).values_list("code", flat=True))
+        return {row.code: "NULL" if row.code in null else row.data for row in Document.objects.all()}
+
+    wanted = {"null": "NULL", "json": None, "dict": {"a": None}, "text": "b"}
+    with created(Document):
+        unit.add(*(added := rows()))
+        write(unit)
+        assert kept() == wanted
+        for number in (1, F("number") + 1):  # the values themselves, and by an expression of the database
+            for some in (added, added[1:2]):
+                Document.objects.update(data=7)
+                for row, new in zip(some, rows() if some is added else rows()[1:2], strict=True):
+                    row.data, row.number = new.data, number
+                again = Unit("default")
+                again.update(*some, fields=["data", "number"])
+                write(again)
+                assert kept() == (wanted if some is added else dict.fromkeys(wanted, 7) | {"json": None})
+        again = Unit("default")
+        again.upsert(*rows(), unique=["code"], update=["data"])
+        write(again)
+        assert kept() == wanted
+
+
+@isolate_apps("tests.testapp")
+def test_texts_and_addresses_of_different_types_share_a_statement(unit: Unit) -> None:
+    class Colour(models.TextChoices):
+        RED = "red"
+
+    class Host(models.Model):
+        name = models.CharField(max_length=20, unique=True)
+        address = models.GenericIPAddressField(null=True)
+
+        class Meta:
+            app_label = "testapp"
+
+    with created(Host):
+        hosts = [Host(name=Colour.RED, address="::1"), Host(name=mark_safe("b"), address="10.0.0.1"), Host(name="c")]
+        unit.add(*hosts)
+        unit.upsert(Host(name="red", address="::2"), Host(name=mark_safe("d")), unique=["name"], update=["address"])
+        write(unit)
+        hosts[0].address, hosts[1].address, hosts[2].address = "10.0.0.2", "::3", None
+        hosts[0].name, hosts[1].name = "r", Colour.RED
+        again = Unit("default")
+        again.update(*hosts, fields=["name", "address"])
+        write(again)
+        kept = {"r": "10.0.0.2", "red": "::3", "c": None, "d": None}
+        assert dict(Host.objects.values_list("name", "address")) == kept
+
+
+@isolate_apps("tests.testapp")
+def test_a_number_that_does_not_fit_is_refused_on_every_database(unit: Unit) -> None:
+    class Price(models.Model):
+        amount = models.DecimalField(max_digits=5, decimal_places=2)
+
+        class Meta:
+            app_label = "testapp"
+
+    with created(Price):
+        price = Price(amount=Decimal("999.99"))
+        unit.add(price)
+        write(unit)
+        for given in (Decimal(1000), 1000, Decimal("999.999"), Decimal("1E+400")):
+            wrong = Unit("default")
+            wrong.add(Price(amount=given))
+            price.amount = given
+            changed = Unit("default")
+            changed.update(price, fields=["amount"])
+            for one in (wrong, changed):
+                with pytest.raises((DataError, ValueError)) as raised:
+                    write(one)
+                if connection.vendor == "sqlite":  # where Django could not read it any more
+                    assert "testapp.Price.amount: " in str(raised.value)
+                    assert "does not fit into max_digits=5, decimal_places=2" in str(raised.value)
+        assert Price.objects.get().amount == Decimal("999.99")
+
+
+@isolate_apps("tests.testapp")
+def test_a_row_in_several_tables_is_updated_and_deleted(unit: Unit) -> None:
+    class Place(models.Model):
+        name = models.CharField(max_length=20)
+
+        class Meta:
+            app_label = "testapp"
+
+    class Inn(Place):
+        beds = models.IntegerField()
+
+        class Meta:
+            app_label = "testapp"
+
+    with created(Place, Inn):
+        inns = [Inn.objects.create(name=name, beds=1) for name in "abc"]
+        for inn in inns:
+            inn.name, inn.beds = f"{inn.name}!", 2
+        unit.update(*inns[:2], fields=["beds", "name"])
+        unit.update(inns[2], fields=["beds"])
+        write(unit)
+        assert list(Inn.objects.order_by("pk").values_list("name", "beds")) == [("a!", 2), ("b!", 2), ("c", 2)]
+        again = Unit("default")
+        again.delete(*inns)
+        write(again)
+        assert not Place.objects.exists()
+
+
+def test_a_unique_value_that_an_update_sets_free_can_be_used_after_it(unit: Unit) -> None:
+    tags = [Tag.objects.create(name=name) for name in "abcd"]
+    for tag, name in zip(reversed(tags), "edcb", strict=True):
+        tag.name = name
+    unit.update(*reversed(tags), fields=["name"])
+    write(unit)
+    assert list(Tag.objects.order_by("pk").values_list("name", flat=True)) == ["b", "c", "d", "e"]

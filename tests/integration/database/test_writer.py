@@ -110,6 +110,20 @@ async def test_units_are_written_in_batches_with_their_outcomes(lanes: LanePool,
         assert await tags(lanes) == owner.done
 
 
+async def test_a_deletion_does_not_reach_the_row_of_the_next_unit(lanes: LanePool, owner: Owner) -> None:
+    old = await lanes.call(lambda: Page.objects.create(url="a", title="old"))
+    async with owner.writer(lanes) as writer:
+        async with Block(writer):
+            first, second = Unit("default", outcome="first"), Unit("default", outcome="second")
+            first.delete(old)
+            second.upsert(Page(url="a", title="new"), unique=["url"], update=["title"])
+            writer.put(first)
+            writer.put(second)
+        await writer.drain()
+    assert owner.done == ["first", "second"]
+    assert await lanes.call(lambda: Page.objects.get().title) == "new"
+
+
 async def test_a_batch_is_not_waited_for(lanes: LanePool, owner: Owner) -> None:
     async with owner.writer(lanes) as writer:
         writer.put(page_unit("alone"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,6 +13,18 @@ from django.test.utils import isolate_apps
 
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+async def pages() -> AsyncIterator[Page]:
+    yield Page(url="a")
+
+
+class Later:
+    def __await__(self) -> Iterator[None]:
+        yield
 
 
 @pytest.fixture
@@ -29,7 +42,12 @@ def saved(model: type[models.Model], **values: object) -> models.Model:
         ([Page(url="a")], r"a list is not a model instance\. Unpack it: add\(\*objects\)"),
         (Page, r"the class Page is not a model instance\. Make one: add\(Page\(\.\.\.\)\)"),
         (None, "a NoneType is not a model instance"),
-        ({"url": "a"}, "a dict is not a model instance"),
+        ({"url": "a"}, r"a dict is not a model instance\.$"),
+        ("a", r"a str is not a model instance\.$"),
+        ((Page(url=url) for url in "ab"), r"a generator is not a model instance\. Unpack it: add\(\*objects\)"),
+        (Page.objects.all(), r"a QuerySet is not a model instance\. Unpack it: add\(\*objects\)"),
+        (Later(), r"a Later is not a model instance\. Await it first"),
+        (pages(), r"async_generator is not a model instance\. Unpack it: add\(\*\[obj async for obj in objects\]\)"),
     ],
 )
 def test_only_model_instances_can_be_queued(unit: Unit, given: object, message: str) -> None:
@@ -92,6 +110,49 @@ def test_a_text_is_not_a_list_of_names(unit: Unit) -> None:
         unit.update(saved(Page, id=1, url="a"), fields="title")
 
 
+@pytest.mark.parametrize("given", [{}, {"fields": None}, {"fields": "__all__"}])
+def test_what_an_update_writes_has_to_be_said(unit: Unit, given: dict[str, Any]) -> None:
+    message = r"update\(\) needs fields=\[\.\.\.\].*testapp\.Page has: url, title, body\."
+    with pytest.raises(TypeError, match=message):
+        unit.update(saved(Page, id=1, url="a"), **given)
+    with pytest.raises(TypeError, match="needs fields="):
+        unit.update(**given)
+
+
+def test_fields_by_position_are_told_how_they_are_given(unit: Unit) -> None:
+    with pytest.raises(TypeError, match=r"needs fields=.*testapp\.Page has: url"):
+        unit.update(saved(Page, id=1, url="a"), ["title"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [{}, {"unique": None}])
+def test_which_row_an_upsert_overwrites_has_to_be_said(unit: Unit, given: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"needs unique=\[\.\.\.\].*testapp\.Page has: \['id'\], \['url'\]"):
+        unit.upsert(Page(url="a"), update=[], **given)
+
+
+@pytest.mark.parametrize("names", [5, [5], [["title"]], [Page._meta.get_field("title")]])
+def test_names_are_texts(unit: Unit, names: Any) -> None:
+    with pytest.raises(TypeError, match="is no field name"):
+        unit.update(saved(Page, id=1, url="a"), fields=names)
+    with pytest.raises(TypeError, match="is no field name"):
+        unit.upsert(Page(url="a"), unique=names, update=[])
+
+
+@pytest.mark.asyncio
+@isolate_apps("tests.testapp")
+async def test_a_message_asks_no_database(unit: Unit) -> None:
+    class Talkative(Author):
+        def __str__(self) -> str:
+            return str(Author.objects.count())
+
+        class Meta:
+            app_label = "testapp"
+            proxy = True
+
+    with pytest.raises(ValueError, match=r"<Talkative 5> is in the database already"):
+        unit.add(saved(Talkative, id=5, name="a"))
+
+
 @isolate_apps("tests.testapp")
 def test_constraints_of_several_fields_are_known_in_any_order(unit: Unit) -> None:
     class Price(models.Model):
@@ -109,7 +170,7 @@ def test_constraints_of_several_fields_are_known_in_any_order(unit: Unit) -> Non
 
     unit.upsert(Price(shop_id=1, article="a"), unique=["article", "shop_id"], update=[])
     unit.upsert(Price(shop_id=1, article="a"), unique=["day", "article"], update=[])
-    with pytest.raises(ValueError, match="no unique constraint"):
+    with pytest.raises(ValueError, match=r"no unique constraint.*cannot use 'partial': it is deferrable or has a cond"):
         unit.upsert(Price(shop_id=1, article="a"), unique=["day"], update=[])
 
 

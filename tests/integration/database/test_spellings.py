@@ -81,7 +81,7 @@ def collation() -> Iterator[str]:
 def products(collation: str) -> Iterator[Any]:
     with isolate_apps("tests.testapp"):
 
-        class Product(models.Model):
+        class Ware(models.Model):
             code = models.CharField(max_length=20, unique=True, db_collation=collation)
             stock = models.IntegerField(default=0)
             note = models.CharField(max_length=20, default="")
@@ -89,8 +89,8 @@ def products(collation: str) -> Iterator[Any]:
             class Meta:
                 app_label = "testapp"
 
-        with created(Product):
-            yield Product
+        with created(Ware):
+            yield Ware
 
 
 @pytest.mark.parametrize("codes", [("ABC", "abc"), ("abc", "ABC"), ("zz", "AA", "ZZ", "aa", "Zz")])
@@ -149,7 +149,7 @@ def test_a_collation_that_only_the_table_knows_counts() -> None:
     ci = COLLATIONS[connection.vendor]
     with isolate_apps("tests.testapp"):
 
-        class Product(models.Model):
+        class Ware(models.Model):
             code = models.CharField(max_length=20, unique=True, db_collation=ci)
             stock = models.IntegerField(default=0)
 
@@ -166,7 +166,7 @@ def test_a_collation_that_only_the_table_knows_counts() -> None:
                 managed = False
                 db_table = "testapp_legacy"
 
-        with created(Product):
+        with created(Ware):
             write(*upserts(Legacy(code="ABC", stock=1), Legacy(code="abc", stock=2), unique=["code"]))
             assert list(Legacy.objects.values_list("stock", flat=True)) == [2]
 

@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast faults lint format bench bench-durable clean
+.PHONY: help reference demo test test-fast faults lint format bench bench-durable clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
 	@echo "make test     the whole suite, on SQLite and on PostgreSQL where there is one"
 	@echo "make lint     style, types and import contracts"
+	@echo "make reference   the rows about bounds in docs/, from the table in the code"
 	@echo "make bench    the contenders side by side, into benchmarks/RESULTS.md"
 	@echo "make bench-durable   items that do nothing, and upserts, beside bulk_create"
 	@echo "make faults   the fault tests at their nightly counts"
@@ -19,6 +20,9 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
+
+reference: $(STAMP)
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.project.reference
 
 demo: $(STAMP)
 	$(BIN)/python examples/library/demo.py

@@ -29,7 +29,8 @@ class Bound:
 
     `check(value)` returns the value as it is kept; its errors say what is needed. `written` is how a command line
     writes it ("N", "TIME", "RATE", "SHARE"), None where that has no option for it. `items`: it acts only where a
-    command has items; `plain_help` is what it means to one that has none.
+    command has items; `plain_help` is what it means to one that has none. `note` is what the reference says beside
+    `help`, `counted` where a default comes from that is no constant.
     """
 
     default: Any
@@ -39,6 +40,8 @@ class Bound:
     items: bool = False
     rare: bool = False
     plain_help: str = ""
+    note: str = ""
+    counted: str = ""
 
     @property
     def value(self) -> Any:
@@ -159,15 +162,25 @@ class Limits:
         help="items in hand at once: tasks, not threads of the operating system",
         plain_help="requests of self.http at once",
     )
-    processes: int = bound(default=available_cpus, check=_whole, written="N", help="processes for self.cpu")
-    """By default the processors that this process may use."""
+    processes: int = bound(
+        default=available_cpus,
+        check=_whole,
+        written="N",
+        help="processes for self.cpu",
+        counted="the CPUs that this process may use; 1 in `await ac.arun`",
+    )
     db_lanes: int = bound(
-        default=4, check=_whole, written="N", rare=True, help="threads with a database connection each"
+        default=4, check=_whole, written="N", rare=True, help="database threads for items that make ORM calls"
     )
     batch_size: int = bound(
-        default=100, check=_whole, written="N", items=True, rare=True, help="items saved in one transaction, at most"
+        default=100,
+        check=_whole,
+        written="N",
+        items=True,
+        rare=True,
+        help="items saved in one transaction, at most",
+        note="twice as many may be unconfirmed",
     )
-    """Units of work in one transaction of the writer, at most; twice as many may be unconfirmed."""
     per_host: int | None = bound(
         default=None, check=_or_none(_whole), written="N", rare=True, help="requests to one host at once"
     )
@@ -181,13 +194,14 @@ class Limits:
         items=True,
         rare=True,
         help="give one attempt at an item this much time",
+        note="without what it spends in queues and pauses",
     )
     timeout: float | None = bound(
         default=None,
         check=_or_none(_seconds),
         written="TIME",
         rare=True,
-        help="end the run after this time: 90, 90s, 5m, 1h30m",
+        help="end the run after this time",
     )
     max_failures: int | str | None = bound(
         default="10%",
@@ -195,8 +209,8 @@ class Limits:
         written="SHARE",
         items=True,
         help="end the run when more items failed: a number, or a share of those finished as in 5%",
+        note="a share applies from 100 finished items on; `None`, as 100%, allows any number",
     )
-    """A share applies once 100 items are finished. None: any number."""
     max_body: int | str = bound(default="64 MiB", check=_size, help="of one response, decoded")
 
     @property

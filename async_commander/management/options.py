@@ -50,6 +50,8 @@ def number(text: str) -> float:
 _READERS: dict[str, Callable[[str], Any]] = {"N": whole, "ID": whole, "TIME": seconds, "RATE": number}
 """How the text of a value is read; any other way of writing is taken as it is. What it may be is the table's to say."""
 _METAVARS = {"RATE": "N", "SHARE": "N"}
+_FORMS = {"TIME": " (90, 90s, 5m or 1h30m)"}
+"""How such values are written, for the help."""
 
 
 def reader_of(option: SharedOption) -> Callable[[str], Any]:
@@ -69,6 +71,11 @@ def flags_of(option: SharedOption) -> str:
     return "--" + option.name.replace("_", "-")
 
 
+def metavar_of(option: SharedOption) -> str:
+    """How the help writes its value."""
+    return _METAVARS.get(option.written or "", option.written or "")
+
+
 def acting(*, has_items: bool) -> list[SharedOption]:
     """The options that have an effect on a command with or without items."""
     shared = [option for option in SHARED if option.written is not None]
@@ -81,11 +88,14 @@ def add_shared(parser: argparse.ArgumentParser, options: Iterable[SharedOption],
     """Declare `options`, grouped; the rare ones are shown in the help only where `rare` is true."""
     groups = {RUN: parser.add_argument_group(RUN), RARE: parser.add_argument_group(RARE)}
     for option in options:
-        shown = option.help.replace("%", "%%") if rare or not option.rare else argparse.SUPPRESS
+        shown = (
+            f"{option.help}{_FORMS.get(option.written or '', '')}".replace("%", "%%")
+            if rare or not option.rare
+            else argparse.SUPPRESS
+        )
         words: dict[str, Any] = {"dest": option.name, "default": None, "help": shown}
         if option.written:
-            metavar = _METAVARS.get(option.written, option.written)
-            words |= {"metavar": metavar, "type": reader_of(option), "choices": option.choices}
+            words |= {"metavar": metavar_of(option), "type": reader_of(option), "choices": option.choices}
         else:
             words["action"] = "store_true"
         groups[RARE if option.rare else RUN].add_argument(flags_of(option), **words)

@@ -6,7 +6,6 @@ import re
 
 from async_commander.command.options import ON_THE_LINE
 from async_commander.engine.limits import BOUNDS, Limits
-
 from tests.project import reference
 
 

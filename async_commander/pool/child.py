@@ -85,7 +85,13 @@ def serve(pipe: ChildPipe) -> None:
     while True:
         number, body = pipe.receive()
         kind, answer = context.copy().run(_answer, body, after_call)
-        _tidy(home)
+        # Take back what one function may have done to the process, and the next one would suffer from.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        take_signals()
+        with suppress(OSError):
+            os.chdir(home)
         pipe.send(number, kind, answer)
 
 
@@ -104,16 +110,6 @@ def _answer(body: bytes, after_call: Callable[[], None] | None) -> tuple[Kind, b
         os._exit(OUT_OF_MEMORY)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the call's answer
         return Kind.ERROR, dump_error(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
-
-
-def _tidy(home: Path) -> None:
-    """Take back what one function may have done to the process, and the next one would suffer from."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    take_signals()
-    with suppress(OSError):
-        os.chdir(home)
 
 
 class ChildPipe:

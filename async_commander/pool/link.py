@@ -107,7 +107,15 @@ class Child:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(LAST_WAIT)
         self._close()
-        return "closed the pipe to its parent" if late else _end_in_words(self._process.returncode)
+        code = self._process.returncode
+        if late or code == PIPE_CLOSED:
+            return "closed the pipe to its parent"
+        if code == OUT_OF_MEMORY:
+            return "ran out of memory"
+        if code is None or code >= 0:
+            return f"ended with exit code {code}"
+        known = {int(one): one.name for one in signal.Signals}
+        return f"was killed by {known.get(-code, f'signal {-code}')}"
 
     def leave_to_parent(self) -> None:
         """In a process that the parent has forked: the child is not ours to wait for."""
@@ -121,14 +129,7 @@ class Child:
 
     def _ask(self, kind: Kind, body: bytes) -> tuple[Kind, bytes | bytearray]:
         self._number += 1
-        self._send(HEAD.pack(self._number, kind, len(body)), body)
-        self._wait(self._sock.fileno(), select.POLLIN)
-        number, found, length = HEAD.unpack(self._read(HEAD.size))
-        if number != self._number or found > Kind.ERROR:
-            raise ChildLost("wrote to the pipe to its parent")
-        return Kind(found), self._read(length)
-
-    def _send(self, head: bytes, body: bytes) -> None:
+        head = HEAD.pack(self._number, kind, len(body))
         for part in [head + body] if len(body) <= SMALL else [head, body]:
             rest = memoryview(part)
             while rest:
@@ -138,6 +139,11 @@ class Child:
                     self._wait(self._sock.fileno(), select.POLLOUT)
                 except OSError as error:
                     raise ChildLost(begun=False) from error
+        self._wait(self._sock.fileno(), select.POLLIN)
+        number, found, length = HEAD.unpack(self._read(HEAD.size))
+        if number != self._number or found > Kind.ERROR:
+            raise ChildLost("wrote to the pipe to its parent")
+        return Kind(found), self._read(length)
 
     def _read(self, length: int) -> bytearray:
         try:
@@ -209,16 +215,3 @@ def _spawn(pipe: socket.socket) -> subprocess.Popen[bytes]:
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_in_words(code: int | None) -> str:
-    if code == OUT_OF_MEMORY:
-        return "ran out of memory"
-    if code == PIPE_CLOSED:
-        return "closed the pipe to its parent"
-    if code is None or code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

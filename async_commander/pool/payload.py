@@ -51,36 +51,29 @@ def name_of(function: object) -> str:
 
 def dump_call(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
     """The call as bytes. Raises UnpicklablePayload, or TypeError for what is no plain function."""
-    _refuse_unfit(function)
+    if not callable(function):
+        raise TypeError(f"{function!r} is not callable: {REMEDY}")
+    name = name_of(function)
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(f"{name} is an async def, a pool runs plain functions: await it directly, or pass a def")
+    if getattr(function, "__module__", None) == "__main__":
+        raise UnpicklablePayload(
+            f"function {name} is defined in the script that was started (__main__), "
+            "which pool processes never run: move it to an importable module"
+        )
     try:
         return pickle.dumps((function, args), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        raise _blame_call(function, args) from error
-
-
-def _refuse_unfit(function: Callable[..., Any]) -> None:
-    if not callable(function):
-        raise TypeError(f"{function!r} is not callable: {REMEDY}")
-    if inspect.iscoroutinefunction(function):
-        raise TypeError(
-            f"{name_of(function)} is an async def, a pool runs plain functions: await it directly, or pass a def"
-        )
-    if getattr(function, "__module__", None) == "__main__":
-        raise UnpicklablePayload(
-            f"function {name_of(function)} is defined in the script that was started (__main__), "
-            "which pool processes never run: move it to an importable module"
-        )
-
-
-def _blame_call(function: Callable[..., Any], args: tuple[Any, ...]) -> UnpicklablePayload:
-    found = _why_not(function)
-    if found:
-        return UnpicklablePayload(f"function {name_of(function)} cannot be sent to a pool process ({found}): {REMEDY}")
-    for position, value in enumerate(args, start=1):
-        if found := _why_not(value):
-            what = f"argument {position} of {name_of(function)}, a {type(value).__qualname__},"
-            return UnpicklablePayload(f"{what} cannot be sent to a pool process ({found}): pass plain data")
-    return UnpicklablePayload(f"the arguments of {name_of(function)} cannot be sent to a pool process: pass plain data")
+        if found := _why_not(function):
+            message = f"function {name} cannot be sent to a pool process ({found}): {REMEDY}"
+            raise UnpicklablePayload(message) from error
+        for position, value in enumerate(args, start=1):
+            if found := _why_not(value):
+                what = f"argument {position} of {name}, a {type(value).__qualname__},"
+                message = f"{what} cannot be sent to a pool process ({found}): pass plain data"
+                raise UnpicklablePayload(message) from error
+        message = f"the arguments of {name} cannot be sent to a pool process: pass plain data"
+        raise UnpicklablePayload(message) from error
 
 
 def _why_not(value: object) -> str:
@@ -131,18 +124,14 @@ def dump_error(error: BaseException) -> bytes:
         trace = last_lines("".join(traceback.format_exception(error)), MAX_TRACEBACK)
     except Exception:  # noqa: BLE001 - an error with a broken __str__ is still an error
         trace = f"{text_of(error)} (its traceback cannot be formatted)\n"
-    return pickle.dumps((text_of(error), trace, _dump_exception(error)), pickle.HIGHEST_PROTOCOL)
-
-
-def _dump_exception(error: BaseException) -> bytes | None:
-    """None for what would mean something else here: the end of the run, of a thread, or of a coroutine."""
-    if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration | MemoryError):
-        return None
-    with suppress(BaseException):  # pickling runs the error's own code
-        body = pickle.dumps(error.with_traceback(None), pickle.HIGHEST_PROTOCOL)
-        pickle.loads(body)  # noqa: S301 - between a process and its own child
-        return body
-    return None
+    exception = None
+    # Others would mean something else here: the end of the run, of a thread, or of a coroutine.
+    if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration | MemoryError):
+        with suppress(BaseException):  # pickling runs the error's own code
+            body = pickle.dumps(error.with_traceback(None), pickle.HIGHEST_PROTOCOL)
+            pickle.loads(body)  # noqa: S301 - between a process and its own child
+            exception = body
+    return pickle.dumps((text_of(error), trace, exception), pickle.HIGHEST_PROTOCOL)
 
 
 def load_error(body: bytes | bytearray, name: str) -> BaseException:

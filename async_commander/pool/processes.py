@@ -29,11 +29,7 @@ from async_commander.exceptions import AsyncCommanderError, ItemError
 from .child import Hooks
 from .jobs import Job, Queue, Queues
 from .link import Child, ChildLost
-from .payload import (
-    dump_call,
-    name_of,
-    text_of,
-)
+from .payload import dump_call, name_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +46,9 @@ BROKEN_PAUSE: Final = 1.0
 """Seconds for which calls are refused at least, after the callers were told that no child can be started."""
 EXIT_WAIT: Final = 2.0
 """Seconds that the interpreter's exit waits for killed children."""
+
+
+NO_HOOKS: Final = Hooks()
 
 
 class ChildCrashed(ItemError):
@@ -98,8 +97,7 @@ class Share(Queue):
 class ProcessPool:
     """At most `size` processes that run plain functions, started when first needed.
 
-    `initializer` runs in each child before its first call, `after_call` after it and after each call, before the answer
-    is sent: functions that can be found by name. A function that ends its process (killed, out of memory) is run again
+    Its `hooks` run in each child. A function that ends its process (killed, out of memory) is run again
     alone, and given up after `crashes_allowed` crashes: at-least-once, as all that can be killed.
     Children ignore SIGINT, SIGTERM and SIGHUP, print to stderr, hold no connection of the parent (they are never
     forked from it), do not run its script again, and end with it. Any thread and any event loop may use one pool.
@@ -110,8 +108,7 @@ class ProcessPool:
         self,
         size: int,
         *,
-        initializer: Callable[[], None] | None = None,
-        after_call: Callable[[], None] | None = None,
+        hooks: Hooks = NO_HOOKS,
         crashes_allowed: int = 3,
     ) -> None:
         if size < 1:
@@ -120,7 +117,7 @@ class ProcessPool:
             raise ValueError(f"crashes_allowed={crashes_allowed}: at least 1")
         self.size = size
         self._share = Share(self, size)
-        self.hooks: Final = Hooks(initializer, after_call)
+        self.hooks: Final = hooks
         self.closed = ""
         """Why no more calls are taken."""
         self._crashes_allowed = crashes_allowed
@@ -135,12 +132,6 @@ class ProcessPool:
         self._failures = 0
         self._broken: BaseException | None = None
         self._broken_until = 0.0
-
-    @property
-    def pids(self) -> list[int]:
-        """The processes that are ready or at work."""
-        with self._changed:
-            return [child.pid for child in self._ready]
 
     def share(self, size: int) -> Share:
         """A part of the pool, which grows to that size where it is smaller."""
@@ -351,19 +342,17 @@ _shared_lock = threading.Lock()
 _shared: ProcessPool | None = None
 
 
-def shared_pool(
-    size: int, initializer: Callable[[], None] | None = None, after_call: Callable[[], None] | None = None
-) -> ProcessPool:
+def shared_pool(size: int, hooks: Hooks = NO_HOOKS) -> ProcessPool:
     """The pool of this OS process: made, of this size, when first asked for, or when the last one was closed.
 
-    It is ended at exit. Raises ValueError for another initializer, or `after_call`, than that of the pool there is.
+    It is ended at exit. Raises ValueError for other hooks than those of the pool there is.
     """
     global _shared  # noqa: PLW0603 - one for each OS process
     with _shared_lock:
         if _shared is None or _shared.closed:
-            _shared = ProcessPool(size, initializer=initializer, after_call=after_call)
-        if _shared.hooks != Hooks(initializer, after_call):
-            raise ValueError(f"the shared pool has {_shared.hooks!r}, not {Hooks(initializer, after_call)!r}")
+            _shared = ProcessPool(size, hooks=hooks)
+        if _shared.hooks != hooks:
+            raise ValueError(f"the shared pool has {_shared.hooks!r}, not {hooks!r}")
         return _shared
 
 

@@ -21,6 +21,7 @@ from async_commander.engine.pace import Pace
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.log_capture import OWN_LOGGER
 from async_commander.history.recorder import Followed
+from async_commander.pool.child import Hooks
 from async_commander.pool.processes import Share, shared_pool
 
 from .in_hand import in_hand
@@ -133,7 +134,6 @@ class RunSession:
             max_body=limits.max_body_bytes,
             pace=self.pace,
             internal_hosts=get_settings().internal_hosts,
-            retry_after_cap=self.context.retry.retry_after_cap,
         )
 
     @property
@@ -144,7 +144,7 @@ class RunSession:
     async def cpu(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """See Session."""
         processes = self.context.limits.processes
-        pool = shared_pool(processes, django.setup, close_all_of_process)
+        pool = shared_pool(processes, Hooks(django.setup, close_all_of_process))
         if self._share is None or self._share.pool is not pool:
             self._share = pool.share(processes)
         with self.timed("cpu"):

@@ -16,6 +16,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from async_commander.pool.child import Hooks
 from async_commander.pool.processes import PoolClosed, ProcessPool, shared_pool
 from tests.unit.pool import pool_work as work
 
@@ -41,7 +42,7 @@ async def keep_idle() -> None:
 async def start_slowly() -> None:
     """A child that never gets ready."""
     initializer = partial(work.note_and_spin, str(folder / "running"))
-    await ProcessPool(1, initializer=initializer).run(work.pid)
+    await ProcessPool(1, hooks=Hooks(initializer)).run(work.pid)
 
 
 def live_on(pool: ProcessPool) -> None:

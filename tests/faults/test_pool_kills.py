@@ -18,6 +18,7 @@ import pytest
 from async_commander.pool.processes import ChildCrashed, ProcessPool
 from tests.faults import pool_children as children
 from tests.faults.counts import chance, count
+from tests.unit.pool.own_pools import pids_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ class Bombardment:
     async def _kill(self, kills: int) -> None:
         while len(self.killed) < kills:
             await anyio.sleep(self.chance.uniform(0, 0.05))
-            pids = [pid for pid in self.pool.pids if pid not in self.killed]
+            pids = [pid for pid in pids_of(self.pool) if pid not in self.killed]
             if pids:
                 pid = self.chance.choice(pids)
                 os.kill(pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from async_commander.pool.child import Hooks
 from async_commander.pool.payload import RemoteError, UnpicklablePayload
 from async_commander.pool.processes import ChildCrashed, PoolClosed, ProcessPool
 from tests.unit.pool import mischief
@@ -152,7 +153,7 @@ async def test_what_ends_whoever_loads_it_is_an_error_of_its_call() -> None:
 
 
 async def test_a_pool_that_is_killed_while_it_starts_leaves_nobody(left_behind: Path) -> None:
-    pool = ProcessPool(1, initializer=functools.partial(work.note_and_spin, str(left_behind)))
+    pool = ProcessPool(1, hooks=Hooks(functools.partial(work.note_and_spin, str(left_behind))))
 
     async def call() -> None:
         with pytest.raises(PoolClosed):

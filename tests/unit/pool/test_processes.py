@@ -16,11 +16,11 @@ import pytest
 
 from async_commander.exceptions import ItemError
 from async_commander.pool import processes
-from async_commander.pool.child import SMALL
+from async_commander.pool.child import SMALL, Hooks
 from async_commander.pool.payload import RemoteError, RemoteTraceback, UnpicklablePayload
 from async_commander.pool.processes import ChildCrashed, PoolClosed, PoolStartFailed, ProcessPool, shared_pool
 from tests.unit.pool import pool_work as work
-from tests.unit.pool.own_pools import own_pool, until
+from tests.unit.pool.own_pools import own_pool, pids_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -380,7 +380,7 @@ async def test_children_are_started_when_needed_and_no_more(tmp_path: Path) -> N
     started, running, gate = tmp_path / "started", tmp_path / "running", tmp_path / "gate"
     initializer = functools.partial(work.start_well, str(started))
     async with own_pool(2, initializer=initializer) as pool:
-        assert pool.pids == []
+        assert pids_of(pool) == []
         for _ in range(3):
             await pool.run(work.pid)
         assert len(lines(started)) == 1
@@ -390,7 +390,7 @@ async def test_children_are_started_when_needed_and_no_more(tmp_path: Path) -> N
             await until(lambda: len(lines(running)) == 2)
             gate.touch()
         assert len(lines(started)) == 2
-        assert sorted(pool.pids) == sorted(int(pid) for pid in lines(started))
+        assert sorted(pids_of(pool)) == sorted(int(pid) for pid in lines(started))
 
 
 async def test_children_clean_up_after_their_start_and_after_each_call(tmp_path: Path) -> None:
@@ -418,7 +418,7 @@ async def test_children_ignore_the_signals_of_the_process_group() -> None:
     async with own_pool(1) as pool:
         assert await pool.run(work.signal_self) == 0
         assert await pool.run(work.signal_self) == 0
-        assert len(pool.pids) == 1
+        assert len(pids_of(pool)) == 1
 
 
 async def test_children_print_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
@@ -557,7 +557,7 @@ def test_the_shared_pool_grows_with_its_shares_and_is_made_anew_after_its_end() 
 
 @pytest.mark.usefixtures("no_shared_pool")
 def test_the_shared_pool_has_one_initializer() -> None:
-    shared_pool(1, time.tzset)
+    shared_pool(1, Hooks(time.tzset))
     with pytest.raises(ValueError, match=r"has Hooks.initializer=.*tzset"):
         shared_pool(1)
 

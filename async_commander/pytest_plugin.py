@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import httpx
     import pytest
 
-    from async_commander.downloads.pool import ConnectionPool
-
 _INTERCEPTORS = ("respx", "pytest_httpx")
 
 
@@ -24,27 +22,25 @@ def pytest_configure(config: pytest.Config) -> None:
     if any(map(find_spec, _INTERCEPTORS)):
         from async_commander.downloads import client
 
-        client.make_transport = Switch(client.make_transport).transport
+        client.make_transport = Switch().transport
 
 
 class Switch:
     """Chooses the transport of a client when it is opened."""
 
-    def __init__(self, own: Any) -> None:
+    def __init__(self) -> None:
         import httpcore
         import httpx
 
-        self._own = own
         self._parts = (httpx.AsyncClient, httpx.AsyncHTTPTransport, httpcore.AsyncConnectionPool)
         self._untouched = self._look()
 
     def _look(self) -> list[dict[str, Any]]:
         return [dict(vars(part)) for part in self._parts]
 
-    def transport(self, pool: ConnectionPool) -> httpx.AsyncBaseTransport:
-        """The product's own, or one through httpx where something was put in the place of its parts."""
-        own: httpx.AsyncBaseTransport = self._own(pool)
-        return own if self._look() == self._untouched else through_httpx()
+    def transport(self) -> httpx.AsyncBaseTransport | None:
+        """One through httpx where something was put in the place of its parts."""
+        return None if self._look() == self._untouched else through_httpx()
 
 
 def through_httpx() -> httpx.AsyncBaseTransport:

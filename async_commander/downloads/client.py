@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from .redirects import next_request
 from .scope import item_scope
 from .tls import Cert, Trust, Verify
 from .transport import BoundedTransport, check_address
-from .wire import PoolTransport, origin_of
+from .wire import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,8 +52,6 @@ def open_client(
     internal_hosts: Sequence[str] = (),
     user_agent: str | None = None,
     max_redirects: int = 5,
-    retry_after_cap: float = 300.0,
-    on_retry_after: Callable[[str, float], None] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     resolver: Resolver | None = None,
 ) -> Client:
@@ -65,9 +63,8 @@ def open_client(
     `max_body`: of many large bodies some wait for others, and one that drips gives its place to those who wait.
     Streamed ones do not wait.
 
-    `pace` gives each request its turn at its host; a 429 or 503 with Retry-After pauses the host for so many seconds,
-    `retry_after_cap` at most, and calls `on_retry_after(host, seconds)`. `internal_hosts` may be reached although they
-    are not public; a redirect from a public address leads there only for a request with
+    `pace` gives each request its turn at its host, and hears of each 429 and 503. `internal_hosts` may be reached
+    although they are not public; a redirect from a public address leads there only for a request with
     `extensions={"internal_redirects": True}`. `transport` replaces the connections, and `resolver` the system's, in
     tests.
 
@@ -78,10 +75,8 @@ def open_client(
         bound_of(name, bound)
     connector = Connector(AddressGuard.of(internal_hosts), resolver or ThreadResolver(threads))
     pool = ConnectionPool(connector, threads)
-    inner = transport or make_transport(pool)
-    turns = Turns(pace, retry_after_cap=retry_after_cap, on_retry_after=on_retry_after)
     return Client(
-        transport=BoundedTransport(inner, pool, turns),
+        transport=BoundedTransport(transport or make_transport(), pool, Turns(pace)),
         deadline=deadline,
         max_body=max_body,
         body_memory=body_memory,
@@ -90,9 +85,9 @@ def open_client(
     )
 
 
-def make_transport(pool: ConnectionPool) -> httpx.AsyncBaseTransport:
-    """What requests are sent by; a test's plugin may have another answer."""
-    return PoolTransport(pool)
+def make_transport() -> httpx.AsyncBaseTransport | None:
+    """What requests are sent by in the place of our connections: nothing; a test's plugin may have another answer."""
+    return None
 
 
 class Client(httpx.AsyncClient):
@@ -218,10 +213,7 @@ class Client(httpx.AsyncClient):
         journey = self._journey(request.extensions)
         try:
             async with asyncio.timeout(journey.seconds) as journey.watch:
-                flow = self._auth_of(request, auth)
-                if flow is None:
-                    return await self._follow(request, journey, follow=follow, stream=stream)
-                return await self._authenticated(flow, request, journey, follow=follow, stream=stream)
+                return await self._authenticated(request, auth, journey, follow=follow, stream=stream)
         except TimeoutError as error:
             if journey.is_over():
                 raise DownloadTimeout(str(journey.over()), request=request) from error
@@ -238,25 +230,24 @@ class Client(httpx.AsyncClient):
             internal_redirects=extensions.get("internal_redirects", False),
         )
 
-    def _auth_of(self, request: httpx.Request, auth: Any) -> httpx.Auth | None:
-        """As httpx chooses it: what the call gives, else the client's, else what the URL says."""
-        given = self.auth if auth is httpx.USE_CLIENT_DEFAULT else auth
-        if isinstance(given, tuple):
-            return httpx.BasicAuth(*given)
-        if isinstance(given, httpx.Auth):
-            return given
-        if callable(given):
-            return _CallableAuth(given)
-        if given is not None:
-            raise TypeError(f'Invalid "auth" argument: {given!r}')
-        url = request.url
-        return httpx.BasicAuth(url.username, url.password) if url.username or url.password else None
-
     async def _authenticated(
-        self, auth: httpx.Auth, request: httpx.Request, journey: Journey, *, follow: bool, stream: bool
+        self, request: httpx.Request, auth: Any, journey: Journey, *, follow: bool, stream: bool
     ) -> httpx.Response:
-        """Each step is a request of its own: one that fetches a token elsewhere keeps its credentials."""
-        flow = auth.async_auth_flow(request)
+        """With the credentials that the call gives, else the client, else the URL, as httpx chooses them.
+
+        Each step of a flow is a request of its own: one that fetches a token elsewhere keeps its credentials.
+        """
+        given, url = self.auth if auth is httpx.USE_CLIENT_DEFAULT else auth, request.url
+        if given is None and (url.username or url.password):
+            given = (url.username, url.password)
+        if isinstance(given, tuple):
+            given = httpx.BasicAuth(*given)
+        if not isinstance(given, httpx.Auth):
+            if given is not None and not callable(given):
+                raise TypeError(f'Invalid "auth" argument: {given!r}')
+            step = request if given is None else given(request)
+            return await self._follow(step, journey, follow=follow, stream=stream)
+        flow = given.async_auth_flow(request)
         try:
             step, earlier = await anext(flow), list[httpx.Response]()
             while True:
@@ -337,9 +328,7 @@ class Client(httpx.AsyncClient):
         """
         hooks, options = self.event_hooks, extensions or _NO
         sees_httpx = self.is_closed or self.cookies or self.params or self.auth or hooks["request"] or hooks["response"]
-        if not (sees_httpx or headers or options.keys() - _OF_A_JOURNEY) and isinstance(
-            self._bounded.inner, PoolTransport
-        ):
+        if self._bounded.inner is None and not (sees_httpx or headers or options.keys() - _OF_A_JOURNEY):
             quick = httpx.URL(url)
             if not quick.is_relative_url and not quick.userinfo:
                 return await self._quick(quick, self._journey(options))
@@ -394,13 +383,3 @@ class _Closing(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._bounded.aclose()
-
-
-class _CallableAuth(httpx.Auth):
-    """A function of the request, as httpx takes one."""
-
-    def __init__(self, function: Callable[[httpx.Request], httpx.Request]) -> None:
-        self._function = function
-
-    def auth_flow(self, request: httpx.Request) -> Any:
-        yield self._function(request)

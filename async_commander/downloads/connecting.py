@@ -105,7 +105,7 @@ class Connector:
             async with asyncio.timeout(ask.connect_timeout):
                 if self.proxy is None:
                     return await self._connect(owner, ask.origin, journey)
-                return await self._connect_through(self.proxy, owner, ask, journey)
+                return await self._connect_through(self.proxy, owner, ask.origin, journey)
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"{host}: no connection in time") from error
         except UnicodeError as error:
@@ -148,12 +148,12 @@ class Connector:
             return [(socket.AF_INET, (origin.host, origin.port))]
         return [(socket.AF_INET6, (origin.host, origin.port, 0, 0))]
 
-    async def _connect_through(self, proxy: httpx.Proxy, owner: Owner, ask: Ask, journey: Journey) -> Connection:
+    async def _connect_through(self, proxy: httpx.Proxy, owner: Owner, origin: Origin, journey: Journey) -> Connection:
         """By CONNECT, for both schemes: the proxy sees an address, and not what is said there.
 
         Names are looked up by the proxy, so that the guard sees addresses only where the URL has one.
         """
-        origin, url = ask.origin, proxy.url
+        url = proxy.url
         if _version(origin.host) is not None:
             reach = self._guard.reach(origin.host, origin.host)
             if reach == "refused":
@@ -171,8 +171,7 @@ class Connector:
             why = getattr(error, "verify_message", "") or error.strerror or error
             raise httpx.ConnectError(f"{origin.host}, by the proxy {gate.host}: {why}") from error
         try:
-            await _ask_for_a_tunnel(connection, proxy, ask)
-            return await _go_on(connection, Connection(owner, origin, internal=False), context)
+            return await _tunnel(connection, proxy, Connection(owner, origin, internal=False), context)
         except BaseException:
             connection.abort()
             raise
@@ -298,30 +297,29 @@ def _name_in_tls(origin: Origin) -> str:
     return (origin.server_name or origin.host).rstrip(".")
 
 
-async def _ask_for_a_tunnel(connection: Connection, proxy: httpx.Proxy, ask: Ask) -> None:
-    host = f"[{ask.origin.host}]" if ":" in ask.origin.host else ask.origin.host
-    target = f"{host}:{ask.origin.port}".encode("ascii")
+async def _tunnel(
+    gate: Connection, proxy: httpx.Proxy, tunnel: Connection, context: ssl.SSLContext | None
+) -> Connection:
+    """The connection to the proxy, from now on one to the server behind it."""
+    origin = tunnel.origin
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    target = f"{host}:{origin.port}".encode("ascii")
     headers = [(b"Host", target), *proxy.headers.raw]
     if proxy.raw_auth is not None:
         headers.append((b"Proxy-Authorization", b"Basic " + base64.b64encode(b":".join(proxy.raw_auth))))
-    await connection.send(Ask(b"CONNECT", ask.origin, target, headers))
-    answer = await connection.head()
+    await gate.send(Ask(b"CONNECT", origin, target, headers))
+    answer = await gate.head()
     if not 200 <= answer.status < 300:
         said = f"the proxy answers {answer.status} {answer.reason.decode('latin-1')}"
         if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             said += ": user and password belong into its URL, http://user:password@host:port"
         raise (ProxyRefuses if answer.status in REFUSALS else httpx.ProxyError)(said)
-
-
-async def _go_on(gate: Connection, tunnel: Connection, context: ssl.SSLContext | None) -> Connection:
-    """The connection to the proxy, from now on one to the server behind it."""
     transport: asyncio.Transport | None = gate.transport
     if context is None:
         gate.transport.set_protocol(tunnel)
     else:
-        name = _name_in_tls(tunnel.origin)
         loop = asyncio.get_running_loop()
-        transport = await loop.start_tls(gate.transport, tunnel, context, server_hostname=name)
+        transport = await loop.start_tls(gate.transport, tunnel, context, server_hostname=_name_in_tls(origin))
     if transport is None:
         raise ConnectionResetError("the proxy closed the tunnel")
     tunnel.connection_made(transport)

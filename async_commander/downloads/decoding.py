@@ -93,18 +93,15 @@ class Inflater:
             wrapped = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2], "big") % 31 == 0
             window = _ZLIB if wrapped else _RAW
         if not self._over:
-            self._count_member()
+            # Each member costs about 10 µs of the loop's time, also where there is nothing in it.
+            self._members += 1
+            if self._members > SMALL_MEMBERS and self._taken < self._members * SMALL_MEMBER:
+                raise BadBody(
+                    f"{self._members} gzip members in {self._taken} bytes: after {SMALL_MEMBERS} of them, at least "
+                    f"{SMALL_MEMBER} bytes each are needed on average"
+                )
             self._stream = zlib.decompressobj(window)
         return data
-
-    def _count_member(self) -> None:
-        """Each costs about 10 µs of the loop's time, also where there is nothing in it."""
-        self._members += 1
-        if self._members > SMALL_MEMBERS and self._taken < self._members * SMALL_MEMBER:
-            raise BadBody(
-                f"{self._members} gzip members in {self._taken} bytes: after {SMALL_MEMBERS} of them, at least "
-                f"{SMALL_MEMBER} bytes each are needed on average"
-            )
 
     def _run(self, stream: _Decompress, data: bytes) -> Iterator[bytes]:
         full = True
@@ -166,18 +163,9 @@ def is_usable(name: str) -> bool:
         return False
 
 
-_LONGEST_TYPE = 256
-"""Bytes of a Content-Type that are looked at: what is remembered is short, however long the texts of a server are."""
-
-
 def charset_of(content_type: bytes) -> str | None:
     """The charset that a Content-Type names; None where it names none, and "" where what it names is none."""
-    return _charset_of(content_type[:_LONGEST_TYPE])
-
-
-@lru_cache(maxsize=512)
-def _charset_of(content_type: bytes) -> str | None:
-    declared = content_type.decode("latin-1")
+    declared = content_type[:1000].decode("latin-1")
     if "charset" not in declared.lower():
         return None
     found = _CHARSET.search(declared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import resource
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from async_commander.text.tracebacks import causes
@@ -33,16 +34,11 @@ def room_for(threads: int) -> int:
     limit = soft_limit()
     if limit is None or limit >= threads + 4 * SPARE:
         return threads
-    return min(threads, max(FEWEST, limit - _in_use() - LEFT_FREE))
-
-
-def _in_use() -> int:
-    for listing in ("/proc/self/fd", "/dev/fd"):
-        try:
-            return len(list(Path(listing).iterdir()))
-        except OSError:
-            continue
-    return SPARE - LEFT_FREE
+    in_use = SPARE - LEFT_FREE
+    for listing in ("/dev/fd", "/proc/self/fd"):
+        with suppress(OSError):
+            in_use = len(list(Path(listing).iterdir()))
+    return min(threads, max(FEWEST, limit - in_use - LEFT_FREE))
 
 
 def ran_out(error: BaseException | None) -> bool:
@@ -54,13 +50,9 @@ def ran_out(error: BaseException | None) -> bool:
         if isinstance(link, OSError) and link.errno in (errno.EMFILE, errno.ENFILE):
             return True
         if isinstance(link, socket.gaierror):
-            return _none_is_left()
-    return False
-
-
-def _none_is_left() -> bool:
-    try:
-        socket.socket().close()
-    except OSError as error:
-        return error.errno in (errno.EMFILE, errno.ENFILE)
+            try:
+                socket.socket().close()
+            except OSError as lack:
+                return lack.errno in (errno.EMFILE, errno.ENFILE)
+            return False
     return False

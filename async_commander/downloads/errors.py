@@ -93,13 +93,11 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         return status in _PASSING_STATUS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if isinstance(error, _NEVER_BETTER) or any(map(_is_about_a_certificate, causes(error))):
+    if isinstance(error, _NEVER_BETTER):
         return False
+    for link in causes(error):  # a server that does not like our certificate says so by an alert of TLS
+        if isinstance(link, ssl.CertificateError):
+            return False
+        if isinstance(link, ssl.SSLError) and re.search("CERTIFICATE|UNKNOWN_CA", link.reason or ""):
+            return False
     return isinstance(error, httpx.TransportError | TimeoutError | ConnectionError)
-
-
-def _is_about_a_certificate(error: BaseException) -> bool:
-    """That of the server, or ours: a server says so by an alert of TLS."""
-    return isinstance(error, ssl.CertificateError) or (
-        isinstance(error, ssl.SSLError) and bool(re.search("CERTIFICATE|UNKNOWN_CA", error.reason or ""))
-    )

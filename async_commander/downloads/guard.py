@@ -96,11 +96,10 @@ class AddressGuard:
         networks: list[Network] = []
         names: set[str] = set()
         for entry in internal_hosts:
-            network = _network(entry)
-            if network is None:
+            try:
+                networks.append(ip_network(entry.strip("[]"), strict=False))
+            except ValueError:
                 names.add(_name(entry))
-            else:
-                networks.append(network)
         return cls(tuple(networks), frozenset(names))
 
     def reach(self, host: str, address: str) -> Reach:
@@ -111,10 +110,8 @@ class AddressGuard:
             return "refused"
         if is_public(found):
             return "public"
-        return "internal" if self._is_named(host) or self._is_within(found) else "refused"
-
-    def _is_within(self, address: Address) -> bool:
-        return any(address in network or meant(address) in network for network in self.networks)
+        is_within = any(found in network or meant(found) in network for network in self.networks)
+        return "internal" if is_within or self._is_named(host) else "refused"
 
     def _is_named(self, host: str) -> bool:
         if not self.names:
@@ -122,13 +119,6 @@ class AddressGuard:
         labels = host.lower().rstrip(".").split(".")
         parents = (f".{'.'.join(labels[start:])}" for start in range(1, len(labels)))
         return ".".join(labels) in self.names or any(parent in self.names for parent in parents)
-
-
-def _network(entry: str) -> Network | None:
-    try:
-        return ip_network(entry.strip("[]"), strict=False)
-    except ValueError:
-        return None
 
 
 def _name(entry: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -81,15 +80,6 @@ class Journey:
             if self.watch is not None:
                 self.watch.reschedule(asyncio.get_running_loop().time() + self.deadline - monotonic())
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """The journey under way, for the block."""
-        token = current_journey.set(self)
-        try:
-            yield
-        finally:
-            current_journey.reset(token)
-
     def is_over(self) -> bool:
         """Whether the time-out around the whole request has passed."""
         return self.watch is not None and self.watch.expired()
@@ -97,6 +87,3 @@ class Journey:
     def over(self) -> DownloadTimeout:
         """What is raised where the deadline passes."""
         return DownloadTimeout(f"not finished after {self.seconds:g} s")
-
-
-current_journey: ContextVar[Journey | None] = ContextVar("async_commander_journey", default=None)

@@ -19,7 +19,7 @@ from async_commander.engine.pace import pace_key_held
 from .scope import item_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from async_commander.engine.pace import Pace
 
@@ -66,8 +66,22 @@ _asked_by: ContextVar[object] = ContextVar("async_commander_asked_by", default=N
 """Who asked for turns in this context: for a task of its own, the one that started it."""
 
 
-def _nothing() -> None:
-    """For requests that hold no turn of their own."""
+class Turn:
+    """What a request holds of its host, if anything."""
+
+    __slots__ = ("_holder", "_host", "_turns")
+
+    def __init__(self, turns: Turns | None, holder: object, host: str) -> None:
+        self._turns, self._holder, self._host = turns, holder, host
+
+    def give_back(self) -> None:
+        """To be called once, when the body is closed."""
+        if self._turns is not None:
+            self._turns.give_back(self._holder, self._host)
+
+
+_NO_TURN = Turn(None, None, "")
+"""For requests that hold no turn of their own."""
 
 
 class Turns:
@@ -78,50 +92,47 @@ class Turns:
     holders all wait, and a task waits a second at most for the turn of the task that started it.
     """
 
-    def __init__(
-        self, pace: Pace | None, *, retry_after_cap: float, on_retry_after: Callable[[str, float], None] | None
-    ) -> None:
+    def __init__(self, pace: Pace | None) -> None:
         self._pace = pace
-        self._cap = retry_after_cap
-        self._on_retry_after = on_retry_after
         self._held: dict[object, Counter[str]] = {}
         """The hosts whose turns each item holds, or each task that belongs to no item."""
         self._waiting: Counter[str] = Counter()
         """By host, how many of those who hold a turn of it wait for another host's."""
 
-    async def take(self, host: str, journey: Journey) -> Callable[[], None]:
-        """Wait for the host's turn, unless the item in hand holds it already; returns what gives it back.
+    async def take(self, host: str, journey: Journey) -> Turn:
+        """Wait for the host's turn, unless the item in hand holds it already.
 
         The journey's deadline does not run meanwhile.
         """
         pace = self._pace
         if pace is None or pace_key_held.get() == host:
-            return _nothing
+            return _NO_TURN
         holder = item_scope.get() or asyncio.current_task()
         mine = self._held.get(holder, ())
         if host in mine:
-            return _nothing
+            return _NO_TURN
         if pace.reserve(host) > 0:
             held = {key for key in (*mine, pace_key_held.get()) if key is not None}
             starter = _asked_by.get()
             patience = 1.0 if starter is not holder and host in self._held.get(starter, ()) else None
             with journey.paused():
                 if not await self._wait(pace, host, held, patience):
-                    return _nothing
+                    return _NO_TURN
         if _asked_by.get() is not holder:
             _asked_by.set(holder)
         self._held.setdefault(holder, Counter())[host] += 1
+        return Turn(self, holder, host)
 
-        def give_back() -> None:
-            turns = self._held[holder]
-            turns[host] -= 1
-            if not turns[host]:
-                del turns[host]
-            if not turns:
-                del self._held[holder]
-            pace.release(host)
-
-        return give_back
+    def give_back(self, holder: object, host: str) -> None:
+        """See Turn."""
+        turns = self._held[holder]
+        turns[host] -= 1
+        if not turns[host]:
+            del turns[host]
+        if not turns:
+            del self._held[holder]
+        if self._pace is not None:
+            self._pace.release(host)
 
     async def _wait(self, pace: Pace, host: str, held: set[str], patience: float | None) -> bool:
         """Wait for a turn; False where it would never come."""
@@ -143,12 +154,10 @@ class Turns:
 
         `since` is when the request was sent, on the event loop's clock.
         """
-        if status not in ASKS_FOR_TIME:
-            if self._pace is not None:
-                self._pace.answered(host, since=since)
+        if self._pace is None:
             return
-        seconds = seconds_in(httpx.Headers(list(raw)).get("Retry-After", ""))
-        if self._pace is not None:
+        if status in ASKS_FOR_TIME:
+            seconds = seconds_in(httpx.Headers(list(raw)).get("Retry-After", ""))
             self._pace.throttled(host, seconds, since=since)
-        if self._on_retry_after is not None and seconds is not None:
-            self._on_retry_after(host, min(seconds, self._cap))
+        else:
+            self._pace.answered(host, since=since)

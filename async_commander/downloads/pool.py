@@ -104,7 +104,10 @@ class ConnectionPool:
 
     async def open(self, ask: Ask, journey: Journey) -> Connection:
         """A new connection. Where descriptors run out it is waited for, and the deadline does not run meanwhile."""
-        await self._make_room(journey)
+        is_full = self._opening + len(self._open) >= self._room and not self._drop_an_idle_one()
+        if is_full and self._room < self._size:  # streams that are held open may pass the bound, after a while
+            self._warn()
+            await self._wait_for_one_that_closes(journey)
         waits_until = monotonic() + PATIENCE
         while True:
             self._opening += 1
@@ -122,14 +125,6 @@ class ConnectionPool:
             self._warn()
             if not self._drop_an_idle_one():
                 await self._wait_for_one_that_closes(journey)
-
-    async def _make_room(self, journey: Journey) -> None:
-        """Keep to the bound with idle connections, too; streams that are held open may pass it, after a while."""
-        if self._opening + len(self._open) < self._room or self._drop_an_idle_one():
-            return
-        if self._room < self._size:
-            self._warn()
-            await self._wait_for_one_that_closes(journey)
 
     def _drop_an_idle_one(self) -> bool:
         for connection in self._idle:

@@ -227,24 +227,18 @@ class Connection(asyncio.Protocol):
         async for chunk in body:
             if chunk:
                 self._write(self._h11.send(h11.Data(data=chunk)) or b"")
-            await self._drain()
-            if self._over or self._is_refused():
+            while self._drained is not None and not self._over:
+                await self._wait(self._drained, self._ask.write_timeout, httpx.WriteTimeout)
+            if self._chunks and self._answer is None:
+                self._answer = self._read_heads()
+            if self._over or (self._answer is not None and self._answer.status >= REFUSED):
                 return
         self._write(self._h11.send(h11.EndOfMessage()) or b"")
-
-    def _is_refused(self) -> bool:
-        if self._chunks and self._answer is None:
-            self._answer = self._read_heads()
-        return self._answer is not None and self._answer.status >= REFUSED
 
     def _write(self, data: bytes) -> None:
         if data and not self._transport.is_closing():
             self.wrote = True
             self._transport.write(data)
-
-    async def _drain(self) -> None:
-        while self._drained is not None and not self._over:
-            await self._wait(self._drained, self._ask.write_timeout, httpx.WriteTimeout)
 
     # -- its answer ----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from time import monotonic, perf_counter
@@ -18,6 +18,7 @@ from .wire import Answer
 
 if TYPE_CHECKING:
     from .journey import Journey
+    from .pacing import Turn
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -29,13 +30,13 @@ BODILESS = frozenset({101, 204, 304})
 class BoundedBody(httpx.AsyncByteStream):
     """The body of one answer as it was sent, within the bounds of its journey. It can be read once.
 
-    `closed` is called once, when the body is closed.
+    The turn is given back when the body is closed.
     """
 
-    def __init__(self, inner: httpx.AsyncByteStream, journey: Journey, closed: Callable[[], None]) -> None:
+    def __init__(self, inner: httpx.AsyncByteStream, journey: Journey, turn: Turn) -> None:
         self.journey = journey
         self._inner = inner
-        self._closed: Callable[[], None] | None = closed
+        self._turn: Turn | None = turn
         self._reading: AsyncGenerator[bytes, None] | None = None
         self._received = 0
         self._waited = 0.0
@@ -101,8 +102,8 @@ class BoundedBody(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Give the connection and the turn back; a body that was not read to its end costs its connection."""
-        closed, self._closed = self._closed, None
-        if closed is None:
+        turn, self._turn = self._turn, None
+        if turn is None:
             return
         try:
             if self._reading is not None:
@@ -113,7 +114,7 @@ class BoundedBody(httpx.AsyncByteStream):
                 await self._inner.aclose()
             finally:
                 self.journey.memory.give_back(self)
-                closed()
+                turn.give_back()
 
 
 def by_name(raw: RawHeaders) -> dict[bytes, bytes]:

@@ -12,28 +12,26 @@ from .errors import BlockedAddress, BodyTruncated
 from .guard import is_dotted_quad
 from .limits import check_headers, timeout_of
 from .response import BoundedBody, Response, by_name, end_is_missing, inflater_for
-from .wire import PoolTransport, exchange
+from .wire import ask_of, exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .journey import Journey
-    from .pacing import Turns
+    from .pacing import Turn, Turns
     from .pool import ConnectionPool
     from .protocol import Ask, Head
-    from .wire import Answer
 
 _SCHEMES = frozenset({"http", "https"})
 HIGHEST_PORT = 65_535
 
 
 class BoundedTransport:
-    """Sends through `inner` what may be sent, and gives back responses that cannot harm.
+    """Sends on the connections of `pool` what may be sent, and gives back responses that cannot harm.
 
-    `inner` is a `PoolTransport` on `pool`, or in tests any other transport.
+    In tests another transport may be in their place, `inner`. HTTP/1.1, the bytes of a request as they are written; the
+    extensions `timeout`, `target` and `sni_hostname` are those of httpx.
     """
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, pool: ConnectionPool, turns: Turns) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport | None, pool: ConnectionPool, turns: Turns) -> None:
         self.inner = inner
         self.pool = pool
         self.turns = turns
@@ -47,22 +45,21 @@ class BoundedTransport:
         sent = perf_counter()
         patience = timeout_of(request.extensions, "pool")
         stream: httpx.AsyncByteStream
-        give_back = await self._enter(host, journey, patience)
+        turn = await self._enter(host, journey, patience)
         since = get_running_loop().time()
         try:
-            if isinstance(self.inner, PoolTransport):
-                stream = await self.inner.answer(request, journey)
+            if self.inner is None:
+                stream = await exchange(self.pool, ask_of(request), journey)
                 status, raw, extensions = stream.head.status, stream.head.headers, stream.head.extensions
             else:
-                with journey.kept():
-                    other = await self.inner.handle_async_request(request)
+                other = await self.inner.handle_async_request(request)
                 stream = cast("httpx.AsyncByteStream", other.stream)
                 status, raw, extensions = other.status_code, other.headers.raw, other.extensions
                 check_headers(raw)
         except BaseException:
-            give_back()
+            turn.give_back()
             raise
-        body = BoundedBody(stream, journey, give_back)
+        body = BoundedBody(stream, journey, turn)
         try:
             self.turns.listen(host, status, raw, since)
             return Response(request, status, raw, body, sent, extensions=extensions)
@@ -72,29 +69,43 @@ class BoundedTransport:
 
     async def fetch(self, ask: Ask, journey: Journey) -> tuple[Head, bytes]:
         """The same for one small answer that is read to its end: its head and its decoded content."""
-        give_back = await self._enter(ask.origin.host, journey, None)
+        turn = await self._enter(ask.origin.host, journey, None)
         since = get_running_loop().time()
         try:
             answer = await exchange(self.pool, ask, journey)
         except BaseException:
-            give_back()
+            turn.give_back()
             raise
-        body = BoundedBody(answer, journey, give_back)
+        body = BoundedBody(answer, journey, turn)
         try:
             self.turns.listen(ask.origin.host, answer.head.status, answer.head.headers, since)
-            return answer.head, await _content(ask, answer, body)
+            found = by_name(answer.head.headers)
+            accepted = next((value for name, value in ask.headers if name.lower() == b"accept-encoding"), b"")
+            inflater = inflater_for(
+                ask.method.decode("ascii"), answer.head.status, found, accepted.decode("latin-1"), journey.max_body
+            )
+            pieces: list[bytes] = []
+            async for raw in body:
+                for piece in (raw,) if inflater is None else inflater.feed(raw):
+                    await body.admit(len(piece))
+                    pieces.append(piece)
+            if inflater is not None:
+                inflater.finish()
+            return answer.head, b"".join(pieces)
+        except BodyTruncated as error:
+            raise end_is_missing(error, by_name(answer.head.headers)) from None
         finally:
             await body.aclose()
 
-    async def _enter(self, host: str, journey: Journey, patience: float | None) -> Callable[[], None]:
-        give_back = await self.turns.take(host, journey)
+    async def _enter(self, host: str, journey: Journey, patience: float | None) -> Turn:
+        turn = await self.turns.take(host, journey)
         try:
             await self.pool.enter(journey, patience)
         except BaseException:
-            give_back()
+            turn.give_back()
             raise
         journey.has_place = True
-        return give_back
+        return turn
 
     def leave(self, journey: Journey) -> None:
         """Give the place in the pool back: the body is read, or a stream is in the caller's hands."""
@@ -104,25 +115,9 @@ class BoundedTransport:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self.inner.aclose()
+        if self.inner is not None:
+            await self.inner.aclose()
         await self.pool.aclose()
-
-
-async def _content(ask: Ask, answer: Answer, body: BoundedBody) -> bytes:
-    found = by_name(answer.head.headers)
-    accepted = next((value for name, value in ask.headers if name.lower() == b"accept-encoding"), b"").decode("latin-1")
-    inflater = inflater_for(ask.method.decode("ascii"), answer.head.status, found, accepted, body.journey.max_body)
-    pieces: list[bytes] = []
-    async for raw in body:
-        for piece in (raw,) if inflater is None else inflater.feed(raw):
-            await body.admit(len(piece))
-            pieces.append(piece)
-    if inflater is not None:
-        try:
-            inflater.finish()
-        except BodyTruncated as error:
-            raise end_is_missing(error, found) from None
-    return b"".join(pieces)
 
 
 def check_address(url: httpx.URL) -> httpx.URL:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 from .connecting import turned_inward
-from .journey import Journey, current_journey
-from .limits import SHARED, BodyMemory, timeout_of
+from .limits import timeout_of
 from .protocol import PORTS, Ask, Head, Origin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
+    from .journey import Journey
     from .pool import ConnectionPool
     from .protocol import Connection
 
@@ -93,34 +93,6 @@ async def _converse(pool: ConnectionPool, connection: Connection, ask: Ask, jour
     except BaseException:
         connection.abort()
         raise
-
-
-class PoolTransport(httpx.AsyncBaseTransport):
-    """An httpx transport on a `ConnectionPool`: HTTP/1.1, the bytes of a request as they are written.
-
-    It guards addresses and bounds heads; bodies and times are bounded by the `Client` around it. The extensions
-    `timeout`, `target` and `sni_hostname` are those of httpx.
-    """
-
-    def __init__(self, pool: ConnectionPool) -> None:
-        self.pool = pool
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        journey = current_journey.get() or Journey.start(
-            BodyMemory(SHARED), deadline=86_400, max_body=2**62, internal_redirects=False
-        )
-        answer = await self.answer(request, journey)
-        head = answer.head
-        return httpx.Response(
-            head.status, headers=head.headers, stream=answer, request=request, extensions=head.extensions
-        )
-
-    async def answer(self, request: httpx.Request, journey: Journey) -> Answer:
-        """The same for a journey, and without httpx's response around it."""
-        return await exchange(self.pool, ask_of(request), journey)
-
-    async def aclose(self) -> None:
-        await self.pool.aclose()
 
 
 def ask_of(request: httpx.Request) -> Ask:

@@ -67,21 +67,17 @@ def _value_of(text: str, found: re.Match[str]) -> Span | None:
     if start and text[start - 1] in "?&;":
         return _span(_IN_A_QUERY.match(text, at)) if is_secret_in_a_query(name) else None
     is_pair = found["end"][1:2] == ","  # ('name', 'value'), not one of a list of names
-    if is_pair and not text[max(0, start - 3) : start - 1].endswith(("(", "(b")):
+    is_listed = is_pair and not text[max(0, start - 3) : start - 1].endswith(("(", "(b"))
+    if is_listed or not is_secret_in_text(name, text[max(0, start - 24) : start]):
         return None
-    if not is_secret_in_text(name, text[max(0, start - 24) : start]):
-        return None
-    return _value_at(text, at, quoted=is_pair, line=name.lower().endswith(_HEADERS) or name.lower().startswith("x-"))
-
-
-def _value_at(text: str, at: int, *, quoted: bool, line: bool) -> Span | None:
     if value := _QUOTED.match(text, at):
         return value.span("single" if value["double"] is None else "double")
-    if quoted or _CODE.match(text, at):
+    if is_pair or _CODE.match(text, at):
         return None
-    if not line and (enclosed := _ENCLOSED.match(text, at)):
-        return at + 1, enclosed.end()
-    return _span((_LINE if line else _WORD).match(text, at))
+    if name.lower().endswith(_HEADERS) or name.lower().startswith("x-"):
+        return _span(_LINE.match(text, at))
+    enclosed = _ENCLOSED.match(text, at)
+    return (at + 1, enclosed.end()) if enclosed else _span(_WORD.match(text, at))
 
 
 def _span(found: re.Match[str] | None) -> Span | None:

@@ -25,6 +25,9 @@ _KEYS = frozenset({
 })
 """What a key must be of to be a secret where it stands in a text: others sort, group, and are primary."""
 # fmt: on
+_SECRET = _WORDS | _JOINED
+_SECRET_IN_QUERIES = _SECRET | _IN_QUERIES
+_SECRET_IN_TEXTS = (_WORDS - {"key"}) | _JOINED
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]++|[A-Z]++|[^\W\d_]++")
 _ERRORS = frozenset({"error", "exception", "warning"})
 LONGEST = 100
@@ -36,24 +39,13 @@ def is_secret_name(name: str) -> bool:
 
     The name of a class of errors (`KeyError`) says what happened, and is none.
     """
-    return _is_secret_name(name[-LONGEST:])  # what is remembered is short, however long the texts of a server are
-
-
-@lru_cache(maxsize=4096)
-def _is_secret_name(name: str) -> bool:
-    words = _words(name)
-    return not _is_an_error(name, words) and not (_WORDS | _JOINED).isdisjoint(words)
+    words = _words(name[-LONGEST:])
+    return not _SECRET.isdisjoint(words) and not _is_an_error(name, words)
 
 
 def is_secret_in_a_query(name: str) -> bool:
     """Whether the value of this name is a secret in the query of a URL: `sig` as well."""
-    return _is_secret_in_a_query(name[-LONGEST:])
-
-
-@lru_cache(maxsize=4096)
-def _is_secret_in_a_query(name: str) -> bool:
-    words = _words(name)
-    return not (_WORDS | _JOINED | _IN_QUERIES).isdisjoint(words)
+    return not _SECRET_IN_QUERIES.isdisjoint(_words(name[-LONGEST:]))
 
 
 def is_secret_in_text(name: str, before: str = "") -> bool:
@@ -61,23 +53,22 @@ def is_secret_in_text(name: str, before: str = "") -> bool:
 
     A key is one where a word of its name, or the last one of `before`, says of what: `api key`, not `sort_key`.
     """
-    return _is_secret_in_text(name[-LONGEST:], before)
-
-
-@lru_cache(maxsize=4096)
-def _is_secret_in_text(name: str, before: str) -> bool:
-    words = _words(name)
+    words = _words(name[-LONGEST:])
     if _is_an_error(name, words):
         return False
-    if not (_WORDS - {"key"} | _JOINED).isdisjoint(words):
+    if not _SECRET_IN_TEXTS.isdisjoint(words):
         return True
     return "key" in words and not _KEYS.isdisjoint([*_words(before)[-1:], *words])
 
 
-def _words(name: str) -> list[str]:
-    """The words of a name, between `_`, `-`, `.` or blanks, and where capitals begin one."""
-    return [word.lower() for word in _PARTS.findall(name)]
+@lru_cache(maxsize=4096)
+def _words(name: str) -> tuple[str, ...]:
+    """The words of a name, between `_`, `-`, `.` or blanks, and where capitals begin one.
+
+    What is remembered is short, however long the texts of a server are.
+    """
+    return tuple(word.lower() for word in _PARTS.findall(name))
 
 
-def _is_an_error(name: str, words: list[str]) -> bool:
-    return name.isalpha() and bool(words) and words[-1] in _ERRORS
+def _is_an_error(name: str, words: tuple[str, ...]) -> bool:
+    return bool(words) and words[-1] in _ERRORS and name[-LONGEST:].isalpha()

@@ -34,8 +34,14 @@ class Cleaner:
         if record.stack_info:
             record.stack_info = self._redact(record.stack_info)
         for name, value in list(vars(record).items()):
-            if name not in _STANDARD:
-                setattr(record, name, self._cleaned(value))
+            if name in _STANDARD:
+                continue
+            if isinstance(value, str):
+                setattr(record, name, self._line(value))
+            elif not isinstance(value, dict | list | tuple):
+                setattr(record, name, self._cleaned_argument(value))
+            elif self._redact.within(text := text_of_value(value)) != text:
+                setattr(record, name, redacted_value(value, self._redact))
 
     def lines_of(self, record: logging.LogRecord) -> str:
         """The message with the lines that it had before it was cleaned."""
@@ -51,17 +57,16 @@ class Cleaner:
         if line == said:
             return
         self._lines[record] = self._redact(said)
-        if record.args:
-            record.args = self._cleaned_arguments(record.args)
+        arguments: Any = record.args
+        if arguments:
+            if isinstance(arguments, Mapping):
+                record.args = {name: self._cleaned_argument(value) for name, value in arguments.items()}
+            else:
+                record.args = tuple(map(self._cleaned_argument, arguments))
             said = text_of_value(record, logging.LogRecord.getMessage)  # the template may ask for more than texts
             if said == self._line(said) and not said.startswith("<LogRecord, whose"):
                 return
         record.msg, record.args = line, ()
-
-    def _cleaned_arguments(self, arguments: Any) -> Any:
-        if isinstance(arguments, Mapping):
-            return {name: self._cleaned_argument(value) for name, value in arguments.items()}
-        return tuple(map(self._cleaned_argument, arguments or ()))
 
     def _cleaned_argument(self, value: Any) -> Any:
         if value is None or isinstance(value, int | float):
@@ -82,15 +87,11 @@ class Cleaner:
         except Exception:  # noqa: BLE001 - an error that cannot be shown: no handler could
             said = ""
         text = self._redact.end(traceback_text(error), TRACEBACK_CAP)
-        if text == said and not any(self._tells(one) for one in chain(error)):
+        hidden = (text_of_value(one.args) for one in chain(error))  # an exception may not show its arguments
+        if text == said and all(self._redact.within(arguments) == arguments for arguments in hidden):
             return
         other = self._stand_in(error)
         record.exc_info, record.exc_text = (type(other), other, other.__traceback__), text
-
-    def _tells(self, error: BaseException) -> bool:
-        """Whether the exception has a secret that its text does not show."""
-        arguments = text_of_value(error.args)
-        return self._redact.within(arguments) != arguments
 
     def _stand_in(self, error: BaseException) -> BaseException:
         """An error alike, with others for what led to it. A chain may be longer than a call stack, or a circle."""
@@ -116,14 +117,6 @@ class Cleaner:
         named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         other: BaseException = type(kind.__name__, (Exception,), named)(self._line(text_of_value(error, str)))
         return other.with_traceback(error.__traceback__)
-
-    def _cleaned(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._line(value)
-        if isinstance(value, dict | list | tuple):
-            text = text_of_value(value)
-            return value if self._redact.within(text) == text else redacted_value(value, self._redact)
-        return self._cleaned_argument(value)
 
     def _line(self, text: str) -> str:
         return self._redact(text).replace("\n", "\\n")

@@ -67,25 +67,21 @@ class Redactor:
     def _hidden(self, text: str, first: int, last: int | None, *, seen: bool = False) -> str:
         """What is between two places of the text; a secret that lies across one of them is hidden as a whole."""
         last = len(text) if last is None else min(last, len(text))
+        spans = list[Span]()
+        if self._pattern is not None or may_hold_credentials(text):
+            for view in views(text, seen=seen):
+                spans += self._known_in(view)
+                if self._pattern is not None and (mail := view.unquoted()):
+                    spans += self._known_in(mail)
+                spans += [view.span(*span) for span in credentials(view.text) if span[0] < span[1]]
         pieces, place = [], first
-        for begin, end in _merged(self._secrets_in(text, seen=seen)):
+        for begin, end in _merged(spans):
             if begin >= last:
                 break
             if end > place:
                 pieces += [text[place:begin], HIDDEN]
                 place = end
         return "".join([*pieces, text[place:last]]) if pieces or first or last < len(text) else text
-
-    def _secrets_in(self, text: str, *, seen: bool) -> Iterator[Span]:
-        if self._pattern is None and not may_hold_credentials(text):
-            return
-        for view in views(text, seen=seen):
-            yield from self._known_in(view)
-            if self._pattern is not None and (mail := view.unquoted()):
-                yield from self._known_in(mail)
-            for span in credentials(view.text):
-                if span[0] < span[1]:
-                    yield view.span(*span)
 
     def _known_in(self, view: View) -> Iterator[Span]:
         """The secrets that were given, in one piece or broken into lines."""

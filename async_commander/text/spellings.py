@@ -7,6 +7,7 @@ import re
 import shlex
 from base64 import a85encode, b32encode, b64encode, b85encode
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from os.path import commonprefix
 from urllib.parse import quote, unquote, urlsplit
@@ -67,16 +68,10 @@ def _texts(secret: object) -> Iterator[str]:
     if "\n" in text:
         yield from (line for line in map(str.strip, text.splitlines()) if len(line) >= LINE)
     if "://" in text:
-        yield from _password_in(text)
-
-
-def _password_in(url: str) -> Iterator[str]:
-    try:
-        password = urlsplit(url).password or ""
-    except ValueError:
-        return
-    if len(password) >= SHORT:
-        yield from (password, unquote(password))
+        with suppress(ValueError):  # it is no URL
+            password = urlsplit(text).password or ""
+            if len(password) >= SHORT:
+                yield from (password, unquote(password))
 
 
 def _spellings(text: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 
 from .clean import storable
 
@@ -17,8 +18,15 @@ def traceback_text(error: BaseException) -> str:
     """The traceback of an error. Further lines of a message, which a server may have said, are indented."""
     try:
         text = storable("".join(traceback.format_exception(error)).rstrip())
-        for said in _said(error):
-            text = text.replace(said, said.replace("\n", "\n    "))
+        said = set[str]()
+        for one in chain(error):
+            if type(one).__name__ != "RemoteTraceback":  # a traceback that came from another process is no message
+                with suppress(Exception):  # it has no text
+                    said.add(str(one))
+                said.update(map(str, getattr(one, "__notes__", ())))
+        for message in {storable(one).rstrip() for one in said}:
+            if "\n" in message:
+                text = text.replace(message, message.replace("\n", "\n    "))
     except Exception:  # noqa: BLE001 - an error that cannot be shown is an error all the same
         return f"{type(error).__name__}, whose traceback cannot be shown"
     return text
@@ -45,19 +53,3 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         yield one
         rest += [other for other in (one.__cause__, one.__context__) if other is not None]
         rest += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
-
-
-def _said(error: BaseException) -> set[str]:
-    """The messages and notes of several lines; not a traceback that came from another process."""
-    texts = set[str]()
-    for one in chain(error):
-        if type(one).__name__ != "RemoteTraceback":
-            texts.update(storable(str(text)).rstrip() for text in (_message(one), *getattr(one, "__notes__", ())))
-    return {text for text in texts if "\n" in text}
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - see above
-        return ""

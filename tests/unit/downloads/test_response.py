@@ -21,6 +21,7 @@ from async_commander.downloads.decoding import is_usable
 from async_commander.downloads.errors import BodyTooLarge, BodyTooSlow
 from async_commander.downloads.journey import Journey
 from async_commander.downloads.limits import BodyMemory
+from async_commander.downloads.pacing import Turn
 from async_commander.downloads.response import BoundedBody
 
 pytestmark = pytest.mark.asyncio
@@ -57,7 +58,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def trickling(clock: Clock, chunk: bytes) -> BoundedBody:
     journey = Journey.start(BodyMemory(10**6), deadline=60, max_body=10**6, internal_redirects=False)
     journey.deadline = 60.0
-    return BoundedBody(Trickle(clock, chunk), journey, lambda: None)
+    return BoundedBody(Trickle(clock, chunk), journey, Turn(None, None, ""))
 
 
 async def test_a_body_that_trickles_is_given_up_after_ten_seconds(clock: Clock) -> None:

@@ -307,8 +307,11 @@ async def _tunnel(
     headers = [(b"Host", target), *proxy.headers.raw]
     if proxy.raw_auth is not None:
         headers.append((b"Proxy-Authorization", b"Basic " + base64.b64encode(b":".join(proxy.raw_auth))))
-    await gate.send(Ask(b"CONNECT", origin, target, headers))
-    answer = await gate.head()
+    try:
+        await gate.send(Ask(b"CONNECT", origin, target, headers))
+        answer = await gate.head()
+    except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+        raise httpx.ProxyError(f"{origin.host}, by the proxy {gate.origin.host}: {error}") from error
     if not 200 <= answer.status < 300:
         said = f"the proxy answers {answer.status} {answer.reason.decode('latin-1')}"
         if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:

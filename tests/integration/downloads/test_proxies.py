@@ -169,6 +169,46 @@ async def test_a_proxy_that_refuses_is_named_and_not_asked_again(small_client: O
     assert gate.connections == 1
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.0 200 Connection established\n\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200\r\n\r\n",
+    ],
+)
+async def test_an_odd_yes_of_a_proxy_is_one(small_client: OpenClient, said: bytes) -> None:
+    async def say_yes(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(said)
+        await talk(peer)
+
+    async with ScriptedServer(say_yes) as gate:
+        client = small_client()
+        client.proxy = f"http://127.0.0.1:{gate.port}"
+        async with client:
+            for _ in range(2):
+                assert (await client.get("http://named.test/")).text == "ok"
+    assert gate.connections == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 2", b"HTTP/1.1 101 Go\r\n\r\n"])
+async def test_what_is_no_answer_of_a_proxy_is_the_proxys_fault(small_client: OpenClient, said: bytes) -> None:
+    async def say(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(said)
+
+    async with ScriptedServer(say) as gate:
+        client = small_client()
+        client.proxy = f"http://127.0.0.1:{gate.port}"
+        async with client:
+            for scheme in ("http", "https"):
+                with pytest.raises(httpx.ProxyError, match="the proxy") as caught:
+                    await client.get(f"{scheme}://named.test/")
+                assert is_transient(caught.value)
+
+
 @pytest.mark.parametrize("url", ["proxy.test:3128", "http://", "ftp://me:pa55@a", "http://me:pa55@a:99999999", 7])
 async def test_a_proxy_that_cannot_be_one_is_refused_at_once(small_client: OpenClient, url: str) -> None:
     async with small_client() as client:

@@ -148,7 +148,7 @@ _TEXT = re.compile(
 @lru_cache(maxsize=1)
 def _codecs() -> frozenset[str]:
     """The modules of Python's codecs. To look up another one searches for a file, and Python remembers it for ever."""
-    return frozenset(module.name for module in pkgutil.iter_modules(encodings.__path__))
+    return frozenset({*aliases.values(), *(module.name for module in pkgutil.iter_modules(encodings.__path__))})
 
 
 @lru_cache(maxsize=512)

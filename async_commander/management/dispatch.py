@@ -7,7 +7,7 @@ import inspect
 import signal
 import sys
 from argparse import ArgumentParser
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -24,24 +24,22 @@ from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
 from async_commander.engine.results import EXIT_USAGE, RunStatus
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
+from async_commander.text.clean import plain
 
 from .options import acting, bounds_in, check_together, requests_in
 from .parsers import CommandLineParser, command_parser
 from .refusals import code_of, reason_of, refusal_code, told_where_unreachable
-from .steps import Invocation, next_steps
-from .terminal_command import TerminalCommand, stdout_on_stderr
-from .text import plain, program
+from .steps import Invocation
+from .terminal_command import TerminalCommand, program, stdout_on_stderr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from async_commander.command.base import AsyncCommand
     from async_commander.engine.results import RunResult
     from async_commander.runner.request import RunRequest
     from async_commander.runner.signals import StopRequests
     from async_commander.text.redactor import Redactor
-
-    from .reporter import TerminalReporter
 
 
 class RunCommand(TerminalCommand):
@@ -79,7 +77,7 @@ class RunCommand(TerminalCommand):
         def declare(parser: ArgumentParser) -> None:
             add_arguments_to(parser, command_class)
 
-        shared = acting(has_items=has_items(command_class))
+        shared = acting(has_items=declaration_of(command_class).has_items)
         parser = command_parser(prog, describe(command_class), declare, shared, shell=self._called_from_command_line)
         parser.set_defaults(
             **{name: value for name, value in command_class.option_defaults.items() if name in ON_THE_LINE}
@@ -96,19 +94,14 @@ class RunCommand(TerminalCommand):
             super()._run_line(argv)
         except BaseException as error:
             code = code_of(error)
-            if code and not self._is_told and self._wants_json(argv):
-                self._tell_program(code, reason_of(error))
+            if not code or self._is_told:
+                raise
+            typed = "--json" in takewhile(lambda token: token != "--", argv)  # noqa: S105 - a token of the command line
+            if typed or (self.command_class and self.command_class.option_defaults.get("json")):
+                from .summary import refusal_document
+
+                self.stdout.write(refusal_document(self._name(), code, reason_of(error)))
             raise
-
-    def _wants_json(self, argv: Sequence[str]) -> bool:
-        typed = "--json" in takewhile(lambda token: token != "--", argv)  # noqa: S105 - a token of the command line
-        return typed or bool(self.command_class and self.command_class.option_defaults.get("json"))
-
-    def _tell_program(self, code: int, reason: str) -> None:
-        """Give a program its document where there is no result of a run."""
-        from .summary import refusal_document
-
-        self.stdout.write(refusal_document(self._name(), code, reason))
 
     def _name(self) -> str:
         if self.command_class is None:
@@ -198,46 +191,36 @@ class RunCommand(TerminalCommand):
         return {**stored.values, **asked, **given}
 
     def _run(self, command: AsyncCommand, request: RunRequest, options: Mapping[str, Any]) -> None:
-        from .terminal import open_terminal
-
-        redact = redactor_of(command)
-        terminal = open_terminal(
-            self.stdout,
-            self.stderr,
-            options,
-            self._steps_after(command, redact, request.database),
-            redact=redact,
-            counts_items=has_items(type(command)),
-            shell=self._called_from_command_line,
-        )
-        request = replace(request, stdout=terminal.out.file, stderr=terminal.err.file)
-        with self._streams(command, request, terminal.reporter):
-            try:
-                self._result = result = self._drive(command, request, terminal.reporter)
-            finally:
-                terminal.close()
-        self._end(result, options, redact, told=terminal.reporter.result is not None and options["verbosity"] > 0)
-
-    @contextmanager
-    def _streams(self, command: AsyncCommand, request: RunRequest, reporter: TerminalReporter) -> Iterator[None]:
-        """For the run: stdout is left to the JSON document where one is asked for, and `self.log` is shown."""
-        from .log_lines import log_shown
-
-        with ExitStack() as stack:
-            if request.json and self._called_from_command_line:
-                stack.enter_context(stdout_on_stderr())
-            stack.enter_context(log_shown(name_of(type(command)), request.verbosity, reporter.message))
-            yield
-
-    def _drive(self, command: AsyncCommand, request: RunRequest, reporter: TerminalReporter) -> RunResult:
         from async_commander.runner.entry import drive_from_call, drive_from_shell
 
-        try:
-            if self._called_from_command_line:
-                return drive_from_shell(command, request, reporter, stops=self._stops)
-            return drive_from_call(command, request, reporter)
-        except AsyncCommanderError as error:
-            raise CommandError(str(error), returncode=refusal_code(error)) from error
+        from .log_lines import log_shown
+        from .terminal import open_terminal
+
+        invocation = replace(
+            self.invocation,
+            redact=redactor_of(command),
+            database=request.database,
+            resumes_by_itself=bool(command.option_defaults.get("resume")),
+        )
+        shell, counts_items = self._called_from_command_line, declaration_of(type(command)).has_items
+        with ExitStack() as stack:
+            if request.json and shell:  # stdout is left to the document
+                stack.enter_context(stdout_on_stderr())
+            terminal = stack.enter_context(
+                open_terminal(self.stdout, self.stderr, options, invocation, counts_items=counts_items, shell=shell)
+            )
+            reporter = terminal.reporter
+            stack.enter_context(log_shown(name_of(type(command)), request.verbosity, reporter))
+            request = replace(request, stdout=terminal.out.file, stderr=terminal.err.file)
+            try:
+                if shell:
+                    result = drive_from_shell(command, request, reporter, stops=self._stops)
+                else:
+                    result = drive_from_call(command, request, reporter)
+            except AsyncCommanderError as error:
+                raise CommandError(str(error), returncode=refusal_code(error)) from error
+            self._result = result
+        self._end(result, options, invocation.redact, told=reporter.result is not None and request.verbosity > 0)
 
     def _end(self, result: RunResult, options: Mapping[str, Any], redact: Redactor, *, told: bool) -> None:
         """Tell programs what the summary told people, then leave with the exit code."""
@@ -247,7 +230,9 @@ class RunCommand(TerminalCommand):
             self.stdout.write(json_document(result, redact))
             self._is_told = True
         if not self._called_from_command_line:
-            return self._raise_failure(result)
+            if result.locked or result.status is RunStatus.FAILED:
+                raise CommandError(result.error, returncode=result.exit_code) from result.failure
+            return
         if result.failure is not None and options["traceback"]:
             from async_commander.runner.verdicts import traceback_of
 
@@ -257,23 +242,6 @@ class RunCommand(TerminalCommand):
             self.stderr.write(f"{result.command}: {state}. {plain(result.error)}".rstrip())
         if result.exit_code:
             sys.exit(result.exit_code)
-        return None
-
-    def _raise_failure(self, result: RunResult) -> None:
-        if result.locked or result.status is RunStatus.FAILED:
-            raise CommandError(result.error, returncode=result.exit_code) from result.failure
-
-    def _steps_after(
-        self, command: AsyncCommand, redact: Redactor, database: str | None
-    ) -> Callable[[RunResult, int | None], list[tuple[str, str]]]:
-        invocation = replace(
-            self.invocation,
-            redact=redact,
-            database=database,
-            resumes_by_itself=bool(command.option_defaults.get("resume")),
-        )
-        resumable = has_items(type(command))
-        return lambda result, total: next_steps(result, invocation, resumable=resumable, total=total)
 
     def _chosen(self) -> type[AsyncCommand]:
         if self.command_class is None:
@@ -290,11 +258,6 @@ def asked_for_secret(prompt: str) -> str:
         raise InvalidCommand("No run was begun: nothing was typed.") from None
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def has_items(command_class: type[AsyncCommand]) -> bool:
-    """Whether the command hands out items, or does one job in `handle()`."""
-    return declaration_of(command_class).has_items
 
 
 def describe(command_class: type[AsyncCommand]) -> str:

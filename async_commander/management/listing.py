@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from .text import plain, shorten
+from async_commander.text.clean import plain, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

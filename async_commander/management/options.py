@@ -84,15 +84,11 @@ def acting(*, has_items: bool) -> list[SharedOption]:
     return [replace(one, help=one.plain_help or one.help) for one in shared if not one.items]
 
 
-def add_shared(parser: argparse.ArgumentParser, options: Iterable[SharedOption], *, rare: bool) -> None:
-    """Declare `options`, grouped; the rare ones are shown in the help only where `rare` is true."""
+def add_shared(parser: argparse.ArgumentParser, options: Iterable[SharedOption]) -> None:
+    """Declare `options`, the rare ones in a group of their own."""
     groups = {RUN: parser.add_argument_group(RUN), RARE: parser.add_argument_group(RARE)}
     for option in options:
-        shown = (
-            f"{option.help}{_FORMS.get(option.written or '', '')}".replace("%", "%%")
-            if rare or not option.rare
-            else argparse.SUPPRESS
-        )
+        shown = f"{option.help}{_FORMS.get(option.written or '', '')}".replace("%", "%%")
         words: dict[str, Any] = {"dest": option.name, "default": None, "help": shown}
         if option.written:
             words |= {"metavar": metavar_of(option), "type": reader_of(option), "choices": option.choices}

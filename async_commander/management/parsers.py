@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
-from async_commander.command.options import ON_THE_LINE, SharedOption
+from async_commander.command.options import ON_THE_LINE, SHARED, SharedOption
 from async_commander.command.parser import accept_both_spellings
 from async_commander.engine.results import EXIT_USAGE
 
@@ -20,7 +20,10 @@ from .options import acting, add_shared, flags_of
 
 DJANGO = "Django's options"
 _VALUE_OF_A_FLAG = re.compile(r"argument (?:[^/:]+/)*([^/:]+): ignored explicit argument (.*)")
-RARE_OF_DJANGO = {"--version", "--settings", "--pythonpath", "--force-color", "--skip-checks"}
+RARE = {option.name for option in SHARED if option.rare} | {
+    "version", "settings", "pythonpath", "force_color", "skip_checks",
+}  # fmt: skip
+"""Options that only `--help-all` shows, Django's among them."""
 
 Declare = Callable[[argparse.ArgumentParser], None]
 
@@ -29,10 +32,6 @@ class DjangoOptions(BaseCommand):
     """Makes a parser of nothing but Django's own options, whatever they are in this version, under their own title."""
 
     requires_system_checks: Any = ()
-
-    def __init__(self, *, rare: bool) -> None:
-        super().__init__()
-        self.suppressed_base_arguments = set() if rare else RARE_OF_DJANGO
 
     def add_base_argument(self, parser: Any, *flags: str, **words: Any) -> None:
         """Put an option of Django's under the title."""
@@ -44,9 +43,9 @@ class DjangoOptions(BaseCommand):
         self.add_base_argument(parser, "--skip-checks", action="store_true", help="Skip system checks.")
 
 
-def django_options(prog: str, *, rare: bool) -> CommandParser:
-    """A parser to be used as a parent of others; the rare options are shown in the help only where `rare` is true."""
-    return DjangoOptions(rare=rare).create_parser(prog, "", add_help=False, allow_abbrev=False)
+def django_options(prog: str) -> CommandParser:
+    """A parser to be used as a parent of others."""
+    return DjangoOptions().create_parser(prog, "", add_help=False, allow_abbrev=False)
 
 
 class CommandLineParser(CommandParser):
@@ -57,6 +56,7 @@ class CommandLineParser(CommandParser):
 
     own_names: Collection[str] = ()
     """The values that the command declares itself."""
+    shows_rare = False
 
     def __init__(self, **words: Any) -> None:
         words.setdefault("formatter_class", DjangoHelpFormatter)
@@ -97,28 +97,31 @@ class CommandLineParser(CommandParser):
             return f"one argument too many: {token!r}"
         if flag.removeprefix("--").replace("-", "_") in ON_THE_LINE:
             return f"{flag} has no effect here: this command has no items"
-        return f"unknown option {flag}.{did_you_mean(flag, self._flags())}"
+        flags = [known for action in self._actions for known in action.option_strings if known.startswith("--")]
+        return f"unknown option {flag}.{did_you_mean(flag, flags)}"
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 on the command line; raise CommandError where the command was called by code."""
-        message = self._of_a_flag(message) or message
+        found, known = _VALUE_OF_A_FLAG.fullmatch(message), self._option_string_actions
+        if found and found[1] in known:  # argparse only says that it ignored the value
+            like_it = [action for action in self._actions if action.dest == known[found[1]].dest and action.nargs == 0]
+            written = " or ".join(_longest(action) for action in like_it)
+            message = f"{found[1]} is a flag and takes no value, found {found[2]}: write {written}"
         if not self.called_from_command_line:
             super().error(message)
         self._print_message(f"{self.prog}: {message}\nSee {self.prog} --help\n", sys.stderr)
         raise Refusal(EXIT_USAGE, message)
 
-    def _of_a_flag(self, message: str) -> str:
-        """What to say in argparse's place where a flag was given a value."""
-        found = _VALUE_OF_A_FLAG.fullmatch(message)
-        known = self._option_string_actions
-        if found is None or found[1] not in known:
-            return ""
-        like_it = [action for action in self._actions if action.dest == known[found[1]].dest and action.nargs == 0]
-        written = " or ".join(_longest(action) for action in like_it)
-        return f"{found[1]} is a flag and takes no value, found {found[2]}: write {written}"
-
-    def _flags(self) -> list[str]:
-        return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+    def format_help(self) -> str:
+        """As argparse's; rare options are left out unless `--help-all` asks for them."""
+        kept = {action: action.help for action in self._actions if action.dest in RARE - {*self.own_names}}
+        try:
+            for action in () if self.shows_rare else kept:
+                action.help = argparse.SUPPRESS
+            return super().format_help()
+        finally:
+            for action, text in kept.items():
+                action.help = text
 
 
 class Refusal(SystemExit):
@@ -132,41 +135,44 @@ class Refusal(SystemExit):
 class HelpAll(argparse.Action):
     """`--help-all`: the help with the rare options in it."""
 
-    def __init__(self, *, full: Callable[[], argparse.ArgumentParser], **words: Any) -> None:
+    def __init__(self, **words: Any) -> None:
         super().__init__(nargs=0, default=argparse.SUPPRESS, **words)
-        self.full = full
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        self.full().print_help()
+        if isinstance(parser, CommandLineParser):
+            parser.shows_rare = True
+        parser.print_help()
         parser.exit()
 
 
 def command_parser(
-    prog: str, description: str, declare: Declare, shared: Iterable[SharedOption], *, shell: bool, rare: bool = False
+    prog: str, description: str, declare: Declare, shared: Iterable[SharedOption], *, shell: bool
 ) -> CommandLineParser:
     """The parser of one command: its own arguments as `declare` adds them, the shared options that act, Django's.
 
     `shell` says that a person typed the line: errors then end the process with exit code 2 instead of raising.
     """
-    shared = list(shared)
     own = CommandParser(prog=prog, add_help=False, allow_abbrev=False, called_from_command_line=shell)
     declare(own)
     own_names = {*(action.dest for action in own._actions), *own._defaults}  # noqa: SLF001 - as Django does
-    _mark_required(own)
-    add_shared(own, shared, rare=rare)
+    required = _required_options(own)
+    for options in required:
+        mark = "(required)" if len(options) == 1 else f"(required: {' or '.join(map(_longest, options))})"
+        for action in options:
+            if action.help != argparse.SUPPRESS:
+                action.help = f"{action.help or ''} {mark}".lstrip()
+    positionals = [action for action in own._actions if not action.option_strings]  # noqa: SLF001 - as Django does
+    alternatives = [" | ".join(map(_written, options)) for options in required]
+    shown = [f"({each})" if " | " in each else each for each in alternatives]
+    add_shared(own, shared)
     parser = CommandLineParser(
         prog=prog,
         description=description or None,
-        usage=_usage(own),
-        parents=[own, django_options(prog, rare=rare)],
+        usage="%(prog)s " + " ".join([*map(_placed, positionals), *shown, "[options]"]).replace("%", "%%"),
+        parents=[own, django_options(prog)],
         called_from_command_line=shell,
     )
-    parser.add_argument(
-        "--help-all",
-        action=HelpAll,
-        full=lambda: command_parser(prog, description, declare, shared, shell=shell, rare=True),
-        help="show this message with the rare run options in it",
-    )
+    parser.add_argument("--help-all", action=HelpAll, help="show this message with the rare run options in it")
     accept_both_spellings(parser)
     parser.own_names = own_names
     if not shell:
@@ -179,13 +185,13 @@ def front_parser(prog: str, description: str, hand_over: HandOver, *, shell: boo
     shared = CommandParser(prog=prog, add_help=False, allow_abbrev=False)
     shared.add_argument("name", nargs="?", metavar="NAME", help="the command to run; none: list them all")
     shared.add_argument("--check", action="store_true", help="import every command and tell which are broken; run none")
-    add_shared(shared, acting(has_items=True), rare=False)
+    add_shared(shared, acting(has_items=True))
     parser = FrontParser(
         prog=prog,
         description=description,
         usage="%(prog)s [NAME] [options]",
         epilog=f"{prog} NAME --help shows what a command takes itself, and --help-all the rare options as well.",
-        parents=[shared, django_options(prog, rare=False)],
+        parents=[shared, django_options(prog)],
         called_from_command_line=shell,
     )
     parser.hand_over = hand_over
@@ -206,7 +212,8 @@ class FrontParser(CommandLineParser):
     ) -> Any:
         """Read the line as the named command wants it read."""
         tokens = sys.argv[1:] if args is None else args
-        name, rest = split_name(tokens, self._valued())
+        valued = {flag for flag, action in self._option_string_actions.items() if action.nargs != 0}
+        name, rest = split_name(tokens, valued)
         if name is not None:
             return self.hand_over(name, rest)
         options = super().parse_args(tokens, namespace)
@@ -220,9 +227,6 @@ class FrontParser(CommandLineParser):
             line = flag if value is True else f"{flag} {value}"
             self.error(f"{flag} is for a run: name the command, as in {self.prog} NAME {line}")
         return options
-
-    def _valued(self) -> set[str]:
-        return {flag for flag, action in self._option_string_actions.items() if action.nargs != 0}
 
 
 def names_a_run(tokens: Iterable[str]) -> bool:
@@ -256,26 +260,11 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(filter(None, [', '.join(close[:-1]), *close[-1:]]))}?" if close else ""
 
 
-def _usage(parser: argparse.ArgumentParser) -> str:
-    positionals = [action for action in parser._actions if not action.option_strings]  # noqa: SLF001 - as Django does
-    required = [" | ".join(map(_written, options)) for options in _required_options(parser)]
-    shown = [f"({each})" if " | " in each else each for each in required]
-    return "%(prog)s " + " ".join([*map(_placeholder, positionals), *shown, "[options]"]).replace("%", "%%")
-
-
 def _required_options(parser: argparse.ArgumentParser) -> list[list[argparse.Action]]:
     """Options that a line must have; where any of several will do, these together."""
     groups = [group for group in parser._mutually_exclusive_groups if group.required]  # noqa: SLF001 - kept nowhere else
     alone = [action for action in parser._actions if action.option_strings and action.required]  # noqa: SLF001
     return [[action] for action in alone] + [list(group._group_actions) for group in groups]  # noqa: SLF001
-
-
-def _mark_required(parser: argparse.ArgumentParser) -> None:
-    for options in _required_options(parser):
-        mark = "(required)" if len(options) == 1 else f"(required: {' or '.join(map(_longest, options))})"
-        for action in options:
-            if action.help != argparse.SUPPRESS:
-                action.help = f"{action.help or ''} {mark}".lstrip()
 
 
 def _written(action: argparse.Action) -> str:
@@ -289,7 +278,7 @@ def _longest(action: argparse.Action) -> str:
     return max(action.option_strings, key=len)
 
 
-def _placeholder(action: argparse.Action) -> str:
+def _placed(action: argparse.Action) -> str:
     name = action.metavar if isinstance(action.metavar, str) else action.dest
     many = f"{name} ..." if action.nargs in {"*", "+", argparse.REMAINDER} else name
     return many if action.required else f"[{many}]"

@@ -1,25 +1,29 @@
-"""Tells a person at a terminal how a run goes."""
+"""Shows a person at a terminal how a run goes."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 from rich.text import Text
 
-from async_commander.engine.results import RunResult
+from async_commander.text.clean import plain
 
-from .pace import Meter
-from .progress import BarDisplay, Display, NoDisplay, PlainDisplay
-from .screen import Verbatim, moves
-from .text import plain
+from .progress import BarDisplay, Display, Meter, NoDisplay, PlainDisplay
+from .screen import Verbatim, moves, speaks_unicode
+from .summary import summary_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from async_commander.engine.context import RunContext
+    from async_commander.engine.results import RunResult
+
+    from .steps import Invocation
 
 MESSAGE_WIDTH = 1000
 ERROR_WIDTH = 300
@@ -33,8 +37,6 @@ _STYLES = {
     logging.CRITICAL: "red",
 }
 
-Summarise = Callable[[RunResult, Meter | None], list[Text]]
-
 
 class TerminalReporter:
     """A Reporter on one console: progress while the run goes on, notes above it, a summary at the end.
@@ -47,7 +49,7 @@ class TerminalReporter:
         self,
         console: Console,
         display: Display,
-        summarise: Summarise,
+        invocation: Invocation,
         *,
         verbosity: int = 1,
         counts_items: bool = True,
@@ -55,22 +57,20 @@ class TerminalReporter:
     ) -> None:
         self.console = console
         self.display = display
+        self.invocation = invocation
         self.verbosity = verbosity
-        self.summarise = summarise
         self.counts_items = counts_items
         self.max_items = max_items
         self.result: RunResult | None = None
-        self._name = ""
         self._stage = ""
         self._meter: Meter | None = None
         self._gone = False
 
     def started(self, context: RunContext) -> None:
         """See Reporter."""
-        self._name = plain(context.command)
         asked_first: int | None = context.options.get("max_items")
         at_most = asked_first if self.max_items is None else context.tally.taken + self.max_items
-        self._meter = Meter(context.tally, counts_items=self.counts_items, taken_at_most=at_most)
+        self._meter = Meter(plain(context.command), context.tally, self.counts_items, taken_at_most=at_most)
 
     def message(self, text: str, level: int = logging.INFO) -> None:
         """See Reporter."""
@@ -89,39 +89,37 @@ class TerminalReporter:
         """See Reporter."""
         self._stage = plain(text)
         if self._stage:
-            self._safely(lambda: self.display.stage(self._stage))
+            self._safely(self.display.stage, self._stage)
 
     def finished(self, result: RunResult) -> None:
         """See Reporter."""
         self.result = result
         self.close()
         if self.verbosity >= 1:
-            for line in self.summarise(result, self._meter):
+            width = None if self.console.soft_wrap else self.console.width
+            summary = summary_of(result, self._meter, self.invocation, counts_items=self.counts_items)
+            for line in summary.lines(unicode=speaks_unicode(self.console), width=width):
                 self._say(line)
 
     async def watch(self) -> None:
         """See Reporter."""
-        while self._meter is not None and not self._gone:
+        while (meter := self._meter) is not None and not self._gone:
             await anyio.sleep(self.display.refresh)
-            self._look(self._meter)
+            self._safely(self.display.show, meter, self._stage)
 
     def close(self) -> None:
         """Give the terminal back; may be called at any time and more than once."""
-        meter, display = self._meter, self.display
-        if meter is not None:
-            self._safely(lambda: display.end(self._name, meter.read()))
-        self.display = NoDisplay()
-
-    def _look(self, meter: Meter) -> None:
-        self._safely(lambda: self.display.show(self._name, meter.read(), self._stage))
+        display, self.display = self.display, NoDisplay()
+        if (meter := self._meter) is not None:
+            self._safely(display.end, meter)
 
     def _say(self, line: Text) -> None:
-        self._safely(lambda: self.console.print(line, soft_wrap=True))
+        self._safely(partial(self.console.print, line, soft_wrap=True))
 
-    def _safely(self, tell: Callable[[], None]) -> None:
+    def _safely(self, tell: Callable[..., None], *what: object) -> None:
         if not self._gone:
             try:
-                tell()
+                tell(*what)
             except (OSError, ValueError):  # ValueError: the stream was closed
                 self._gone = True
 

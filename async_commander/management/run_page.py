@@ -15,10 +15,11 @@ from async_commander.command.registry import get_command
 from async_commander.engine.results import ErrorKind, ItemState, RunStatus, items_in_words
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.figures import latencies_of
+from async_commander.text.clean import plain, plain_block
 
+from .formatting import columns, count, duration, rate
 from .runs import SILENT, as_json, moment, state_of, style_of, took
 from .summary import errors_title
-from .text import columns, count, duration, plain, plain_block, rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

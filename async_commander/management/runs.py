@@ -12,8 +12,9 @@ from async_commander.command.registry import find_clashes, find_command
 from async_commander.engine.results import RunStatus
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.reading import is_silent
+from async_commander.text.clean import plain, shorten
 
-from .text import columns, count, duration, plain, rate, shorten
+from .formatting import columns, count, duration, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from async_commander.engine.results import RunResult
-from async_commander.text.redactor import Redactor
-
 from .reporter import TerminalReporter, choose_display
-from .screen import Verbatim, Writable, open_console, speaks_unicode
-from .summary import summariser
-
-Steps = Callable[[RunResult, int | None], Sequence[tuple[str, str]]]
+from .screen import Verbatim, Writable, open_console
+from .steps import Invocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,43 +20,34 @@ class Terminal:
     err: Verbatim
     reporter: TerminalReporter
 
-    def close(self) -> None:
-        """Leave the terminal as it was; nothing that was begun stays unwritten."""
-        self.reporter.close()
-        for stream in (self.out, self.err):
-            stream.mover = None
-            stream.flush()
 
-
+@contextmanager
 def open_terminal(
-    out: Writable,
-    err: Writable,
-    options: Mapping[str, Any],
-    steps: Steps,
-    *,
-    redact: Redactor,
-    counts_items: bool,
-    shell: bool,
-) -> Terminal:
+    out: Writable, err: Writable, options: Mapping[str, Any], invocation: Invocation, *, counts_items: bool, shell: bool
+) -> Iterator[Terminal]:
     """The terminal as `options` want it. `shell`: a person is there; else progress is shown only where it is asked for.
 
-    Progress, notes and summary go to `err`, and with `json` the command's own output as well. `redact` hides secrets.
+    Progress, notes and summary go to `err`, and with `json` the command's own output as well. At the end of the block
+    the terminal is as it was, and nothing that was begun stays unwritten.
     """
-    told = Verbatim(err)
-    console = open_console(told, no_color=bool(options.get("no_color")), force_color=bool(options.get("force_color")))
-    own_out, own_err = Verbatim(err if options.get("json") else out), Verbatim(err)
-    verbosity = int(options.get("verbosity", 1))
-    how, quiet = options.get("progress") or "auto", verbosity == 0 or not shell
-    display = choose_display(how, console, own_err, own_out, quiet=quiet)
-    width = console.width if told.isatty() else None
-    unicode = speaks_unicode(console)
-    summarise = summariser(steps, redact=redact, unicode=unicode, width=width, counts_items=counts_items)
+    console = open_console(Verbatim(err), no_color=options["no_color"], force_color=options["force_color"])
+    own_out, own_err = Verbatim(err if options["json"] else out), Verbatim(err)
+    verbosity: int = options["verbosity"]
+    display = choose_display(
+        options["progress"] or "auto", console, own_err, own_out, quiet=verbosity == 0 or not shell
+    )
     reporter = TerminalReporter(
         console,
         display,
-        summarise,
+        invocation,
         verbosity=verbosity,
         counts_items=counts_items,
         max_items=options.get("max_items"),
     )
-    return Terminal(own_out, own_err, reporter)
+    try:
+        yield Terminal(own_out, own_err, reporter)
+    finally:
+        reporter.close()
+        for stream in (own_out, own_err):
+            stream.mover = None
+            stream.flush()

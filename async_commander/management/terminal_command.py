@@ -7,18 +7,17 @@ import io
 import os
 import sys
 from contextlib import contextmanager, redirect_stdout, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.core.management.color import no_style
+from django.utils.termcolors import parse_color_setting
 
 from async_commander.engine.results import EXIT_FAILED, EXIT_SIGNAL_BASE, EXIT_USAGE
 
-from .text import colours_refused
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 EXIT_INTERRUPTED = EXIT_SIGNAL_BASE + 2
 
@@ -148,3 +147,17 @@ def _flush(stream: TextIO | None) -> None:
     with suppress(OSError, ValueError):
         if stream is not None:
             stream.flush()
+
+
+def program(path: str) -> str:
+    """What to type to begin this program again: its file's name, as Django says it of itself."""
+    name = PurePath(path).name
+    return "python -m django" if name == "__main__.py" else name
+
+
+def colours_refused(options: Mapping[str, Any]) -> bool:
+    """Whether `--no-color`, `DJANGO_COLORS=nocolor` or NO_COLOR asks for none; `--force-color` beats the last one."""
+    palette = os.environ.get("DJANGO_COLORS", "")
+    if options.get("no_color") or (palette and parse_color_setting(palette) is None):
+        return True
+    return bool(os.environ.get("NO_COLOR")) and not options.get("force_color")

@@ -16,7 +16,7 @@ from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.management.dispatch import RunCommand
 from async_commander.management.listing import BROKEN, Line, list_commands, render
 from async_commander.management.parsers import CommandLineParser, Refusal, front_parser
-from async_commander.management.text import program
+from async_commander.management.terminal_command import program
 
 if TYPE_CHECKING:
     from argparse import Namespace

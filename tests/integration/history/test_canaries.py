@@ -21,8 +21,8 @@ import async_commander as ac
 from async_commander.command.base import redactor_of
 from async_commander.management.reporter import TerminalReporter, choose_display
 from async_commander.management.screen import Verbatim, open_console
-from async_commander.management.steps import Invocation, next_steps
-from async_commander.management.summary import json_document, summariser
+from async_commander.management.steps import Invocation
+from async_commander.management.summary import json_document
 from async_commander.models import Run, RunErrorKind, RunItem, RunLog
 from async_commander.text.redactor import HIDDEN
 from async_commander.text.tracebacks import traceback_text
@@ -131,14 +131,7 @@ def terminal(command: Any) -> tuple[io.StringIO, Any]:
     invocation = Invocation("manage.py arun", ["leaks", *(f"--secrets={each}" for each in CANARIES), *CANARIES], redact)
     console = open_console(err, no_color=True, force_color=False)
     display = choose_display("plain", console, err, err, quiet=False)
-    summarise = summariser(
-        lambda result, total: next_steps(result, invocation, resumable=True, total=total),
-        redact=redact,
-        unicode=True,
-        width=None,
-        counts_items=True,
-    )
-    return stream, TerminalReporter(console, display, summarise, verbosity=3)
+    return stream, TerminalReporter(console, display, invocation, verbosity=3)
 
 
 def everything_stored() -> Iterator[str]:

@@ -12,9 +12,20 @@ import pytest
 import async_commander as ac
 from async_commander.management.log_lines import log_shown
 from async_commander.models import RunLog
+from async_commander.runner.reporting import Silent
 
 SECRET = "hunter2-s3cret"
 EVIL = "\x1b[2Jgone\x1b]0;title\x07\n2026-01-31 12:00:00 ERROR forged\r\nanother\x9b1m \u202e https://bob:pw@h/"
+
+
+class Told(Silent):
+    """A reporter that remembers its notes."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def message(self, text: str, level: int = logging.INFO) -> None:
+        self.told.append(f"{logging.getLevelName(level)} {text}")
 
 
 class Heard(logging.Handler):
@@ -199,7 +210,7 @@ def test_the_terminal_shows_what_the_command_says_by_its_verbosity(
 
     told: list[str] = []
     name = f"{Command.__module__}.{Command.__qualname__}"
-    with log_shown(name, verbosity, lambda text, level: told.append(f"{logging.getLevelName(level)} {text}")):
+    with log_shown(name, verbosity, Told(told)):
         run(Command(api_token=SECRET), verbosity=verbosity)
     assert told == [f"{level.upper()} {level} of ********" for level in shown]
 
@@ -215,6 +226,6 @@ def test_an_exception_is_shown_in_short_unless_more_is_asked_for(run: Any) -> No
     name = f"{Command.__module__}.{Command.__qualname__}"
     for verbosity, shown in ((1, "caught\nValueError: why"), (3, "caught\nTraceback (most recent call last):")):
         told: list[str] = []
-        with log_shown(name, verbosity, lambda text, level, told=told: told.append(text)):
+        with log_shown(name, verbosity, Told(told)):
             run(Command(), verbosity=verbosity)
-        assert told[0].startswith(shown)
+        assert told[0].startswith(f"ERROR {shown}")

@@ -15,7 +15,7 @@ from async_commander.runner.request import RunRequest
 
 def parse(*tokens: str, has_items: bool = True) -> dict[str, object]:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    options.add_shared(parser, options.acting(has_items=has_items), rare=True)
+    options.add_shared(parser, options.acting(has_items=has_items))
     return vars(parser.parse_args(tokens))
 
 

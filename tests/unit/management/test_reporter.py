@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,15 +14,16 @@ from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.results import RunResult, RunStatus, Tally
 from async_commander.management.reporter import TerminalReporter
 from async_commander.management.screen import Verbatim, open_console
-from async_commander.management.summary import summariser
+from async_commander.management.steps import Invocation
 
 from .terminals import FakeStream, wrapped
 
 if TYPE_CHECKING:
-    from async_commander.management.pace import Reading
+    from async_commander.management.progress import Meter
     from async_commander.runner.reporting import Reporter
 
 RESULT = RunResult(run_id=1, command="fetch", status=RunStatus.SUCCEEDED, duration=1.0)
+INVOCATION = Invocation("manage.py arun", ["fetch"])
 
 
 class Looks:
@@ -34,22 +36,24 @@ class Looks:
         self.ended = 0
         self.enough = anyio.Event()
 
-    def show(self, name: str, reading: Reading, stage: str) -> None:
-        self.seen.append((name, reading.settled, stage))
+    def show(self, meter: Meter, stage: str) -> None:
+        self.seen.append((meter.name, meter.settled, stage))
         if len(self.seen) == 3:
             self.enough.set()
 
     def stage(self, text: str) -> None:
         self.seen.append(("stage", 0, text))
 
-    def end(self, name: str, reading: Reading) -> None:
+    def end(self, meter: Meter) -> None:
         self.ended += 1
 
 
-def reporter(display: Any = None, *, verbosity: int = 1) -> tuple[TerminalReporter, FakeStream]:
+def reporter(
+    display: Any = None, *, verbosity: int = 1, max_items: int | None = None
+) -> tuple[TerminalReporter, FakeStream]:
     wrapper, stream = wrapped(terminal=False)
-    summarise = summariser(lambda *_: [], unicode=True, width=None, counts_items=True)
-    return TerminalReporter(open_console(Verbatim(wrapper)), display or Looks(), summarise, verbosity=verbosity), stream
+    console = open_console(Verbatim(wrapper))
+    return TerminalReporter(console, display or Looks(), INVOCATION, verbosity=verbosity, max_items=max_items), stream
 
 
 def context(tally: Tally) -> RunContext:
@@ -143,18 +147,11 @@ def test_it_is_a_reporter() -> None:
 def test_max_items_counts_from_where_this_part_of_the_run_begins(
     asked_now: int | None, asked_first: int | None, before: int, now: int, cut: bool
 ) -> None:
-    told: list[bool] = []
     tally = Tally(taken=before)
     opened = context(tally)
     opened.options = {} if asked_first is None else {"max_items": asked_first}
-    wrapper, _ = wrapped(terminal=False)
-
-    def summarise(result: RunResult, meter: Any) -> list[Any]:
-        told.append(meter.cut)
-        return []
-
-    one = TerminalReporter(open_console(Verbatim(wrapper)), Looks(), summarise, max_items=asked_now)
+    one, stream = reporter(max_items=asked_now)
     one.started(opened)
     tally.taken = now
-    one.finished(RESULT)
-    assert told == [cut]
+    one.finished(replace(RESULT, counts=tally.as_counts()))
+    assert ("ended by --max-items" in stream.getvalue()) is cut

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from async_commander.engine.results import ErrorKind, RunResult, RunStatus
-from async_commander.management.summary import Summary, json_document, refusal_document, summariser
+from async_commander.management.steps import Invocation
+from async_commander.management.summary import Summary, json_document, refusal_document, summary_of
 from async_commander.text.redactor import HIDDEN, Redactor
 
 
@@ -145,8 +146,7 @@ def test_secrets_in_the_value_are_hidden_and_nothing_else() -> None:
     assert document["value"] == expected
     assert document["values"] == [expected]
     assert document["duration"] == 4711.0
-    tell = summariser(lambda *_: [], unicode=True, width=None, counts_items=True, redact=redact)
-    told = "\n".join(line.plain for line in tell(result(value=value), None))
+    told = shown(summary_of(result(value=value), None, Invocation("manage.py arun", [], redact), counts_items=True))
     assert HIDDEN in told
     assert "s3cr3t" not in told
 

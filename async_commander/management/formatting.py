@@ -1,36 +1,6 @@
-"""Figures and outside text, made fit for a terminal."""
+"""Figures and columns as a terminal shows them."""
 
 from __future__ import annotations
-
-import os
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
-
-from django.utils.termcolors import parse_color_setting
-
-from async_commander.text.clean import plain, plain_block, shorten
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = [
-    "clock",
-    "colours_refused",
-    "columns",
-    "count",
-    "duration",
-    "plain",
-    "plain_block",
-    "program",
-    "rate",
-    "shorten",
-]
-
-
-def program(path: str) -> str:
-    """What to type to begin this program again: its file's name, as Django says it of itself."""
-    name = PurePath(path).name
-    return "python -m django" if name == "__main__.py" else name
 
 
 def count(number: int) -> str:
@@ -84,11 +54,3 @@ def columns(rows: list[list[str]], *, right: frozenset[int] = frozenset(), gap: 
         ).rstrip()
         for row in rows
     ]
-
-
-def colours_refused(options: Mapping[str, Any]) -> bool:
-    """Whether `--no-color`, `DJANGO_COLORS=nocolor` or NO_COLOR asks for none; `--force-color` beats the last one."""
-    palette = os.environ.get("DJANGO_COLORS", "")
-    if options.get("no_color") or (palette and parse_color_setting(palette) is None):
-        return True
-    return bool(os.environ.get("NO_COLOR")) and not options.get("force_color")

@@ -67,13 +67,13 @@ def list_commands(files: Iterable[CommandFile], clashing: Iterable[CommandFile] 
         [
             *(describe(file, file.name) for file in files),
             *(describe(file, file.full_name) for file in clashing if shared[file.full_name] == 1),
-            *(_nameless(file) for file in clashing if shared[file.full_name] > 1),
+            *(
+                Line(file.app_label, file.full_name, broken=f"another one gives this name too, rename one: {file.path}")
+                for file in clashing
+                if shared[file.full_name] > 1
+            ),
         ]
     )
-
-
-def _nameless(file: CommandFile) -> Line:
-    return Line(file.app_label, file.full_name, broken=f"another one gives this name too, rename one: {file.path}")
 
 
 def describe(file: CommandFile, name: str) -> Line:
@@ -123,10 +123,17 @@ def _is_there(module: str) -> bool:
 
 def help_in(tree: ast.Module) -> str:
     """`help` of the class named Command, else its docstring, else the module's."""
+    docstring = ast.get_docstring(tree) or ""
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "Command":
-            return _help_attribute(node) or ast.get_docstring(node) or ast.get_docstring(tree) or ""
-    return ast.get_docstring(tree) or ""
+            for statement in node.body:
+                if isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(statement.value, ast.Constant):
+                    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+                    names = [target.id for target in targets if isinstance(target, ast.Name)]
+                    if "help" in names and isinstance(statement.value.value, str) and statement.value.value:
+                        return statement.value.value
+            return ast.get_docstring(node) or docstring
+    return docstring
 
 
 def first_sentence(text: str) -> str:
@@ -142,27 +149,9 @@ def render(lines: Sequence[Line], *, prog: str, width: int) -> list[str]:
     column = min(max(len(line.name) for line in lines), NAME_WIDTH)
     shown: list[str] = []
     for app_label, group in groupby(lines, key=lambda line: line.app_label):
-        shown += [f"[{app_label}]", *(shorten(_entry(line, column), width) for line in group), ""]
+        shown.append(f"[{app_label}]")
+        for line in group:
+            text = f"{BROKEN}{plain(line.broken)}" if line.broken else line.summary
+            shown.append(shorten(f"  {line.name.ljust(column)}  {text}".rstrip(), width))
+        shown.append("")
     return [*shown, f"{prog} NAME --help shows what a command takes."]
-
-
-def _entry(line: Line, column: int) -> str:
-    text = f"{BROKEN}{plain(line.broken)}" if line.broken else line.summary
-    return f"  {line.name.ljust(column)}  {text}".rstrip()
-
-
-def _help_attribute(node: ast.ClassDef) -> str:
-    for statement in node.body:
-        if isinstance(statement, ast.Assign) and any(_is_help(target) for target in statement.targets):
-            return _text(statement.value)
-        if isinstance(statement, ast.AnnAssign) and _is_help(statement.target) and statement.value is not None:
-            return _text(statement.value)
-    return ""
-
-
-def _is_help(target: ast.expr) -> bool:
-    return isinstance(target, ast.Name) and target.id == "help"
-
-
-def _text(value: ast.expr) -> str:
-    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""

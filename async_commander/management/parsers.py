@@ -256,7 +256,7 @@ def split_name(tokens: Sequence[str], valued: Collection[str]) -> tuple[str | No
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """` Did you mean …?` with up to three of `words`, or nothing."""
     bare = {known.lstrip("-"): known for known in words}
-    close = [bare[match] for match in get_close_matches(word.lstrip("-"), bare, n=3)]
+    close = [bare[match] for match in get_close_matches(word.lstrip("-"), bare, n=3, cutoff=0.7)]
     return f" Did you mean {' or '.join(filter(None, [', '.join(close[:-1]), *close[-1:]]))}?" if close else ""
 
 

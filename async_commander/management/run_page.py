@@ -38,6 +38,10 @@ TRACEBACK = "Traceback (most recent call last):"
 _NAMES = {"retry": "to be tried again", "claimed": "in hand"}
 
 
+Section = tuple[str, list[str]]
+"""A title, and the lines under it; none where there is nothing to show."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunPage:
     """What `aruns show` shows of a run. `more`: longer lists, the output and the traceback as well."""
@@ -51,113 +55,92 @@ class RunPage:
 
     def lines(self) -> Iterator[str]:
         """The page, line by line."""
-        yield self._title()
+        run, state = self.run, state_of(self.run)
+        command = self.style.MIGRATE_LABEL(plain(run.command))
+        yield f"Run {run.pk}  {command}  {style_of(state, self.style)(state)}"
         yield ""
-        yield from self._facts()
-        for title, lines in self._sections():
+        for line in columns([[name, value] for name, value in self._facts().items() if value]):
+            yield f"{MARGIN}{line}"
+        sections = [self._latencies(), self._errors(), self._dead(), self._log()]
+        if self.more:
+            sections += [("Output", plain_block(run.output)), ("Traceback", plain_block(run.traceback))]
+        for title, lines in sections:
             if lines:
                 yield ""
                 yield self.style.MIGRATE_LABEL(title)
                 yield from (f"{MARGIN}{line}".rstrip() for line in lines)
 
-    def _title(self) -> str:
-        state = state_of(self.run)
-        command = self.style.MIGRATE_LABEL(plain(self.run.command))
-        return f"Run {self.run.pk}  {command}  {style_of(state, self.style)(state)}"
-
-    def _facts(self) -> Iterator[str]:
-        rows = [[name, value] for name, value in self._named_facts() if value]
-        for line in columns(rows):
-            yield f"{MARGIN}{line}"
-
-    def _named_facts(self) -> Iterator[tuple[str, str]]:
+    def _facts(self) -> dict[str, str]:
+        """What was asked, and how it went; empty values are not shown."""
         run = self.run
-        yield "started", f"{moment(run.started)}{origin(run)}"
-        yield "finished", f"{moment(run.finished)}, {self._after()}" if run.finished else self._still()
-        yield "items", figures(run)
-        yield "rate", rate(run.rate) if run.taken and not self.resumed else ""
-        yield "arguments", pairs(run.parameters)
-        yield "options", pairs(run.options)
-        yield "limits", pairs(run.limits)
-        yield "value", shown(run.value) if run.value is not None else ""
-        yield "error", plain(run.error)
-
-    def _still(self) -> str:
-        if state_of(self.run) == SILENT:
-            takes_over = "; --resume takes the run over" if self._has_items() else ""
-            return f"no sign of life since {moment(self.run.heartbeat)}{takes_over}"
-        return f"not yet, {self._after()}" if self.run.status == RunStatus.RUNNING.value else ""
-
-    def _has_items(self) -> bool:
-        """Whether there is something to resume; a command that is gone, or broken, is none that is resumed now."""
-        try:
-            return declaration_of(get_command(self.run.command)).has_items
-        except (AsyncCommanderError, ImproperlyConfigured):
-            return False
-
-    def _after(self) -> str:
+        after = f"after {took(run)}"
         if self.resumed:
-            return f"{took(self.run)} after its first start; it was resumed, the pauses count"
-        return f"after {took(self.run)}"
+            after = f"{took(run)} after its first start; it was resumed, the pauses count"
+        if run.finished:
+            end = f"{moment(run.finished)}, {after}"
+        elif state_of(run) == SILENT:
+            takes_over = "; --resume takes the run over" if _can_be_resumed(run) else ""
+            end = f"no sign of life since {moment(run.heartbeat)}{takes_over}"
+        else:
+            end = f"not yet, {after}" if run.status == RunStatus.RUNNING.value else ""
+        return {
+            "started": f"{moment(run.started)}{origin(run)}",
+            "finished": end,
+            "items": figures(run),
+            "rate": rate(run.rate) if run.taken and not self.resumed else "",
+            "arguments": pairs(run.parameters),
+            "options": pairs(run.options),
+            "limits": pairs(run.limits),
+            "value": shown(run.value) if run.value is not None else "",
+            "error": plain(run.error),
+        }
 
-    def _sections(self) -> Iterator[tuple[str, list[str]]]:
-        yield "Latencies", self._latencies()
-        yield self._kinds_title(), self._kinds()
-        yield self._dead_title(), self._dead()
-        yield self._log_title(), self._log()
-        if self.more:
-            yield "Output", plain_block(self.run.output)
-            yield "Traceback", plain_block(self.run.traceback)
-
-    def _latencies(self) -> list[str]:
-        found = latencies_of(self.run)
+    def _latencies(self) -> Section:
         head = ["stage", "count", "median", "95th", "at most"]
-        figures = [
+        rows = [
             [plain(one.stage), count(one.count), *map(in_milliseconds, (one.median, one.p95, one.maximum))]
-            for one in found
+            for one in latencies_of(self.run)
         ]
-        return columns([head, *figures], right=frozenset({1, 2, 3, 4})) if found else []
+        return "Latencies", columns([head, *rows], right=frozenset({1, 2, 3, 4})) if rows else []
 
-    def _kinds_title(self) -> str:
-        kinds = [ErrorKind(kind, number) for kind, number in self.run.error_kinds.values_list("kind", "count")]
-        return errors_title(kinds, dead=self.run.dead, unsettled=self.run.retry + self.run.claimed)
-
-    def _kinds(self) -> list[str]:
-        kinds = self.run.error_kinds.order_by("-count", "kind")
+    def _errors(self) -> Section:
+        kinds = list(self.run.error_kinds.order_by("-count", "kind"))
+        title = errors_title(
+            [ErrorKind(one.kind, one.count) for one in kinds],
+            dead=self.run.dead,
+            unsettled=self.run.retry + self.run.claimed,
+        )
         rows = [[count(one.count), plain(one.kind), plain(one.example, ERROR_WIDTH)] for one in kinds]
-        return columns(rows, right=frozenset({0})) if rows else []
+        return title, columns(rows, right=frozenset({0})) if rows else []
 
-    def _dead_title(self) -> str:
-        limit = self._limit(ITEMS_SHOWN)
-        return f"Dead items, the first {limit} of {count(self.run.dead)}" if self.run.dead > limit else "Dead items"
-
-    def _dead(self) -> list[str]:
-        found = dead_items(self.run, self._limit(ITEMS_SHOWN))
-        rows = [[plain(one.label), plain(one.reason), told(one)] for one in found]
+    def _dead(self) -> Section:
+        limit, number = MORE_SHOWN if self.more else ITEMS_SHOWN, self.run.dead
+        title = f"Dead items, the first {limit} of {count(number)}" if number > limit else "Dead items"
+        rows = [[plain(one.label), plain(one.reason), told(one)] for one in dead_items(self.run, limit)]
         lines = columns(rows) if rows else []
-        if self.width is None or all(len(MARGIN) + len(line) <= self.width for line in lines):
-            return lines
-        return [line for label, *why in rows for line in (label, f"{MARGIN}{'  '.join(why)}")]
+        if self.width is not None and any(len(MARGIN) + len(line) > self.width for line in lines):
+            lines = [line for label, *why in rows for line in (label, f"{MARGIN}{'  '.join(why)}")]
+        return title, lines
 
-    def _log_title(self) -> str:
-        limit, number = self._limit(LOG_SHOWN), self.run.logs.count()
-        if number <= limit:
-            return "Log"
-        more = "" if self.more else f"; -v 2 has {'all' if number <= MORE_SHOWN else f'{MORE_SHOWN} of them'}"
-        return f"Log, the last {limit} of {count(number)} lines{more}"
-
-    def _log(self) -> list[str]:
+    def _log(self) -> Section:
+        limit, number, title = MORE_SHOWN if self.more else LOG_SHOWN, self.run.logs.count(), "Log"
+        if number > limit:
+            more = "" if self.more else f"; -v 2 has {'all' if number <= MORE_SHOWN else f'{MORE_SHOWN} of them'}"
+            title = f"Log, the last {limit} of {count(number)} lines{more}"
         lines = []
-        for one in last_log(self.run, self._limit(LOG_SHOWN)):
-            said, *rest = plain_block(one.message) if self.more else [plain(in_short(one.message), ERROR_WIDTH)]
-            lines += [
-                f"{moment(one.at)}  {logging.getLevelName(one.level):<8}{said}",
-                *(MARGIN + line for line in rest),
-            ]
-        return lines
+        for one in last_log(self.run, limit):
+            said, *rest = plain_block(one.message) or [""] if self.more else [plain(in_short(one.message), ERROR_WIDTH)]
+            lines.append(f"{moment(one.at)}  {logging.getLevelName(one.level):<8}{said}")
+            lines += (MARGIN + line for line in rest)
+        return title, lines
 
-    def _limit(self, few: int) -> int:
-        return MORE_SHOWN if self.more else few
+
+def _can_be_resumed(run: Run) -> bool:
+    """Whether its command hands out items; one that is gone, or broken, is none that is resumed now."""
+    try:
+        return declaration_of(get_command(run.command)).has_items
+    except (AsyncCommanderError, ImproperlyConfigured):
+        return False
 
 
 def in_short(message: str) -> str:

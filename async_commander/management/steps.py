@@ -44,7 +44,14 @@ class Invocation:
     def line_to_show(self, run_id: object) -> str:
         """The command line that shows a run where this one is recorded."""
         options, _ = self._parts()
-        places = _kept_only(options, _PLACES) + (["--database", self.database] if self.database else [])
+        places: list[str] = []
+        value_follows = False
+        for token in options:
+            if value_follows or _option(token) in _PLACES:
+                places.append(token)
+                value_follows = not value_follows and "=" not in token
+        if self.database:
+            places += ["--database", self.database]
         return " ".join([self.prog.rpartition(" ")[0], "aruns", "show", str(run_id), *map(self._shown, places)])
 
     def line(self, *more: str, without: Iterable[str] = ()) -> str:
@@ -69,19 +76,19 @@ class Invocation:
 
 def typed(token: str) -> str:
     """A token as it is typed in a shell. What could move the terminal is written with escapes, as bash reads them."""
-    if not token.isprintable():
-        return f"$'{''.join(map(_escaped, token))}'"
-    shown = token.replace(HIDDEN, "x")
-    return token if shlex.quote(shown) == shown else shlex.quote(token)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if character.isprintable():
-        return f"\\{character}" if character in "\\'" else character
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of the command line that is no UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
+    if token.isprintable():
+        shown = token.replace(HIDDEN, "x")
+        return token if shlex.quote(shown) == shown else shlex.quote(token)
+    written = ""
+    for character in token:
+        code = ord(character)
+        if character.isprintable():
+            written += f"\\{character}" if character in "\\'" else character
+        elif 0xDC80 <= code <= 0xDCFF:  # a byte of the command line that is no UTF-8
+            written += f"\\x{code - 0xDC00:02x}"
+        else:
+            written += f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
+    return f"$'{written}'"
 
 
 def next_steps(
@@ -97,37 +104,21 @@ def next_steps(
     steps = [("details", page)]
     if result.failure is not None and not isinstance(result.failure, AsyncCommanderError):
         steps.append(("traceback", f"{page} -v 2"))
-    if resumable and result.status in _UNFINISHED and not result.locked and _has_something_left(result, total):
-        more = ["--max-failures", "100%"] if isinstance(result.failure, TooManyFailures) else []
+    counts, out_of_failures = result.counts, isinstance(result.failure, TooManyFailures)
+    all_taken = total is not None and counts.get("taken", 0) >= total
+    unsettled = counts.get("retry", 0) + counts.get("claimed", 0)
+    has_something_left = not result.complete and (unsettled or not (out_of_failures and all_taken))
+    if resumable and result.status in _UNFINISHED and not result.locked and has_something_left:
+        more = ["--max-failures", "100%"] if out_of_failures else []
         steps.append(("resume", invocation.line_to_resume(*more)))
-    elif invocation.can_begin_anew and (result.status is RunStatus.PARTIAL or result.counts.get("dead")):
+    elif invocation.can_begin_anew and (result.status is RunStatus.PARTIAL or counts.get("dead")):
         steps.append(("new run", invocation.line()))
     return steps
-
-
-def _has_something_left(result: RunResult, total: int | None) -> bool:
-    if result.complete:
-        return False
-    counts = result.counts
-    all_taken = total is not None and counts.get("taken", 0) >= total
-    out_of_failures = isinstance(result.failure, TooManyFailures)
-    return not (out_of_failures and all_taken) or bool(counts.get("retry", 0) + counts.get("claimed", 0))
 
 
 def _option(token: str) -> str:
     """The name of an option, in the spelling of the documentation."""
     return token.partition("=")[0].replace("_", "-")
-
-
-def _kept_only(tokens: Iterable[str], names: Collection[str]) -> list[str]:
-    """The options of these names with their values."""
-    kept: list[str] = []
-    value_follows = False
-    for token in tokens:
-        if value_follows or _option(token) in names:
-            kept.append(token)
-            value_follows = not value_follows and "=" not in token
-    return kept
 
 
 def _left(tokens: Iterable[str], left_out: Collection[str]) -> list[str]:

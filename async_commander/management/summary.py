@@ -73,7 +73,9 @@ class Summary:
         )
         if not has_items and result.status is not RunStatus.SKIPPED:
             head.append(f"  in {duration(result.duration)}", "dim")
-        value = "" if result.value is None else f"value {plain(to_json(result.value), VALUE_WIDTH)}"
+        value = (
+            "" if result.value is None else f"value {plain(json.dumps(result.value, ensure_ascii=False), VALUE_WIDTH)}"
+        )
         longest = max((len(label) for label, _ in self.steps), default=0)
         blocks = [
             [head, *(Text(MARGIN + line) for line in (plain(result.error), value) if line)],

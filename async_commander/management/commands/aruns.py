@@ -68,7 +68,8 @@ class Command(TerminalCommand):
         tell = self._show if options["what"] == "show" else self._list
         try:
             notice_crashes(alias)
-            self._check_command(alias, options["command"])
+            if options["command"]:
+                _check_name(alias, options["command"])
             self.write_lines(tell(alias, options))
         except DatabaseError as error:
             missing = missing_tables(error, alias)
@@ -83,17 +84,6 @@ class Command(TerminalCommand):
         if options["json"]:
             return [to_json([as_json(run, resumed=run.pk in resumed) for run in runs])]
         return table(runs, self.style, resumed, self._width()) if runs else ["No runs."]
-
-    def _check_command(self, alias: str, name: str | None) -> None:
-        """A command that is gone has its runs; what never was is a mistake."""
-        if name is None or narrowed(_runs(alias), command=name, status=None).exists():
-            return
-        try:
-            find_command(name)
-        except CommandNotFound as error:
-            raise CommandError(f"There are no runs of {name!r}, and {error}", returncode=EXIT_USAGE) from error
-        except (InvalidCommand, ImproperlyConfigured):  # something else than the name is wrong
-            return
 
     def _show(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
         run, more = self._find(alias, options), options["verbosity"] >= 2
@@ -136,8 +126,20 @@ def _runs(alias: str) -> QuerySet[Run]:
     return Run.objects.using(alias)
 
 
+def _check_name(alias: str, name: str) -> None:
+    """CommandError for a command that never was; one that is gone has its runs."""
+    if narrowed(_runs(alias), command=name, status=None).exists():
+        return
+    try:
+        find_command(name)
+    except CommandNotFound as error:
+        raise CommandError(f"There are no runs of {name!r}, and {error}", returncode=EXIT_USAGE) from error
+    except (InvalidCommand, ImproperlyConfigured):  # something else than the name is wrong
+        return
+
+
 def _check_together(options: dict[str, Any]) -> None:
-    """An option without effect would be a wrong answer to what was asked."""
+    """CommandError for an option without effect: it would be a wrong answer to what was asked."""
     run, shows = options["run"], options["what"] == "show"
     if run is not None and not shows:
         raise CommandError(f"To see one run: aruns show {run}", returncode=EXIT_USAGE)

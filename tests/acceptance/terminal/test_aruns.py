@@ -151,6 +151,14 @@ def test_failed_items_that_are_too_wide_for_the_terminal_are_told_in_two_lines(p
     assert narrow[place + 1] == "    permanent  ValueError no title"
 
 
+@pytest.mark.parametrize("message", ["", "\n"])
+def test_a_log_line_that_says_nothing_is_a_line_all_the_same(message: str) -> None:
+    one = run("quiet")
+    RunLog.objects.create(run=one, at=one.started, level=30, logger="x", message=message)
+    assert "WARNING" in aruns("show", one.pk, verbosity=2)
+    assert "WARNING" in aruns("show", one.pk)
+
+
 def test_a_run_that_misses_its_heartbeats_is_not_shown_as_alive() -> None:
     past = timezone.now() - timedelta(seconds=50)
     silent = run(status="running", finished=None, heartbeat=past, expires=past + timedelta(seconds=30))

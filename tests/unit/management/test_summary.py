@@ -105,7 +105,7 @@ def test_a_plain_command_takes_one_line() -> None:
 def test_the_value_of_a_plain_command_is_shown_short() -> None:
     told = shown(Summary(result(RunStatus.SUCCEEDED, counts={}, value={"words": 3, "list": ["x"] * 500})))
     line = next(line for line in told.splitlines() if "value" in line)
-    assert line.startswith('  value { "words": 3')
+    assert line.startswith('  value {"words": 3')
     assert len(line) < 220
 
 

@@ -20,7 +20,7 @@ from .options import acting, add_shared, flags_of
 
 DJANGO = "Django's options"
 _VALUE_OF_A_FLAG = re.compile(r"argument (?:[^/:]+/)*([^/:]+): ignored explicit argument (.*)")
-RARE = {option.name for option in SHARED if option.rare} | {
+RARE_OPTIONS = {option.name for option in SHARED if option.rare} | {
     "version", "settings", "pythonpath", "force_color", "skip_checks",
 }  # fmt: skip
 """Options that only `--help-all` shows, Django's among them."""
@@ -114,7 +114,7 @@ class CommandLineParser(CommandParser):
 
     def format_help(self) -> str:
         """As argparse's; rare options are left out unless `--help-all` asks for them."""
-        kept = {action: action.help for action in self._actions if action.dest in RARE - {*self.own_names}}
+        kept = {action: action.help for action in self._actions if action.dest in RARE_OPTIONS - {*self.own_names}}
         try:
             for action in () if self.shows_rare else kept:
                 action.help = argparse.SUPPRESS

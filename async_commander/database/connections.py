@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 View = tuple[str, str]
 """Where PostgreSQL looks for tables, and as whom."""
+_IDLE = 0
+"""What libpq says of a connection without a transaction."""
 REST_SECONDS = 1.0
 """A connection that was idle for longer is tried before it is used again."""
 
@@ -213,8 +215,38 @@ def close_all_of_process() -> None:
 def is_lost(connection: BaseDatabaseWrapper) -> bool:
     """Whether a connection that was open is not any more, and what was begun on it is undone."""
     raw = connection.connection
-    closed_here = raw is None or connection.closed_in_transaction
+    closed_here = raw is None or connection.closed_in_transaction or _refuses_to_say(raw)
     return closed_here or bool(getattr(raw, "closed", False)) or not getattr(raw, "open", True)
+
+
+def _refuses_to_say(raw: Any) -> bool:
+    """Whether this is a connection of SQLite's that was closed past Django: even to ask it raises."""
+    try:
+        getattr(raw, "in_transaction", None)
+    except Exception:  # noqa: BLE001 - the driver's own ProgrammingError
+        return True
+    return False
+
+
+def was_closed_here(connection: BaseDatabaseWrapper) -> bool:
+    """Whether this process itself has closed a connection, and not its server or the network."""
+    raw = connection.connection
+    if raw is None or connection.closed_in_transaction or _refuses_to_say(raw):
+        return True
+    return getattr(raw, "closed", False) is True and getattr(raw, "broken", True) is False  # psycopg 3 knows which
+
+
+def has_no_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether an open connection that has begun a transaction is in none any more; without asking the server.
+
+    False where its driver does not know, as MySQL's.
+    """
+    raw: Any = connection.connection
+    if hasattr(raw, "pgconn"):
+        return bool(raw.pgconn.transaction_status == _IDLE)
+    if hasattr(raw, "get_transaction_status"):  # psycopg2
+        return bool(raw.get_transaction_status() == _IDLE)
+    return not getattr(raw, "in_transaction", True)
 
 
 def _set_up(*, connection: BaseDatabaseWrapper, **_: Any) -> None:

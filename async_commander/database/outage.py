@@ -93,6 +93,17 @@ class ConnectionLost(OperationalError):
         )
 
 
+class EndedByItself(AsyncCommanderError):
+    """An item ended the transaction that it works in, or closed its connection: no other attempt would help it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The item {what}: its rows would not commit together with its outcome. Leave the item's transaction and "
+            "its connection to the run; put what may fail into transaction.atomic(), and what is to stay in any case "
+            "on a connection of its own."
+        )
+
+
 class OutageTooLong(OperationalError):
     """The database stayed away for longer than the run can wait."""
 

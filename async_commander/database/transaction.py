@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,19 @@ from django.db.transaction import TransactionManagementError
 
 from async_commander.engine.charging import uncharged
 
-from .connections import drop, drop_changed, freshen, is_lost, is_postgres, keeps_one_snapshot, state_of
+from .connections import (
+    drop,
+    drop_changed,
+    freshen,
+    has_no_transaction,
+    is_lost,
+    is_postgres,
+    keeps_one_snapshot,
+    state_of,
+    was_closed_here,
+)
 from .gate import GateHeldTooLong, gate_of
-from .outage import ConnectionLost, is_consequence, is_transient
+from .outage import ConnectionLost, EndedByItself, is_consequence, is_outage, is_transient
 from .sqlite import needs_write_lock, without_for_update
 from .timeouts import Timeouts
 
@@ -39,6 +50,13 @@ LEFT_OPEN = (
     "An atomic block was still open at the end of the item, so that its transaction was rolled back. "
     "Await every task that an item starts before its hook returns."
 )
+
+_ENDS = re.compile(
+    r"(?>\s+|--[^\n]*\n|/\*.*?\*/)*+"
+    r"(BEGIN|START\s+TRANSACTION|END|ABORT|COMMIT|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Statements that end a transaction; where one is open, a BEGIN does so on MySQL."""
 
 
 class LaneTransaction:
@@ -76,6 +94,10 @@ class LaneTransaction:
         self._met: Exception | None = None
         """The error that broke this transaction, where that was nobody's fault."""
         self._found: tuple[Any, ...] | None = None
+        self._away: Exception | None = None
+        """The last sign that the database is away, met inside of a savepoint or not."""
+        self._is_under_way = False
+        """A statement was executed: the driver knows of the transaction."""
         self._files = files
         self._committing = False
         self._began_at: float | None = None
@@ -218,18 +240,31 @@ class LaneTransaction:
     def _watched(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 - Django's own signature
         """Around each statement: begins late, and remembers what breaks the transaction."""
         connection, asked = context["connection"], time.monotonic()
+        if self._inner_from is not None:
+            self._check_that_it_goes_on(sql)
         try:
             if connection.vendor == "sqlite":
                 sql = without_for_update(sql)
                 if self._gate is not None and self._swallowed(sql, connection, self._gate):
                     return None
-            return execute(sql, params, many, context)
+            result = execute(sql, params, many, context)
         except Exception as error:
             passed = self.timeouts.passed(error, time.monotonic() - asked)
             self._remember(passed or error, connection)
             if passed is not None:
                 raise passed from error
             raise
+        self._is_under_way = self._began_at is not None or connection.vendor != "sqlite"
+        return result
+
+    def _check_that_it_goes_on(self, sql: Any) -> None:
+        """Refuse a statement that ends the transaction, and any other after its end: it would commit alone."""
+        ends = _ENDS.match(sql) if isinstance(sql, str) else None
+        if ends is not None and self.lost is None:
+            self.lost = EndedByItself(f"sent {ends[1].upper()}, which was refused")
+        self._look_at_connection()
+        if isinstance(self.lost, EndedByItself):
+            raise self.lost
 
     def _swallowed(self, sql: str, connection: BaseDatabaseWrapper, gate: WriteGate) -> bool:
         """Swallow BEGIN, and send it before the first statement that may write, or locks what it reads."""
@@ -266,6 +301,8 @@ class LaneTransaction:
 
     def _remember(self, error: Exception, connection: BaseDatabaseWrapper) -> None:
         """What fails inside of a savepoint is undone with that, and breaks nothing."""
+        if is_outage(error):
+            self._away = error
         inside = self._inner_from is None or len(connection.savepoint_ids) > self._inner_from[0]
         if self._met is None and not inside and is_transient(error):
             self._met = error
@@ -275,8 +312,13 @@ class LaneTransaction:
         if self.lost is not None or self._inner_from is None:
             return
         connection = connections[self.alias]
-        if is_lost(connection) or (self._began_at is not None and not connection.connection.in_transaction):
-            self.lost = self._met or ConnectionLost()
+        if is_lost(connection):
+            by_itself = was_closed_here(connection) and self._away is None
+            self.lost = EndedByItself("closed its database connection") if by_itself else self._met or ConnectionLost()
+        elif self._is_under_way and has_no_transaction(connection):
+            # SQLite itself rolls back where a disk is full, say: nobody else than the item did without such an error.
+            by_itself = self._away is None
+            self.lost = EndedByItself("ended its own transaction") if by_itself else self._met or ConnectionLost()
 
     def _drop(self) -> None:
         if not self.shared:

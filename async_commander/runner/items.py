@@ -172,8 +172,9 @@ class ItemPorts:
                     f"{in_a_template(kind_of(error))} in item “%s” ends the run:", error, ticket.label
                 )
             await unit.discard()
-            if isinstance(error, Exception) and lane.lost is not None and not is_transient(error):
-                raise lane.lost  # noqa: B904  whatever the hook made of it; the error has a cause of its own
+            lost = lane.lost
+            if isinstance(error, Exception) and lost is not None and not (is_transient(error) and is_transient(lost)):
+                raise lost  # noqa: B904  whatever the hook made of it; the error has a cause of its own
             raise
 
     async def _run_hooks(self, ticket: ItemTicket, lane: LentLane) -> None:

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from inspect import currentframe
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, TypeVarTuple, dataclass_transform
 
-from async_commander.engine.limits import Limits, Retry
+from async_commander.engine.limits import BOUNDS, Limits, Retry
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import HIDDEN, Redactor
@@ -35,6 +35,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+OF_THE_CLASS = frozenset(
+    {"limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks"}
+)
+"""Attributes of the class that a run goes by, and that no instance has."""
+
+
+class Given(dict[str, Any]):
+    """What a command was given, by name. A change would be lost without a word: it is made anew for who asks."""
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(
+            "self.options and self.parameters are what the command was given, and cannot be changed: keep what a hook "
+            "finds out in an attribute of your own, set in lifespan()"
+        )
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    update = setdefault = pop = popitem = clear = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # whoever makes a copy may change it
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=False, field_specifiers=())
@@ -167,7 +188,7 @@ class AsyncCommand:
     @property
     def parameters(self) -> dict[str, Any]:
         """The arguments that make this run what it is, by name: its identity."""
-        return {name: getattr(self, name) for name, each in arguments_of(type(self)).items() if each.in_identity}
+        return Given((name, getattr(self, name)) for name, each in arguments_of(type(self)).items() if each.in_identity)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -176,7 +197,7 @@ class AsyncCommand:
         """
         own = {name: getattr(self, name) for name, each in arguments_of(type(self)).items() if not each.in_identity}
         shared = self._session.context.options if self._session else {}
-        return {**shared, **self._extra_options, **own}
+        return Given({**shared, **self._extra_options, **own})
 
     # -- what a run brings ---------------------------------------------------------------------------------------------
 
@@ -306,6 +327,17 @@ class AsyncCommand:
             raise AttributeError(
                 f"{name!r} is an argument of {type(self).__qualname__} and frozen, for all workers share it; "
                 f"set another name, in lifespan()"
+            )
+        if name in OF_THE_CLASS:
+            raise AttributeError(
+                f"{name!r} is read from the class before there is a run, and cannot be set on an instance: write it in "
+                f"the body of {type(self).__qualname__}"
+            )
+        if name in BOUNDS and isinstance(value, int | float | str):
+            raise AttributeError(
+                f"{name!r} is a bound of the run, which is fixed when the run begins: write `limits = "
+                f"ac.Limits({name}={value!r})` in the body of {type(self).__qualname__}, or give it to the call: "
+                f"`ac.arun(command, {name}={value!r})`. An attribute of your own needs another name"
             )
         super().__setattr__(name, value)
 

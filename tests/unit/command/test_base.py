@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -185,3 +187,36 @@ def test_an_init_that_leaves_the_arguments_out_is_refused_in_code_too() -> None:
 
     with pytest.raises(InvalidCommand, match=r"Unmade\.__init__\(\) does not call super\(\)\.__init__"):
         ac.run(Unmade())
+
+
+@pytest.mark.parametrize("name", ["limits", "retry", "option_defaults", "keep_values", "requires_system_checks"])
+def test_what_a_run_reads_from_the_class_cannot_be_set_on_an_instance(name: str) -> None:
+    command = Command(domain="x", api_token="y")
+    with pytest.raises(AttributeError, match=f"'{name}' is read from the class .*: write it in the body of Command"):
+        setattr(command, name, getattr(Command, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("threads", 50), ("item_timeout", 1.5), ("per_host", 2), ("max_body", "1 MiB")]
+)
+def test_a_bound_cannot_be_set_on_an_instance(name: str, value: object) -> None:
+    command = Command(domain="x", api_token="y")
+    with pytest.raises(AttributeError, match=rf"'{name}' is a bound of the run.*ac\.Limits\({name}={value!r}\)"):
+        setattr(command, name, value)
+
+
+def test_an_attribute_that_only_has_the_name_of_a_bound_may_be_set() -> None:
+    command = Command(domain="x", api_token="y")
+    command.threads = [1, 2]
+    assert command.threads == [1, 2]
+
+
+@pytest.mark.parametrize("what", ["options", "parameters"])
+def test_what_was_given_cannot_be_changed_and_a_copy_of_it_can(what: str) -> None:
+    given = getattr(Command(domain="x", api_token="y"), what)
+    for change in (lambda: given.update(a=1), lambda: given.__setitem__("a", 1), given.clear, lambda: given.pop("a")):
+        with pytest.raises(TypeError, match=r"self\.options and self\.parameters are what the command was given"):
+            change()
+    for other in (dict(given), copy.deepcopy(given), pickle.loads(pickle.dumps(given)), {**given}):
+        assert other == given
+        other["a"] = 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 
 from .failures import calm, is_cancellation, native_task
+from .leaving import CancelIgnored
 
 ItemT = TypeVar("ItemT")
 
@@ -59,7 +60,10 @@ class Source(Generic[ItemT]):
         self.ended = True
 
     async def feed(self) -> None:
-        """Read to the end, waiting for room. Raises what the source raises; returns quietly after `stop()`."""
+        """Read to the end, waiting for room. Raises what the source raises; returns quietly after `stop()`.
+
+        So it does where the source ignores the stop, and was left where it was.
+        """
         try:
             with self._reading:
                 if self.ended:
@@ -69,6 +73,9 @@ class Source(Generic[ItemT]):
                 else:
                     await self._feed_sync(iter(self._items))
                 self.exhausted = not self.ended
+        except CancelIgnored:
+            if not self._reading.cancel_called:
+                raise
         except BaseException as error:
             if not is_cancellation(error):
                 raise

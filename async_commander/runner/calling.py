@@ -97,7 +97,7 @@ class HookCaller:
             arguments, named = hook.named.picked(options or {})
         with self.watched(name):
             if hook.kind is HookKind.ASYNC:
-                value = await self._leavable(self.function(name)(*arguments, **named), name)
+                value = await self.leavable(self.function(name)(*arguments, **named), name)
             else:
                 value = await self._on_a_thread(hook, *arguments, **named)
             self._specs[name].check_returned(self._command, value)
@@ -131,7 +131,7 @@ class HookCaller:
                 "given up. Give its client a timeout, or write it as `async def`."
             )
 
-    async def _leavable(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
+    async def leavable(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
         """A hook that ignores its cancellation ends neither its item nor its run."""
         call = Leavable(coroutine, f"{name}()")
         self._under_way.add(call)

@@ -5,8 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence, Sized
+import types
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+    Sized,
+)
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +32,7 @@ from django.db.models.query import ModelIterable
 from async_commander.command.hooks import HookKind
 from async_commander.command.items import ItemGone, item_from_json, item_to_json, row_reference
 from async_commander.database.connections import open_blocks
+from async_commander.engine.leaving import CancelIgnored
 from async_commander.exceptions import InvalidCommand
 
 if TYPE_CHECKING:
@@ -43,15 +57,53 @@ async def open_source(hooks: HookCaller, *arguments: Any) -> Any:
     return await hooks.call("iterate", *arguments)
 
 
-async def _watched_async(hooks: HookCaller, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The items of the author's generator, each step of which is one call of a hook."""
-    async with closed_at_the_end(items):
+async def _watched_async(hooks: HookCaller, items: AsyncGenerator[Any]) -> AsyncIterator[Any]:
+    """The items of the author's generator, each step of which is one call of a hook, and so is its end.
+
+    Once left where it was it is not closed: that would wait for the same. Nor may the event loop know it, which closes
+    at its own end, without a bound, what generators are open.
+    """
+    known = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        item = items.__anext__()  # from here on nobody else's finalizer has it
+    finally:
+        sys.set_asyncgen_hooks(*known)
+
+    is_left = False
+    try:
         while True:
             with hooks.watched("iterate"):
-                item = await anext(items, _NO_MORE)
+                item = await hooks.leavable(_step(item), "iterate")
             if item is _NO_MORE:
                 return
             yield item
+            item = items.__anext__()
+    except CancelIgnored:
+        is_left = True
+        raise
+    finally:
+        if not is_left:
+            await hooks.leavable(_step(items.aclose()), "iterate")
+
+
+@types.coroutine
+def _step(awaited: Awaitable[Any]) -> Generator[Any, Any, Any]:
+    """Await one step of an asynchronous generator. Whoever closes this closes the generator: Python 3.11 does not."""
+    steps = awaited.__await__()
+    step: Callable[[Any], Any] = steps.send
+    value: Any = None
+    while True:
+        try:
+            waits_for = step(value)
+        except StopAsyncIteration:
+            return _NO_MORE
+        except StopIteration as end:
+            return end.value
+        try:
+            value, step = (yield waits_for), steps.send
+        except BaseException as error:  # noqa: BLE001 - it is the generator's
+            value, step = error, steps.throw
 
 
 def _watched(hooks: HookCaller, items: Iterator[Any]) -> Iterator[Any]:

@@ -113,3 +113,37 @@ def test_a_clean_up_that_goes_on_ends_after_its_grace(run: Any, how: str) -> Non
     row = row_of(raised.value.result)
     assert row.status == "failed"
     assert row.logs.filter(message__startswith="cleanup() went on when it was cancelled").exists()
+
+
+class Yielding(ac.IterateDownloadCommand[str, str]):
+    """A generator that goes on where it is asked to: between two items, or at its end."""
+
+    how: str
+    at_its_end: bool = False
+
+    async def iterate(self):
+        try:
+            yield "a"
+            await (asyncio.sleep(3600) if self.at_its_end else STUBBORN[self.how]())
+        finally:
+            if self.at_its_end:
+                await STUBBORN[self.how]()
+
+    async def download(self, item: str) -> str:
+        return item
+
+    async def parse_and_save(self, item: str, payload: str) -> None:
+        await Effect.objects.acreate(key=item)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("how", STUBBORN)
+@pytest.mark.parametrize("at_its_end", [False, True])
+def test_an_iterate_that_goes_on_ends_with_the_time_out(run: Any, how: str, at_its_end: bool) -> None:
+    with pytest.raises(ac.RunFailed) as raised:
+        run(Yielding(how=how, at_its_end=at_its_end), **SHORT)
+    row = row_of(raised.value.result)
+    assert "passed its time-out of 0.2 s" in row.error
+    assert row.logs.filter(message__startswith="iterate() went on when it was cancelled").exists()
+    assert row.done == 1

@@ -150,10 +150,6 @@ def _is_a(*types: type) -> Callable[[object], bool]:
     return lambda value: isinstance(value, types)
 
 
-def _is_all_or_tags(value: object) -> bool:
-    return value == "__all__" or (isinstance(value, Sequence) and not isinstance(value, str))
-
-
 _YES_OR_NO = ("True or False", _is_a(bool))
 _A_DICT = ("a dict of values by name", _is_a(Mapping))
 _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
@@ -162,6 +158,9 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "help": ("a text", _is_a(str)),
     "option_defaults": _A_DICT,
     "keep_values": _YES_OR_NO,
-    "requires_system_checks": ('"__all__" or a list of tags', _is_all_or_tags),
+    "requires_system_checks": (
+        '"__all__" or a list of tags',
+        lambda value: value == "__all__" or (isinstance(value, Sequence) and not isinstance(value, str)),
+    ),
     "requires_migrations_checks": _YES_OR_NO,
 }

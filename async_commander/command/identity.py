@@ -60,7 +60,10 @@ def item_key(item: Any, given: Any = None) -> str:
     if given is not None:
         return given if isinstance(given, str) and given else canonical_json(given)
     try:
-        return _instance_key(item) if isinstance(item, Model) else canonical_json(item)
+        if not isinstance(item, Model):
+            return canonical_json(item)
+        pk = _plain(saved_pk(item))
+        return f"{model_label(item)}:{pk if isinstance(pk, str) else _dump(pk)}"
     except (TypeError, ValueError) as error:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(
             f"the item {item_label(item)!r} has no stable key: {error}. Define item_key(self, item) and return a text "
@@ -81,7 +84,18 @@ def item_label(item: Any, redact: Redactor = no_credentials) -> str:
 
     It never touches the database, so a model instance is not asked for its text.
     """
-    return plain(redact(_readable(item, redact), 2 * LABEL_LENGTH), LABEL_LENGTH)
+    try:
+        if isinstance(item, str):
+            text: str = item
+        elif isinstance(item, Model):
+            text = " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _own(item, "url")))))
+        elif type(item) is int and item.bit_length() <= MOST_BITS:
+            text = str(item)
+        else:
+            text = _dump(redacted_value(_plain(item), redact))
+    except (TypeError, ValueError, RecursionError):
+        text = f"{type(item).__qualname__} {text_of_value(item, lambda one: str(_own(one, 'url') or ''))}"
+    return plain(redact(text, 2 * LABEL_LENGTH), LABEL_LENGTH)
 
 
 def host_of(item: Any) -> str | None:
@@ -90,14 +104,9 @@ def host_of(item: Any) -> str | None:
     if not isinstance(url, str) or "://" not in url:
         return None
     found = _HOST.match(url)
-    if not found:
-        return None
-    return _in_ascii(found[1].strip("[]").lower()) or None
-
-
-def _in_ascii(host: str) -> str:
+    host: str = found[1].strip("[]").lower() if found else ""
     if host.isascii():
-        return host
+        return host or None
     import httpx
 
     from async_commander.downloads.pacing import pace_key
@@ -131,16 +140,14 @@ _dump = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=Fal
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return _plain(value.value)
+    while isinstance(value, Enum):
+        value = value.value
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return _finite(value)
-    return _plain_object(value)
-
-
-def _plain_object(value: Any) -> Any:
+        if not math.isfinite(value):
+            raise ValueError(f"{value} has no canonical text; use a finite number or None")
+        return value
     if isinstance(value, Model):
         return [model_label(value), _plain(saved_pk(value))]
     if isinstance(value, tuple(_TEXTS)):
@@ -152,7 +159,11 @@ def _plain_object(value: Any) -> Any:
 
 def _plain_collection(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return _plain_mapping(value)
+        plain = {key if isinstance(key, str) else canonical_json(key): _plain(each) for key, each in value.items()}
+        if len(plain) != len(value):
+            keys = sorted(map(str, value))
+            raise ValueError(f"two keys of the dict {keys} have one canonical text; use texts as keys")
+        return plain
     if isinstance(value, AbstractSet):
         return sorted((_plain(member) for member in value), key=_dump)
     if isinstance(value, list | tuple):
@@ -161,41 +172,6 @@ def _plain_collection(value: Any) -> Any:
         f"a {type(value).__module__}.{type(value).__qualname__} has no canonical text; allowed: text, numbers, dates, "
         f"Decimal, UUID, Path, Enum, dataclasses, saved model instances, and lists, sets and dicts of them"
     )
-
-
-def _plain_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
-    plain = {key if isinstance(key, str) else canonical_json(key): _plain(each) for key, each in value.items()}
-    if len(plain) != len(value):
-        raise ValueError(f"two keys of the dict {sorted(map(str, value))} have one canonical text; use texts as keys")
-    return plain
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} has no canonical text; use a finite number or None")
-    return value
-
-
-def _instance_key(instance: Model) -> str:
-    pk = _plain(saved_pk(instance))
-    return f"{model_label(instance)}:{pk if isinstance(pk, str) else _dump(pk)}"
-
-
-def _readable(item: Any, redact: Redactor) -> str:
-    try:
-        if isinstance(item, str):
-            return item
-        if isinstance(item, Model):
-            return " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _own(item, "url")))))
-        if type(item) is int and item.bit_length() <= MOST_BITS:
-            return str(item)
-        return _dump(redacted_value(_plain(item), redact))
-    except Exception:  # noqa: BLE001 - an item that cannot be looked at has a label all the same
-        return f"{type(item).__qualname__} {text_of_value(item, _own_url)}"
-
-
-def _own_url(item: Any) -> str:
-    return str(_own(item, "url") or "")
 
 
 def _depth(text: str) -> int:

@@ -96,7 +96,9 @@ def item_to_json(item: Any) -> Any:
 
 def _to_json(item: Any) -> Any:
     if isinstance(item, Model):
-        return _row_to_json(item)
+        label, pk, using = item._meta.label, item_to_json(saved_pk(item)), item._state.db
+        alone = using is None or (using == DEFAULT_DB_ALIAS and not router.routers)
+        return {"model": label, "pk": pk} if alone else {TYPE: ROW, VALUE: [label, pk, using]}
     if type(item) in {str, int, float, bool, type(None)}:
         return _plain_to_json(item)
     if type(item) is list:
@@ -104,7 +106,8 @@ def _to_json(item: Any) -> Any:
     if type(item) is dict and all(type(key) is str for key in item):
         plain = {key: _to_json(value) for key, value in item.items()}
         pairs = [[_to_json(key), value] for key, value in plain.items()]
-        return {TYPE: "dict", VALUE: pairs} if _looks_special(plain) else plain
+        taken_for_another = TYPE in plain or plain.keys() == {"model", "pk"} or any(map(UNSTORABLE.search, plain))
+        return {TYPE: "dict", VALUE: pairs} if taken_for_another else plain
     return _typed(item)
 
 
@@ -147,17 +150,6 @@ def row_reference(stored: Any) -> RowReference | None:
     return None
 
 
-def _row_to_json(instance: Model) -> dict[str, Any]:
-    label, pk, using = instance._meta.label, item_to_json(saved_pk(instance)), instance._state.db
-    if using is None or (using == DEFAULT_DB_ALIAS and not router.routers):
-        return {"model": label, "pk": pk}
-    return {TYPE: ROW, VALUE: [label, pk, using]}
-
-
-def _looks_special(plain: dict[str, Any]) -> bool:
-    return TYPE in plain or plain.keys() == {"model", "pk"} or any(map(UNSTORABLE.search, plain))
-
-
 _FORMS: dict[type, _Form] = {
     tuple: _Form(list, tuple),
     set: _Form(list, set),
@@ -190,17 +182,14 @@ def _typed(item: Any) -> dict[str, Any]:
         if isinstance(item, Enum):
             return {TYPE: f"{cls.__module__}:{cls.__qualname__}", VALUE: item.name}
         if is_dataclass(item):
-            return {TYPE: f"{cls.__module__}:{cls.__qualname__}", VALUE: _field_values(item)}
+            values = {each.name: _to_json(getattr(item, each.name)) for each in fields(item) if each.init}
+            return {TYPE: f"{cls.__module__}:{cls.__qualname__}", VALUE: values}
         if isinstance(item, tuple) and hasattr(item, "_asdict"):
             return {TYPE: f"{cls.__module__}:{cls.__qualname__}", VALUE: _to_json(item._asdict())}
     raise TypeError(
         f"an item of type {cls.__module__}.{cls.__qualname__} cannot be kept as JSON; yield plain data, saved model "
         f"instances, or a dataclass, a named tuple or an Enum defined at the top of a module"
     )
-
-
-def _field_values(item: Any) -> dict[str, Any]:
-    return {each.name: _to_json(getattr(item, each.name)) for each in fields(item) if each.init}
 
 
 def _restored(name: str, value: Any) -> Any:

@@ -21,7 +21,7 @@ from async_commander.exceptions import CommandNotFound, InvalidCommand
 from .base import AsyncCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from types import ModuleType
 
 FOLDER = "commands"
@@ -89,7 +89,10 @@ def find_command(name: str) -> CommandFile:
 
 def load_command(file: CommandFile) -> type[AsyncCommand]:
     """Import a command's module and return its class. InvalidCommand names the file and what is wrong with it."""
-    command = getattr(_import(file), "Command", None)
+    try:
+        command = getattr(_imported(file), "Command", None)
+    except (Exception, SystemExit) as error:
+        raise InvalidCommand(f"{file.path} cannot be imported: {type(error).__name__}: {error}") from error
     if command is None:
         raise InvalidCommand(
             f"{file.path} has no class named Command; add one, or begin the file's name with _ if it is no command"
@@ -126,19 +129,11 @@ def name_of(cls: type[AsyncCommand]) -> str:
 
 
 def _files() -> tuple[CommandFile, ...]:
-    return _scan((*_app_places(), *_package_places()))
-
-
-def _app_places() -> Iterator[_Place]:
-    for app in apps.get_app_configs():
-        yield _Place(app.label, f"{app.name}.{FOLDER}", Path(app.path) / FOLDER)
-
-
-def _package_places() -> Iterator[_Place]:
+    places = [_Place(app.label, f"{app.name}.{FOLDER}", Path(app.path) / FOLDER) for app in apps.get_app_configs()]
     for package in get_settings().command_packages:
         label = package.removesuffix(f".{FOLDER}").rpartition(".")[2]
-        for folder in _folders_of(package):
-            yield _Place(label, package, Path(folder))
+        places += [_Place(label, package, Path(folder)) for folder in _folders_of(package)]
+    return _scan(tuple(places))
 
 
 @lru_cache(maxsize=1024)
@@ -157,15 +152,14 @@ def _folders_of(package: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def _scan(places: tuple[_Place, ...]) -> tuple[CommandFile, ...]:
-    files = (_file(place, path) for place in places for path in sorted(place.folder.rglob("*.py")))
-    return tuple(dict.fromkeys(file for file in files if file is not None))
-
-
-def _file(place: _Place, path: Path) -> CommandFile | None:
-    parts = path.relative_to(place.folder).with_suffix("").parts
-    if any(part.startswith(("_", ".")) or "." in part for part in parts):
-        return None
-    return CommandFile("_".join(parts), place.app_label, path, ".".join((place.package, *parts)))
+    found: dict[CommandFile, None] = {}  # in the order of their places, each once
+    for place in places:
+        for path in sorted(place.folder.rglob("*.py")):
+            parts = path.relative_to(place.folder).with_suffix("").parts
+            if not any(part.startswith(("_", ".")) or "." in part for part in parts):
+                module = ".".join((place.package, *parts))
+                found[CommandFile("_".join(parts), place.app_label, path, module)] = None
+    return tuple(found)
 
 
 def _by_name(files: Iterable[CommandFile]) -> dict[str, tuple[CommandFile, ...]]:
@@ -187,18 +181,13 @@ def _not_found(name: str) -> str:
         return f"{found}: there are none yet. They live in <app>/{FOLDER}/ of an app in INSTALLED_APPS."
     if name in get_management_commands():
         return f"there is no async command {name!r}: it is a plain management command, run by `manage.py {name}`."
-    if near := _near(name):
-        return f"{found}. Did you mean {', '.join(near)}?"
-    return f"{found}; `manage.py arun` lists all of them."
-
-
-def _near(name: str) -> list[str]:
-    """Up to three names that a command can be run by and that resemble this one, or have it as a part of theirs."""
+    # Up to three names that resemble this one, or have it as a part of theirs, by what runs them.
     names: dict[str, list[str]] = {}
     for by, file in get_runnable().items():
         names.setdefault(file.full_name if "." in name else file.name, []).append(file.full_name if "." in name else by)
-    near = get_close_matches(name, names, n=SUGGESTED) + [each for each in names if f"_{name}_" in f"_{each}_"]
-    return [by for each in dict.fromkeys(near) for by in names[each]][:SUGGESTED]
+    alike = get_close_matches(name, names, n=SUGGESTED) + [each for each in names if f"_{name}_" in f"_{each}_"]
+    near = [by for each in dict.fromkeys(alike) for by in names[each]][:SUGGESTED]
+    return f"{found}. Did you mean {', '.join(near)}?" if near else f"{found}; `manage.py arun` lists all of them."
 
 
 def _clash(name: str, files: list[CommandFile]) -> InvalidCommand:
@@ -207,13 +196,6 @@ def _clash(name: str, files: list[CommandFile]) -> InvalidCommand:
     if len({file.app_label for file in files}) == len(files):
         return AmbiguousName(f"{told}; say which by app_label.name")
     return InvalidCommand(f"{told}; rename all but one")
-
-
-def _import(file: CommandFile) -> ModuleType:
-    try:
-        return _imported(file)
-    except (Exception, SystemExit) as error:
-        raise InvalidCommand(f"{file.path} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _imported(file: CommandFile) -> ModuleType:
@@ -226,10 +208,6 @@ def _imported(file: CommandFile) -> ModuleType:
     else:
         if module.__file__ is not None and Path(module.__file__).samefile(file.path):
             return module
-    return _imported_from_path(file)
-
-
-def _imported_from_path(file: CommandFile) -> ModuleType:
     spec = importlib.util.spec_from_file_location(file.module, file.path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file.path} is no Python file")

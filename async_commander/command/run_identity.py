@@ -70,8 +70,14 @@ class RunIdentity:
             if not self._is_same(name, then, now)
         }
         hidden = [name for name in self.parameters if name in parameters and HIDDEN in str(parameters[name])]
-        if hidden and not differences and self._digest_of(parameters) != digest:
-            differences = {name: (parameters[name], HIDDEN) for name in hidden}
+        if hidden and not differences:
+            # The digest under the stored names tells values apart that are hidden there.
+            whole = {
+                name: self.parameters[name] if name in self.parameters and HIDDEN in str(value) else value
+                for name, value in parameters.items()
+            }
+            if identity(self.command, whole) != digest:
+                differences = {name: (parameters[name], HIDDEN) for name in hidden}
         return Comparison(differences, {name: then[name] for name in then if name not in self.arguments})
 
     def _is_same(self, name: str, then: Mapping[str, Any], now: Any) -> bool:
@@ -91,14 +97,6 @@ class RunIdentity:
                 return argument.to_json(argument.accept(str(stored)))
             except ValueError:
                 return stored
-
-    def _digest_of(self, stored: Mapping[str, Any]) -> str:
-        """The digest that these arguments had under the stored names: it tells values apart that are hidden there."""
-        values = {
-            name: self.parameters[name] if name in self.parameters and HIDDEN in str(value) else value
-            for name, value in stored.items()
-        }
-        return identity(self.command, values)
 
     def _redacted(self, name: str, value: Any) -> Any:
         return redacted_value({name: value}, self.redact, shown=[name])[name]

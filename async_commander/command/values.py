@@ -133,10 +133,6 @@ def _finite_float(value: float) -> float:
     return _require(float(value), math.isfinite(value))
 
 
-def _writable_int(value: int) -> int:
-    return _require(value, value.bit_length() <= MOST_BITS)
-
-
 def _finite_decimal(value: str | int | Decimal) -> Decimal:
     number = Decimal(value)
     return _require(number, number.is_finite())
@@ -182,7 +178,13 @@ def _is_text(value: Any) -> bool:
 
 _PLAIN: dict[Any, Kind] = {
     str: _kind(str, "a text", _same, never=(Enum,)),
-    int: _kind(int, "a whole number", int, never=(bool, Enum), make=_writable_int),
+    int: _kind(
+        int,
+        "a whole number",
+        int,
+        never=(bool, Enum),
+        make=lambda value: _require(value, value.bit_length() <= MOST_BITS),
+    ),
     float: _kind(
         float,
         "a finite number",

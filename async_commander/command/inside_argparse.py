@@ -6,7 +6,14 @@ an author's `add_arguments()` has added: a call from code gives the values by na
 
 from __future__ import annotations
 
-from argparse import Action, ArgumentParser, _HelpAction, _MutuallyExclusiveGroup, _SubParsersAction
+from argparse import (
+    Action,
+    ArgumentParser,
+    _ArgumentGroup,
+    _HelpAction,
+    _MutuallyExclusiveGroup,
+    _SubParsersAction,
+)
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +31,11 @@ def fixed_values_of(parser: ArgumentParser) -> dict[str, Any]:
 def spellings_of(parser: ArgumentParser) -> dict[str, Action]:
     """The options of a parser by all that they may be written as, to be added to in place."""
     return parser._option_string_actions
+
+
+def titled_groups_of(parser: ArgumentParser) -> list[_ArgumentGroup]:
+    """The groups under which the help shows options."""
+    return parser._action_groups
 
 
 def exclusive_groups_of(parser: ArgumentParser) -> list[_MutuallyExclusiveGroup]:

@@ -12,6 +12,14 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
+from async_commander.command.inside_argparse import (
+    actions_of,
+    exclusive_groups_of,
+    fixed_values_of,
+    members_of,
+    spellings_of,
+    titled_groups_of,
+)
 from async_commander.command.options import ON_THE_LINE, SHARED, SharedOption
 from async_commander.command.parser import accept_both_spellings
 from async_commander.engine.results import EXIT_USAGE
@@ -19,6 +27,7 @@ from async_commander.engine.results import EXIT_USAGE
 from .options import acting, add_shared, flags_of
 
 DJANGO = "Django's options"
+_NO_VALUE = re.compile(r"argument (?:[^/:]+/)*(--[^/:]+): expected (one|at least one) argument")
 _VALUE_OF_A_FLAG = re.compile(r"argument (?:[^/:]+/)*([^/:]+): ignored explicit argument (.*)")
 RARE_OPTIONS = {option.name for option in SHARED if option.rare} | {
     "version", "settings", "pythonpath", "force_color", "skip_checks",
@@ -35,7 +44,7 @@ class DjangoOptions(BaseCommand):
 
     def add_base_argument(self, parser: Any, *flags: str, **words: Any) -> None:
         """Put an option of Django's under the title."""
-        titled = [group for group in parser._action_groups if group.title == DJANGO]  # noqa: SLF001 - argparse keeps them nowhere else
+        titled: list[Any] = [group for group in titled_groups_of(parser) if group.title == DJANGO]
         super().add_base_argument(titled[0] if titled else parser.add_argument_group(DJANGO), *flags, **words)
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,6 +63,7 @@ class CommandLineParser(CommandParser):
     Options are not abbreviated: what works today must not become ambiguous by an option added tomorrow.
     """
 
+    _tokens: Sequence[str] = ()
     own_names: Collection[str] = ()
     """The values that the command declares itself."""
     shows_rare = False
@@ -66,7 +76,7 @@ class CommandLineParser(CommandParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
         """Read the command line; anything left over is an error."""
-        tokens = list(sys.argv[1:] if args is None else args)
+        tokens = self._tokens = list(sys.argv[1:] if args is None else args)
         if names_a_run(tokens):
             self.require_nothing()
         options, rest = self.parse_known_args(tokens, namespace)
@@ -77,18 +87,18 @@ class CommandLineParser(CommandParser):
     @property
     def names(self) -> tuple[str, ...]:
         """What its values are called."""
-        return tuple(action.dest for action in self._actions)
+        return tuple(action.dest for action in actions_of(self))
 
     def require_nothing(self) -> None:
         """Leave it to the command to miss what is not given: it may be given by keyword, or be a stored run's."""
-        for group in self._mutually_exclusive_groups:
+        for group in exclusive_groups_of(self):
             group.required = False
-        for action in self._actions:
+        for action in actions_of(self):
             action.required = False
             if action.dest in self.own_names:
                 action.default = argparse.SUPPRESS
         for name in self.own_names:
-            self._defaults.pop(name, None)
+            fixed_values_of(self).pop(name, None)
 
     def unknown(self, token: str) -> str:
         """What to say about a token that nobody takes."""
@@ -97,16 +107,25 @@ class CommandLineParser(CommandParser):
             return f"one argument too many: {token!r}"
         if flag.removeprefix("--").replace("-", "_") in ON_THE_LINE:
             return f"{flag} has no effect here: this command has no items"
-        flags = [known for action in self._actions for known in action.option_strings if known.startswith("--")]
-        return f"unknown option {flag}.{did_you_mean(flag, flags)}"
+        flags = [known for action in actions_of(self) for known in action.option_strings if known.startswith("--")]
+        meant = did_you_mean(flag, flags)
+        return f"unknown option {flag}.{meant or ' A value that begins with a dash goes behind --.'}"
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 on the command line; raise CommandError where the command was called by code."""
-        found, known = _VALUE_OF_A_FLAG.fullmatch(message), self._option_string_actions
+        found, known = _VALUE_OF_A_FLAG.fullmatch(message), spellings_of(self)
         if found and found[1] in known:  # argparse only says that it ignored the value
-            like_it = [action for action in self._actions if action.dest == known[found[1]].dest and action.nargs == 0]
+            like_it = [
+                action for action in actions_of(self) if action.dest == known[found[1]].dest and action.nargs == 0
+            ]
             written = " or ".join(_longest(action) for action in like_it)
             message = f"{found[1]} is a flag and takes no value, found {found[2]}: write {written}"
+        if lacking := _NO_VALUE.fullmatch(message):
+            message += f"; one that begins with a dash is written {lacking[1]}=-…"
+        if message.startswith("the following arguments are required"):
+            options = [token for token in before_dashes(self._tokens) if re.fullmatch(r"--.+|-[^\d]", token)]
+            unknown = [token for token in options if token.partition("=")[0] not in spellings_of(self)]
+            message += f"; {self.unknown(unknown[0])}" if unknown else ""
         if not self.called_from_command_line:
             super().error(message)
         self._print_message(f"{self.prog}: {message}\nSee {self.prog} --help\n", sys.stderr)
@@ -114,7 +133,7 @@ class CommandLineParser(CommandParser):
 
     def format_help(self) -> str:
         """As argparse's; rare options are left out unless `--help-all` asks for them."""
-        kept = {action: action.help for action in self._actions if action.dest in RARE_OPTIONS - {*self.own_names}}
+        kept = {action: action.help for action in actions_of(self) if action.dest in RARE_OPTIONS - {*self.own_names}}
         try:
             for action in () if self.shows_rare else kept:
                 action.help = argparse.SUPPRESS
@@ -154,14 +173,14 @@ def command_parser(
     """
     own = CommandParser(prog=prog, add_help=False, allow_abbrev=False, called_from_command_line=shell)
     declare(own)
-    own_names = {*(action.dest for action in own._actions), *own._defaults}  # noqa: SLF001 - as Django does
+    own_names = {*(action.dest for action in actions_of(own)), *fixed_values_of(own)}
     required = _required_options(own)
     for options in required:
         mark = "(required)" if len(options) == 1 else f"(required: {' or '.join(map(_longest, options))})"
         for action in options:
             if action.help != argparse.SUPPRESS:
                 action.help = f"{action.help or ''} {mark}".lstrip()
-    positionals = [action for action in own._actions if not action.option_strings]  # noqa: SLF001 - as Django does
+    positionals = [action for action in actions_of(own) if not action.option_strings]
     alternatives = [" | ".join(map(_written, options)) for options in required]
     shown = [f"({each})" if " | " in each else each for each in alternatives]
     add_shared(own, shared)
@@ -212,7 +231,7 @@ class FrontParser(CommandLineParser):
     ) -> Any:
         """Read the line as the named command wants it read."""
         tokens = sys.argv[1:] if args is None else args
-        valued = {flag for flag, action in self._option_string_actions.items() if action.nargs != 0}
+        valued = {flag for flag, action in spellings_of(self).items() if action.nargs != 0}
         name, rest = split_name(tokens, valued)
         if name is not None:
             return self.hand_over(name, rest)
@@ -231,8 +250,12 @@ class FrontParser(CommandLineParser):
 
 def names_a_run(tokens: Iterable[str]) -> bool:
     """Whether a line has `--resume-run`: the run brings its arguments itself."""
-    options = takewhile(lambda token: token != "--", tokens)  # noqa: S105 - a token of the command line
-    return any(token.partition("=")[0].replace("_", "-") == "--resume-run" for token in options)
+    return any(token.partition("=")[0].replace("_", "-") == "--resume-run" for token in before_dashes(tokens))
+
+
+def before_dashes(tokens: Iterable[str]) -> Iterable[str]:
+    """The tokens that may be options: behind a `--` none is."""
+    return takewhile(lambda token: token != "--", tokens)  # noqa: S105 - a token of the command line
 
 
 def split_name(tokens: Sequence[str], valued: Collection[str]) -> tuple[str | None, list[str]]:
@@ -262,9 +285,9 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 def _required_options(parser: argparse.ArgumentParser) -> list[list[argparse.Action]]:
     """Options that a line must have; where any of several will do, these together."""
-    groups = [group for group in parser._mutually_exclusive_groups if group.required]  # noqa: SLF001 - kept nowhere else
-    alone = [action for action in parser._actions if action.option_strings and action.required]  # noqa: SLF001
-    return [[action] for action in alone] + [list(group._group_actions) for group in groups]  # noqa: SLF001
+    groups = [group for group in exclusive_groups_of(parser) if group.required]
+    alone = [action for action in actions_of(parser) if action.option_strings and action.required]
+    return [[action] for action in alone] + [list(members_of(group)) for group in groups]
 
 
 def _written(action: argparse.Action) -> str:

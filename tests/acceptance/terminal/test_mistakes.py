@@ -63,6 +63,12 @@ def typed(line: str) -> None:
         ("count 3 --threads 0", 2, "--threads: 0: at least 1"),
         ("count 3 --timeout soon", 2, "'soon' is no stretch of time"),
         ("count 3 --steps 5", 2, "unknown option --steps. Did you mean --step"),
+        ("count 3 --step -x", 2, "--step: expected one argument; one that begins with a dash is written --step=-…"),
+        (
+            "count -x",
+            2,
+            "the following arguments are required: until; unknown option -x. A value that begins with a dash",
+        ),
         ("count 3 --max-items 5", 2, "--max-items has no effect here"),
         ("count 3 4", 2, "one argument too many: '4'"),
         ("count 3 --progress dots", 2, "invalid choice: 'dots'"),

@@ -1,4 +1,4 @@
-"""For the tests of commands: run one synchronously, and record it in memory."""
+"""A recorder that keeps a run in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from async_commander.database.lent_lane import settle
 from async_commander.database.surroundings import Surroundings
-from async_commander.engine.results import ErrorKind, ItemState, RunResult, RunStatus
+from async_commander.engine.results import ErrorKind, ItemState, RunStatus
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.recorder import (
     Admission,
@@ -29,26 +29,12 @@ from async_commander.history.recorder import (
     Slice,
     Stored,
 )
-from async_commander.runner.doors import run
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from async_commander.command.base import AsyncCommand
     from async_commander.database.lanes import LanePool
     from async_commander.database.unit import Unit
-    from async_commander.history.recorder import Recorder
-
-__all__ = ["InMemoryRecorder", "run_command"]
-
-
-def run_command(command: AsyncCommand | str, /, *, recorder: Recorder | None = None, **arguments: Any) -> RunResult:
-    """Run a command inside the test's own transaction, which rolls everything back at the test's end.
-
-    Synchronous on purpose: a coroutine test with plain `django_db` works on another connection than its transaction,
-    and leaks its rows into the next test. Raises what `ac.run` raises.
-    """
-    return run(command, recorder=recorder, **arguments)
 
 
 class InMemoryRecorder:
@@ -96,18 +82,14 @@ class InMemoryRecorder:
         """See Recorder."""
         resumed = opening.resume and self.ending is not None and self.ending.status is not RunStatus.SUCCEEDED
         if not resumed:
-            self._forget()
+            for kept in (self.items, self._due, self._by_follow, self.logs, self.slices, self.errors):
+                kept.clear()
+            self._duplicates = 0
+            self._number = next(self._numbers)
         self.opening, self.ending, self._restarted = opening, None, False
         self.epoch += 1
         self._old = set(self.items)
-        self._take_in_what_was_left()
-        counts = self._counts()
-        return Opened(
-            run_id=self._number, epoch=self.epoch, resumed=resumed, counts=counts, recovered=counts["claimed"]
-        )
-
-    def _take_in_what_was_left(self) -> None:
-        """What the last sitting had in hand is as if never taken, or waits: for its time, or for the source."""
+        # What the last sitting had in hand is as if never taken, or waits: for its time, or for the source.
         self._in_hand.clear()
         self._unsettled = 0
         self._all_settled.set()
@@ -117,16 +99,10 @@ class InMemoryRecorder:
                 self._due.pop(key, None)
             elif outcome.state is ItemState.RETRY:
                 self._due.setdefault(key, time.monotonic())
-
-    def _forget(self) -> None:
-        self.items.clear()
-        self._due.clear()
-        self._by_follow.clear()
-        self.logs.clear()
-        self.slices.clear()
-        self.errors.clear()
-        self._duplicates = 0
-        self._number = next(self._numbers)
+        counts = self._counts()
+        return Opened(
+            run_id=self._number, epoch=self.epoch, resumed=resumed, counts=counts, recovered=counts["claimed"]
+        )
 
     def _counts(self) -> dict[str, int]:
         counts = {state.value: 0 for state in ItemState}
@@ -215,13 +191,13 @@ class InMemoryRecorder:
         found = [self._take_out(key) for _, key in due]
         waiting = min((at for key, at in kept.items() if key in self._due), default=None)
         next_in = None if waiting is None else max(0.0, waiting - now)
-        return Stored(found, len(found), next_in, gone=self._give_up_what_is_gone() if source_ended else 0)
-
-    def _give_up_what_is_gone(self) -> int:
-        gone = [one for key, one in self.items.items() if one.state is ItemState.CLAIMED and key not in self._in_hand]
+        claimed = [
+            one for key, one in self.items.items() if one.state is ItemState.CLAIMED and key not in self._in_hand
+        ]
+        gone = claimed if source_ended else []
         for outcome in gone:
             outcome.state, outcome.reason = ItemState.SKIPPED, "gone"
-        return len(gone)
+        return Stored(found, len(found), next_in, gone=len(gone))
 
     def _take_out(self, key: UUID) -> Known:
         self._due.pop(key, None)

@@ -26,23 +26,31 @@ def write(alias: str, requests: Sequence[Request], undo: Undo) -> None:
     Inserts and upserts come first, then updates, then deletes. `undo` remembers each object as it was. Raises the
     database's errors, and ValueError for rows that refer to each other in a circle, or to what nobody saves.
     """
-    by_verb: dict[Verb, list[Request]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], Group] = {}
+    rows: dict[type[Model], dict[tuple[Group, int], Row]] = defaultdict(dict)
     for request in requests:
-        by_verb[request.verb].append(request)
         for obj in request.objects:
             undo.remember(obj)
-    if len(by_verb[Verb.DELETE]) < len(requests):
-        _save([request for request in requests if request.verb in (Verb.ADD, Verb.UPSERT)], alias)
-        _update(by_verb[Verb.UPDATE], alias)
-    if by_verb[Verb.DELETE]:
+            # What another unit has saved meanwhile needs no insert.
+            if request.verb is Verb.UPSERT or (request.verb is Verb.ADD and not is_saved(obj)):
+                kind = type(obj), request.verb, request.unique, request.fields
+                if (group := groups.get(kind)) is None:
+                    group = groups[kind] = Group(concrete(obj), *kind[1:])
+                rows[group.model].pop((group, id(obj)), None)  # the last one wins, so the last place counts
+                rows[group.model][group, id(obj)] = Row(group, obj)
+    if rows:
+        _save({model: list(some.values()) for model, some in rows.items()}, alias)
+    verbs = {request.verb for request in requests}
+    if Verb.UPDATE in verbs:
+        _update([request for request in requests if request.verb is Verb.UPDATE], alias)
+    if Verb.DELETE in verbs:
         _delete(requests, alias)
 
 
 # --- inserts and upserts, with the keys that they hand down
 
 
-def _save(requests: Sequence[Request], alias: str) -> None:
-    waiting = _by_model(requests)
+def _save(waiting: dict[type[Model], list[Row]], alias: str) -> None:
     unwritten = {id(row.obj) for rows in waiting.values() for row in rows}
     here = frozenset(unwritten)
     order = parents_first(frozenset(waiting))
@@ -66,22 +74,6 @@ def _save(requests: Sequence[Request], alias: str) -> None:
                 f"Rows that refer to each other in a circle cannot be inserted together: {', '.join(some)}. "
                 "Add one without its reference, `await self.db.flush()`, then update() it."
             )
-
-
-def _by_model(requests: Sequence[Request]) -> dict[type[Model], list[Row]]:
-    """The objects in order, each once; one that another unit has saved meanwhile needs no insert."""
-    rows: dict[type[Model], dict[tuple[Group, int], Row]] = defaultdict(dict)
-    for request in requests:
-        groups = {
-            kind: Group(concrete(kind), request.verb, request.unique, request.fields)
-            for kind in {type(obj) for obj in request.objects}
-        }
-        for obj in request.objects:
-            if request.verb is Verb.UPSERT or not is_saved(obj):
-                group = groups[type(obj)]
-                rows[group.model].pop((group, id(obj)), None)  # the last one wins, so the last place counts
-                rows[group.model][group, id(obj)] = Row(group, obj)
-    return {model: list(some.values()) for model, some in rows.items()}
 
 
 def _parents(obj: Model) -> Iterator[tuple[Any, Model]]:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db import IntegrityError, connections, transaction
-from django.db.models import AutoField, BigAutoField, CharField, Q, SlugField, SmallAutoField, TextField, URLField
+from django.db.models import (
+    AutoField,
+    BigAutoField,
+    BigIntegerField,
+    CharField,
+    EmailField,
+    IntegerField,
+    PositiveBigIntegerField,
+    PositiveIntegerField,
+    PositiveSmallIntegerField,
+    Q,
+    SlugField,
+    SmallAutoField,
+    SmallIntegerField,
+    TextField,
+    URLField,
+)
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.sql import InsertQuery
 
@@ -18,7 +35,7 @@ from .updates import Change, default_of, has_placeholder, prepared, write_change
 from .write_order import Rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Field, Model
@@ -27,8 +44,9 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 
-class Group(NamedTuple):
-    """What objects were queued for."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """What objects were queued for; one for all that were queued for the same."""
 
     model: type[Model]
     verb: Verb
@@ -76,7 +94,11 @@ def insert(alias: str, model: type[Model], rows: Sequence[Row]) -> None:
     order = [layout.positions[name] for name in layout.order]
     _prepare(connection, layout, rows)
     for parts in _rounds(connection, layout, rows):
-        for shape in _in_turn(layout, parts):
+        shapes = list(parts)
+        if not any(layout.unique_fields.intersection(group.fields).difference(group.unique) for group, _ in shapes):
+            # Always in one order; but as queued where one statement may set free what the next one needs.
+            shapes.sort(key=lambda shape: (shape.group.verb, shape.group.unique, shape.group.fields, shape.columns))
+        for shape in shapes:
             some = parts[shape]
             if shape.group.verb is Verb.UPSERT:
                 _Upsert(connection, layout, shape).write(_merged(layout, shape, some))
@@ -89,12 +111,18 @@ def _prepare(connection: BaseDatabaseWrapper, layout: Layout, rows: Sequence[Row
     """Let each object's fields do what they do before they are saved, once; find the statement that it fits."""
     calls_pre_save = layout.has_pre_save or layout.rounded or layout.is_patched
     for row in rows:
-        key = row.obj.pk
-        if key is None or (isinstance(key, tuple) and None in key):
-            made = layout.model._meta.pk.get_pk_value_on_save(row.obj)
-            if made is not None:
-                row.obj.pk = made
-        row.values = _pre_saved(layout, row.obj) if calls_pre_save else layout.take(row.obj)
+        obj = row.obj
+        if layout.makes_key and ((key := obj.pk) is None or (isinstance(key, tuple) and None in key)):
+            obj.pk = layout.model._meta.pk.get_pk_value_on_save(obj)
+        if not calls_pre_save:
+            row.values = layout.take(obj)
+            continue
+        row.values = [field.pre_save(obj, True) for field in layout.fields]
+        for position in layout.rounded:
+            row.values[position] = rounded(layout.fields[position], row.values[position])
+        for field in layout.key:
+            if getattr(obj, field.attname) is None:  # pre_save() may return what it does not set
+                setattr(obj, field.attname, row.values[layout.positions[field.name]])
     columns = [
         _prepared(connection, field, column, rows)
         for field, column in zip(layout.fields, zip(*(row.values for row in rows), strict=True), strict=False)
@@ -111,21 +139,24 @@ def _prepare(connection: BaseDatabaseWrapper, layout: Layout, rows: Sequence[Row
         rows, zip(*columns, strict=True), zip(*made_values, strict=True) if optional else repeat(()), strict=False
     ):
         row.prepared = list(values)
-        if (row.group, absent) not in shapes:
+        shape = shapes.get((row.group, absent))
+        if shape is None:
             left_out = set(compress(optional, absent))
-            shapes[row.group, absent] = Shape(
-                row.group, tuple(one for one in range(len(values)) if one not in left_out)
-            )
-        row.shape = shapes[row.group, absent]
+            columns_written = tuple(one for one in range(len(values)) if one not in left_out)
+            shape = shapes[row.group, absent] = Shape(row.group, columns_written)
+        row.shape = shape
 
 
 def _prepared(
     connection: BaseDatabaseWrapper, field: Field[Any, Any], column: Sequence[Any], rows: Sequence[Row]
 ) -> Sequence[Any]:
     """The values of one field as the database takes them."""
-    types = set(map(type, column))
-    if types == _AS_THEY_ARE.get(type(field)):
+    types, kind = set(map(type, column)), type(field)
+    if kind in _AS_THEY_ARE and types <= _AS_THEY_ARE[kind]:
         return column
+    if kind in _INTEGERS and types <= _INTEGER:
+        name, adapt = field.get_internal_type(), connection.ops.adapt_integerfield_value
+        return [adapt(value, name) for value in column]
     if types <= PLAIN:
         return [fitting(connection, field, field.get_db_prep_save(value, connection)) for value in column]
     compiler: Any = InsertQuery(field.model).get_compiler(using=connection.alias)
@@ -143,21 +174,18 @@ def _prepared(
     return values
 
 
-_AS_THEY_ARE: Final[dict[type, set[Any]]] = {
-    **{kind: {str} for kind in (CharField, TextField, SlugField, URLField)},
-    **{kind: {type(None)} for kind in (AutoField, BigAutoField, SmallAutoField)},
+_NONE: Final[frozenset[type]] = frozenset({type(None)})
+_INTEGER: Final = _NONE | {int}
+_INTEGERS: Final = {
+    IntegerField, BigIntegerField, SmallIntegerField, PositiveIntegerField, PositiveBigIntegerField,
+    PositiveSmallIntegerField,
+}  # fmt: skip
+"""Fields whose values Django only wraps for the driver."""
+_AS_THEY_ARE: Final[dict[type, frozenset[type]]] = {
+    **dict.fromkeys((CharField, EmailField, TextField, SlugField, URLField), _NONE | {str}),
+    **dict.fromkeys((AutoField, BigAutoField, SmallAutoField), _NONE),
 }
 """Values that Django gives to the database as they are: most of all that is written."""
-
-
-def _pre_saved(layout: Layout, obj: Model) -> list[Any]:
-    values = [field.pre_save(obj, True) for field in layout.fields]
-    for position in layout.rounded:
-        values[position] = rounded(layout.fields[position], values[position])
-    for field in layout.key:
-        if getattr(obj, field.attname) is None:  # pre_save() may return what it does not set
-            setattr(obj, field.attname, values[layout.positions[field.name]])
-    return values
 
 
 # --- which rows share a statement
@@ -169,7 +197,12 @@ def _rounds(connection: BaseDatabaseWrapper, layout: Layout, rows: Sequence[Row]
     uniques = tuple(dict.fromkeys(shape.group.unique for shape in shapes if shape.group.unique))
     if len(rows) == 1 or not uniques:
         return [{shape: [row for row in rows if row.shape is shape] for shape in shapes}]
-    columns = [_keys(connection, layout, unique, rows) for unique in uniques]
+    columns = []
+    for unique in uniques:
+        positions = [layout.positions.get(name) for name in unique]  # none: the database generates it
+        fields = [None if position is None else layout.fields[position] for position in positions]
+        values = [[None if position is None else row.prepared[position] for position in positions] for row in rows]
+        columns.append(keys_of(connection, layout.model, fields, values))
     for row, *known in zip(rows, *columns, strict=True):
         row.key = known[uniques.index(row.group.unique)] if row.group.unique else ()
     if len(shapes) == 1 and not any(row.computed or UNKNOWN in row.key for row in rows):
@@ -184,29 +217,16 @@ def _rounds(connection: BaseDatabaseWrapper, layout: Layout, rows: Sequence[Row]
     return rounds.rounds
 
 
-def _keys(connection: BaseDatabaseWrapper, layout: Layout, unique: Sequence[str], rows: Sequence[Row]) -> list[Key]:
-    positions = [layout.positions.get(name) for name in unique]  # none: the database generates it
-    fields = [None if position is None else layout.fields[position] for position in positions]
-    values = [[None if position is None else row.prepared[position] for position in positions] for row in rows]
-    return keys_of(connection, layout.model, fields, values)
-
-
 def _can_meet(layout: Layout, unique: tuple[str, ...], key: Key) -> bool:
     return is_known(key, nulls_equal=unique in layout.nulls_equal)
-
-
-def _in_turn(layout: Layout, shapes: Iterable[Shape]) -> Sequence[Shape]:
-    """The statements of a round: as queued where one may set free what another needs, else always in one order."""
-    shapes = list(shapes)
-    if any(not (layout.unique_fields - set(group.unique)).isdisjoint(group.fields) for group, _ in shapes):
-        return shapes
-    return sorted(shapes, key=lambda shape: (*shape.group[1:], shape.columns))
 
 
 def _merged(layout: Layout, shape: Shape, rows: list[Row]) -> list[Row]:
     """One row for each key, as if all were written in turn: the first one, with what the last one overwrites."""
     if len(rows) == 1:
         return rows
+    if len({row.key for row in rows}) == len(rows):
+        return [row for _, row in in_order([(row.key, row) for row in rows])]
     overwritten = [layout.positions[name] for name in shape.group.fields]
     first: dict[Key, Row] = {}
     keyed: list[tuple[Key, Row]] = []

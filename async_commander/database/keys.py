@@ -59,8 +59,20 @@ def keys_of(
 
     None stands for NULL, UNKNOWN for what only the database can compare; so does a field that is None.
     """
-    columns = list(zip(*values, strict=True))
-    return list(zip(*map(_comparable, [connection] * len(fields), [model] * len(fields), fields, columns), strict=True))
+    keys: list[list[Hashable]] = []
+    for field, column in zip(fields, zip(*values, strict=True), strict=True):
+        if field is None:
+            keys.append([UNKNOWN] * len(column))
+            continue
+        target: Field[Any, Any] = field
+        while isinstance(target, ForeignKey):
+            target = target.target_field
+        known = _comparison(connection, target)
+        kept = [None if value is None else known(value) for value in column]
+        if target.get_internal_type() in _TEXT:
+            kept = _as_collated(connection, model, str(field.column), kept)
+        keys.append(kept)
+    return list(zip(*keys, strict=True))
 
 
 def is_known(key: Key, *, nulls_equal: bool = False) -> bool:
@@ -80,22 +92,6 @@ def in_order(keyed: Iterable[tuple[Key, Any]]) -> list[tuple[Key, Any]]:
         with suppress(TypeError):  # NULL among them, or values that only the database can compare
             return sorted(keyed, key=rank)
     raise AssertionError("texts can be sorted")
-
-
-def _comparable(
-    connection: BaseDatabaseWrapper, model: type[Model], field: Field[Any, Any] | None, column: Sequence[Any]
-) -> list[Hashable]:
-    """The values of one column, or what stands for them."""
-    if field is None:
-        return [UNKNOWN] * len(column)
-    name = str(field.column)
-    while isinstance(field, ForeignKey):
-        field = field.target_field
-    known = _comparison(connection, field)
-    kept = [None if value is None else known(value) for value in column]
-    if field.get_internal_type() in _TEXT:
-        return _as_collated(connection, model, name, kept)
-    return kept
 
 
 def _comparison(connection: BaseDatabaseWrapper, field: Field[Any, Any]) -> Callable[[Any], Hashable]:
@@ -198,11 +194,22 @@ _collations: dict[tuple[str, str, type[Model]], dict[str, _Collation]] = {}
 
 def _as_collated(connection: BaseDatabaseWrapper, model: type[Model], column: str, values: list[Any]) -> list[Any]:
     """Texts, or in their place numbers that are equal and in order as the texts are for the database."""
+    place = connection.alias, str(connection.settings_dict["NAME"]), model
+    found = _collations.get(place)
+    if not found:  # asked once for each table
+        found = _collations[place] = {}
+        table = model._meta.db_table
+        if connection.vendor in _QUESTIONS:
+            with connection.cursor() as cursor:
+                named = connection.ops.quote_name(table) if connection.vendor == "postgresql" else table
+                cursor.execute(_QUESTIONS[connection.vendor], [named])
+                for name, is_exact, value in cursor.fetchall():
+                    found[name] = _Collation(bool(is_exact), f"DENSE_RANK() OVER (ORDER BY {value})")
+    collation = found.get(column)
+    if collation is not None and collation.is_exact:
+        return values
     texts = sorted({value for value in values if isinstance(value, str)})
     if len(texts) < 2:
-        return values
-    collation = _collations_of(connection, model).get(column)
-    if collation is not None and collation.is_exact:
         return values
     if collation is None:
         return [None if value is None else UNKNOWN for value in values]
@@ -213,18 +220,3 @@ def _as_collated(connection: BaseDatabaseWrapper, model: type[Model], column: st
         cursor.execute(sql, given)
         ranks = dict(cursor.fetchall())
     return [ranks.get(value, value) for value in values]
-
-
-def _collations_of(connection: BaseDatabaseWrapper, model: type[Model]) -> dict[str, _Collation]:
-    """How the columns of a table compare texts, by column; asked once."""
-    place = connection.alias, str(connection.settings_dict["NAME"]), model
-    found = _collations.get(place, {})
-    if not found and connection.vendor in _QUESTIONS:
-        table = model._meta.db_table
-        with connection.cursor() as cursor:
-            named = connection.ops.quote_name(table) if connection.vendor == "postgresql" else table
-            cursor.execute(_QUESTIONS[connection.vendor], [named])
-            for column, is_exact, value in cursor.fetchall():
-                found[column] = _Collation(bool(is_exact), f"DENSE_RANK() OVER (ORDER BY {value})")
-        _collations[place] = found
-    return found

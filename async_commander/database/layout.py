@@ -22,7 +22,7 @@ from django.db.models import Field as ModelField
 from django.db.models.fields.related import ForeignObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from django.contrib.contenttypes.fields import GenericForeignKey
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -45,6 +45,8 @@ class Layout:
     """The values of an object in these fields, with its state behind them."""
     key: tuple[Field[Any, Any], ...]
     """The fields of the primary key."""
+    makes_key: bool
+    """Whether the primary key may make a value for an object that has none."""
     made: tuple[Field[Any, Any], ...]
     """Those that the database may fill in: an automatic key, columns with `db_default`, generated ones."""
     references: tuple[ForeignObject[Any, Any], ...]
@@ -97,8 +99,7 @@ def layout_of(model: type[Model]) -> Layout:
     changed += fields_of(model, [field.fk_field for field in generic])
     changed += [field for field in pre_saved if not isinstance(field, FileField)]
     names = {field.name: position for position, field in enumerate(fields)}
-    uniques = dict(_uniques(model))
-    unique_fields = frozenset(_compared_fields(model)).union(*uniques)
+    uniques, unique_fields = _uniques(model)
     made_keys = {field.name for field in columns if isinstance(field, AutoField)}
     return Layout(
         model=model,
@@ -107,6 +108,7 @@ def layout_of(model: type[Model]) -> Layout:
         positions=names,
         take=attrgetter(*(field.attname for field in fields), "_state"),
         key=tuple(meta.pk_fields),
+        makes_key=type(meta.pk).get_pk_value_on_save is not ModelField.get_pk_value_on_save or meta.pk.has_default(),
         made=made,
         references=references,
         generic_references=generic,
@@ -186,26 +188,18 @@ def _has_pre_save(field: Field[Any, Any]) -> bool:
     return pre_save is not ModelField.pre_save
 
 
-def _uniques(model: type[Model]) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """The constraints that an upsert can name, and whether NULLs are equal in them."""
+def _uniques(model: type[Model]) -> tuple[dict[tuple[str, ...], bool], frozenset[str]]:
+    """The constraints that an upsert can name, each with whether NULLs are equal in it; and all fields compared."""
     meta = model._meta
-    yield tuple(field.name for field in meta.pk_fields), False
-    for field in meta.concrete_fields:
-        if field.unique and not field.primary_key:
-            yield (field.name,), False
-    for names in meta.unique_together:
-        yield tuple(names), False
+    uniques = {tuple(field.name for field in meta.pk_fields): False}
+    uniques |= {(field.name,): False for field in meta.concrete_fields if field.unique and not field.primary_key}
+    uniques |= {tuple(names): False for names in meta.unique_together}
+    compared: set[str] = set()
     for constraint in meta.constraints:
-        if not isinstance(constraint, UniqueConstraint) or not constraint.fields:
-            continue
-        if constraint.condition is None and constraint.deferrable is None:
-            yield tuple(constraint.fields), constraint.nulls_distinct is False
-
-
-def _compared_fields(model: type[Model]) -> Iterator[str]:
-    """The fields of constraints of any kind that compare a row with others; all where an expression is compared."""
-    for constraint in model._meta.constraints:
         if isinstance(constraint, UniqueConstraint) and constraint.fields and constraint.condition is None:
-            yield from constraint.fields
-        elif not isinstance(constraint, CheckConstraint):
-            yield from (field.name for field in model._meta.concrete_fields)
+            compared.update(constraint.fields)
+            if constraint.deferrable is None:
+                uniques[tuple(constraint.fields)] = constraint.nulls_distinct is False
+        elif not isinstance(constraint, CheckConstraint):  # of an expression: any field may be in it
+            compared.update(field.name for field in meta.concrete_fields)
+    return uniques, frozenset(compared.union(*uniques))

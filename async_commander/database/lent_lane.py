@@ -20,10 +20,7 @@ from .connections import freshen
 from .outage import patiently
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
-
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
     from async_commander.engine.charging import Wait
 
@@ -237,7 +234,12 @@ class LentLane(Executor):
             elif not self._pool.shared:
                 connection = freshen(self._pool.alias)
                 if self._patient:
-                    _connect_patiently(connection, self._pool.hurry)
+
+                    def connect() -> None:
+                        with uncharged():
+                            patiently(partial(type(connection).connect, connection), self._pool.hurry)
+
+                    connection.connect = connect  # type: ignore[method-assign]  # whenever it is opened from now on
         except BaseException as error:  # noqa: BLE001  each call of the item gets it
             self._failure = error
         finally:
@@ -284,13 +286,3 @@ class LentLane(Executor):
             ended.set_exception(fit_for_a_future(failure))
         elif wanted:
             ended.set_result(result)
-
-
-def _connect_patiently(connection: BaseDatabaseWrapper, hurry: threading.Event) -> None:
-    """Whenever this connection is opened from now on, an outage is waited out."""
-
-    def connect() -> None:
-        with uncharged():
-            patiently(partial(type(connection).connect, connection), hurry)
-
-    connection.connect = connect  # type: ignore[method-assign]

@@ -30,19 +30,15 @@ def write_other_databases(units: Sequence[Unit], lanes: LanePool | None = None) 
         requests = [request for unit in units for request in unit.requests if request.alias == alias]
         if lanes is not None:
             _warn(requests, lanes)
-        _commit(alias, requests, lanes)
+        undo = Undo()
+        try:
+            with LaneTransaction(alias) if lanes is None else lanes.transaction(alias):
+                bulk.write(alias, requests, undo)
+        except BaseException:
+            undo.restore()
+            raise
         for unit in units:
             unit.committed_elsewhere(alias)
-
-
-def _commit(alias: str, requests: Sequence[Request], lanes: LanePool | None) -> None:
-    undo = Undo()
-    try:
-        with LaneTransaction(alias) if lanes is None else lanes.transaction(alias):
-            bulk.write(alias, requests, undo)
-    except BaseException:
-        undo.restore()
-        raise
 
 
 def _warn(requests: Iterable[Request], lanes: LanePool) -> None:

@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db import DatabaseError, DataError, IntegrityError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 from async_commander.engine.charging import uncharged
@@ -205,8 +205,8 @@ class LaneTransaction:
             self.roll_back()
 
     def _open(self, connection: BaseDatabaseWrapper) -> None:
-        if self._files is not None:
-            self._files.check(connection)
+        if self._files is not None and connection.connection is None:
+            self._files.check(connection)  # else it is before the commit
         connection.ensure_connection()  # before anybody listens: what prepares it has statements of its own
         self._found = state_of(connection)
         outermost = not connection.in_atomic_block
@@ -336,3 +336,33 @@ class LaneTransaction:
 
     def _mark_committed(self) -> None:
         self.committed = True
+
+
+def commits_by_itself(alias: str) -> bool:
+    """Whether a statement of this thread may be a transaction of its own: READ COMMITTED, on PostgreSQL."""
+    connection = connections[alias]
+    return is_postgres(connection) and not keeps_one_snapshot(connection, getattr(connection, "isolation_level", None))
+
+
+class SingleStatement:
+    """In the place of a transaction that has one statement, which commits itself: the round trips are saved.
+
+    It is never idle in a transaction, and needs none of the time-outs for that. What it fails with, but for an error of
+    its rows, is what COMMIT failed with.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.in_doubt = False
+        """True where the database may have committed it all the same."""
+
+    def __enter__(self) -> Self:
+        freshen(self.alias).ensure_connection()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, (IntegrityError, DataError)):
+            self.in_doubt = True
+            drop(self.alias)

@@ -28,12 +28,14 @@ from .other_databases import write_other_databases
 from .outage import OUTAGE_BUDGET, OutageTooLong, is_read_only, may_do_in_parts, patiently
 from .sqlite import DatabaseFileGone
 from .surroundings import Surroundings
+from .transaction import SingleStatement, commits_by_itself
 from .unit import write_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .lanes import LanePool
+    from .transaction import LaneTransaction
     from .unit import Unit
 
 P = ParamSpec("P")
@@ -55,6 +57,9 @@ class WriterOwner(Protocol):
 
     def finish(self, units: Sequence[Unit]) -> None:
         """On the lane: the last part of each transaction."""
+
+    def finishes_at_once(self, units: Sequence[Unit]) -> bool:
+        """Whether `finish` is one statement for these, on PostgreSQL: where they have no rows, it is all there is."""
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """On the lane: the positions of those units that are committed already."""
@@ -154,9 +159,16 @@ class Writer:
         """
         return await self._call(partial(self._transact, partial(function, *args, **kwargs)))
 
-    async def _call(self, work: Callable[[], T]) -> T:
+    async def call_at_once(self, function: Callable[[], T]) -> T:
+        """Like `call`, for what is one statement on PostgreSQL, and need not come after what was put before.
+
+        It parts no batch, so that batches are as large as they can be.
+        """
+        return await self._call(partial(self._transact, function, single=True), ahead=True)
+
+    async def _call(self, work: Callable[[], T], *, ahead: bool = False) -> T:
         call = Call(partial(self._patiently, work))
-        self._enqueue(call)
+        self._enqueue(call, ahead=ahead)
         result: T = await result_of(call.future)
         return result
 
@@ -185,14 +197,17 @@ class Writer:
             turn = self._turn
             await settle(turn)
 
-    def _enqueue(self, work: Unit | Call) -> None:
+    def _enqueue(self, work: Unit | Call, *, ahead: bool = False) -> None:
         """From any thread."""
         if self._closed:
             raise RuntimeError("the writer is closed: the run has ended")
         with self._mutex:
             if self._dead and not isinstance(work, Call):
                 return
-            self._waiting.append(work)
+            if ahead:
+                self._waiting.appendleft(work)
+            else:
+                self._waiting.append(work)
             if not self._busy:
                 self._post_work()  # it may find no thread, and then nothing is under way
                 self._busy = True
@@ -255,7 +270,8 @@ class Writer:
         for unit in units:
             unit.restore()
         write_other_databases(units, self._lanes)
-        transaction = self._lanes.transaction()
+        has_rows = any(unit.has_rows for unit in units)
+        transaction = self._transaction(single=not has_rows and self._owner.finishes_at_once(units))
         try:
             with transaction, self._lanes.as_ledger():
                 self._write_rows(units)
@@ -286,9 +302,16 @@ class Writer:
             write_units(units)
         self._owner.finish(units)
 
-    def _transact(self, function: Callable[[], T]) -> T:
-        with self._lanes.transaction(), self._lanes.as_ledger():
+    def _transact(self, function: Callable[[], T], *, single: bool = False) -> T:
+        with self._transaction(single=single), self._lanes.as_ledger():
             return function()
+
+    def _transaction(self, *, single: bool) -> LaneTransaction | SingleStatement:
+        """`single`: for no more than one statement on PostgreSQL."""
+        lanes = self._lanes
+        if single and not lanes.shared and lanes.preparation is None and commits_by_itself(lanes.alias):
+            return SingleStatement(lanes.alias)
+        return lanes.transaction()
 
     def _patiently(self, work: Callable[[], T], *, unless: Callable[[BaseException], bool] | None = None) -> T:
         if unless is None and not self.read_only_passes:

@@ -33,10 +33,9 @@ class Changes:
         The run's row is locked before the work is done, or after it where it is `late`: what holds locks of its own, or
         takes long and needs nobody kept out, comes before.
         """
-        number = next(self._numbers)
         made: list[T] = []
 
-        def work_once() -> T:
+        def work_once(number: int) -> T:
             if (made or not late) and not self._is_next(number):
                 return self._landed(made)
             first = not made
@@ -45,7 +44,21 @@ class Changes:
                 self._is_next(number)
             return made[0]
 
-        return work_once
+        return self.numbered(work_once)
+
+    def numbered(self, work: Callable[[int], T]) -> Callable[[], T]:
+        """Work that takes its number itself, to be called again and again likewise.
+
+        It is given one when it is called first, so that numbers grow in the order in which the work is done.
+        """
+        number: list[int] = []
+
+        def work_numbered() -> T:
+            if not number:
+                number.append(next(self._numbers))
+            return work(number[0])
+
+        return work_numbered
 
     def _is_next(self, number: int) -> bool:
         """Take the number, and with it the lock of the run's row; False where that was committed before."""

@@ -280,7 +280,12 @@ class DatabaseRecorder:
 
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
         """See Recorder."""
-        answer = await self._change(lambda: self._ledger.admit(candidates, room))
+        keys = self._ledger.reserve(candidates, room)
+        if keys is None:
+            answer = await self._change(lambda: self._ledger.admit(candidates, room))
+        else:
+            claim = self._changes.numbered(partial(self._ledger.claim_new, keys))
+            answer = await self._writer.call_at_once(claim)
         self._ledger.claimed(key for key, item in answer.again.items() if item.crashes >= CRASHES_ALONE)
         return answer
 
@@ -330,6 +335,10 @@ class DatabaseRecorder:
     def finish(self, units: Sequence[Unit]) -> None:
         """See WriterOwner."""
         self._ledger.finish(units)
+
+    def finishes_at_once(self, units: Sequence[Unit]) -> bool:
+        """See WriterOwner."""
+        return self._ledger.finishes_at_once(units)
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """See WriterOwner."""

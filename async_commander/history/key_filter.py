@@ -15,7 +15,7 @@ class KeyFilter:
     """A Bloom filter of keys: `in` may be wrong where it says yes, and never where it says no.
 
     (Source: "Space/Time Trade-offs in Hash Coding with Allowable Errors", B. H. Bloom, 1970.) Not for two threads that
-    add at once: who adds holds the lock of the run's row.
+    add at once.
     """
 
     def __init__(self) -> None:

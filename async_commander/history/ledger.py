@@ -12,6 +12,7 @@ rows of the ledger, the lease.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -57,6 +58,8 @@ class Ledger:
         self._restarted = False
         self._has_earlier_rows = False
         self._keys_met = KeyFilter()
+        self._keys_mutex = threading.Lock()
+        """Who looks for a key there and adds it then is not always kept out by the lock of the run's row."""
 
     # -- taking over and letting go ----------------------------------------------------------------------------
 
@@ -133,6 +136,30 @@ class Ledger:
 
     # -- handing out -------------------------------------------------------------------------------------------
 
+    def reserve(self, candidates: Sequence[Candidate], room: int | None = None) -> Sequence[UUID] | None:
+        """The keys of a chunk that is surely new, for `claim_new`; None where the ledger has to be asked: `admit`.
+
+        Needs no lock of the run's row: an item that brings up one of them now finds it among those being claimed.
+        """
+        keys = {one.key: None for one in candidates}
+        if self._has_earlier_rows or self._restarted or self.taken_at_most is not None or len(keys) < len(candidates):
+            return None
+        if room is not None and room < len(keys):
+            return None
+        with self._keys_mutex:
+            if any(key in self._keys_met for key in keys):
+                return None
+            self._pending = 0, list(keys)
+            for key in keys:
+                self._keys_met.add(key)
+        return list(keys)
+
+    def claim_new(self, keys: Sequence[UUID], change: int) -> Admission:
+        """Claim what was reserved, as this change of the run; on PostgreSQL in one statement."""
+        claim = insert_claim(self.ownership, keys, {"taken": len(keys), "claimed": len(keys)}, change=change)
+        self._pending = claim, keys
+        return Admission(fresh=set(keys))
+
     def admit(self, candidates: Sequence[Candidate], room: int | None = None) -> Admission:
         """Decide about a chunk, and claim what is to run now: of new items at most `room`, the others are left out.
 
@@ -168,7 +195,8 @@ class Ledger:
         elif row is None:
             if len(answer.fresh) < room:
                 answer.fresh.add(key)
-                self._keys_met.add(key)
+                with self._keys_mutex:
+                    self._keys_met.add(key)
         elif row.state == ItemState.CLAIMED.value or _waits_for_the_source(row):
             known = Known(key, row.attempts, row.crashes, error_kind=row.error_kind, error=row.error)
             (answer.crashed if row.crashes >= CRASHES_DEAD else answer.again)[key] = known
@@ -247,16 +275,21 @@ class Ledger:
         self._set_times(outcomes)
         counts = _moved(claimed=-len(outcomes), **Counter(outcome.state.value for outcome in outcomes))
         closed = list(self._take_closed_claims())
-        if all(outcome.is_private for outcome in outcomes):
-            insert_batch(self.ownership.alias, self.ownership.run_id, outcomes, counts, closed)
-        else:
-            self._count(**counts)  # the lock of the run's row comes first
-            self._insert([outcome for outcome in outcomes if not outcome.known])
-            self._update([outcome for outcome in outcomes if outcome.known])
-            self._follow_all([outcome for outcome in outcomes if outcome.followed])
-            if closed:
-                self._claims().filter(pk__in=closed).delete()
+        if outcomes and all(outcome.is_private for outcome in outcomes):
+            lease_first = all(unit.lane is None for unit in units)
+            insert_batch(self.ownership, outcomes, counts, closed, lease_first=lease_first)
+            return
+        self._count(**counts)  # the lock of the run's row comes first
+        self._insert([outcome for outcome in outcomes if not outcome.known])
+        self._update([outcome for outcome in outcomes if outcome.known])
+        self._follow_all([outcome for outcome in outcomes if outcome.followed])
+        if closed:
+            self._claims().filter(pk__in=closed).delete()
         fence(self.ownership)
+
+    def finishes_at_once(self, units: Sequence[Unit]) -> bool:
+        """Whether `finish` is a single statement on PostgreSQL, which may be a transaction of its own."""
+        return bool(units) and all(unit.lane is None and unit.outcome and unit.outcome.is_private for unit in units)
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """Which of these units (by position) are in the ledger already: their commit's answer was lost on the way.
@@ -293,7 +326,11 @@ class Ledger:
 
     def _follow(self, outcome: ItemOutcome, room: int | None) -> int:
         wanted = {item.key: item for item in outcome.followed}
-        for row in self._find(self._met(wanted)):
+        with self._keys_mutex:
+            met = self._met(wanted)
+            for key in wanted:
+                self._keys_met.add(key)
+        for row in self._find(met):
             del wanted[row.key]
         pending = () if self._pending is None else self._pending[1]
         for key in [key for key in wanted if key in self._claim_of or key in pending]:
@@ -303,8 +340,6 @@ class Ledger:
             del wanted[key]
         outcome.left_out = len(left_out)
         now = self._clock.now()
-        for key in wanted:
-            self._keys_met.add(key)
         self._insert([_waiting(item, now) for item in wanted.values()])
         outcome.followed_new = len(wanted)
         return len(wanted)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections
 from django.utils import timezone
 
 from async_commander.database.chunks import chunks
+from async_commander.engine.results import ItemState
 from async_commander.models import Run, RunClaim, RunItem
 
 from .lease import Ownership, fence, fence_statement, fenced
@@ -22,23 +24,30 @@ from .recorder import ItemOutcome
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorWrapper
 
 COLUMNS = (
     "label", "item", "state", "attempts", "crashes", "reason", "error_kind", "error", "started",
     "wait_ms", "download_ms", "parse_ms", "save_ms", "worker", "next_at",
 )  # fmt: skip
 """What an outcome says, at first and whenever it is another one."""
-INSERTED = ("key", *COLUMNS, "by_follow")
 PARAMETERS_AT_ONCE = 10_000
 """Below every server's limit on the parameters of one statement; SQLite gets one row at a time."""
 
+_AS_THEY_ARE = (
+    "label", "attempts", "crashes", "reason", "error_kind", "error", "wait_ms", "download_ms", "parse_ms",
+    "worker", "by_follow",
+)  # fmt: skip
+"""Columns that take the values of an outcome unchanged."""
 _TYPES = {
     "key": "uuid", "label": "text", "item": "jsonb", "state": "text", "reason": "text", "error_kind": "text",
     "error": "text", "started": "timestamptz", "next_at": "timestamptz", "by_follow": "bool",
 }  # fmt: skip
 """PostgreSQL's, of the columns that are no integers."""
-_EMPTY: dict[Any, str] = {None: "NULL", "": "''", 0: "0"}
-"""Values that most columns of most rows have; `False` is as good as 0 here."""
+_LITERALS: dict[Any, str] = {
+    None: "NULL", "": "''", 0: "0", 1: "1", **{state.value: f"'{state.value}'" for state in ItemState}
+}  # fmt: skip
+"""Values that a column may have in all rows of a batch; `False` is as good as 0 here."""
 
 
 def find_items(alias: str, run_id: int, keys: Collection[UUID]) -> list[RunItem]:
@@ -59,86 +68,98 @@ def find_items(alias: str, run_id: int, keys: Collection[UUID]) -> list[RunItem]
     return list(RunItem.objects.using(alias).raw(statement, [_array([key.hex for key in keys]), run_id]))
 
 
-def insert_claim(ownership: Ownership, keys: Sequence[UUID], counts: dict[str, int]) -> int:
+def insert_claim(
+    ownership: Ownership, keys: Sequence[UUID], counts: dict[str, int], *, change: int | None = None
+) -> int:
     """A claim of these keys, what changes with it in the run's counts, and the fence; the claim's number.
 
-    On PostgreSQL in one statement, which writes nothing where the lease is not ours. The run's row is locked before.
+    `change` is its number among the changes of the run (see `changes`), and is taken with the counts: where it is taken
+    already, the claim is there. Without it the caller has locked the run's row. On PostgreSQL it is one statement,
+    which writes nothing where the lease is not ours, so that it may be a transaction of its own.
     """
-    alias, run_id = ownership.alias, ownership.run_id
-    hexes = [key.hex for key in keys]
-    if connections[alias].vendor == "postgresql":
-        return _claim_at_once(connections[alias], ownership, hexes, counts)
-    claim = RunClaim.objects.using(alias).create(run_id=run_id, epoch=ownership.epoch, keys=hexes)
-    move_counts(alias, run_id, counts)
-    fence(ownership)
-    return int(claim.pk)
-
-
-def _claim_at_once(
-    connection: BaseDatabaseWrapper, ownership: Ownership, hexes: list[str], counts: dict[str, int]
-) -> int:
+    connection, hexes = connections[ownership.alias], [key.hex for key in keys]
     quote = connection.ops.quote_name
-    held, parameters = fence_statement(ownership)
-    claims, run_id = quote(RunClaim._meta.db_table), int(ownership.run_id)
-    moved = ""
-    if counts:
-        moved = f", moved AS ({_counts_moved(connection, run_id, counts)} AND EXISTS (SELECT FROM held))"
+    claims, columns = quote(RunClaim._meta.db_table), ", ".join(map(quote, ("run_id", "epoch", "keys", "claimed_at")))
+    values = [ownership.run_id, ownership.epoch, json.dumps(hexes), *_moments(connection, [timezone.now()])]
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH held AS ({held}){moved} INSERT INTO {claims} (run_id, epoch, keys, claimed_at) "  # noqa: S608 - names and numbers of our own
-            f"SELECT {run_id}, {int(ownership.epoch)}, %s::jsonb, %s FROM held RETURNING id",
-            [*parameters, json.dumps(hexes), as_stored(timezone.now())],
-        )
-        claim = cursor.fetchone()
-    if claim is None:
+        if connection.vendor == "postgresql":
+            held, fence_values = fence_statement(ownership)
+            move, move_values = _move(connection, ownership.run_id, counts, change, ("SELECT FROM held", []))
+            moved = f", moved AS ({move} RETURNING 1)" if move else ""
+            cursor.execute(
+                f"WITH held AS ({held}){moved} INSERT INTO {claims} ({columns}) "  # noqa: S608 - names of our own
+                f"SELECT %s, %s, %s::jsonb, %s FROM {'moved' if move else 'held'} RETURNING id",
+                [*fence_values, *move_values, *values],
+            )
+            made = cursor.fetchone()
+            return int(made[0]) if made else _claimed_before(ownership, hexes, change)
+        move, move_values = _move(connection, ownership.run_id, counts, change)
+        if move:
+            cursor.execute(move, move_values)
+            if not cursor.rowcount:
+                return _claimed_before(ownership, hexes, change)
+        cursor.execute(f"INSERT INTO {claims} ({columns}) VALUES (%s, %s, %s, %s)", values)  # noqa: S608 - likewise
+        number = int(connection.ops.last_insert_id(cursor, RunClaim._meta.db_table, "id"))
+    fence(ownership)
+    return number
+
+
+def _claimed_before(ownership: Ownership, hexes: list[str], change: int | None) -> int:
+    """The number of a claim whose COMMIT got no answer. Raises RunFenced where the reason is another one."""
+    claims = RunClaim.objects.using(ownership.alias).filter(run_id=ownership.run_id, epoch=ownership.epoch)
+    newest = None if change is None else claims.order_by("-id").first()
+    if newest is None or newest.keys != hexes:
         raise fenced(ownership)
-    return int(claim[0])
-
-
-def move_counts(alias: str, run_id: int, counts: dict[str, int]) -> None:
-    """Change the counts in the run's row by so much each."""
-    if counts:
-        with connections[alias].cursor() as cursor:
-            cursor.execute(_counts_moved(connections[alias], run_id, counts))
-
-
-def _counts_moved(connection: BaseDatabaseWrapper, run_id: int, counts: dict[str, int]) -> str:
-    quote = connection.ops.quote_name
-    moved = ", ".join(f"{quote(name)} = {quote(name)} + {int(change)}" for name, change in counts.items())
-    return f"UPDATE {quote(Run._meta.db_table)} SET {moved} WHERE id = {int(run_id)}"  # noqa: S608 - likewise
+    return int(newest.pk)
 
 
 def insert_batch(
-    alias: str, run_id: int, outcomes: Sequence[ItemOutcome], counts: dict[str, int], closed: Sequence[int]
-) -> None:
-    """The new rows of a batch, what they change in the run's counts, and the claims that are worked off with them.
-
-    On PostgreSQL in one statement. Only then the run's row is locked: what else the batch writes may take its time.
-    """
-    if outcomes and connections[alias].vendor == "postgresql":
-        _insert_at_once(connections[alias], run_id, outcomes, counts, closed)
-        return
-    insert_outcomes(alias, run_id, outcomes)
-    move_counts(alias, run_id, counts)
-    if closed:
-        RunClaim.objects.using(alias).filter(pk__in=closed).delete()
-
-
-def _insert_at_once(
-    connection: BaseDatabaseWrapper,
-    run_id: int,
+    ownership: Ownership,
     outcomes: Sequence[ItemOutcome],
     counts: dict[str, int],
     closed: Sequence[int],
+    *,
+    lease_first: bool,
 ) -> None:
-    columns, insert = _columns_and_insert(connection, run_id, outcomes)
-    claims = connection.ops.quote_name(RunClaim._meta.db_table)
-    dropped = f", dropped AS (DELETE FROM {claims} WHERE id IN ({', '.join(map(str, closed))}))" if closed else ""  # noqa: S608 - numbers of our own
+    """The new rows of a batch, what they change in the run's counts, the end of claims worked off; and the fence.
+
+    With `lease_first` it is one statement on PostgreSQL, which writes nothing where the lease is not ours, so that it
+    may be a transaction of its own. It locks the lease before the run's row: not for lanes, which may commit while the
+    run is closed, where these locks are taken the other way round.
+    """
+    connection, run_id = connections[ownership.alias], ownership.run_id
+    names, same, columns = _columns_of(connection, outcomes)
+    insert = _Insert(connection, run_id, names, same)
+    dropped = f"DELETE FROM {connection.ops.quote_name(RunClaim._meta.db_table)} WHERE id"  # noqa: S608 - a name of our own
+    held, fence_values = fence_statement(ownership)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH inserted AS ({insert.from_arrays()}){dropped} {_counts_moved(connection, run_id, counts)}",
-            list(map(_array, columns)),
-        )
+        if connection.vendor == "postgresql" and lease_first:
+            move, values = _move(connection, run_id, counts, held=("SELECT FROM held", []))
+            cursor.execute(
+                f"WITH held AS ({held}), inserted AS ({insert.from_arrays()} WHERE EXISTS (SELECT FROM held)), "  # noqa: S608 - likewise
+                f"dropped AS ({dropped} = ANY (%s::bigint[]) AND EXISTS (SELECT FROM held)) {move}",
+                [*fence_values, *map(_array, columns), _array(closed), *values],
+            )
+            if not cursor.rowcount:
+                raise fenced(ownership)
+            return
+        if connection.vendor == "postgresql":
+            move, values = _move(connection, run_id, counts)
+            cursor.execute(
+                f"WITH inserted AS ({insert.from_arrays()}), dropped AS ({dropped} = ANY (%s::bigint[])) {move}",
+                [*map(_array, columns), _array(closed), *values],
+            )
+        else:
+            insert.execute(cursor, columns)
+            within = (held, fence_values) if connection.vendor == "sqlite" else None  # nobody else writes there
+            cursor.execute(*_move(connection, run_id, counts, held=within))
+            if within and not cursor.rowcount:
+                raise fenced(ownership)
+            if closed:
+                cursor.execute(f"{dropped} IN ({', '.join(map(str, closed))})")
+            if within:
+                return
+    fence(ownership)
 
 
 def insert_outcomes(alias: str, run_id: int, outcomes: Sequence[ItemOutcome]) -> None:
@@ -146,85 +167,116 @@ def insert_outcomes(alias: str, run_id: int, outcomes: Sequence[ItemOutcome]) ->
 
     Raises IntegrityError where the run has a row of one of these items already.
     """
-    if not outcomes:
-        return
-    connection = connections[alias]
-    columns, insert = _columns_and_insert(connection, run_id, outcomes)
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(insert.from_arrays(), list(map(_array, columns)))
-            return
-        rows = list(zip(*columns, strict=True))
-        if connection.vendor == "sqlite":
-            cursor.executemany(insert.of_rows(1), rows)
-            return
-        for part in chunks(rows, PARAMETERS_AT_ONCE // len(columns)):
-            cursor.execute(insert.of_rows(len(part)), [value for row in part for value in row])
+    if outcomes:
+        connection = connections[alias]
+        names, same, columns = _columns_of(connection, outcomes)
+        with connection.cursor() as cursor:
+            _Insert(connection, run_id, names, same).execute(cursor, columns)
 
 
-def _columns_and_insert(
-    connection: BaseDatabaseWrapper, run_id: int, outcomes: Sequence[ItemOutcome]
-) -> tuple[list[Sequence[Any]], _Insert]:
-    """The values of each column in which rows differ, and the statement that takes them."""
-    columns = dict(zip(INSERTED, zip(*_rows(connection, outcomes), strict=True), strict=True))
-    empty = {name: _EMPTY[values[0]] for name, values in columns.items() if _is_empty(values)}
-    full = [name for name in INSERTED if name not in empty]
-    return [columns[name] for name in full], _Insert(connection, run_id, full, empty)
+def move_counts(alias: str, run_id: int, counts: dict[str, int]) -> None:
+    """Change the counts in the run's row by so much each."""
+    if counts:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(*_move(connections[alias], run_id, counts))
 
 
-def _rows(connection: BaseDatabaseWrapper, outcomes: Sequence[ItemOutcome]) -> Iterator[tuple[Any, ...]]:
-    """In the order of `INSERTED`, as the driver takes it."""
-    moment = connection.ops.adapt_datetimefield_value
+def _move(
+    connection: BaseDatabaseWrapper,
+    run_id: int,
+    counts: dict[str, int],
+    change: int | None = None,
+    held: tuple[str, list[Any]] | None = None,
+) -> tuple[str, list[Any]]:
+    """An UPDATE of the run's row and its parameters; empty where nothing is to change.
+
+    `change`: a number to be taken, unless it was before. `held`: a SELECT that has to find a row, and its parameters.
+    """
+    quote = connection.ops.quote_name
+    columns = [f"{quote(name)} = {quote(name)} + %s" for name in counts]
+    values: list[Any] = [*counts.values()]
+    condition = "id = %s"
+    if change is not None:
+        columns.append("changes = %s")
+        condition += " AND changes < %s"
+        values.append(change)
+    values += [run_id] if change is None else [run_id, change]
+    if held is not None:
+        condition += f" AND EXISTS ({held[0]})"
+        values += held[1]
+    table = quote(Run._meta.db_table)
+    return (f"UPDATE {table} SET {', '.join(columns)} WHERE {condition}", values) if columns else ("", [])  # noqa: S608 - names of our own
+
+
+def _columns_of(
+    connection: BaseDatabaseWrapper, outcomes: Sequence[ItemOutcome]
+) -> tuple[list[str], dict[str, str], list[Sequence[Any]]]:
+    """The names of the columns in which rows differ, the literals of the others, and the values of the former.
+
+    Column by column, as this is done for every item: most of them have one value in all rows.
+    """
     now = time.monotonic()
-    for one in outcomes:
-        yield (
-            one.key.hex,
-            one.label,
-            None if one.item is None else json.dumps(one.item, cls=DjangoJSONEncoder),
-            one.state.value,
-            one.attempts,
-            one.crashes,
-            one.reason,
-            one.error_kind,
-            one.error,
-            moment(as_stored(one.started)),
-            one.wait_ms,
-            one.download_ms,
-            one.parse_ms,
-            int((now - one.handed_over) * 1000),
-            one.worker,
-            moment(as_stored(one.next_at)),
-            one.by_follow,
-        )
+    columns: dict[str, Sequence[Any]] = {"key": [one.key.hex for one in outcomes]}
+    columns |= {name: [getattr(one, name) for one in outcomes] for name in _AS_THEY_ARE}
+    columns["state"] = [one.state.value for one in outcomes]
+    columns["item"] = [None if one.item is None else json.dumps(one.item, cls=DjangoJSONEncoder) for one in outcomes]
+    columns["save_ms"] = [int((now - one.handed_over) * 1000) for one in outcomes]
+    columns["started"] = _moments(connection, [one.started for one in outcomes])
+    columns["next_at"] = _moments(connection, [one.next_at for one in outcomes])
+    same = {
+        name: _LITERALS[values[0]]
+        for name, values in columns.items()
+        if values[0] in _LITERALS and values.count(values[0]) == len(values)
+    }
+    if connection.vendor == "postgresql" and "by_follow" in same:
+        same["by_follow"] = "TRUE" if columns["by_follow"][0] else "FALSE"
+    differ = [name for name in columns if name not in same]
+    return differ, same, [columns[name] for name in differ]
 
 
-def _is_empty(values: Sequence[Any]) -> bool:
-    first = values[0]
-    return first in (None, "", 0) and values.count(first) == len(values)
+def _moments(connection: BaseDatabaseWrapper, moments: Sequence[datetime | None]) -> Sequence[Any]:
+    """As the driver takes them."""
+    if moments[0] is None and moments.count(None) == len(moments):
+        return moments
+    if settings.USE_TZ and connection.vendor == "postgresql":
+        return moments
+    adapt, is_utc = connection.ops.adapt_datetimefield_value, settings.USE_TZ and connection.timezone is UTC
+    return [
+        moment.replace(tzinfo=None).isoformat(" ")  # what `adapt` makes of it, in a fifth of the time
+        if is_utc and moment is not None and moment.tzinfo is UTC and connection.vendor == "sqlite"
+        else None if moment is None else adapt(as_stored(moment))
+        for moment in moments
+    ]
 
 
 class _Insert:
-    """An INSERT of the ledger: parameters for columns that differ, and the empty ones in its text."""
+    """An INSERT of the ledger: parameters for columns that differ, and the others in its text."""
 
     def __init__(
-        self, connection: BaseDatabaseWrapper, run_id: int, full: Sequence[str], empty: dict[str, str]
+        self, connection: BaseDatabaseWrapper, run_id: int, differ: Sequence[str], same: dict[str, str]
     ) -> None:
         quote = connection.ops.quote_name
-        if connection.vendor == "postgresql" and "by_follow" in empty:
-            empty = {**empty, "by_follow": "FALSE"}
-        names = ", ".join(map(quote, ("run_id", *empty, *full)))
-        self._full = full
-        self._begin = f"INSERT INTO {quote(RunItem._meta.db_table)} ({names})"  # names of our own
-        self._same = ", ".join([str(int(run_id)), *empty.values()])
+        names = ", ".join(map(quote, ("run_id", *same, *differ)))
+        self._differ = differ
+        self._begin = f"INSERT INTO {quote(RunItem._meta.db_table)} ({names})"
+        self._same = ", ".join([str(int(run_id)), *same.values()])
 
-    def of_rows(self, count: int) -> str:
-        """For as many rows, with a parameter for each value."""
-        row = f"({', '.join([self._same, *['%s'] * len(self._full)])})"
-        return f"{self._begin} VALUES {', '.join([row] * count)}"
+    def execute(self, cursor: CursorWrapper, columns: Sequence[Sequence[Any]]) -> None:
+        """Insert rows that have these values."""
+        if cursor.db.vendor == "postgresql":
+            cursor.execute(self.from_arrays(), list(map(_array, columns)))
+            return
+        rows, row = list(zip(*columns, strict=True)), f"({', '.join([self._same, *['%s'] * len(self._differ)])})"
+        if cursor.db.vendor == "sqlite":
+            cursor.executemany(f"{self._begin} VALUES {row}", rows)
+            return
+        for part in chunks(rows, PARAMETERS_AT_ONCE // len(columns)):
+            values = ", ".join([row] * len(part))
+            cursor.execute(f"{self._begin} VALUES {values}", [value for one in part for value in one])
 
     def from_arrays(self) -> str:
-        """For any number of rows, with one parameter for each column: a driver looks at each that it is given."""
-        arrays = ", ".join(f"%s::{_TYPES.get(name, 'int')}[]" for name in self._full)
+        """With one parameter for each column, whatever the number of rows: a driver looks at each that it is given."""
+        arrays = ", ".join(f"%s::{_TYPES.get(name, 'int')}[]" for name in self._differ)
         return f"{self._begin} SELECT {self._same}, * FROM unnest({arrays})"  # noqa: S608 - names and types of our own
 
 
@@ -234,8 +286,8 @@ def _array(values: Sequence[Any]) -> str:
 
 
 def _element(value: Any) -> str:
-    if value is None:
-        return "NULL"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if value is None:
+        return "NULL"
     return str(value.isoformat() if isinstance(value, datetime) else value)

@@ -61,6 +61,11 @@ class Owner:
     fatal: list[BaseException] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
     """Raised by the next calls of `finish`, one each."""
+    at_once: bool = False
+    """Whether `finish` is one statement, where all units have an outcome."""
+
+    def finishes_at_once(self, units: Sequence[Unit]) -> bool:
+        return self.at_once
 
     def finish(self, units: Sequence[Unit]) -> None:
         self.batches.append([unit.outcome for unit in units])

@@ -23,12 +23,13 @@ from async_commander.engine.results import ItemState
 from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked
 from async_commander.models import Run
 
-from . import runs
+from . import runs, unstored_ends
 from .changes import Changes
 from .heartbeat import Heartbeat
 from .lease import LEASE_SECONDS, Ownership, Renewal, holds, inserts_lock_the_run, renew
 from .ledger import CRASHES_ALONE, Ledger
 from .notes import earlier_errors, write_notes
+from .ownership import this_process
 from .recorder import Admission, Candidate, Ending, ItemOutcome, Notes, Opened, Opening, Rows, Stored
 
 if TYPE_CHECKING:
@@ -223,7 +224,12 @@ class DatabaseRecorder:
     async def close(self, ending: Ending) -> dict[str, int]:
         """See Recorder."""
         await self._stop_heart()
-        return await self._change(partial(self._let_go, ending))
+        try:
+            return await self._change(partial(self._let_go, ending))
+        except Exception as error:
+            if not (self._lanes.shared or isinstance(error, LOST)):
+                unstored_ends.keep(self._ownership, this_process(), ending)
+            raise
 
     def _let_go(self, ending: Ending) -> dict[str, int]:
         self._ledger.let_go()

@@ -236,17 +236,14 @@ def _columns_of(
 
 def _moments(connection: BaseDatabaseWrapper, moments: Sequence[datetime | None]) -> Sequence[Any]:
     """As the driver takes them."""
-    if moments[0] is None and moments.count(None) == len(moments):
+    if not any(moments) or (settings.USE_TZ and connection.vendor == "postgresql"):
         return moments
-    if settings.USE_TZ and connection.vendor == "postgresql":
-        return moments
-    adapt, is_utc = connection.ops.adapt_datetimefield_value, settings.USE_TZ and connection.timezone is UTC
-    return [
-        moment.replace(tzinfo=None).isoformat(" ")  # what `adapt` makes of it, in a fifth of the time
-        if is_utc and moment is not None and moment.tzinfo is UTC and connection.vendor == "sqlite"
-        else None if moment is None else adapt(as_stored(moment))
-        for moment in moments
-    ]
+    is_utc = settings.USE_TZ and connection.timezone is UTC
+    if is_utc and connection.vendor == "sqlite" and all(moment is None or moment.tzinfo is UTC for moment in moments):
+        # What `adapt` makes of them, in a fifth of the time.
+        return [moment and moment.replace(tzinfo=None).isoformat(" ") for moment in moments]
+    adapt = connection.ops.adapt_datetimefield_value
+    return [moment and adapt(as_stored(moment)) for moment in moments]
 
 
 class _Insert:

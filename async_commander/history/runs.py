@@ -19,10 +19,14 @@ from async_commander.engine.results import RunStatus, items_in_words
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked
 from async_commander.models import FORMAT_VERSION, Run
 
+from . import unstored_ends
 from .lease import Ownership, database_now, epoch_of, establish, fence, owner_of, release, take_over
+from .ledger import Ledger
+from .moments import as_stored
 from .notes import mark_gap
 from .ownership import host_name, this_host
 from .recorder import Ending, Opening
+from .unstored_ends import UnstoredEnd
 
 UNFINISHED = (
     RunStatus.INTERRUPTED.value,
@@ -157,7 +161,7 @@ def seconds_until_free(alias: str, run: Run) -> float:
     if run.status != RunStatus.RUNNING.value:
         return 0.0
     owner = owner_of(alias, run.pk)
-    if owner.is_gone():
+    if owner.is_gone() or _unstored_end(alias, run) is not None:
         return 0.0
     left = (run.expires - database_now(alias)).total_seconds() if run.expires else 0.0
     left = min(left, lease_length(run))  # a clock that was set back since does not make it longer
@@ -180,8 +184,11 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Owne
     run.refresh_from_db(using=alias)
     if run.expires != found_free and seconds_until_free(alias, run) > 0:
         raise RunLocked(f"Run {run.pk} was taken over by {owner_of(alias, run.pk)} just now.")
+    ended = _unstored_end(alias, run)
     ownership = take_over(alias, run.pk, seen=seen)
-    if run.status == RunStatus.RUNNING.value:
+    if ended is not None:
+        transaction.on_commit(ended.forget, using=alias)
+    elif run.status == RunStatus.RUNNING.value:
         mark_gap(ownership)
     now = database_now(alias)
     Run.objects.using(alias).filter(pk=run.pk).update(
@@ -197,7 +204,7 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Owne
         cancel_requested_at=None,
         changes=0,
     )
-    return ownership, run.status in (RunStatus.RUNNING.value, RunStatus.CRASHED.value)
+    return ownership, ended is None and run.status in (RunStatus.RUNNING.value, RunStatus.CRASHED.value)
 
 
 def last_heartbeat(ownership: Ownership) -> datetime | None:
@@ -214,14 +221,24 @@ def this_and_previous(ownership: Ownership) -> tuple[Run, Run | None]:
     return run, next(whole, None)
 
 
-def close(ownership: Ownership, ending: Ending, *, add_output: bool) -> dict[str, int]:
+def _unstored_end(alias: str, run: Run) -> UnstoredEnd | None:
+    """How a run has ended that says it is running, where its owner could say so on this machine only."""
+    if run.status != RunStatus.RUNNING.value:
+        return None
+    owner = owner_of(alias, run.pk)
+    return None if owner.nobody else unstored_ends.find(Ownership(alias, run.pk, epoch_of(alias, run.pk) or 0), owner)
+
+
+def close(
+    ownership: Ownership, ending: Ending, *, add_output: bool, finished: datetime | None = None
+) -> dict[str, int]:
     """The last line: status and end, with the lease released. Returns the stored counts."""
     release(ownership)
     runs = Run.objects.using(ownership.alias).filter(pk=ownership.run_id)
     before = runs.values_list("output", flat=True).get() if add_output else ""
     runs.update(
         status=ending.status.value,
-        finished=database_now(ownership.alias),
+        finished=as_stored(finished) or database_now(ownership.alias),
         value=ending.value,
         output=(before + ending.output)[-TEXT_CAP:],
         error=ending.error[:TEXT_CAP],
@@ -250,7 +267,9 @@ def orphans(alias: str) -> Iterator[Run]:
 def is_orphan(alias: str, run: Run) -> bool:
     """Whether nobody has a run that says it is running."""
     owner = owner_of(alias, run.pk)
-    return owner.is_gone() or (owner.host != this_host() and _has_expired(alias, run))
+    if owner.is_gone() or _unstored_end(alias, run) is not None:
+        return True
+    return owner.host != this_host() and _has_expired(alias, run)
 
 
 def _has_expired(alias: str, run: Run) -> bool:
@@ -258,7 +277,7 @@ def _has_expired(alias: str, run: Run) -> bool:
 
 
 def sweep(alias: str) -> int:
-    """Mark runs without an owner as crashed. Returns how many."""
+    """Mark runs without an owner as crashed, or as their owner says they ended. Returns how many."""
     return sum(_mark_crashed(alias, run) for run in list(orphans(alias)))
 
 
@@ -269,7 +288,13 @@ def _mark_crashed(alias: str, run: Run) -> bool:
             run.refresh_from_db(using=alias)
             if not is_orphan(alias, run):
                 return False
+            ended = _unstored_end(alias, run)
             ownership = take_over(alias, run.pk, seen=seen)
+            if ended is not None:
+                Ledger(ownership).let_go()
+                close(ownership, ended.ending, add_output=True, finished=ended.at)
+                transaction.on_commit(ended.forget, using=alias)
+                return True
             mark_gap(ownership)
             fence(ownership)
             Run.objects.using(alias).filter(pk=run.pk, status=RunStatus.RUNNING.value).update(

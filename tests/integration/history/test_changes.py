@@ -85,7 +85,7 @@ def what_is_kept(run_id: Any) -> dict[str, Any]:
         "counts": {name: getattr(row, name) for name in ("taken", "done", "skipped", "dead", "retry", "claimed")},
         "status": row.status,
         "output": row.output,
-        "log": list(RunLog.objects.filter(run=row).order_by("id").values_list("message", flat=True)),
+        "log": sorted(RunLog.objects.filter(run=row).values_list("message", flat=True)),
         "items": sorted(RunItem.objects.filter(run=row).values_list("label", "state")),
         "kinds": sorted(RunErrorKind.objects.filter(run=row).values_list("kind", "count")),
         "effects": sorted(Effect.objects.values_list("key", flat=True)),

@@ -222,6 +222,37 @@ async def test_an_outage_is_waited_out(lanes: LanePool, owner: Owner, error: Bas
         assert await urls(lanes) == owner.done
 
 
+async def test_a_statement_that_commits_itself_is_looked_for_where_its_answer_was_lost(
+    lanes: LanePool, owner: Owner
+) -> None:
+    def lost_once(units: Any) -> None:
+        owner.finish(units)
+        if len(owner.batches) == 1:
+            raise OperationalError("the connection was lost")
+
+    owner.at_once = True
+    async with owner.writer(lanes, finish=lost_once) as writer:
+        writer.put(Unit("default", outcome="u"))
+        await writer.drain()
+    assert owner.done == ["u"]
+    assert await tags(lanes) == ["u"]
+    assert owner.asked == ([["u"]] if connection.vendor == "postgresql" else [])
+
+
+async def test_a_call_at_once_comes_before_units_that_wait_and_parts_no_batch(lanes: LanePool, owner: Owner) -> None:
+    async with owner.writer(lanes, batch_size=10) as writer:
+        async with Block(writer):
+            for number in range(3):
+                writer.put(page_unit(f"u{number}"))
+            found = asyncio.ensure_future(writer.call_at_once(lambda: list(owner.batches)))
+            await anyio.sleep(0)
+            for number in range(3, 6):
+                writer.put(page_unit(f"u{number}"))
+        assert await found == []
+        await writer.drain()
+        assert [len(batch) for batch in owner.batches] == [6]
+
+
 async def test_an_outage_that_is_too_long_is_fatal(lanes: LanePool, owner: Owner) -> None:
     def away(units: Any) -> None:
         raise OperationalError("connection refused")

@@ -215,7 +215,11 @@ class LaneTransaction:
         self._stack.enter_context(connection.execute_wrapper(self._watched))
         self._stack.enter_context(transaction.atomic(using=self.alias))
         if self._gate is not None and self._begin is None:
-            self._open_eagerly(self._gate)
+            # This backend begins past the wrappers: begin again, behind the gate.
+            self._stack.close()
+            self._gate.enter(self, patience=self.gate_patience)
+            self._hold(self._gate)
+            self._stack.enter_context(transaction.atomic(using=self.alias))
         if (
             outermost
             and not self.shared
@@ -229,13 +233,6 @@ class LaneTransaction:
         self._inner_from = len(connection.savepoint_ids), len(connection.atomic_blocks)
         if outermost:
             transaction.on_commit(self._mark_committed, using=self.alias)
-
-    def _open_eagerly(self, gate: WriteGate) -> None:
-        """Begin again, behind the gate: this backend begins past the wrappers."""
-        self._stack.close()
-        gate.enter(self, patience=self.gate_patience)
-        self._hold(gate)
-        self._stack.enter_context(transaction.atomic(using=self.alias))
 
     def _watched(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 - Django's own signature
         """Around each statement: begins late, and remembers what breaks the transaction."""
@@ -347,14 +344,14 @@ def commits_by_itself(alias: str) -> bool:
 class SingleStatement:
     """In the place of a transaction that has one statement, which commits itself: the round trips are saved.
 
-    It is never idle in a transaction, and needs none of the time-outs for that. What it fails with, but for an error of
-    its rows, is what COMMIT failed with.
+    It is never idle in a transaction, and needs no time-out for that. Any error but one of its rows leaves its COMMIT
+    in doubt, too.
     """
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self.in_doubt = False
-        """True where the database may have committed it all the same."""
+        """True after such an error."""
 
     def __enter__(self) -> Self:
         freshen(self.alias).ensure_connection()

@@ -48,10 +48,6 @@ BATCH_SECONDS = 0.05
 """Batches grow while their transactions are shorter than this, and shrink when they are longer: so locks are short."""
 
 
-def _itself(work: Callable[[], None]) -> Callable[[], None]:
-    return work
-
-
 class WriterOwner(Protocol):
     """Who keeps the books of the units: what is done for them in their transactions, and who hears how they ended."""
 
@@ -72,7 +68,7 @@ class WriterOwner(Protocol):
 
 
 class Writer:
-    """Writes units in the order of their coming, on a lane of its own, and tells its owner of each how it ended."""
+    """Writes units in the order in which they come, on a lane of its own. Its owner hears how each one ended."""
 
     def __init__(
         self,
@@ -93,7 +89,7 @@ class Writer:
         self.read_only_passes = True
         """Whether a database that takes no writes is waited out; before there is a run, that is how it is set up."""
         self.surroundings = Surroundings()
-        """In which rows are written, whoever queued them: a batch has rows of many items."""
+        """The context in which rows are written, whoever queued them: a batch has rows of many items."""
         self._loop = asyncio.get_running_loop()
         self._mutex = threading.Lock()
         self._waiting: deque[Unit | Call] = deque()
@@ -127,7 +123,9 @@ class Writer:
         else:
             ended.add_done_callback(partial(self._lane_ended, unit))
 
-    async def commit(self, unit: Unit, *, once: Callable[[Callable[[], None]], Callable[[], None]] = _itself) -> None:
+    async def commit(
+        self, unit: Unit, *, once: Callable[[Callable[[], None]], Callable[[], None]] | None = None
+    ) -> None:
         """Write a unit now, and raise what it fails with. The owner does not hear of it.
 
         `once` makes of the work one that can be done again after a COMMIT in doubt.
@@ -137,7 +135,7 @@ class Writer:
             unit.restore()
             self._write_rows([unit])
 
-        work = once(write_again)
+        work = write_again if once is None else once(write_again)
 
         def attempt() -> None:
             write_other_databases([unit], self._lanes)
@@ -280,9 +278,7 @@ class Writer:
                 unit.in_doubt |= transaction.in_doubt
             raise
         self._settle(units, None)
-        self._fit_batches(len(units), time.monotonic() - began)
-
-    def _fit_batches(self, count: int, seconds: float) -> None:
+        count, seconds = len(units), time.monotonic() - began
         if seconds > BATCH_SECONDS:
             self._batch_size = max(1, int(count * BATCH_SECONDS / seconds))
         elif count >= self._batch_size and seconds < BATCH_SECONDS / 2:

@@ -19,8 +19,8 @@ T = TypeVar("T")
 class Changes:
     """Numbers the changes of one ownership; the run's row keeps the number of the last one that was committed.
 
-    A change in doubt is not looked up, but tried again: the row is locked by who made it until that has ended, and then
-    tells by its number whether there is anything left to do.
+    A change in doubt is not looked up, but tried again. Whoever made it holds the row's lock until it has ended; the
+    number in the row then shows whether anything is left to do.
     """
 
     def __init__(self, ownership: Ownership) -> None:
@@ -37,7 +37,11 @@ class Changes:
 
         def work_once(number: int) -> T:
             if (made or not late) and not self._is_next(number):
-                return self._landed(made)
+                if not made:
+                    raise RunFenced(
+                        f"Run {self._ownership.run_id} was deleted, or is somebody else's; nothing is written there."
+                    )
+                return made[0]  # it is committed
             first = not made
             made[:] = [work()]
             if first and late:
@@ -70,10 +74,3 @@ class Changes:
                 [number, self._ownership.run_id, number],
             )
             return bool(cursor.rowcount)
-
-    def _landed(self, made: list[T]) -> T:
-        if not made:
-            raise RunFenced(
-                f"Run {self._ownership.run_id} was deleted, or is somebody else's; nothing is written there."
-            )
-        return made[0]

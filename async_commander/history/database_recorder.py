@@ -95,7 +95,7 @@ class DatabaseRecorder:
         self._writer.read_only_passes = True
         return opened
 
-    async def _open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
+    async def _open(self, opening: Opening, say: Callable[..., None]) -> Opened:
         alias = self._lanes.alias
         await self._reach()
         await self._writer.call(lambda: runs.sweep(alias))
@@ -103,24 +103,23 @@ class DatabaseRecorder:
             resumed = await self._resume(opening, say)
             if resumed is not None:
                 return resumed
-            self._say_that_it_begins_anew(await self._writer.call(runs.others_unfinished, alias, opening), opening, say)
+            others = await self._writer.call(runs.others_unfinished, alias, opening)
+            told = (
+                f"No unfinished run of {opening.command} has these arguments, but there is {others}. "
+                f"--resume-run ID (resume_run=ID in code) goes on with one of these."
+            )
+            if others and not opening.anew:
+                raise runs.OthersUnfinished(told)
+            if others:
+                say(f"{told} A new run begins.", logging.WARNING)
+            else:
+                say("There is no unfinished run to resume; a new one begins.")
         known_by = await self._writer.call(runs.known_identity, alias, opening)
         opening = replace(opening, identity=known_by)
         self._ownership, _ = await self._opened_once(lambda: (runs.begin(alias, opening, self._lease_seconds), None))
         self._ledger, self._changes = Ledger(self._ownership), Changes(self._ownership)
         self._start_heart()
         return Opened(run_id=self._ownership.run_id, identity=opening.identity)
-
-    def _say_that_it_begins_anew(self, others: str, opening: Opening, say: Callable[..., None]) -> None:
-        if not others:
-            return say("There is no unfinished run to resume; a new one begins.")
-        told = (
-            f"No unfinished run of {opening.command} has these arguments, but there is {others}. "
-            f"--resume-run ID (resume_run=ID in code) goes on with one of these."
-        )
-        if not opening.anew:
-            raise runs.OthersUnfinished(told)
-        return say(f"{told} A new run begins.", logging.WARNING)
 
     async def _reach(self) -> None:
         """The first connection. As long as there is no run there is nothing to wait an outage out for."""
@@ -224,16 +223,17 @@ class DatabaseRecorder:
     async def close(self, ending: Ending) -> dict[str, int]:
         """See Recorder."""
         await self._stop_heart()
+
+        def let_go() -> dict[str, int]:
+            self._ledger.let_go()
+            return runs.close(self._ownership, ending, add_output=self._resumed)
+
         try:
-            return await self._change(partial(self._let_go, ending))
+            return await self._change(let_go)
         except Exception as error:
             if not (self._lanes.shared or isinstance(error, LOST)):
                 unstored_ends.keep(self._ownership, this_process(), ending)
             raise
-
-    def _let_go(self, ending: Ending) -> dict[str, int]:
-        self._ledger.let_go()
-        return runs.close(self._ownership, ending, add_output=self._resumed)
 
     async def aclose(self) -> None:
         """See Recorder."""
@@ -253,7 +253,7 @@ class DatabaseRecorder:
 
     def _start_heart(self) -> None:
         if not self._lanes.shared:
-            self._heartbeat = Heartbeat(self._ownership, self._lease_seconds, self._beat_from_thread)
+            self._heartbeat = Heartbeat(self._ownership, self._lease_seconds, self)
             self._heartbeat.start()
 
     async def _stop_heart(self) -> None:
@@ -262,7 +262,8 @@ class DatabaseRecorder:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(heart.stop)
 
-    def _beat_from_thread(self, renewal: Renewal) -> None:
+    def beaten(self, renewal: Renewal) -> None:
+        """See HeartOwner."""
         self._loop.call_soon_threadsafe(self._beat, renewal)
 
     def _beat(self, renewal: Renewal) -> None:

@@ -72,13 +72,20 @@ class Figures:
     def slices(self) -> list[Slice]:
         """The slices that grew since the last call, with their sums until now; ended ones are forgotten."""
         current = int((self._clock() - self._zero) // SLICE_SECONDS)
-        slices = [self._slice(number, stage, sums) for (number, stage), sums in self._slices.items()]
+        slices = [
+            Slice(
+                self._began + timedelta(seconds=number * SLICE_SECONDS),
+                SLICE_SECONDS,
+                stage,
+                sums.count,
+                sums.errors,
+                sums.total_ms,
+                list(sums.histogram),
+            )
+            for (number, stage), sums in self._slices.items()
+        ]
         self._slices = {place: sums for place, sums in self._slices.items() if place[0] >= current}
         return slices
-
-    def _slice(self, number: int, stage: str, sums: _Sums) -> Slice:
-        at = self._began + timedelta(seconds=number * SLICE_SECONDS)
-        return Slice(at, SLICE_SECONDS, stage, sums.count, sums.errors, sums.total_ms, list(sums.histogram))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 from django.db.utils import Error as DatabaseError
 
@@ -20,17 +20,24 @@ logger = logging.getLogger("async_commander.heartbeat")
 BEATS_PER_LEASE = 4
 
 
+class HeartOwner(Protocol):
+    """Whose run it is."""
+
+    def beaten(self, renewal: Renewal) -> None:
+        """What a heartbeat found. Called on the heartbeat's own thread."""
+
+
 class Heartbeat:
     """Renews `ownership` every quarter of `seconds`, unless the loop has not ticked for half of them.
 
-    `on_beat(renewal)` is called on the heartbeat's own thread.
+    It reports each renewal to `owner`.
     """
 
-    def __init__(self, ownership: Ownership, seconds: float, on_beat: Callable[[Renewal], None]) -> None:
+    def __init__(self, ownership: Ownership, seconds: float, owner: HeartOwner) -> None:
         self._ownership = ownership
         self._seconds = seconds
         self._timeouts = Timeouts.of_writer(lease_seconds=seconds)
-        self._on_beat = on_beat
+        self._owner = owner
         self._ended = threading.Event()
         self._ticked = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat-run-{ownership.run_id}", daemon=True)
@@ -64,4 +71,4 @@ class Heartbeat:
             logger.warning("The lease of run %s could not be renewed: %s", self._ownership.run_id, error)
             drop(self._ownership.alias)
             return
-        self._on_beat(renewal)
+        self._owner.beaten(renewal)

@@ -6,7 +6,8 @@ ends with the fence. What is kept in memory is bounded by the items in hand; it 
 Who asks what the ledger knows in order to change it holds the lock of the run's row from before the question: for
 `finish` that is done here, for all others their caller has changed the row (see `changes`). So an item cannot be handed
 out and brought up by another one at the same time. Locks are taken in this order: rows of the project, the run's row,
-rows of the ledger, the lease.
+rows of the ledger, the lease. Statements of the writer that have the fence inside of them lock the lease first, shared,
+as who takes the run over does: that is safe because only the writer closes the run, which locks the lease last.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,7 +32,7 @@ from async_commander.models import Run, RunClaim, RunItem
 from .key_filter import KeyFilter
 from .lease import Ownership, SteadyClock, fence
 from .ledger_rows import COLUMNS, find_items, insert_batch, insert_claim, insert_outcomes, move_counts
-from .moments import as_stored
+from .naive_times import as_stored
 from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
 
 CRASHES_ALONE = 2
@@ -75,7 +76,11 @@ class Ledger:
         claims = self._claims().filter(epoch__lt=self.ownership.epoch)
         if crashed:
             for some in chunks(list(_keys_of(claims))):
-                self._count_crash(set(some))
+                known = self._find(some)
+                unfinished = [row.pk for row in known if row.state == ItemState.CLAIMED.value]
+                self._items().filter(pk__in=unfinished).update(crashes=F("crashes") + 1)
+                unseen = set(some) - {row.key for row in known}
+                self._insert([ItemOutcome(key=key, state=ItemState.CLAIMED, attempts=0, crashes=1) for key in unseen])
             claims.delete()
         else:
             self._give_back(claims)
@@ -98,13 +103,6 @@ class Ledger:
         """
         self._give_back(self._claims())
         self._recount()
-
-    def _count_crash(self, keys: set[UUID]) -> None:
-        known = self._find(keys)
-        unfinished = [row.pk for row in known if row.state == ItemState.CLAIMED.value]
-        self._items().filter(pk__in=unfinished).update(crashes=F("crashes") + 1)
-        unseen = keys - {row.key for row in known}
-        self._insert([ItemOutcome(key=key, state=ItemState.CLAIMED, attempts=0, crashes=1) for key in unseen])
 
     def _give_back(self, claims: QuerySet[RunClaim]) -> None:
         """New items as if never taken; those with a row wait for the next attempt, or for the source to yield them.
@@ -137,9 +135,10 @@ class Ledger:
     # -- handing out -------------------------------------------------------------------------------------------
 
     def reserve(self, candidates: Sequence[Candidate], room: int | None = None) -> Sequence[UUID] | None:
-        """The keys of a chunk that is surely new, for `claim_new`; None where the ledger has to be asked: `admit`.
+        """Return the keys of a chunk that is surely new, for `claim_new`; None where only the ledger knows: `admit`.
 
-        Needs no lock of the run's row: an item that brings up one of them now finds it among those being claimed.
+        It asks no database and needs no lock of the run's row: an item that brings up one of these keys from now on
+        finds it among those that are being claimed.
         """
         keys = {one.key: None for one in candidates}
         if self._has_earlier_rows or self._restarted or self.taken_at_most is not None or len(keys) < len(candidates):
@@ -187,7 +186,10 @@ class Ledger:
         return answer
 
     def _judge(self, candidate: Candidate, row: RunItem | None, answer: Admission, room: float) -> None:
-        key, duplicate = candidate.key, not (self._restarted or self._was_expected(row))
+        # Another item brought it up, or it is the ledger's from an earlier epoch: that the source yields it, too, is
+        # no duplicate.
+        expected = row is not None and (row.by_follow or row.pk < self._first_row_of_this_epoch)
+        key, duplicate = candidate.key, not (self._restarted or expected)
         if key in answer.fresh or key in answer.again:
             answer.duplicates += not self._restarted
         elif key in self._claim_of or key in self._alone:
@@ -197,17 +199,13 @@ class Ledger:
                 answer.fresh.add(key)
                 with self._keys_mutex:
                     self._keys_met.add(key)
-        elif row.state == ItemState.CLAIMED.value or _waits_for_the_source(row):
+        elif row.state == ItemState.CLAIMED.value or (row.state == ItemState.RETRY.value and row.item is None):
             known = Known(key, row.attempts, row.crashes, error_kind=row.error_kind, error=row.error)
             (answer.crashed if row.crashes >= CRASHES_DEAD else answer.again)[key] = known
         else:
             answer.duplicates += duplicate
         if row is not None:
             row.by_follow = False
-
-    def _was_expected(self, row: RunItem | None) -> bool:
-        """That the source yields it, too: another item brought it up, or it is the ledger's from an earlier epoch."""
-        return row is not None and (row.by_follow or row.pk < self._first_row_of_this_epoch)
 
     def claim(self, keys: Sequence[UUID]) -> None:
         """Claim items that have a row already, right before they run."""
@@ -223,7 +221,10 @@ class Ledger:
         if source_ended and len(due) < room:
             left, gone, dead = self._left_over(room - len(due), [row.key for row in due])
             rows = due + left
-        next_in = 0.0 if len(rows) + gone + dead >= room else self._seconds_until_next(now)
+        next_in: float | None = 0.0
+        if len(rows) + gone + dead < room:
+            moment = self._waiting_items().order_by("next_at").values_list("next_at", flat=True).first()
+            next_in = max(0.0, (moment - now).total_seconds()) if moment else None
         claimed = [row.key for row in rows if row.crashes < CRASHES_ALONE]
         self._claim(claimed, retry=-len(due), claimed=len(due))
         items = [
@@ -234,10 +235,6 @@ class Ledger:
     def _move(self, rows: Sequence[RunItem], state: ItemState, **columns: Any) -> None:
         if rows:
             self._items().filter(pk__in=[row.pk for row in rows]).update(state=state.value, **columns)
-
-    def _seconds_until_next(self, now: datetime) -> float | None:
-        moment = self._waiting_items().order_by("next_at").values_list("next_at", flat=True).first()
-        return max(0.0, (moment - now).total_seconds()) if moment else None
 
     def _waiting_items(self) -> Any:
         """Those that can be handed out: an item that JSON could not keep waits until the source yields it again."""
@@ -272,9 +269,15 @@ class Ledger:
         A unit without an outcome belongs to a hook of the run as a whole: only the fence is its.
         """
         outcomes: list[ItemOutcome] = [unit.outcome for unit in units if unit.outcome is not None]
-        self._set_times(outcomes)
+        if any(outcome.delay is not None for outcome in outcomes):
+            now = self._clock.now()
+            for outcome in outcomes:
+                outcome.next_at = None if outcome.delay is None else now + timedelta(seconds=outcome.delay)
         counts = _moved(claimed=-len(outcomes), **Counter(outcome.state.value for outcome in outcomes))
-        closed = list(self._take_closed_claims())
+        closed: list[int] = []
+        with suppress(IndexError):  # several lanes may take from here at once: each claim goes to one of them
+            while True:
+                closed.append(self._closed_claims.popleft())
         if outcomes and all(outcome.is_private for outcome in outcomes):
             lease_first = all(unit.lane is None for unit in units)
             insert_batch(self.ownership, outcomes, counts, closed, lease_first=lease_first)
@@ -282,7 +285,11 @@ class Ledger:
         self._count(**counts)  # the lock of the run's row comes first
         self._insert([outcome for outcome in outcomes if not outcome.known])
         self._update([outcome for outcome in outcomes if outcome.known])
-        self._follow_all([outcome for outcome in outcomes if outcome.followed])
+        following = [outcome for outcome in outcomes if outcome.followed]
+        room, followed = self._room_left() if following else None, 0
+        for outcome in following:
+            followed += self._follow(outcome, None if room is None else room - followed)
+        self._count(taken=followed, retry=followed)
         if closed:
             self._claims().filter(pk__in=closed).delete()
         fence(self.ownership)
@@ -297,7 +304,8 @@ class Ledger:
         Of a unit without an outcome nothing is known: it is written again.
         """
         wanted = {unit.outcome.key: unit.outcome for unit in units if unit.outcome is not None}
-        there = {row.key for row in self._find(wanted) if _says(wanted[row.key], row.state, row.attempts)}
+        found = ((wanted[row.key], row) for row in self._find(wanted))
+        there = {row.key for one, row in found if (row.state, row.attempts) == (one.state.value, one.attempts)}
         return {place for place, unit in enumerate(units) if unit.outcome is not None and unit.outcome.key in there}
 
     def state_of(self, key: UUID) -> ItemState | None:
@@ -310,19 +318,6 @@ class Ledger:
         moved = waiting.update(state=ItemState.CLAIMED.value, next_at=None)
         self._count(taken=-moved, retry=-moved)
         fence(self.ownership)
-
-    def _set_times(self, outcomes: Sequence[ItemOutcome]) -> None:
-        if any(outcome.delay is not None for outcome in outcomes):
-            now = self._clock.now()
-            for outcome in outcomes:
-                outcome.next_at = None if outcome.delay is None else now + timedelta(seconds=outcome.delay)
-
-    def _follow_all(self, outcomes: Sequence[ItemOutcome]) -> None:
-        followed = 0
-        room = self._room_left() if outcomes else None
-        for outcome in outcomes:
-            followed += self._follow(outcome, None if room is None else room - followed)
-        self._count(taken=followed, retry=followed)
 
     def _follow(self, outcome: ItemOutcome, room: int | None) -> int:
         wanted = {item.key: item for item in outcome.followed}
@@ -362,12 +357,6 @@ class Ledger:
     def _count(self, **changes: int) -> None:
         move_counts(self.ownership.alias, self.ownership.run_id, _moved(**changes))
 
-    def _take_closed_claims(self) -> Iterator[int]:
-        """Each goes to one lane: several may take from here at once."""
-        with suppress(IndexError):
-            while True:
-                yield self._closed_claims.popleft()
-
     # -- giving back -------------------------------------------------------------------------------------------
 
     def release(self, fresh: Sequence[UUID], known: Sequence[ItemOutcome]) -> None:
@@ -375,26 +364,20 @@ class Ledger:
 
         Counts what it finds still claimed, so that doing it twice is doing it once.
         """
-        now = self._clock.now()
-        later = sum(self._keep_for_later(outcome, now) for outcome in known)
-        gone = len(self._withdraw({*fresh, *(outcome.key for outcome in known)}) & set(fresh))
-        self._count(taken=-gone, claimed=-gone - later, retry=later)
-        fence(self.ownership)
-
-    def _keep_for_later(self, outcome: ItemOutcome, now: datetime) -> int:
-        outcome.state, outcome.next_at = ItemState.RETRY, now
-        claimed = self._items().filter(key=outcome.key, state=ItemState.CLAIMED.value)
-        kept: int = claimed.update(**_columns(outcome))
-        return kept
-
-    def _withdraw(self, keys: set[UUID]) -> set[UUID]:
-        withdrawn: set[UUID] = set()
+        later, now = 0, self._clock.now()
+        for outcome in known:
+            outcome.state, outcome.next_at = ItemState.RETRY, now
+            claimed = self._items().filter(key=outcome.key, state=ItemState.CLAIMED.value)
+            later += claimed.update(**_columns(outcome))
+        keys, withdrawn = {*fresh, *(outcome.key for outcome in known)}, set[UUID]()
         for claim in self._claims().filter(pk__in={self._claim_of[key] for key in keys if key in self._claim_of}):
             mine = {UUID(key) for key in claim.keys} & keys
             claim.keys = [key for key in claim.keys if UUID(key) not in mine]
             claim.save(update_fields=["keys"])
             withdrawn |= mine
-        return withdrawn
+        gone = len(withdrawn & set(fresh))
+        self._count(taken=-gone, claimed=-gone - later, retry=later)
+        fence(self.ownership)
 
     # -- what is in hand, in memory ----------------------------------------------------------------------------
 
@@ -459,11 +442,3 @@ def _waiting(item: Followed, now: datetime) -> ItemOutcome:
         item=item.item,
         by_follow=True,
     )
-
-
-def _waits_for_the_source(row: RunItem) -> bool:
-    return row.state == ItemState.RETRY.value and row.item is None
-
-
-def _says(outcome: ItemOutcome, state: str, attempts: int) -> bool:
-    return state == outcome.state.value and attempts == outcome.attempts

@@ -19,7 +19,7 @@ from async_commander.engine.results import ItemState
 from async_commander.models import Run, RunClaim, RunItem
 
 from .lease import Ownership, fence, fence_statement, fenced
-from .moments import as_stored
+from .naive_times import as_stored
 from .recorder import ItemOutcome
 
 if TYPE_CHECKING:

@@ -104,11 +104,13 @@ class LogCapture(logging.Handler):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Listen to all loggers for the block. The run's own ones speak from INFO, or DEBUG, on, and tell no secret.
+        """Listen to all loggers for the block. The run's own ones let records through from INFO, or DEBUG, on.
 
-        Nor do their children and the other loggers of this package: their records pass a handler that comes first.
+        No record of theirs, of their children or of this package's other loggers shows a secret: each passes a filter
+        or a handler that cleans it first.
         """
-        names = {OWN_LOGGER, self._name, *_names_below(self._name)}
+        known = logging.getLogger().manager.loggerDict.copy()
+        names = {OWN_LOGGER, self._name, *(name for name in known if is_below(name, self._name))}
         cleaning, first = CleaningFilter(self._cleaner), CleaningHandler(self._cleaner, frozenset(names))
         ends, own = list(_ends_of_propagation()), [*map(logging.getLogger, names)]
         passed = [logging.getLogger(self._name), logging.getLogger(PACKAGE_LOGGER)]
@@ -134,7 +136,11 @@ class LogCapture(logging.Handler):
         printed = logging.lastResort
         if printed is not None and record.levelno >= printed.level and self._silences(record):
             printed.handle(record)
-        if not self._is_ours(record) or record.levelno < self._least(record):
+        run = current_run()
+        if run is not self._context and (run is not None or not is_below(record.name, self._name)):
+            return  # said inside of another run; or on a thread that knows of no run, and not by this one's own logger
+        is_own = record.name.startswith(OWN_LOGGER) or not record.pathname.startswith(_foreign)
+        if record.levelno < (self._floor if is_own else logging.WARNING):
             return
         try:
             line = self._line(record)
@@ -145,28 +151,27 @@ class LogCapture(logging.Handler):
             self._lines[line.level].append((next(self._numbers), line))
             self._held += 1
             if self._held > RECORDS_HELD:
-                self._drop_one()
+                least = min(self._lines)
+                self._lines[least].popleft()
+                if not self._lines[least]:
+                    del self._lines[least]
+                self._held -= 1
+                self._dropped += 1
 
     def _silences(self, record: logging.LogRecord) -> bool:
         """Whether the record would be printed by Python itself, were it not for this handler.
 
-        Not those of runs: what is told of them, and when, is the terminal's business.
+        Records of runs are not: the terminal decides which of them it shows, and when.
         """
         if record.name.startswith(OWN_LOGGER):
             return False
-        handlers = list(_handlers_of(logging.getLogger(record.name)))
+        handlers: list[logging.Handler] = []
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None:
+            handlers += logger.handlers
+            logger = logger.parent if logger.propagate else None
         listening = [handler for handler in handlers if not isinstance(handler, CleaningHandler)]
         return listening[:1] == [self] and all(isinstance(handler, LogCapture) for handler in listening)
-
-    def _is_ours(self, record: logging.LogRecord) -> bool:
-        """Said inside of this run; or by its own logger on a thread that knows of no run at all."""
-        run = current_run()
-        return run is self._context or (run is None and is_below(record.name, self._name))
-
-    def _least(self, record: logging.LogRecord) -> int:
-        if record.name.startswith(OWN_LOGGER) or not record.pathname.startswith(_foreign):
-            return self._floor
-        return logging.WARNING
 
     def _line(self, record: logging.LogRecord) -> LogLine:
         text = self._cleaner.lines_of(record)
@@ -181,14 +186,6 @@ class LogCapture(logging.Handler):
             message=self._redact(text, MESSAGE_CAP),
             item_key=item_in_hand.get(),
         )
-
-    def _drop_one(self) -> None:
-        least = min(self._lines)
-        self._lines[least].popleft()
-        if not self._lines[least]:
-            del self._lines[least]
-        self._held -= 1
-        self._dropped += 1
 
     def lost(self, lines: Sequence[LogLine]) -> None:
         """These were taken and could not be written: the next ones come with a note of it."""
@@ -222,16 +219,6 @@ def _ends_of_propagation() -> Iterator[logging.Logger]:
 def is_below(name: str, logger: str) -> bool:
     """Whether this is the name of that logger, or of a child of it."""
     return name == logger or name.startswith(f"{logger}.")
-
-
-def _names_below(logger: str) -> list[str]:
-    return [name for name in logging.getLogger().manager.loggerDict.copy() if is_below(name, logger)]
-
-
-def _handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
-    while logger is not None:
-        yield from logger.handlers
-        logger = logger.parent if logger.propagate else None
 
 
 def gap(text: str) -> LogLine:

@@ -18,7 +18,7 @@ from async_commander.text.clean import storable
 
 from .lease import Ownership, fence
 from .log_capture import gap
-from .moments import as_stored
+from .naive_times import as_stored
 from .recorder import LogLine, Notes, Slice
 
 T = TypeVar("T")
@@ -63,19 +63,14 @@ def _halved(
         with transaction.atomic(using=ownership.alias):
             write(ownership, rows)
     except (DatabaseError, ValueError, TypeError, ArithmeticError) as error:
-        if not _is_the_rows_own(error):
-            raise
+        no_rows_fault = (is_transient, is_outage, is_read_only, lacks_schema)
+        if isinstance(error, TransactionManagementError) or any(applies(error) for applies in no_rows_fault):
+            raise  # the database is not there, or lacks the tables: other rows do no better
         if len(rows) == 1:
             return [error]
         half = len(rows) // 2
         return [error for part in (rows[:half], rows[half:]) for error in _halved(ownership, part, write)]
     return []
-
-
-def _is_the_rows_own(error: Exception) -> bool:
-    """Whether other rows may do better: the database is there, and has the tables."""
-    others = (is_transient, is_outage, is_read_only, lacks_schema)
-    return not isinstance(error, TransactionManagementError) and not any(applies(error) for applies in others)
 
 
 def earlier_errors(ownership: Ownership) -> dict[str, int]:

@@ -19,7 +19,7 @@ _STAT_FIELDS_AFTER_NAME = 19
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """One process, told apart from any later one that is given the same number."""
+    """One process, distinguished from any later one with the same number."""
 
     host: str
     """Where its number means this process: see `this_host`."""
@@ -38,12 +38,9 @@ class Owner:
             return True
         if self.host != this_host() or self.pid is None:
             return False
-        if self.boot_id != this_boot():
+        if self.boot_id != this_boot() or not _is_alive(self.pid):
             return True
-        return not _is_alive(self.pid) or self._number_was_given_again()
-
-    def _number_was_given_again(self) -> bool:
-        start = process_start(self.pid) if self.pid is not None else None
+        start = process_start(self.pid)  # another one, where the number was given again
         return start is not None and self.process_start is not None and start != self.process_start
 
     def __str__(self) -> str:
@@ -84,7 +81,7 @@ def _namespace() -> str:
 
 @lru_cache(maxsize=1)
 def this_boot() -> str:
-    """What tells this boot of the machine from the one before; empty where the system does not say."""
+    """The id of this boot of the machine; empty where the system has none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -110,12 +107,7 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    """A killed process whose parent has not asked for it yet writes nothing any more."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    try:  # a killed process whose parent has not asked for it yet (Z) writes nothing any more
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):
-        return False
+        return True

@@ -1,4 +1,4 @@
-"""What readers of the history see beside the rows: who died unnoticed, who is silent, who was resumed."""
+"""What readers of the history see beside the rows: runs that died unnoticed, that are silent, that were resumed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .runs import is_orphan, orphans, sweep
 
 
 def notice_crashes(alias: str) -> None:
-    """Have runs whose owner is gone told as crashed; where one may only read, they are told as they stand.
+    """Mark runs whose owner is gone as crashed. Where the database may only be read, they stay as they are.
 
     As long as there are none it takes a query, and one more for each run that is running: no transaction, no lock.
     """
@@ -44,8 +44,5 @@ def resumed_among(alias: str, runs: Iterable[Run]) -> set[int]:
     """
     by_lease = {lease_name(run.pk): run for run in runs}
     leases = Lease.objects.using(alias).filter(name__in=by_lease, epoch__gt=1).values_list("name", "epoch")
-    return {by_lease[name].pk for name, epoch in leases if epoch > (2 if _is_crashed(by_lease[name]) else 1)}
-
-
-def _is_crashed(run: Run) -> bool:
-    return run.status == RunStatus.CRASHED.value
+    crashed = {name for name, run in by_lease.items() if run.status == RunStatus.CRASHED.value}
+    return {by_lease[name].pk for name, epoch in leases if epoch > 1 + (name in crashed)}

@@ -22,7 +22,7 @@ from async_commander.models import FORMAT_VERSION, Run
 from . import unstored_ends
 from .lease import Ownership, database_now, epoch_of, establish, fence, owner_of, release, take_over
 from .ledger import Ledger
-from .moments import as_stored
+from .naive_times import as_stored
 from .notes import mark_gap
 from .ownership import host_name, this_host
 from .recorder import Ending, Opening
@@ -98,15 +98,13 @@ def others_unfinished(alias: str, opening: Opening) -> str:
     runs = Run.objects.using(alias).filter(command=opening.command, dry_run=False, status__in=UNFINISHED)
     runs = runs.exclude(status=RunStatus.RUNNING.value, expires__gt=now).order_by("-id").defer("output", "traceback")
     told = [
-        f"run {run.pk} ({run.status}, {_progress(run)}: {_compared(run, opening).in_words()})" for run in runs[:NAMED]
+        f"run {run.pk} ({run.status}, "
+        + (f"{run.done:,} of {run.total:,} done" if run.total is not None else f"{items_in_words(run.done)} done")
+        + f": {_compared(run, opening).in_words()})"
+        for run in runs[:NAMED]
     ]
     more = runs.count() - len(told)
     return ", ".join(told) + (f" and {more} more" if more > 0 else "")
-
-
-def _progress(run: Run) -> str:
-    of = f" of {run.total:,}" if run.total is not None else ""
-    return f"{run.done:,}{of} done" if of else f"{items_in_words(run.done)} done"
 
 
 def _compared(run: Run, opening: Opening) -> Comparison:
@@ -269,11 +267,7 @@ def is_orphan(alias: str, run: Run) -> bool:
     owner = owner_of(alias, run.pk)
     if owner.is_gone() or _unstored_end(alias, run) is not None:
         return True
-    return owner.host != this_host() and _has_expired(alias, run)
-
-
-def _has_expired(alias: str, run: Run) -> bool:
-    return run.expires is None or run.expires <= database_now(alias)
+    return owner.host != this_host() and (run.expires is None or run.expires <= database_now(alias))
 
 
 def sweep(alias: str) -> int:

@@ -1,6 +1,6 @@
-"""How a run ended whose database was away at its end: kept in a file of this machine, for who finds the run later.
+"""The end of a run whose database was away then: kept in a file on this machine, until the database is there again.
 
-Without it an end in order would look like a crash, and count as one for each item that was in hand.
+Without it an orderly end would look like a crash, and count as one for each item in hand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NOBODY_ELSE = 0o700
 
 
 def keep(ownership: Ownership, owner: Owner, ending: Ending) -> None:
-    """Remember the end of a run, which `owner` had. Raises nothing: what cannot be kept will look like a crash."""
+    """Write down how the run of `owner` ended. Logs a failure, and raises nothing: the end looks like a crash then."""
     text = json.dumps({"at": timezone.now().isoformat(), **asdict(ending)})
     try:
         path = _path(ownership, owner, make=True)

@@ -1,4 +1,4 @@
-"""Moments as the project's models keep them."""
+"""Moments as the models of the project keep them: with USE_TZ off naive, in TIME_ZONE."""
 
 from __future__ import annotations
 

@@ -615,7 +615,7 @@ def test_a_hook_with_a_wrong_signature_is_refused_before_there_is_a_run(run: Any
         ({"batch_size": -1}, "batch_size=-1"),
         ({"max_failures": "lots"}, "max_failures"),
         ({"max_body": "64 pounds"}, "64 pounds"),
-        ({"max_items": 0}, "max_items=0: at least 1 item"),
+        ({"max_items": 0}, "max_items=0: a whole number from 1"),
         ({"grace": -1}, "grace=-1: at least 0 seconds"),
         ({"database": "nowhere"}, "There is no database 'nowhere'; DATABASES has default"),
     ],

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from async_commander.exceptions import RunFailed as RunFailed
     from async_commander.exceptions import RunLocked as RunLocked
     from async_commander.exceptions import SkipItem as SkipItem
+    from async_commander.imports.command import ImportCommand as ImportCommand
     from async_commander.management.dispatch import as_management_command as as_management_command
     from async_commander.runner.doors import arun as arun
     from async_commander.runner.doors import run as run
@@ -45,6 +46,7 @@ _HOMES = {
     "engine.limits": ("Limits", "Retry"),
     "engine.results": ("RunResult", "RunStatus"),
     "exceptions": ("AsyncCommanderError", "CommandNotFound", "InvalidCommand", "RunFailed", "RunLocked", "SkipItem"),
+    "imports.command": ("ImportCommand",),
     "management.dispatch": ("as_management_command",),
     "runner.doors": ("arun", "run"),
 }

@@ -31,21 +31,21 @@ class Annotation:
 
 
 def annotations_of(cls: type) -> dict[str, Annotation]:
-    """The public annotated attributes of a class and its bases, base first; no `ClassVar`s, and none of this package.
+    """The public annotated attributes of a class and its bases, base first; no `ClassVar`s.
 
+    Of the classes of this package there are only those that a shape names in `_own_arguments`.
     The type variables of a generic base are filled in. A `ClassVar` in a subclass takes an attribute of a base away.
     InvalidCommand where a name in an annotation is unknown at run time.
     """
     found: dict[str, Annotation] = {}
     for owner in reversed(cls.__mro__):
-        if is_ours(owner):
-            continue
+        ours = is_ours(owner)
         try:
             annotations = inspect.get_annotations(owner)
         except NameError as error:
             raise _unknown(owner, "an annotation", error) from error
         for name, annotation in annotations.items():
-            if name.startswith("_"):
+            if name.startswith("_") or (ours and name not in vars(owner).get("_own_arguments", ())):
                 continue
             if isinstance(annotation, str) and _CLASS_VAR.match(annotation):
                 hint: Any = ClassVar

@@ -112,11 +112,12 @@ class Stages:
     """How a shape goes about its items.
 
     `once` are the hooks that are called before `iterate`, which gets what they return; `per_item` those that each item
-    passes, in order.
+    passes, in order. At most `chunk` items are in memory before they are begun, where it is given: items may be large.
     """
 
     once: tuple[str, ...]
     per_item: tuple[str, ...]
+    chunk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

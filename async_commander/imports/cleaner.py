@@ -51,7 +51,9 @@ class Cleaned:
     """A clean frame, and what did not get into it."""
 
     frame: pl.DataFrame
-    rejected: list[RejectedRow]
+    rows: pl.Series
+    """The place in the source of each row of `frame`."""
+    rejected: list[RejectedRow] = field(default_factory=list)
     dropped: int = 0
     """Rows that `drop_if_all_null` and `drop_if_any_null` left out."""
     merged: int = 0
@@ -181,7 +183,12 @@ class Cleaner:
         if cls.sort:
             names, descending = zip(*map(_direction, cls.sort), strict=True)
             kept = kept.sort(list(names), descending=list(descending), nulls_last=True, maintain_order=True)
-        return Cleaned(kept.drop(ROW), work.rejected(), dropped, len(work.frame) - len(kept))
+        return Cleaned(kept.drop(ROW), kept[ROW], work.rejected(), dropped, len(work.frame) - len(kept))
+
+    @classmethod
+    def check_columns(cls, frame: pl.DataFrame) -> None:
+        """Raise ColumnError where `clean()` would."""
+        cls._selected(frame.head(0) if ROW in frame.columns else frame.head(0).with_row_index(ROW))
 
     @classmethod
     def _selected(cls, raw: pl.DataFrame) -> pl.DataFrame:

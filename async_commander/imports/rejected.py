@@ -4,6 +4,7 @@
   + CleaningError        a frame that cannot be cleaned
     + ColumnError        a column is missing, doubled or unexpected
     + ConverterError     a converter failed, or returned something else than it should
+    + SourceError        a file that cannot be read
     + RowsRejected       raised by `Cleaned.raise_for_rejected()`: some rows do not fit
 """
 
@@ -11,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from async_commander.exceptions import AsyncCommanderError
+from async_commander.exceptions import AsyncCommanderError, ItemError
 
 SHOWN = 80
 """Characters of a value in a message."""
@@ -31,7 +32,8 @@ class BadCell:
 
     def __str__(self) -> str:
         value = "nothing" if self.value is None else f"{self.value!r:.{SHOWN}}"
-        return f"column {self.column!r}: {value} {self.problem}. {self.remedy}"
+        place = f"column {self.column!r}: {value}" if self.column else "it"
+        return f"{place} {self.problem}. {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,10 @@ class ConverterError(CleaningError):
         self.column = column
 
 
+class SourceError(CleaningError):
+    """A file cannot be read: the message names it, the line where there is one, and the remedy."""
+
+
 class RowsRejected(CleaningError):
     """Some rows do not fit. `rejected` has them all."""
 
@@ -80,3 +86,9 @@ class RowsRejected(CleaningError):
         some = "\n".join(map(str, rejected[:3]))
         super().__init__(f"{len(rejected)} row{'' if len(rejected) == 1 else 's'} rejected:\n{some}")
         self.rejected = tuple(rejected)
+
+
+class RowRejected(ItemError):
+    """In a run: the row is a dead letter."""
+
+    reason: ClassVar[str] = "rejected"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from async_commander.command.hooks import Stages
     from async_commander.history.recorder import Opened
 
     from .in_hand import ItemTicket
@@ -113,10 +114,11 @@ class Work:
             return True
         payloads = [await SourceRetry(self._session).insist(partial(self._hooks.call, hook)) for hook in stages.once]
         opened = partial(open_source, self._hooks, *payloads)
-        return await self._carry(opened, download="download" in stages.per_item)
+        return await self._carry(opened, stages)
 
-    async def _carry(self, opened: Callable[[], Awaitable[Any]], *, download: bool) -> bool:
+    async def _carry(self, opened: Callable[[], Awaitable[Any]], stages: Stages) -> bool:
         limits = self._context.limits
+        largest = stages.chunk or limits.batch_size
         quota = Quota(
             self._context.tally,
             asked=self._session.request.max_items,
@@ -124,7 +126,7 @@ class Work:
             resumed=self._opened.resumed,
             recovered=self._opened.recovered,
         )
-        ports = ItemPorts(self._session, self._acknowledger, download=download, quota=quota)
+        ports = ItemPorts(self._session, self._acknowledger, download="download" in stages.per_item, quota=quota)
         self._session.recorder.bound(quota.run_at_most)
         self._pipeline = ports.pipeline = self._acknowledger.pipeline = Pipeline(
             ports,
@@ -132,8 +134,8 @@ class Work:
             retry=self._context.retry,
             tally=self._context.tally,
             pace=self._session.pace,
-            chunk=min(limits.batch_size, max(2 * limits.threads, SMALLEST_CHUNK)),
-            largest_chunk=limits.batch_size,
+            chunk=min(largest, max(2 * limits.threads, SMALLEST_CHUNK)),
+            largest_chunk=largest,
             quota=quota,
         )
         if self._context.stopping:

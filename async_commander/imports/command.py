@@ -1,0 +1,347 @@
+"""The shape of a data import: extract ──batches──▶ clean ──▶ transform ──▶ load."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ValidationError
+from django.db import DataError, IntegrityError, models
+
+from async_commander.command.arguments import Option
+from async_commander.command.declaration import declaration_of
+from async_commander.command.hooks import A_SOURCE, A_VALUE, ANY_KIND, HookKind, Returned, Stages, hook
+from async_commander.command.identity import canonical_json
+from async_commander.command.items import item_from_json, item_to_json
+from async_commander.command.shapes import ItemCommand, SyncOrAsync
+from async_commander.engine.limits import Limits
+from async_commander.engine.results import RunResult, RunStatus
+from async_commander.exceptions import InvalidCommand
+
+from .batches import Batch, Numbered, batches
+from .cleaner import ROW, Cleaned, Cleaner
+from .loading import Fields, Rules, checked, close_circles, found_again, open_circles, resolve
+from .polars_extra import pl
+from .rejected import BadCell, ColumnError, RejectedRow, RowRejected
+from .removal import Seen
+from .sources import lazily, pieces_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .batches import Piece
+
+Extracted = pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame] | AsyncIterable[pl.DataFrame] | str | os.PathLike[str]
+
+_A_TABLE = Returned(
+    "a DataFrame, a LazyFrame, an iterable or async iterable of DataFrames, or the path of a file",
+    lambda value: isinstance(value, pl.DataFrame | pl.LazyFrame | str | os.PathLike | Iterable | AsyncIterable),
+)
+_ABOUT_A_ROW = (IntegrityError, DataError, ValidationError, ValueError, OverflowError)
+"""Errors of which one row may be guilty: the others are loaded without it."""
+
+
+class _Batches(ItemCommand[Any], ABC):
+    """The hooks that the runner knows, which an import answers itself."""
+
+    @hook(kinds=ANY_KIND, returned=A_SOURCE)
+    @abstractmethod
+    def iterate(self) -> Any:
+        """The batches of the source."""
+
+    @hook
+    @abstractmethod
+    def parse_and_save(self, batch: Any, /) -> Any:
+        """Clean, transform and load one batch."""
+
+
+class ImportCommand(_Batches, ABC):
+    """A job that loads a table: from a file, a frame or a stream of frames, a batch of rows at a time.
+
+        class Command(ImportCommand):
+            '''Load the price list.'''
+
+            path: str
+
+            cleaner = BookCleaner
+            unique = {Book: ["isbn"], Author: ["name"]}
+
+            def extract(self):
+                return self.path
+
+            def transform(self, frame):
+                authors = {name: Author(name=name) for name in frame["author"].unique()}
+                books = [
+                    Book(isbn=row["isbn"], title=row["title"], author=authors[row["author"]])
+                    for row in frame.iter_rows(named=True)
+                ]
+                return {Author: authors.values(), Book: books}
+
+    An item is a batch of rows. All models of a batch are written together, parents first, or not at all. A row that
+    does not fit, or that the database refuses, is left out of its batch and kept as a dead letter with its reason; the
+    others are loaded. A file is read as a stream: memory does not grow with it.
+    """
+
+    cleaner: ClassVar[type[Cleaner] | None] = None
+    """What `clean()` uses. None: rows are taken as they come."""
+    unique: ClassVar[Mapping[type[models.Model], Iterable[str]]] = {}
+    """The fields of a unique constraint by which rows of a model are found and overwritten; else they are inserted."""
+    update: ClassVar[Mapping[type[models.Model], Fields]] = {}
+    """The fields that are overwritten where the row exists; else all."""
+    removes: ClassVar[Iterable[type[models.Model]]] = ()
+    """The models of which `--delete` removes the rows that left the source; `owned()` says which rows are meant."""
+    encoding: ClassVar[str] = "utf-8"
+    """Of CSV files and JSON lines."""
+    delimiter: ClassVar[str] = ","
+    """Of CSV files."""
+    limits = Limits(threads=1, max_failures=None)
+    """One batch after the other, so that of two rows with one key the later one wins; rejected rows end no run."""
+
+    rows_per_batch: Annotated[int, Option(help="load so many rows at once", identity=False)] = 1000
+    rejected_to: Annotated[str, Option(help="write rejected rows to this CSV file", identity=False)] = ""
+
+    delete: Annotated[bool, Option(help="remove rows that left the source", identity=False)] = False
+
+    _own_arguments = frozenset({"rows_per_batch", "rejected_to", "delete"})
+    _stages = Stages(once=(), per_item=("parse_and_save",), chunk=4)
+
+    @hook(kinds=ANY_KIND, returned=_A_TABLE)
+    @abstractmethod
+    def extract(self) -> Any:
+        """Return a DataFrame, a LazyFrame, an iterable of DataFrames or the path of a file, or yield DataFrames.
+
+        Files are known by their suffix: CSV, TSV, Parquet, JSON lines, Excel. Called again on resume, where batches
+        that are done are passed over.
+        """
+
+    @hook(returned=A_VALUE)
+    def clean(self, frame: pl.DataFrame, /) -> SyncOrAsync[Cleaned | pl.DataFrame]:
+        """Return the clean rows of a batch; the default uses `cleaner`."""
+        return frame.drop(ROW) if self.cleaner is None else self.cleaner.clean(frame)
+
+    @hook
+    @abstractmethod
+    def transform(self, frame: pl.DataFrame, /) -> SyncOrAsync[Mapping[type[models.Model], Iterable[models.Model]]]:
+        """Make `{Model: objects}` of the clean rows of a batch, in any order; `{}` loads nothing.
+
+        Objects refer to each other as usual, to saved ones, or to a `reference()`. It may be called again with some of
+        the rows, to find those that the database refuses: have no effects in here.
+        """
+
+    def owned(self, model: type[models.Model], /) -> models.QuerySet[Any]:
+        """The rows of a model in `removes` that come from this source: `--delete` looks at no others.
+
+        Override it where other rows are in the table, too: those of another supplier, say. Called on a lane.
+        """
+        return model._default_manager.all()
+
+    # -- for the runner ------------------------------------------------------------------------------------------------
+
+    async def iterate(self) -> AsyncIterator[Batch]:
+        """The batches of what `extract()` gives."""
+        if self.rows_per_batch < 1:
+            raise InvalidCommand(f"--rows-per-batch {self.rows_per_batch}: at least 1 row")
+        self._check_removal()
+        self._seen = Seen(self.removes if self.delete else ())
+        extracted: Any = await self._extracted()
+        checked_already = False
+        async for batch in self._batches_of(extracted):
+            if not checked_already and len(batch.frame):
+                self._check_columns(batch.frame)
+                checked_already = True
+            if self.delete:
+                self._seen.yielded.append(batch.key)
+            yield batch
+
+    async def parse_and_save(self, batch: Any, /) -> None:
+        """Load a batch; what of it does not fit follows as dead letters."""
+        if isinstance(batch, RejectedRow):
+            raise RowRejected(str(batch))
+        rejected = list(batch.rejected)
+        if len(batch.frame):
+            await self._load(batch.frame, rejected)
+        self.follow(*rejected)
+        self._seen.loaded.add(batch.key)
+
+    def item_key(self, item: Any, /) -> str:
+        """Of a batch or a rejected row: its place and its content."""
+        if isinstance(item, Batch):
+            return item.key
+        content = canonical_json(item_to_json(item.data)).encode("utf-8", "surrogatepass")
+        return f"row {item.row} {hashlib.sha256(content).hexdigest()}"
+
+    async def cleanup(self, result: RunResult) -> None:
+        """Remove what left the source, write the rejected rows. One of your own awaits `super().cleanup(result)`."""
+        if self.delete and result.status is RunStatus.SUCCEEDED and "max_items" not in self.options:
+            await self._remove()
+        elif self.delete:
+            self.log.warning("Nothing is removed: the source was not loaded completely, so what left it is not known.")
+        if self.rejected_to:
+            await sync_to_async(export_rejected)(self.record.pk, self.rejected_to)
+
+    # -- the steps -----------------------------------------------------------------------------------------------------
+
+    async def _extracted(self) -> Any:
+        written = declaration_of(type(self)).hooks["extract"]
+        extracted: Any
+        if written.kind is HookKind.PLAIN:
+            extracted = await sync_to_async(self.extract)()
+        else:
+            extracted = self.extract()
+            extracted = await extracted if written.kind is HookKind.ASYNC else extracted
+        written.spec.check_returned(self, extracted)
+        return extracted
+
+    async def _batches_of(self, extracted: Any) -> AsyncIterator[Batch]:
+        numbered = Numbered()
+        if isinstance(extracted, AsyncIterable):
+            async for frame in extracted:
+                for batch in batches([numbered(_frame(frame))], self.rows_per_batch):
+                    yield batch
+            return
+        found = batches(self._pieces(extracted, numbered), self.rows_per_batch)
+        try:
+            while (found_one := await sync_to_async(_next)(found)) is not None:
+                yield found_one
+        finally:
+            await sync_to_async(found.close)()
+
+    def _pieces(self, extracted: Any, numbered: Numbered) -> Iterator[Piece]:
+        if isinstance(extracted, str | os.PathLike):
+            yield from pieces_of_file(extracted, self.rows_per_batch, encoding=self.encoding, delimiter=self.delimiter)
+        elif isinstance(extracted, pl.DataFrame):
+            yield numbered(extracted)
+        elif isinstance(extracted, pl.LazyFrame):
+            yield from map(numbered, lazily(extracted, self.rows_per_batch))
+        else:
+            yield from (numbered(_frame(frame)) for frame in extracted)
+
+    def _check_columns(self, frame: pl.DataFrame) -> None:
+        """Before anything is loaded: a column that is missing is missing in every batch."""
+        if self.cleaner is None:
+            return
+        try:
+            self.cleaner.check_columns(frame)
+        except ColumnError as error:
+            (only, *more) = [name for name in frame.columns if name != ROW] or [""]
+            signs = [sign for sign in (";", "\t", "|") if not more and sign in only]
+            if signs:
+                raise ColumnError(
+                    f"{error} Or is it another delimiter? Set delimiter = {signs[0]!r}.", error.columns
+                ) from None
+            raise
+
+    async def _load(self, raw: pl.DataFrame, rejected: list[RejectedRow]) -> None:
+        """Clean and load these rows."""
+        cleaned: Any = await self._called("clean", raw)
+        if isinstance(cleaned, pl.DataFrame):
+            # Of a frame that clean() has made shorter nobody knows which row is which.
+            rows = raw[ROW] if len(cleaned) == len(raw) else pl.repeat(raw[ROW].min(), len(cleaned), eager=True)
+            cleaned = Cleaned(cleaned, rows)
+        if not isinstance(cleaned, Cleaned):
+            raise InvalidCommand(f"clean() returned {type(cleaned).__name__}; a DataFrame or Cleaned is needed")
+        rejected.extend(cleaned.rejected)
+        parts = [(cleaned.frame, cleaned.rows)]
+        while parts:
+            frame, rows = parts.pop()
+            try:
+                async with self.db.atomic():
+                    await self._write(frame)
+            except _ABOUT_A_ROW as error:
+                if len(frame) > 1:  # by halves, until the guilty rows are alone
+                    middle = len(frame) // 2
+                    parts += [(frame[middle:], rows[middle:]), (frame[:middle], rows[:middle])]
+                else:
+                    rejected.append(_refused(raw, frame, rows, error))
+
+    async def _remove(self) -> None:
+        elsewhere = set(self._seen.yielded) - self._seen.loaded
+        if elsewhere:  # before a resume: their rows are found again, and not written
+            async for batch in self._batches_of(await self._extracted()):
+                if batch.key in elsewhere and len(batch.frame):
+                    cleaned = await self._called("clean", batch.frame)
+                    frame = cleaned.frame if isinstance(cleaned, Cleaned) else cleaned
+                    objects = checked(await self._called("transform", frame))
+                    self._seen.add(await sync_to_async(found_again)(objects, self.unique, self.db.alias))
+        for model in self.removes:
+            count = await sync_to_async(self._remove_others)(model)
+            self.log.info("%d rows of %s left the source and were removed", count, model._meta.label)
+
+    def _remove_others(self, model: type[models.Model]) -> int:
+        return self._seen.remove_others(self.owned(model))
+
+    def _check_removal(self) -> None:
+        keyless = [model.__name__ for model in self.removes if model not in self.unique]
+        if keyless:
+            raise InvalidCommand(
+                f"removes names {', '.join(keyless)}, which unique gives no key: name its fields there"
+            )
+        if self.delete and not self.removes:
+            raise InvalidCommand("--delete: say in removes = [Model] which models' rows are to be removed")
+
+    async def _write(self, cleaned: pl.DataFrame) -> None:
+        objects = checked(await self._called("transform", cleaned)) if len(cleaned) else {}
+        if not any(objects.values()):
+            return
+        await self.db(resolve, objects, self.db.alias)
+        later = open_circles(objects)
+        Rules(self.unique, self.update).queue(self.db, objects)
+        await self.db.flush()
+        if later:
+            close_circles(self.db, later)
+            await self.db.flush()
+        self._seen.add(objects)
+
+    async def _called(self, name: str, frame: pl.DataFrame) -> Any:
+        """A hook of the author's, or the default: on the loop where it is `async def`, else on the item's lane."""
+        written = declaration_of(type(self)).hooks.get(name)
+        if written is not None and written.kind is HookKind.ASYNC:
+            return await getattr(self, name)(frame)
+        return await sync_to_async(getattr(self, name))(frame)
+
+
+def _frame(found: object) -> pl.DataFrame:
+    if not isinstance(found, pl.DataFrame):
+        raise InvalidCommand(f"extract() gave a {type(found).__name__} among its frames; DataFrames are needed")
+    return found
+
+
+def _next(found: Iterator[Batch]) -> Batch | None:
+    return next(found, None)
+
+
+def _refused(raw: pl.DataFrame, clean: pl.DataFrame, rows: pl.Series, error: Exception) -> RejectedRow:
+    row = rows.item()
+    (data, *others) = raw.filter(pl.col(ROW) == row).drop(ROW).to_dicts() or clean.to_dicts()
+    told = "; ".join(error.messages) if isinstance(error, ValidationError) else " ".join(str(error).split())
+    problem = f"fits, and was refused: {type(error).__name__}: {told}"
+    cell = BadCell("", None, problem, "Correct the row, or what it refers to.")
+    return RejectedRow(row, (cell,), clean.to_dicts()[0] if others else data)
+
+
+def export_rejected(run: int, path: str | os.PathLike[str]) -> int:
+    """Write the rejected rows of a run to a CSV file, with the columns of their source. Returns how many there are.
+
+    Behind these columns come `rejected_row` and `rejected_because`. Corrected, the file can be imported again.
+    """
+    from async_commander.models import RunItem
+
+    stored = RunItem.objects.filter(run_id=run, state="dead", reason=RowRejected.reason).order_by("pk")
+    names: dict[str, None] = {}
+    for item in stored.values_list("item", flat=True).iterator():
+        names.update(dict.fromkeys(item_from_json(item).data))
+    count = 0
+    with Path(path).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, "rejected_row", "rejected_because"])
+        for item in stored.values_list("item", flat=True).iterator():
+            row: RejectedRow = item_from_json(item)
+            writer.writerow([*(row.data.get(name) for name in names), row.row, row.reason])
+            count += 1
+    return count

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -574,6 +575,26 @@ def test_a_resumed_run_removes_nothing_that_it_loaded_before(run_on_lanes: Any) 
 def test_a_removal_that_cannot_be_meant_is_refused(run_here: Any, attributes: Any, message: str) -> None:
     with pytest.raises((ac.RunFailed, ac.InvalidCommand), match=message):
         run_here(from_frame(rows(1), Removing, **attributes)(delete=True))
+
+
+def test_the_options_are_on_the_command_line(db: None, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    both = type("Command", (FromFile,), {"removes": [Product], "__module__": __name__})
+    command = ac.as_management_command(both)
+    for count in (5, 2):
+        rows(count).write_csv(path)
+        call_command(
+            command(),
+            str(path),
+            "--delete",
+            "--rows-per-batch",
+            "2",
+            "--rejected-to",
+            str(tmp_path / "no.csv"),
+            verbosity=0,
+        )
+        assert len(skus()) == count
+    assert (tmp_path / "no.csv").read_text() == "rejected_row,rejected_because\n"
 
 
 def test_errors_of_columns_and_sources_are_public() -> None:

@@ -63,6 +63,7 @@ class TerminalReporter:
         self.max_items = max_items
         self.result: RunResult | None = None
         self._stage = ""
+        self._questions = 0
         self._meter: Meter | None = None
         self._gone = False
 
@@ -91,6 +92,10 @@ class TerminalReporter:
         if self._stage:
             self._safely(self.display.stage, self._stage)
 
+    def asks(self, text: str) -> None:
+        """See Reporter."""
+        self._questions += 1 if text else -1
+
     def finished(self, result: RunResult) -> None:
         """See Reporter."""
         self.result = result
@@ -105,7 +110,8 @@ class TerminalReporter:
         """See Reporter."""
         while (meter := self._meter) is not None and not self._gone:
             await anyio.sleep(self.display.refresh)
-            self._safely(self.display.show, meter, self._stage)
+            if not self._questions:  # several items may ask at once
+                self._safely(self.display.show, meter, self._stage)
 
     def close(self) -> None:
         """Give the terminal back; may be called at any time and more than once."""

@@ -85,7 +85,9 @@ def fitted(rows: list[list[str]], width: int | None) -> list[str]:
     shown, lines = list(HEAD), _lines(rows, HEAD, COMMAND_WIDTH)
     if width is None or _widest(lines) <= width:
         return lines
-    rows = [_without_year(row) for row in rows]
+    rows = [
+        [re.sub(r"^\d{4}-", "", cell) if place == _STARTED else cell for place, cell in enumerate(row)] for row in rows
+    ]
     empty = [title for place, title in enumerate(HEAD) if not any(row[place] for row in rows[1:])]
     for leave_out in (None, *dict.fromkeys([*empty, *_LEAST_WANTED])):
         if leave_out is not None:
@@ -100,10 +102,6 @@ def fitted(rows: list[list[str]], width: int | None) -> list[str]:
 
 def _widest(lines: Sequence[str]) -> int:
     return max(map(len, lines))
-
-
-def _without_year(row: list[str]) -> list[str]:
-    return [re.sub(r"^\d{4}-", "", cell) if place == _STARTED else cell for place, cell in enumerate(row)]
 
 
 def _lines(rows: list[list[str]], shown: Sequence[str], names: int) -> list[str]:

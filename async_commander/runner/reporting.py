@@ -24,6 +24,9 @@ class Reporter(Protocol):
     def stage(self, text: str) -> None:
         """What the run is doing now: downloading, stopping …"""
 
+    def asks(self, text: str) -> None:
+        """A person is asked this, and is not to be disturbed; an empty text says that it is over."""
+
     def finished(self, result: RunResult) -> None:
         """The run is over and its status is stored."""
 
@@ -47,6 +50,9 @@ class Silent:
         """See Reporter."""
 
     def stage(self, text: str) -> None:
+        """See Reporter."""
+
+    def asks(self, text: str) -> None:
         """See Reporter."""
 
     def finished(self, result: RunResult) -> None:

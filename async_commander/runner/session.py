@@ -195,9 +195,13 @@ class RunSession:
             return True
         if not a_person_is_there():
             raise AsyncCommanderError(f"“{text}” cannot be asked without a terminal. Give --yes to agree.")
-        self.stderr.write(f"{text} [y/N] ", ending="")
-        self.stderr.flush()
-        answer = await self._line_unless_stopped()
+        self.reporter.asks(text or "?")
+        try:
+            self.stderr.write(f"{text} [y/N] ", ending="")
+            self.stderr.flush()
+            answer = await self._line_unless_stopped()
+        finally:
+            self.reporter.asks("")
         return is_yes(answer) and not self.context.stopping
 
     async def _line_unless_stopped(self) -> str:

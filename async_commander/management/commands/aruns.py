@@ -98,6 +98,8 @@ class Command(TerminalCommand):
         else:
             run = narrowed(_runs(alias), command=options["command"], status=options["status"]).first()
         if run is None:
+            if options["run"] is None and not _runs(alias).exists():
+                raise CommandError("There are no runs yet.", returncode=EXIT_FAILED)
             what = f"run {options['run']}" if options["run"] is not None else "such run"
             code = EXIT_FAILED if options["run"] is None else EXIT_USAGE
             raise CommandError(f"There is no {what}. The newest are listed by: manage.py aruns", returncode=code)

@@ -151,6 +151,12 @@ def test_failed_items_that_are_too_wide_for_the_terminal_are_told_in_two_lines(p
     assert narrow[place + 1] == "    permanent  ValueError no title"
 
 
+def test_where_nothing_ran_there_is_nothing_to_show() -> None:
+    with pytest.raises(CommandError, match=r"^There are no runs yet\.$") as raised:
+        aruns("show")
+    assert raised.value.returncode == 1
+
+
 @pytest.mark.parametrize("message", ["", "\n"])
 def test_a_log_line_that_says_nothing_is_a_line_all_the_same(message: str) -> None:
     one = run("quiet")

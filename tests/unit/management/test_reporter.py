@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from async_commander.engine.context import RunContext
@@ -99,6 +100,24 @@ async def test_the_watch_reads_the_live_counts() -> None:
         await looks.enough.wait()
         beside.cancel_scope.cancel()
     assert looks.seen[:2] == [("stage", 0, "stopping: 2 items in hand"), ("fetch", 4, "stopping: 2 items in hand")]
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_drawn_over_a_question() -> None:
+    looks, tally = Looks(), Tally(total=10)
+    one, _ = reporter(looks)
+    one.started(context(tally))
+    one.asks("Really?")
+    one.asks("And this?")
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(one.watch)
+        for _ in range(2):
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+            assert looks.seen == []
+            one.asks("")
+        await looks.enough.wait()
+        beside.cancel_scope.cancel()
 
 
 def test_the_display_ends_once_and_before_the_summary() -> None:

@@ -34,7 +34,8 @@ class Form:
 
 def parsed(values: pl.Series, form: Form) -> tuple[pl.Series, pl.Series]:
     """The values in the type of the column, and where there was one that does not fit: null stands in its place."""
-    values = _without_nan(values)
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
     if values.dtype == pl.String:
         values = _texts(values, form)
         if form.to.is_float():
@@ -79,10 +80,6 @@ def problem_of(text: str | None, form: Form) -> tuple[str, str]:
 
 
 _NAMES: Final[dict[type, str]] = {pl.Date: "date", pl.Datetime: "date and time", pl.Time: "time"}
-
-
-def _without_nan(values: pl.Series) -> pl.Series:
-    return values.fill_nan(None) if values.dtype.is_float() else values
 
 
 def _null_where(values: pl.Series, condition: pl.Series) -> pl.Series:

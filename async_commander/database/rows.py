@@ -112,9 +112,13 @@ def _requests(
     alias: str, verb: Verb, objects: Sequence[Model], unique: tuple[str, ...] = (), fields: tuple[str, ...] = ()
 ) -> list[Request]:
     """One for each database that the objects are written to; `alias` is that of who has no other one."""
+    targets = [
+        router.db_for_write(type(obj), instance=obj) if router.routers else obj._state.db or alias for obj in objects
+    ]
+    if len(targets) == 1:  # most of all: one row of one item
+        return [Request(verb, targets[0], objects, unique, fields)]
     by_alias: dict[str, list[Model]] = {}
-    for obj in objects:
-        target = router.db_for_write(type(obj), instance=obj) if router.routers else obj._state.db or alias
+    for target, obj in zip(targets, objects, strict=True):
         by_alias.setdefault(target, []).append(obj)
     return [Request(verb, target, some, unique, fields) for target, some in by_alias.items()]
 

@@ -40,7 +40,11 @@ async def call_async(
     command: AsyncCommand | str, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command on the running event loop. See `doors.arun`."""
-    _check_loop()
+    if not _loop_is_running():
+        raise AsyncCommanderError(
+            "ac.arun() needs a running asyncio loop, as Django's own async side does: trio is none. Begin with "
+            "anyio.run(main) and no other backend, or call ac.run() on a worker thread."
+        )
     cls, arguments = _sorted(command, arguments)
     if recorder is None and isinstance(command, str) and arguments.get("resume_run") is not None:
         arguments = await sync_to_async(_with_stored)(cls, arguments)
@@ -82,14 +86,6 @@ def drive_from_call(
 async def _in_a_context_of_its_own(plan: Plan, reporter: Reporter) -> RunResult:
     """What a run sets, a language in its `lifespan()`, would be carried back to the caller by `async_to_sync`."""
     return await InContext(copy_context(), execute(plan, reporter, StopRequests()))
-
-
-def _check_loop() -> None:
-    if not _loop_is_running():
-        raise AsyncCommanderError(
-            "ac.arun() needs a running asyncio loop, as Django's own async side does: trio is none. Begin with "
-            "anyio.run(main) and no other backend, or call ac.run() on a worker thread."
-        )
 
 
 def told(result: RunResult) -> RunResult:

@@ -64,12 +64,15 @@ class NoteKeeper:
             None if self._tally.total == self._total_told else self._tally.total,
             self._tally.total,
         )
+        done: int | None = None
+        if self._by_hand and self._tally.done != self._done_told:  # what self.progress() said
+            done = self._done_told = self._tally.done
         notes = Notes(
             logs=self._capture.take(),
             slices=self._figures.slices(),
             errors=self._figures.changed_kinds(),
             total=total,
-            done=self._done_since() if self._by_hand else None,
+            done=done,
         )
         try:
             await to_its_end(self._recorder.note(notes))
@@ -78,8 +81,3 @@ class NoteKeeper:
         except Exception:
             self._capture.lost(notes.logs)
             logger.exception("Log lines and figures of this run could not be kept")
-
-    def _done_since(self) -> int | None:
-        """What `self.progress()` told, if that is something else than the last time."""
-        before, self._done_told = self._done_told, self._tally.done
-        return None if before == self._done_told else self._done_told

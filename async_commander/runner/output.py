@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO, cast
 
 from django.core.management.base import OutputWrapper
-from django.core.management.color import Style, color_style, no_style
+from django.core.management.color import color_style, no_style
 
 from async_commander.text.redactor import Tail
 
@@ -64,7 +64,7 @@ class Output:
         self._memory = Tail(OUTPUT_CAP, redact)
         stderr = request.stderr or sys.stderr
         stdout = stderr if request.json else request.stdout or sys.stdout
-        self.style = _style(request)
+        self.style = no_style() if request.no_color else color_style(force_color=request.force_color)
         self._streams = Kept(stdout, self._memory), Kept(stderr, self._memory)
         self.stdout, self.stderr = (OutputWrapper(cast("TextIO", stream)) for stream in self._streams)
         if not request.no_color:
@@ -76,7 +76,3 @@ class Output:
         for stream in self._streams:
             stream.release()
         return self._memory.text()
-
-
-def _style(request: RunRequest) -> Style:
-    return no_style() if request.no_color else color_style(force_color=request.force_color)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -46,7 +46,7 @@ from .verdicts import in_a_template, kind_of, text_of, traceback_of
 from .work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from async_commander.database.lanes import LanePool
     from async_commander.history.recorder import Opened, Recorder
@@ -150,67 +150,50 @@ class OneRun:
 
     async def to_its_end(self) -> RunResult:
         """Work, tidy up, and close the record."""
-        with self._entered(), self._stopping.heard():
-            async with anyio.create_task_group() as beside:
-                clocks = (self._stopping.time_out, self._stopping.cancel_after_grace)
-                for work in (self._notes.tick, self._notes.keep, self._reporter.watch, *clocks):
-                    beside.start_soon(again_after_native_cancels, work)
-                # A task beside that is cancelled natively before its first step cancels the group: not what is in here.
-                with self._work.acknowledged_beside(beside), anyio.CancelScope(shield=True):
-                    self._reporter.started(self._context)
-                    failure = await self._worked_and_tidied()
-                    result = await self._close(failure)
-                    beside.cancel_scope.cancel()
-        return result
-
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
         bind(self._plan.command, self._session)
         run_id = self._opened.run_id
         row = run_id if isinstance(self._recorder, DatabaseRecorder) and isinstance(run_id, int) else None
         token = open_run.set(OpenRun(self._stops, self._plan.alias, row))
         try:
-            with self._capture.attached(), run_entered(self._context), holding_nothing():
-                yield
+            with self._capture.attached(), run_entered(self._context), holding_nothing(), self._stopping.heard():
+                async with anyio.create_task_group() as beside:
+                    clocks = (self._stopping.time_out, self._stopping.cancel_after_grace)
+                    for work in (self._notes.tick, self._notes.keep, self._reporter.watch, *clocks):
+                        beside.start_soon(again_after_native_cancels, work)
+                    # A task beside that is cancelled natively before its first step cancels the group: not this block.
+                    with self._work.acknowledged_beside(beside), anyio.CancelScope(shield=True):
+                        self._reporter.started(self._context)
+                        failure = await self._worked_and_tidied()
+                        result = await self._close(failure)
+                        beside.cancel_scope.cancel()
         finally:
             open_run.reset(token)
             unbind(self._plan.command)
+        return result
 
     # -- lifespan( work, cleanup ) -----------------------------------------------------------------------------
 
     async def _worked_and_tidied(self) -> BaseException | None:
-        """What the run fails with, if it does."""
-        try:
-            async with ThreadSensitiveContext(executor=PerCall(self._hook_lanes)):
-                return await self._within_lifespan()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the run row must say so
-            return unwrapped(error)
-
-    async def _within_lifespan(self) -> BaseException | None:
-        await self._session.fetch_rows()
-        if self._opened.resumed:
-            self._restore_options()
+        """What the run fails with, if it does: the first error of the work, of cleanup() and of lifespan()."""
         failure: BaseException | None = None
         try:
-            with anyio.CancelScope() as whole:
-                async with self._lifespan(whole):
-                    failure = await self._cleaned_up(await self._worked())
-                await self._session.commit_hook()
-        except Exception as error:
-            if failure is None:
-                raise
+            async with ThreadSensitiveContext(executor=PerCall(self._hook_lanes)):
+                await self._session.fetch_rows()
+                if self._opened.resumed:
+                    stored = {**self._opened.parameters, **self._opened.options}
+                    if others := restore_options(self._plan.command, stored):
+                        text = ", ".join(f"{name}={stored[name]!r}" for name in others)
+                        text = f"The options that run {self._context.run_id} was begun with apply: {text}"
+                        self._reporter.message(text, logging.WARNING)
+                with anyio.CancelScope() as whole:
+                    async with self._lifespan(whole):
+                        failure = await self._cleaned_up(await self._worked())
+                    await self._session.commit_hook()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the run row must say so
+            if failure is None or not isinstance(error, Exception):
+                return unwrapped(error)
             self._session.log_failure("The end of lifespan() failed too", error)
         return failure
-
-    def _restore_options(self) -> None:
-        stored = {**self._opened.parameters, **self._opened.options}
-        others = restore_options(self._plan.command, stored)
-        if others:
-            self._reporter.message(
-                f"The options that run {self._context.run_id} was begun with apply: "
-                + ", ".join(f"{name}={stored[name]!r}" for name in others),
-                logging.WARNING,
-            )
 
     @asynccontextmanager
     async def _lifespan(self, whole: anyio.CancelScope) -> AsyncIterator[None]:

@@ -221,7 +221,13 @@ class RunSession:
         """See Session."""
         if isinstance(self.command, ItemCommand):
             raise InvalidCommand("self.progress() is for handle(): the items of this command count themselves.")
-        _check_progress(done, total)
+        numbers = [done] if total is None else [done, total]
+        whole = all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**63 for one in numbers)
+        if not whole or (total is not None and done > total):
+            raise InvalidCommand(
+                f"self.progress({done!r}, {total!r}): allowed are whole numbers from 0, and no more done than there "
+                "are in total (nor than a database counts, 2**63); leave `total` out where it is not known."
+            )
         tally = self.context.tally
         tally.taken = tally.done = done
         tally.total = tally.total if total is None else total
@@ -277,16 +283,6 @@ class RunSession:
     def timed(self, stage: str) -> Timed:
         """`with session.timed("parse"):` counts one passage through a stage."""
         return Timed(self.figures, stage)
-
-
-def _check_progress(done: object, total: object) -> None:
-    numbers = [done] if total is None else [done, total]
-    whole = all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63 for number in numbers)
-    if not whole or (isinstance(done, int) and isinstance(total, int) and done > total):
-        raise InvalidCommand(
-            f"self.progress({done!r}, {total!r}): allowed are whole numbers from 0, and no more done than there are in "
-            "total (nor than a database counts, 2**63); leave `total` out where it is not known."
-        )
 
 
 class Timed:

@@ -157,23 +157,15 @@ async def counted(source: Any) -> int | None:
 async def _pages(queryset: QuerySet[Any]) -> AsyncIterator[list[Any]]:
     """Pages by primary key: no cursor stays open, and rows that come or go meanwhile shift nothing."""
     if not await sync_to_async(_may_be_filtered_by_key)(queryset):
-        yield await sync_to_async(_fetch)(queryset)
+        yield await sync_to_async(lambda: list(queryset))()
         return
-    rest = ordered = _ascending(queryset)
+    by_key = queryset.order_by("pk")
+    rest = ordered = by_key if by_key.query.standard_ordering else by_key.reverse()
     while page := await sync_to_async(_fetch_page)(rest):
         # The worker that has a row may delete it, and take its key from it, before the next page is asked for.
         last = page[-1].pk
         yield page
         rest = ordered.filter(pk__gt=last)
-
-
-def _ascending(queryset: QuerySet[Any]) -> QuerySet[Any]:
-    by_key = queryset.order_by("pk")
-    return by_key if by_key.query.standard_ordering else by_key.reverse()
-
-
-def _fetch(queryset: QuerySet[Any]) -> list[Any]:
-    return list(queryset)
 
 
 def _fetch_page(queryset: QuerySet[Any]) -> list[Any]:

@@ -120,16 +120,12 @@ class Stopping:
         await awake.sleep(timeout)
         self.timed_out = True
         if self._session.hooks.has("on_timeout"):
-            await self._tell_of_the_timeout()
+            try:  # it may fail or hang: the run is stopped all the same
+                with anyio.move_on_after(self._grace) as patience:
+                    async with ThreadSensitiveContext(executor=PerCall(self._hook_lanes)):
+                        await self._session.hooks.call("on_timeout")
+            except Exception as error:  # noqa: BLE001 - the log has it
+                self._session.log_failure("on_timeout() failed", error)
+            if patience.cancelled_caught:
+                logger.error("on_timeout() did not end within the grace of %g s and was cancelled.", self._grace)
         self._stops.ask_up_to(1)
-
-    async def _tell_of_the_timeout(self) -> None:
-        """Call the author's `on_timeout()`, which may fail or hang: the run is stopped all the same."""
-        try:
-            with anyio.move_on_after(self._grace) as patience:
-                async with ThreadSensitiveContext(executor=PerCall(self._hook_lanes)):
-                    await self._session.hooks.call("on_timeout")
-        except Exception as error:  # noqa: BLE001 - the log has it
-            self._session.log_failure("on_timeout() failed", error)
-        if patience.cancelled_caught:
-            logger.error("on_timeout() did not end within the grace of %g s and was cancelled.", self._grace)

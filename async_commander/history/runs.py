@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 
 from django.db import transaction
 from django.db.models import Q
@@ -40,6 +41,7 @@ TEXT_CAP = 100_000
 COMPARED = 200
 """The newest runs of a command among which one of the same arguments is looked for under another digest."""
 NAMED = 3
+SWEPT_AT_ONCE = 100
 
 
 class OthersUnfinished(InvalidCommand):
@@ -252,12 +254,12 @@ def stored_counts(ownership: Ownership) -> dict[str, int]:
 
 
 def orphans(alias: str) -> Iterator[Run]:
-    """Runs that say `running` and have no owner any more.
+    """Runs that say `running` and have no owner any more, the newest first.
 
     One whose process still exists on this host is none, even if its lease ran out: it may be waiting for the database.
     Only `--resume` deposes it.
     """
-    for run in Run.objects.using(alias).filter(status=RunStatus.RUNNING.value).order_by("id"):
+    for run in Run.objects.using(alias).filter(status=RunStatus.RUNNING.value).order_by("-id"):
         if is_orphan(alias, run):
             yield run
 
@@ -271,8 +273,11 @@ def is_orphan(alias: str, run: Run) -> bool:
 
 
 def sweep(alias: str) -> int:
-    """Mark runs without an owner as crashed, or as their owner says they ended. Returns how many."""
-    return sum(_mark_crashed(alias, run) for run in list(orphans(alias)))
+    """Mark runs without an owner as crashed, or as their owner says they ended. Returns how many.
+
+    The newest hundred at most: whoever looks for the first time at a thousand of them does not wait for all.
+    """
+    return sum(_mark_crashed(alias, run) for run in list(islice(orphans(alias), SWEPT_AT_ONCE)))
 
 
 def _mark_crashed(alias: str, run: Run) -> bool:

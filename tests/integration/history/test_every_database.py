@@ -104,6 +104,17 @@ def test_a_run_whose_process_is_gone_is_marked_as_crashed(run_row: Run) -> None:
 
 
 @pytest.mark.django_db
+def test_of_very_many_runs_without_a_process_the_newest_hundred_are_marked_at_a_time() -> None:
+    orphans = [Run(command="orphan", identity={}, parameters={}, options={}, status="running") for _ in range(101)]
+    for orphan in orphans:
+        orphan.save()
+        establish("default", orphan.pk)
+    Lease.objects.update(boot_id="an earlier boot")
+    assert (sweep("default"), sweep("default"), sweep("default")) == (100, 1, 0)
+    assert Run.objects.filter(status="crashed").count() == 101
+
+
+@pytest.mark.django_db
 def test_a_run_of_this_process_is_left_alone(run_row: Run) -> None:
     establish("default", run_row.pk)
     assert sweep("default") == 0

@@ -279,7 +279,7 @@ class Ledger:
             while True:
                 closed.append(self._closed_claims.popleft())
         if outcomes and all(outcome.is_private for outcome in outcomes):
-            lease_first = all(unit.lane is None for unit in units)
+            lease_first = not any(_has_lane(unit) for unit in units)
             insert_batch(self.ownership, outcomes, counts, closed, lease_first=lease_first)
             return
         self._count(**counts)  # the lock of the run's row comes first
@@ -296,7 +296,7 @@ class Ledger:
 
     def finishes_at_once(self, units: Sequence[Unit]) -> bool:
         """Whether `finish` is a single statement on PostgreSQL, which may be a transaction of its own."""
-        return bool(units) and all(unit.lane is None and unit.outcome and unit.outcome.is_private for unit in units)
+        return bool(units) and all(not _has_lane(unit) and unit.outcome and unit.outcome.is_private for unit in units)
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """Which of these units (by position) are in the ledger already: their commit's answer was lost on the way.
@@ -415,6 +415,11 @@ class Ledger:
 
     def _claims(self) -> Any:
         return RunClaim.objects.using(self.ownership.alias).filter(run_id=self.ownership.run_id)
+
+
+def _has_lane(unit: Unit) -> bool:
+    """Whether it commits on a lane of its own, which its item has asked for: else it is the writer's."""
+    return unit.lane is not None and unit.lane.taken
 
 
 def _keys_of(claims: QuerySet[RunClaim]) -> set[UUID]:

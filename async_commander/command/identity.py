@@ -93,7 +93,7 @@ def item_label(item: Any, redact: Redactor = no_credentials) -> str:
             text = str(item)
         else:
             text = _dump(redacted_value(_plain(item), redact))
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - an item that cannot be looked at has a label all the same
         text = f"{type(item).__qualname__} {text_of_value(item, lambda one: str(_own(one, 'url') or ''))}"
     return plain(redact(text, 2 * LABEL_LENGTH), LABEL_LENGTH)
 

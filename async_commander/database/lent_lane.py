@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import anyio
-from asgiref.sync import ThreadSensitiveContext
 
 from async_commander.engine.charging import uncharged
 from async_commander.engine.threads import fit_for_a_future
@@ -29,11 +28,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def on_lane(lent: LentLane) -> ThreadSensitiveContext:
-    """For `async with`: every thread-sensitive call of the block, and of the tasks it starts, goes to this lane."""
-    return ThreadSensitiveContext(executor=lent)
 
 
 async def settle(future: Future[T]) -> T:

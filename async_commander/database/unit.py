@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import Counter
 from contextlib import suppress
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from asgiref.sync import sync_to_async
@@ -18,7 +20,7 @@ from .rows import NOT_GIVEN, Names
 from .snapshots import Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from django.db.models import Model
@@ -32,11 +34,20 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+FINISHED = (
+    "This item is finished: its rows are on their way to the database, and nothing can be queued with them any more. "
+    "Await every task that an item starts before its hook returns."
+)
+
 current_unit: ContextVar[Unit | None] = ContextVar("async_commander_unit", default=None)
 """The unit of the item that this code is part of."""
 
 
-_NOTHING: Counter[tuple[str, str]] = Counter()
+unit_on_lane: ContextVar[Unit | None] = ContextVar("async_commander_unit_on_lane", default=None)
+"""The unit whose lane has the database calls of this code: set where a transaction of the item's own may begin."""
+
+_lending = threading.Lock()
+"""For all units: a lane that is lent to one at the moment of its end, from another thread, would never come back."""
 
 
 class UnitOwner(Protocol):
@@ -63,10 +74,25 @@ class Unit:
     once. Once the item is finished, nothing can be queued any more: RuntimeError.
     """
 
+    # Most units have none of these but once: on the class they cost an item nothing.
+    in_doubt = False
+    """Whether a COMMIT with this unit ended in an error, so that only the database knows."""
+    settled = False
+    """Whether its end was told to the owner."""
+    written: Sequence[Request] = ()
+    """What is committed, here or elsewhere."""
+    undo: Sequence[Undo] = ()
+    """How to take back what is written and not committed, the latest last."""
+    _flushed: Sequence[Unit] = ()
+    """What was written into the open transaction already, a part for each flush."""
+    _committed: Mapping[tuple[str, str], int] = MappingProxyType({})
+    _closed = False
+
     def __init__(
         self,
         alias: str,
         *,
+        lanes: LanePool | None = None,
         lane: LentLane | None = None,
         committer: UnitCommitter | None = None,
         outcome: Any = None,
@@ -74,28 +100,18 @@ class Unit:
         ticket: Ticket | None = None,
     ) -> None:
         self.alias = alias
+        self._lanes = lanes
         self.lane = lane
+        """Its item's, from the first database call on."""
         self.outcome = outcome
         """The owner's, for its `finish`: the ledger row."""
         self.owner = owner
         """Who hears how it ended."""
         self.ticket = ticket
         """The item that it belongs to."""
-        self.in_doubt = False
-        """Whether a COMMIT with this unit ended in an error, so that only the database knows."""
-        self.settled = False
-        """Whether its end was told to the owner."""
-        self._closed = False
         self._committer = committer
         self.requests: list[Request] = []
         """What is queued, in order."""
-        self.written: list[Request] = []
-        """What is committed, here or elsewhere."""
-        self._flushed: list[Unit] = []
-        """What was written into the open transaction already, a part for each flush."""
-        self._committed = _NOTHING
-        self.undo: list[Undo] = []
-        """How to take back what is written and not committed, the latest last."""
 
     def add(self, *objects: Model) -> None:
         """Insert new rows. A parent that is not saved yet is queued, too, before or after its children."""
@@ -150,12 +166,22 @@ class Unit:
     def atomic(self) -> Savepoint:
         """`async with self.db.atomic():` a savepoint, to be put around a call whose database error is caught."""
         self._check_open()
-        if self.lane is None:
+        if self.lane is None and self._lanes is None:
             raise RuntimeError(
                 "self.db.atomic() needs an item's transaction, which there is in parse_and_save() only. Elsewhere put "
                 "`with transaction.atomic():` into a synchronous function, and `await self.db(function)`."
             )
-        return Savepoint(self, self.lane)
+        return Savepoint(self, self.lend())
+
+    def lend(self) -> LentLane:
+        """The item's lane, in any thread. RuntimeError once the item is finished."""
+        with _lending:
+            if self.lane is None:
+                if self._closed:
+                    raise RuntimeError(FINISHED)
+                assert self._lanes is not None  # noqa: S101 - only an item's unit is asked, and that has them
+                self.lane = self._lanes.lend()
+            return self.lane
 
     async def flush(self) -> None:
         """Write the queued rows now: in an item into its transaction, elsewhere (with a committer) for good.
@@ -171,7 +197,7 @@ class Unit:
             part = Unit(self.alias, outcome=self.outcome)
             part.requests = self._take()
             await self._committer.commit(part)
-            self._committed = self._committed + part.counts
+            self._committed = Counter(self._committed) + part.counts
 
     @property
     def has_rows(self) -> bool:
@@ -182,14 +208,15 @@ class Unit:
     def counts(self) -> Counter[tuple[str, str]]:
         """How many rows, by verb and model label; those flushed before are included."""
         requests = (*self.written, *self.requests)
-        counts = self._committed + Counter(
+        counts = Counter(self._committed) + Counter(
             (str(request.verb), obj._meta.label) for request in requests for obj in request.objects
         )
         return sum((part.counts for part in self._flushed), counts)
 
     def close(self) -> None:
         """The item is finished: what is queued from now on would be lost, and is refused."""
-        self._closed = True
+        with _lending:
+            self._closed = True
 
     def write(self, lanes: LanePool | None = None) -> None:
         """On the lane: write the queued rows into the open transaction; `restore()` if it does not commit.
@@ -201,18 +228,20 @@ class Unit:
 
     def committed_elsewhere(self, alias: str) -> None:
         """What was queued for this other database is committed there, whatever becomes of the item."""
-        self.written += [request for request in self.requests if request.alias == alias]
+        self.written = [*self.written, *(request for request in self.requests if request.alias == alias)]
         self.requests = [request for request in self.requests if request.alias != alias]
 
     def restore(self) -> None:
         """The transaction was rolled back: put all objects back into the state they were in before it."""
-        while self.undo:
-            self.undo.pop().restore()
+        undo, self.undo = self.undo, ()
+        for one in reversed(undo):
+            one.restore()
 
     def forget(self) -> None:
         """The transaction is committed: nothing will be restored or written again."""
-        self.written += self._take()
-        self.undo.clear()
+        if self.requests:
+            self.written = [*self.written, *self._take()]
+        self.undo = ()
         for part in self._flushed:
             part.forget()
 
@@ -231,14 +260,14 @@ class Unit:
     def _flush(self, requests: list[Request]) -> None:
         part = Unit(self.alias, lane=self.lane)
         part.requests = requests
-        self._flushed.append(part)
+        self._flushed = [*self._flushed, part]
         try:
             part.write()
         except BaseException:
             part.requests = []
             part.restore()
             raise
-        self.undo += part.undo
+        self.undo = [*self.undo, *part.undo]
 
     def mark(self) -> tuple[list[Request], int]:
         """For a savepoint: what is queued, and how much was flushed before."""
@@ -247,20 +276,16 @@ class Unit:
     def roll_back_to(self, mark: tuple[list[Request], int]) -> None:
         """A savepoint is rolled back: what was queued before it is queued again, if it was flushed since."""
         queued, flushed = mark
-        undone = self._flushed[flushed:]
-        del self._flushed[flushed:]
+        self._flushed, undone = self._flushed[:flushed], self._flushed[flushed:]
         for part in reversed(undone):
             part.restore()
-            self.written += part.written  # elsewhere, where there was no savepoint
+            self.written = [*self.written, *part.written]  # elsewhere, where there was no savepoint
         gone = [request for part in undone for request in part.written]
         self.requests[:] = [request for request in queued if not any(request is one for one in gone)]
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError(
-                "This item is finished: its rows are on their way to the database, and nothing can be queued with "
-                "them any more. Await every task that an item starts before its hook returns."
-            )
+            raise RuntimeError(FINISHED)
 
 
 def write_units(units: Sequence[Unit]) -> None:
@@ -269,7 +294,7 @@ def write_units(units: Sequence[Unit]) -> None:
     if requests:
         undo = Undo()
         for unit in units:
-            unit.undo.append(undo)
+            unit.undo = [*unit.undo, undo]
         bulk.write(units[0].alias, requests, undo)
 
 

@@ -116,8 +116,9 @@ class Writer:
             self._all_settled = Future()
         self._unsettled += 1
         unit.settled = False
-        write = partial(self.surroundings.run, self._write_there, unit)
-        ended = None if unit.lane is None else unit.lane.end(commit=True, before=write)
+        ended = None
+        if unit.lane is not None:
+            ended = unit.lane.end(commit=True, before=partial(self.surroundings.run, self._write_there, unit))
         if ended is None:
             self._enqueue(unit)
         else:

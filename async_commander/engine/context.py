@@ -1,19 +1,17 @@
-"""The run that the current task belongs to, and contexts that belong to one item each."""
+"""The run that the current task belongs to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import anyio
 
 from .limits import Limits, Retry
 from .results import Tally
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,35 +57,3 @@ def run_entered(context: RunContext) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
-
-
-class InContext(Generic[T]):
-    """Awaits a coroutine in a context of its own, within the current task: what it sets is seen in there only.
-
-    A task of its own would cost nine times as much, and would be beyond the scopes around this code.
-    """
-
-    __slots__ = ("_context", "_coroutine")
-
-    def __init__(self, context: Context, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._context = context
-        self._coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        step: Callable[[Any], Any] = self._coroutine.send
-        value: Any = None
-        while True:
-            try:
-                awaited = self._context.run(step, value)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            finally:
-                value = None  # no frame keeps the error whose traceback keeps the frame
-            try:
-                value, step = (yield awaited), self._coroutine.send
-            except GeneratorExit:
-                self._context.run(self._coroutine.close)
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is the coroutine's
-                value, step = error, self._coroutine.throw

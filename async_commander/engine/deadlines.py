@@ -33,9 +33,11 @@ class ItemTimeout(TimeoutError):
 class Watch:
     """One worker's cancel scope, renewed only after it was used up: one for each item would cost more than the item."""
 
-    __slots__ = ("_clock", "_deadlines", "_limited", "_task", "scope")
+    __slots__ = ("_clock", "_deadlines", "_limited", "_task", "scope", "worker")
 
-    def __init__(self, deadlines: Deadlines) -> None:
+    def __init__(self, deadlines: Deadlines, worker: int) -> None:
+        self.worker = worker
+        """The number of the worker, from 1 on."""
         self._deadlines = deadlines
         self._limited = deadlines.item_timeout < math.inf
         self._task = native_task()
@@ -111,7 +113,7 @@ class Deadlines:
     def watch(self) -> Watch:
         """A watch for one more worker; to be called in the worker's own task."""
         self.ahead = ahead_of_threads()
-        watch = Watch(self)
+        watch = Watch(self, len(self._watches) + 1)
         self._watches.append(watch)
         return watch
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from async_commander.exceptions import AsyncCommanderError
 
 from .failures import cancelled_for_real
+from .stepping import NOT_BEGUN, Stepped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class CancelIgnored(AsyncCommanderError):
     """A coroutine was cancelled and went on, and was left where it was."""
 
 
-class Leavable(Generic[T]):
+class Leavable(Stepped[T]):
     """Awaits a coroutine within the current task, and leaves it where it ignores its cancellation.
 
     It is left after 10 cancels in more than a second (a scope that is cancelled says so again and again), or by
@@ -35,12 +36,12 @@ class Leavable(Generic[T]):
     is raised in its place. Only on asyncio: trio hands cancels to the coroutine past everything around it.
     """
 
-    __slots__ = ("_awaited", "_cancelled_at", "_cancels", "_coroutine", "_left", "_name", "suspected")
+    __slots__ = ("_awaited", "_cancelled_at", "_cancels", "_left", "_name", "suspected")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
-        self._coroutine = coroutine
+    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str, waits_for: Any = NOT_BEGUN) -> None:
+        super().__init__(coroutine, waits_for)
         self._name = name
-        self._awaited: asyncio.Future[Any] | None = None
+        self._awaited: asyncio.Future[Any] | None = None if waits_for is NOT_BEGUN else waits_for
         self._cancels = 0
         self._cancelled_at = 0.0
         self._left = False
@@ -53,27 +54,13 @@ class Leavable(Generic[T]):
         if self._awaited is not None:
             self._awaited.cancel()  # as a native cancel of its task does
 
-    def __await__(self) -> Generator[Any, Any, T]:
-        step: Callable[[Any], Any] = self._coroutine.send
-        value: Any = None
-        while not self._left:
-            try:
-                self._awaited = awaited = step(value)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            finally:
-                value = None  # no frame keeps the error whose traceback keeps the frame
-            try:
-                value, step = (yield awaited), self._coroutine.send
-            except GeneratorExit:
-                self._coroutine.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is the coroutine's
-                value, step = error, self._coroutine.throw
-            self._awaited = None
-            if self.suspected or value is not None:
-                self._left = self._left or self._is_stubborn(value)
+    def _take(self, step: Callable[[Any], Any], value: Any) -> Any:
+        self._awaited = None
+        if (self.suspected or value is not None) and not self._left:
+            self._left = self._is_stubborn(value)
+        if not self._left:
+            self._awaited = step(value)
+            return self._awaited
         try:
             self._coroutine.close()
         except RuntimeError:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Generic
 import anyio
 
 from .accounting import Accounting
-from .context import InContext
 from .deadlines import Deadlines, ItemTimeout, Watch
 from .failure_policy import FailurePolicy
 from .failures import CancelledFromOutside, calm, cancelled_for_real, is_cancellation, native_task, unwrapped
@@ -24,6 +23,7 @@ from .pace import Pace, pace_key_held
 from .ports import Due, Ports, Ticket, TicketT, Verdict
 from .quota import Quota
 from .results import ItemState, Tally
+from .stepping import InContext
 from .waiting import Waiting
 from .workers import Workers
 
@@ -267,7 +267,7 @@ class Pipeline(Generic[TicketT]):
     async def _attempt(self, ticket: TicketT, watch: Watch) -> BaseException | None:
         """Do the work, and return the error it ended in: also a CancelledError, whoever it came from."""
         context = self._context.copy()
-        self._solo = ticket.alone
+        self._solo, ticket.worker = ticket.alone, watch.worker
         self._accounting.begin(ticket)
         if ticket.throttle is not None:
             ticket.began = anyio.current_time()

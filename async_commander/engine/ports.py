@@ -14,9 +14,12 @@ TicketT = TypeVar("TicketT", bound="Ticket")
 """The owner's own kind of ticket, with what else it knows of an item."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Ticket:
-    """One item on its way. The upper fields belong to the ports, the lower ones to the pipeline."""
+    """One item on its way. The upper fields belong to the ports, the lower ones to the pipeline.
+
+    Most items have few of these set: without slots, the others are on the class and cost nothing.
+    """
 
     item: Any
     key: str = ""
@@ -31,21 +34,23 @@ class Ticket:
     """The outcome; set by the ports before they call `Pipeline.settled()`."""
     attempts: int = 0
     """Attempts begun."""
-    handed: bool = field(default=False, repr=False)
+    handed: bool = field(default=False, init=False, repr=False)
     """Its writes or its outcome were handed over and are not confirmed yet."""
-    given_up: bool = field(default=False, repr=False)
+    given_up: bool = field(default=False, init=False, repr=False)
     """What was handed over last is an outcome (dead, skipped, retry later), not work."""
-    rejection: BaseException | None = field(default=None, repr=False)
+    rejection: BaseException | None = field(default=None, init=False, repr=False)
     """Its writes failed while it was still in hand."""
-    next_at: float = field(default=0.0, repr=False)
+    next_at: float = field(default=0.0, init=False, repr=False)
     """When the next attempt may begin, on the event loop's clock."""
-    began: float = field(default=0.0, repr=False)
+    began: float = field(default=0.0, init=False, repr=False)
     """When its latest attempt began, on the event loop's clock."""
-    throttled: int = field(default=0, repr=False)
+    throttled: int = field(default=0, init=False, repr=False)
     """How often its host has asked it for time."""
-    throttled_since: float = field(default=0.0, repr=False)
-    place: int = field(default=0, repr=False)
+    throttled_since: float = field(default=0.0, init=False, repr=False)
+    place: int = field(default=0, init=False, repr=False)
     """Its number in the line for its host."""
+    worker: int | None = field(default=None, init=False, repr=False)
+    """The number of the worker that had it last, from 1 on."""
 
 
 @dataclass(frozen=True, slots=True)

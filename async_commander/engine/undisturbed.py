@@ -4,59 +4,59 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
 from .failures import calm, cancelled_for_real, native_task
+from .stepping import Stepped
 
 T = TypeVar("T")
 
 
-class Undisturbed(Generic[T]):
+class Undisturbed(Stepped[T]):
     """`await Undisturbed(work(), on_cancel)`: the coroutine's result. Each native cancel calls `on_cancel()` instead.
 
-    The work runs in the awaiting task, one step after the other as the task itself would take them; only what it waits
-    for is hidden behind a future that may be cancelled in its place. (anyio's shields let a native cancel through, and
-    a task of its own would not help: the end of a loop cancels them all.) Cancel scopes work as ever. asyncio only.
+    The work runs in the awaiting task; only what it waits for is hidden behind a future that may be cancelled in its
+    place. (anyio's shields let a native cancel through, and a task of its own would not help: the end of a loop cancels
+    them all.) Cancel scopes work as ever. asyncio only.
     """
 
+    __slots__ = ("_on_cancel",)
+
     def __init__(self, work: Coroutine[Any, Any, T], on_cancel: Callable[[], object]) -> None:
-        self._work = work
+        super().__init__(work)
         self._on_cancel = on_cancel
 
-    def __await__(self) -> Generator[Any, Any, T]:
-        error: BaseException | None = None
-        while True:
-            try:
-                waited_for = self._work.send(None) if error is None else self._work.throw(error)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            error = None
-            try:
-                if waited_for is None:  # asyncio.sleep(0)
-                    yield
-                else:
-                    yield from self._wait(waited_for)
-            except asyncio.CancelledError as cancel:
-                if self._is_of_a_scope(cancel):
-                    error = cancel
-
-    def _wait(self, future: asyncio.Future[Any]) -> Generator[Any, Any, None]:
+    def _wait(self, awaited: asyncio.Future[Any] | None) -> Generator[Any, Any, None]:
         """Until the future is done; raises CancelledError where a scope cancels what could not be cancelled itself."""
-        future._asyncio_future_blocking = False  # noqa: SLF001 - the protocol between a task and what it waits for
-        while not future.done():
-            ended = asyncio.get_running_loop().create_future()
-            wake = _waker(ended)
-            future.add_done_callback(wake)
-            try:
-                yield from ended
-            except asyncio.CancelledError as cancel:
-                if self._is_of_a_scope(cancel) and not future.cancel(*cancel.args):
-                    raise
-            finally:
-                future.remove_done_callback(wake)
+        try:
+            if awaited is None:  # asyncio.sleep(0)
+                yield
+                return
+            awaited._asyncio_future_blocking = False  # noqa: SLF001 - the protocol of a task and what it waits for
+            while not awaited.done():
+                yield from self._end_of(awaited)
+        except asyncio.CancelledError as cancel:
+            if self._is_of_a_scope(cancel):
+                raise
+
+    def _end_of(self, future: asyncio.Future[Any]) -> Generator[Any, Any, None]:
+        """Until the future is done, or a native cancel came."""
+        ended = asyncio.get_running_loop().create_future()
+
+        def wake(_: asyncio.Future[Any]) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        future.add_done_callback(wake)
+        try:
+            yield from ended
+        except asyncio.CancelledError as cancel:
+            if self._is_of_a_scope(cancel) and not future.cancel(*cancel.args):
+                raise
+        finally:
+            future.remove_done_callback(wake)
 
     def _is_of_a_scope(self, cancel: asyncio.CancelledError) -> bool:
         """False for a native cancel, which is made undone: anyio's have a message, and come again where it was one.
@@ -71,14 +71,6 @@ class Undisturbed(Generic[T]):
         if not of_a_scope or requests > 1:
             self._on_cancel()
         return of_a_scope
-
-
-def _waker(ended: asyncio.Future[None]) -> Callable[[asyncio.Future[Any]], None]:
-    def wake(_: asyncio.Future[Any]) -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    return wake
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:

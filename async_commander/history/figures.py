@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -32,21 +31,21 @@ class _Sums:
 class Figures:
     """The running figures of one run in this process. Not thread-safe: used on the event loop only."""
 
-    def __init__(self, began: datetime, clock: Callable[[], float]) -> None:
+    def __init__(self, began: datetime, zero: float) -> None:
         self._began = began
-        self._clock = clock
-        self._zero = clock()
+        self._zero = zero
+        """The same moment on the monotonic clock, as all other times are."""
         self._slices: dict[tuple[int, str], _Sums] = {}
         self._kinds: dict[str, ErrorKind] = {}
         self._changed_kinds: set[str] = set()
 
-    def took(self, stage: str, seconds: float, *, failed: bool = False) -> None:
+    def took(self, stage: str, began: float, ended: float, *, failed: bool = False) -> None:
         """One passage through a stage."""
-        number = int((self._clock() - self._zero) // SLICE_SECONDS)
-        sums = self._slices.get((number, stage))
+        place = int((ended - self._zero) // SLICE_SECONDS), stage
+        sums = self._slices.get(place)
         if sums is None:
-            sums = self._slices[number, stage] = _Sums()
-        milliseconds = int(seconds * 1000)
+            sums = self._slices[place] = _Sums()
+        milliseconds = int((ended - began) * 1000)
         sums.count += 1
         sums.errors += failed
         sums.total_ms += milliseconds
@@ -69,9 +68,8 @@ class Figures:
         changed, self._changed_kinds = self._changed_kinds, set()
         return [self._kinds[name] for name in sorted(changed)]
 
-    def slices(self) -> list[Slice]:
+    def slices(self, now: float) -> list[Slice]:
         """The slices that grew since the last call, with their sums until now; ended ones are forgotten."""
-        current = int((self._clock() - self._zero) // SLICE_SECONDS)
         slices = [
             Slice(
                 self._began + timedelta(seconds=number * SLICE_SECONDS),
@@ -84,6 +82,7 @@ class Figures:
             )
             for (number, stage), sums in self._slices.items()
         ]
+        current = int((now - self._zero) // SLICE_SECONDS)
         self._slices = {place: sums for place, sums in self._slices.items() if place[0] >= current}
         return slices
 

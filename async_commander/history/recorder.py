@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from async_commander.command.run_identity import RunIdentity
@@ -60,8 +60,7 @@ class Opened:
     """What the run is known by, where an earlier one of the same arguments had another digest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One item that the source yielded, before the ledger was asked about it."""
 
     key: UUID
@@ -117,7 +116,7 @@ class Followed:
     item: Any
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class ItemOutcome:
     """What became of one item: the ledger row that commits with its effects."""
 
@@ -144,10 +143,10 @@ class ItemOutcome:
     item: Any = None
     by_follow: bool = False
     """Another item brought it up, and the source has not yielded it until now."""
-    followed: list[Followed] = field(default_factory=list)
-    followed_new: int = 0
+    followed: Sequence[Followed] = ()
+    followed_new: int = field(default=0, init=False)
     """How many of `followed` the run did not know yet; set when the outcome is written."""
-    left_out: int = 0
+    left_out: int = field(default=0, init=False)
     """How many of these were more than the run may take, and are not kept; set when the outcome is written."""
 
     @property

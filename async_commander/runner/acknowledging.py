@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from async_commander.engine.context import InContext
 from async_commander.engine.failures import calm, cancelled_for_real, ends_the_run, is_cancellation, native_task
+from async_commander.engine.stepping import InContext
 from async_commander.exceptions import AsyncCommanderError
 
 if TYPE_CHECKING:

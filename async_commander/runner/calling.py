@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -15,8 +17,10 @@ from django.db import connections
 from async_commander.command.declaration import declaration_of
 from async_commander.command.hooks import Hook, HookKind
 from async_commander.database.connections import close_all, drop_open_blocks, open_blocks, take_over_thread
+from async_commander.database.unit import unit_on_lane
 from async_commander.engine.failures import HookRaisedGeneratorExit, native_task
 from async_commander.engine.leaving import CancelIgnored, Leavable
+from async_commander.engine.stepping import NOT_BEGUN
 from async_commander.exceptions import InvalidCommand
 from async_commander.text.errors import readable
 
@@ -24,7 +28,7 @@ from .threads import AbandonableThreads
 from .unawaited import NothingUnawaited
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
     from async_commander.command.base import AsyncCommand
@@ -35,6 +39,8 @@ logger = logging.getLogger("async_commander.run")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class HookCaller:
@@ -91,13 +97,23 @@ class HookCaller:
 
         Raises InvalidCommand where that is a wrong kind of thing, and where an `await` is missing in it.
         """
-        hook = self._hooks[name]
-        arguments, named = arguments[: hook.arguments], dict[str, Any]()
+        hook, named = self._hooks[name], _NONE
         if hook.named is not None:
             arguments, named = hook.named.picked(options or {})
+        elif len(arguments) > hook.arguments:
+            arguments = arguments[: hook.arguments]
         with self.watched(name):
             if hook.kind is HookKind.ASYNC:
-                value = await self.leavable(self.function(name)(*arguments, **named), name)
+                # Most hooks that only compute, or queue rows, never wait: they need nobody who could leave them.
+                coroutine = getattr(self._command, name)(*arguments, **named)
+                try:
+                    waits_for = coroutine.send(None)
+                except StopIteration as end:
+                    value = end.value
+                except GeneratorExit as error:
+                    raise HookRaisedGeneratorExit(*error.args) from error
+                else:
+                    value = await self.leavable(coroutine, name, waits_for)
             else:
                 value = await self._on_a_thread(hook, *arguments, **named)
             self._specs[name].check_returned(self._command, value)
@@ -131,9 +147,9 @@ class HookCaller:
                 "given up. Give its client a timeout, or write it as `async def`."
             )
 
-    async def leavable(self, coroutine: Coroutine[Any, Any, T], name: str) -> T:
+    async def leavable(self, coroutine: Coroutine[Any, Any, T], name: str, waits_for: Any = NOT_BEGUN) -> T:
         """A hook that ignores its cancellation ends neither its item nor its run."""
-        call = Leavable(coroutine, f"{name}()")
+        call = Leavable(coroutine, f"{name}()", waits_for)
         self._under_way.add(call)
         if self._grace is not None:
             self._watch(call, 2 * self._grace)
@@ -186,10 +202,14 @@ def _closing_connections(preparation: Preparation | None, function: Callable[...
 
 
 class PerCall(Executor):
-    """Runs each call on a lane of its own, in autocommit, and gives the lane back at once.
+    """Runs the calls of an item's `unit_on_lane` on the item's lane, and each other one on a lane of its own.
 
-    For the hooks that belong to no item: between two calls they hold nothing. Inside the caller's transaction each has
-    a savepoint: an error that would not leave autocommit does not leave the transaction broken.
+    Between two calls the hooks that belong to no item hold nothing: each call is in autocommit, and its lane is given
+    back at once. Inside the caller's transaction each has a savepoint: an error that would not leave autocommit does
+    not leave the transaction broken.
+
+    One executor serves all: an executor for each item, with asgiref's ThreadSensitiveContext, would cost more than the
+    rest of a small item, and most items call nothing. asgiref submits in the context of the caller.
     """
 
     def __init__(self, lanes: LanePool) -> None:
@@ -197,6 +217,9 @@ class PerCall(Executor):
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See concurrent.futures.Executor."""
+        unit = unit_on_lane.get()
+        if unit is not None:
+            return unit.lend().submit(function, *args, **kwargs)
         call = partial(_left_nothing_open, partial(function, *args, **kwargs))
         if self._lanes.shared:
             return self._lanes.post(partial(_by_itself, self._lanes.alias, call))

@@ -21,9 +21,9 @@ from async_commander.command.options import REQUESTS
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
 from async_commander.database.preparing import Tenants
-from async_commander.engine.context import InContext
 from async_commander.engine.limits import BOUNDS
 from async_commander.engine.results import RunResult, RunStatus
+from async_commander.engine.stepping import InContext
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
 

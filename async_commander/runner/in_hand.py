@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from async_commander.command.items import UnfitItem
-from async_commander.database.unit import Unit, current_unit
+from async_commander.database.unit import Unit, current_unit, unit_on_lane
 from async_commander.downloads.scope import ItemScope, item_scope
 from async_commander.engine.pace import pace_key_held
 from async_commander.engine.ports import Ticket
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from .outages import Absence
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class ItemTicket(Ticket):
     """One item of a run in memory: what the pipeline knows of it, and what the runner and its ledger do."""
 
     uuid: UUID
     """Its key in the ledger: the digest of `key`."""
     label: str
-    admitted: float = field(default_factory=time.monotonic)
-    work_began: float = 0.0
-    """On the monotonic clock, as `admitted` is."""
-    started: datetime | None = None
-    download_ms: int | None = None
-    parse_ms: int | None = None
-    worker: int | None = None
-    followed: list[Followed] = field(default_factory=list)
-    return_value: Any = None
-    told: dict[str, str] = field(default_factory=dict)
-    """What the last attempt failed with, as the ledger tells it."""
+    admitted: float
     unfit: UnfitItem | None = None
     """Why it can have no key: it is dead."""
-    absence: Absence | None = None
+    work_began: float = field(default=0.0, init=False)
+    """On the monotonic clock, as `admitted` is."""
+    started: datetime | None = field(default=None, init=False)
+    download_ms: int | None = field(default=None, init=False)
+    parse_ms: int | None = field(default=None, init=False)
+    followed: Sequence[Followed] = field(default=(), init=False)
+    return_value: Any = field(default=None, init=False)
+    error_kind: str = field(default="", init=False)
+    error: str = field(default="", init=False)
+    """What the last attempt failed with, as the ledger says it."""
+    absence: Absence | None = field(default=None, init=False)
     """Of the database."""
 
     def recall(self, known: Known) -> None:
@@ -53,29 +53,27 @@ class ItemTicket(Ticket):
         self.known = True
         self.attempts, self.crashes = known.attempts, known.crashes
         self.alone = known.crashes >= CRASHES_ALONE
-        self.told = {"error_kind": known.error_kind, "error": known.error}
+        self.error_kind, self.error = known.error_kind, known.error
 
 
 in_hand: ContextVar[ItemTicket | None] = ContextVar("async_commander_in_hand", default=None)
 
 
-@contextmanager
-def holding(ticket: ItemTicket, unit: Unit) -> Iterator[None]:
-    """`self.db`, `self.follow()`, the log and the cookies of `self.http` find the item that this task has in hand."""
-    tokens = in_hand.set(ticket), item_in_hand.set(ticket.uuid), current_unit.set(unit), item_scope.set(ItemScope())
-    try:
-        yield
-    finally:
-        in_hand.reset(tokens[0])
-        item_in_hand.reset(tokens[1])
-        current_unit.reset(tokens[2])
-        item_scope.reset(tokens[3])
+def hold(ticket: ItemTicket, unit: Unit) -> None:
+    """`self.db`, `self.follow()`, the log and the cookies of `self.http` find the item that this task has in hand.
+
+    To be called in the item's own context, which ends with the attempt.
+    """
+    in_hand.set(ticket)
+    item_in_hand.set(ticket.uuid)
+    current_unit.set(unit)
+    item_scope.set(ItemScope())
 
 
 @contextmanager
 def holding_nothing() -> Iterator[None]:
     """For a run that an item of another run begins: it has no item in hand yet."""
     with ExitStack() as stack:
-        for variable in (in_hand, item_in_hand, current_unit, pace_key_held, item_scope):
+        for variable in (in_hand, item_in_hand, current_unit, unit_on_lane, pace_key_held, item_scope):
             stack.callback(variable.reset, variable.set(None))  # type: ignore[arg-type]
         yield

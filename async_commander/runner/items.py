@@ -16,9 +16,8 @@ from django.db import IntegrityError
 
 from async_commander.command.identity import item_label, key_uuid
 from async_commander.command.items import ItemGone, UnfitItem
-from async_commander.database.lent_lane import LentLane, on_lane
 from async_commander.database.outage import is_transient
-from async_commander.database.unit import Unit
+from async_commander.database.unit import Unit, unit_on_lane
 from async_commander.engine.charging import uncharged
 from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Verdict
@@ -30,8 +29,8 @@ from async_commander.history.recorder import Candidate, ItemOutcome, Known
 from async_commander.text.errors import readable
 from async_commander.text.values import ADDRESS, text_of_value
 
-from .in_hand import ItemTicket, holding
-from .outcomes import Outcomes, milliseconds
+from .in_hand import ItemTicket, hold
+from .outcomes import Outcomes
 from .sources import restored
 from .verdicts import REASON_LENGTH, in_a_template, judge, kind_of, place_of, text_of
 
@@ -64,13 +63,13 @@ class ItemPorts:
         self._recorder = session.recorder
         self._tally = session.context.tally
         self._figures = session.figures
+        self._lanes = session.lanes
         self._read_ahead: deque[int] = deque()
         """Places in the source of the items that it yielded and that were not admitted yet."""
         self._quota = quota
         self._source_ended = False
         self._left_over = True
         self._warned_of_duplicates = self._warned_of_the_left_out = False
-        self._workers: dict[object, int] = {}
         self.source: Any = None
         """What `iterate` gave. Where it is a queryset, items of the ledger are read again as it gives them."""
         self.pipeline: Pipeline[ItemTicket]
@@ -88,9 +87,9 @@ class ItemPorts:
     async def admit(self, items: Sequence[Any]) -> Sequence[ItemTicket]:
         """Give each item its key, and claim those that are to run."""
         made: dict[UUID, ItemTicket] = {}
-        candidates = []
+        candidates, now = [], time.monotonic()
         for item in items:
-            ticket = self._ticket(item, self._read_ahead.popleft())
+            ticket = self._ticket(item, self._read_ahead.popleft(), now)
             made.setdefault(ticket.uuid, ticket)
             candidates.append(Candidate(ticket.uuid, ticket.label))
         answer = await self._recorder.admit(candidates, room=self._quota.room)
@@ -109,7 +108,7 @@ class ItemPorts:
         ours = (ticket for key, ticket in made.items() if key in answer.fresh or key in answer.again)
         return [ticket for ticket in ours if not self._is_unfit(ticket)]
 
-    def _ticket(self, item: Any, place: int) -> ItemTicket:
+    def _ticket(self, item: Any, place: int, now: float) -> ItemTicket:
         label = item_label(item, self._session.redact)
         try:
             key = self._hooks.decide("item_key", item)
@@ -120,8 +119,8 @@ class ItemPorts:
             unfit = UnfitItem(f"Item {place} of the source: {text_of(error, self._session.redact)}")
             key = f"item {place} of the source: {ADDRESS.sub('', text_of_value(item))}"
             unfit = unfit.with_traceback(error.__traceback__)
-            return ItemTicket(item, key, uuid=key_uuid(key), label=label, unfit=unfit)
-        return ItemTicket(item, key, throttle=throttle, uuid=key_uuid(key), label=label)
+            return ItemTicket(item, key, uuid=key_uuid(key), label=label, admitted=now, unfit=unfit)
+        return ItemTicket(item, key, throttle=throttle, uuid=key_uuid(key), label=label, admitted=now)
 
     def _is_unfit(self, ticket: ItemTicket) -> bool:
         """Whether an item cannot be told from others, or kept: it is dead, and the others go on."""
@@ -131,7 +130,9 @@ class ItemPorts:
         ticket.attempts = max(ticket.attempts, 1)
         self.pipeline.handed_over(ticket)
         self.failed(ticket, unfit, Verdict("dead", reason=unfit.reason))
-        self._outcomes.hand_over(ticket, ItemState.DEAD, reason=unfit.reason, **ticket.told)
+        self._outcomes.hand_over(
+            ticket, ItemState.DEAD, reason=unfit.reason, error_kind=ticket.error_kind, error=ticket.error
+        )
         return True
 
     def _warn_of_duplicates(self, count: int) -> None:
@@ -154,41 +155,39 @@ class ItemPorts:
 
     async def work(self, ticket: ItemTicket) -> None:
         """Both hooks of one item; on return its writes are handed over or committed."""
-        ticket.work_began, ticket.started = time.monotonic(), datetime.now(UTC)
-        ticket.worker = self._workers.setdefault(asyncio.current_task(), len(self._workers) + 1)
-        ticket.followed.clear()
+        ticket.work_began, ticket.started, ticket.followed = time.monotonic(), datetime.now(UTC), ()
         if ticket.alone:
             with uncharged():
                 await self._recorder.claim([ticket.uuid])
-        lane = self._session.lanes.lend()
-        unit = Unit(self._session.lanes.alias, lane=lane, owner=self, ticket=ticket)
+        unit = Unit(self._lanes.alias, lanes=self._lanes, owner=self, ticket=ticket)
+        hold(ticket, unit)
+        arguments: tuple[Any, ...] = (ticket.item,)
+        began, stage = time.monotonic(), "download"
         try:
-            with holding(ticket, unit):
-                await self._run_hooks(ticket, lane)
-            self._outcomes.done(ticket, unit)
+            if self._download:
+                arguments = ticket.item, await self._hooks.call("download", ticket.item)
+                ended = time.monotonic()
+                ticket.download_ms = int((ended - began) * 1000)
+                self._figures.took("download", began, ended)
+                began = ended
+            stage = "parse"
+            unit_on_lane.set(unit)
+            ticket.return_value = await self._hooks.call("parse_and_save", *arguments)
+            ended = time.monotonic()
+            ticket.parse_ms = int((ended - began) * 1000)
+            self._figures.took("parse", began, ended)
         except BaseException as error:
+            self._figures.took(stage, began, time.monotonic(), failed=True)
             if ends_the_run(error):
                 self._session.log_failure(
                     f"{in_a_template(kind_of(error))} in item “%s” ends the run:", error, ticket.label
                 )
             await unit.discard()
-            lost = lane.lost
+            lost = None if unit.lane is None else unit.lane.lost
             if isinstance(error, Exception) and lost is not None and not (is_transient(error) and is_transient(lost)):
                 raise lost  # noqa: B904  whatever the hook made of it; the error has a cause of its own
             raise
-
-    async def _run_hooks(self, ticket: ItemTicket, lane: LentLane) -> None:
-        arguments: tuple[Any, ...] = (ticket.item,)
-        if self._download:
-            began = time.monotonic()
-            with self._session.timed("download"):
-                arguments = (ticket.item, await self._hooks.call("download", ticket.item))
-            ticket.download_ms = milliseconds(began)
-        began = time.monotonic()
-        with self._session.timed("parse"):
-            async with on_lane(lane):
-                ticket.return_value = await self._hooks.call("parse_and_save", *arguments)
-        ticket.parse_ms = milliseconds(began)
+        self._outcomes.done(ticket, unit)
 
     # -- what became of it -------------------------------------------------------------------------------------
 
@@ -204,9 +203,9 @@ class ItemPorts:
             return
         again = verdict.kind == "retry"
         text = text_of(error, self._session.redact)
-        ticket.told = {"error_kind": kind_of(error), "error": text}
-        self._figures.failed(kind_of(error), text, ticket.label)
-        self._session.reporter.item_failed(ticket.label, kind_of(error), text, not again)
+        ticket.error_kind, ticket.error = kind_of(error), text
+        self._figures.failed(ticket.error_kind, text, ticket.label)
+        self._session.reporter.item_failed(ticket.label, ticket.error_kind, text, not again)
         # One template for each kind of error: who collects errors tells them apart by it, and has the exception.
         template = f"%s failed in attempt %d{'' if again else ', for good'}: {in_a_template(kind_of(error))}: %s%s"
         detailed = self._session.context.verbosity >= 3
@@ -258,7 +257,7 @@ class ItemPorts:
     async def postpone(self, ticket: ItemTicket, delay: float) -> None:
         """Kept in the ledger until its time has come."""
         self._left_over = True
-        self._outcomes.hand_over(ticket, ItemState.RETRY, delay=delay, **ticket.told)
+        self._outcomes.hand_over(ticket, ItemState.RETRY, delay=delay, error_kind=ticket.error_kind, error=ticket.error)
 
     async def release(self, tickets: Sequence[ItemTicket]) -> None:
         """Stopped before they were done: given back."""
@@ -287,7 +286,7 @@ class ItemPorts:
         return Due([ticket for ticket in tickets if ticket is not None], next_in)
 
     def _restored(self, known: Known, items: Sequence[Any] | ItemGone) -> ItemTicket | None:
-        ticket = ItemTicket(known.item, uuid=known.key, label=known.label, known=True)
+        ticket = ItemTicket(known.item, uuid=known.key, label=known.label, known=True, admitted=time.monotonic())
         if isinstance(items, ItemGone):
             self.pipeline.handed_over(ticket)
             text = text_of(items, self._session.redact)
@@ -318,7 +317,7 @@ class ItemPorts:
         if outcome.followed:
             self._followed(outcome)
         if outcome.state is ItemState.DONE:
-            self._figures.took("item", time.monotonic() - ticket.work_began)
+            self._figures.took("item", ticket.work_began, time.monotonic())
             if self._session.command.keep_values:
                 self._session.values.append(ticket.return_value)
             self._acknowledger.put(ticket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -69,7 +70,7 @@ class NoteKeeper:
             done = self._done_told = self._tally.done
         notes = Notes(
             logs=self._capture.take(),
-            slices=self._figures.slices(),
+            slices=self._figures.slices(time.monotonic()),
             errors=self._figures.changed_kinds(),
             total=total,
             done=done,

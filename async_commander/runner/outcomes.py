@@ -31,7 +31,7 @@ class Outcomes:
 
     def done(self, ticket: ItemTicket, unit: Unit) -> None:
         """The item's work is done: its writes are to commit, together with its ledger row."""
-        unit.outcome = self._outcome(ticket, ItemState.DONE, followed=list(ticket.followed))
+        unit.outcome = self._outcome(ticket, ItemState.DONE, followed=ticket.followed)
         ticket.state = ItemState.DONE
         self._recorder.put(unit)
 
@@ -46,7 +46,9 @@ class Outcomes:
 
     def given_back(self, ticket: ItemTicket) -> ItemOutcome:
         """That of an item which the ledger knows, and which was stopped before it was done."""
-        return self._outcome(ticket, ItemState.RETRY, item=self._stored_item(ticket), **ticket.told)
+        return self._outcome(
+            ticket, ItemState.RETRY, item=self._stored_item(ticket), error_kind=ticket.error_kind, error=ticket.error
+        )
 
     def _outcome(self, ticket: ItemTicket, state: ItemState, **columns: Any) -> ItemOutcome:
         return ItemOutcome(

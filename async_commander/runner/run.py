@@ -7,9 +7,9 @@ Everything of a run happens in one task group on one event loop.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -120,7 +120,7 @@ class OneRun:
         self._stops = stops
         self._redact = plan.redact
         self._context = context_of(plan, opened)
-        self._figures = Figures(datetime.now(UTC), asyncio.get_running_loop().time)
+        self._figures = Figures(datetime.now(UTC), time.monotonic())
         self._hooks = HookCaller(
             plan.command, threads=plan.limits.threads, shared=lanes.shared, preparation=plan.preparation
         )

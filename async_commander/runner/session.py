@@ -147,8 +147,13 @@ class RunSession:
         pool = shared_pool(processes, Hooks(django.setup, close_all_of_process))
         if self._share is None or self._share.pool is not pool:
             self._share = pool.share(processes)
-        with self.timed("cpu"):
-            return await self._share.run(function, *args)
+        began, failed = time.monotonic(), True
+        try:
+            result = await self._share.run(function, *args)
+            failed = False
+        finally:
+            self.figures.took("cpu", began, time.monotonic(), failed=failed)
+        return result
 
     @property
     def stdout(self) -> OutputWrapper:
@@ -239,7 +244,8 @@ class RunSession:
             raise InvalidCommand("self.follow() belongs to an item: call it in download() or parse_and_save().")
         for item in items:
             text = self.hooks.decide("item_key", item)
-            ticket.followed.append(Followed(key_uuid(text), item_label(item, self.redact), item_to_json(item)))
+            one = Followed(key_uuid(text), item_label(item, self.redact), item_to_json(item))
+            ticket.followed = [*ticket.followed, one]
 
     # -- for the runner ----------------------------------------------------------------------------------------
 
@@ -279,23 +285,3 @@ class RunSession:
     def log_failure(self, template: str, error: BaseException, *arguments: object) -> None:
         """Log what is not the run's own failure, with its traceback."""
         logger.error(template, *arguments, exc_info=error)
-
-    def timed(self, stage: str) -> Timed:
-        """`with session.timed("parse"):` counts one passage through a stage."""
-        return Timed(self.figures, stage)
-
-
-class Timed:
-    """One passage through a stage, as a context manager."""
-
-    __slots__ = ("_began", "_figures", "_stage")
-
-    def __init__(self, figures: Figures, stage: str) -> None:
-        self._figures = figures
-        self._stage = stage
-
-    def __enter__(self) -> None:
-        self._began = time.monotonic()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._figures.took(self._stage, time.monotonic() - self._began, failed=kind is not None)

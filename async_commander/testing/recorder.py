@@ -227,8 +227,11 @@ class InMemoryRecorder:
         unit.close()
         self._unsettled += 1
         self._all_settled.clear()
-        write = partial(self._surroundings.run, unit.write)
-        ended = None if unit.lane is None else unit.lane.end(commit=True, before=write, take=unit.has_rows)
+        lane = unit.lane
+        if lane is None and unit.has_rows:
+            lane = self._lanes.lend()
+        write = partial(self._surroundings.run, unit.write, self._lanes)
+        ended = None if lane is None else lane.end(commit=True, before=write, take=unit.has_rows)
         if ended is None:
             self._loop.call_soon(self._settled, unit, None)
         else:

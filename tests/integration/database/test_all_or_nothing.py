@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
 from django.db import IntegrityError, connections
 
 from async_commander.database.lanes import open_lanes, open_shared_lane
-from async_commander.database.lent_lane import on_lane
 from async_commander.database.unit import Unit
 from tests.testapp.models import Page, Tag
 
@@ -39,7 +38,7 @@ class Items:
         unit = Unit("default", lane=self.lanes.lend(), outcome=name)
         assert unit.lane is not None
         try:
-            async with on_lane(unit.lane):
+            async with ThreadSensitiveContext(executor=unit.lane):
                 for step in range(self.random.randint(1, 4)):
                     await self.random.choice([self.save, self.queue, self.rest, self.both, self.undo, self.look])(
                         unit, f"{name} {step}"

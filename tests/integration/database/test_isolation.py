@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.checks import run_checks
 from django.db import connection, connections, transaction
 
 import async_commander as ac
 from async_commander.checks import TAG
 from async_commander.database.lanes import open_lanes
-from async_commander.database.lent_lane import on_lane, settle
+from async_commander.database.lent_lane import settle
 from async_commander.database.timeouts import Timeouts
 from async_commander.models import RunItem
 from tests.testapp.models import Page, Tag
@@ -51,7 +51,7 @@ def level_told() -> tuple[str, bool]:
 
 async def of_an_item(lanes: LanePool) -> tuple[str, bool]:
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         found = await sync_to_async(level_told)()
     ended = lane.end(commit=True)
     assert ended is not None

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
 from django.db import connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.db.utils import Error, IntegrityError
 
 from async_commander.database import connections as rested
 from async_commander.database.lanes import LanePool, must_share, open_lanes
-from async_commander.database.lent_lane import on_lane, settle
+from async_commander.database.lent_lane import settle
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Tag
 
@@ -56,7 +56,7 @@ async def end(lane: LentLane, *, commit: bool = True) -> None:
 
 async def test_an_item_without_orm_calls_takes_no_lane(lanes: LanePool) -> None:
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await anyio.sleep(0)
     assert not lane.taken
     assert lanes.taken == 0
@@ -65,7 +65,7 @@ async def test_an_item_without_orm_calls_takes_no_lane(lanes: LanePool) -> None:
 
 async def test_a_lane_is_taken_at_the_first_orm_call_and_given_back_at_the_end(lanes: LanePool) -> None:
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await Author.objects.acount()
         assert lane.taken
         assert lanes.taken == 1
@@ -80,7 +80,7 @@ async def test_items_share_the_lanes_and_all_get_one(lanes: LanePool) -> None:
     async def one(number: int) -> None:
         nonlocal most
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             await Author.objects.acreate(name=f"author {number}")
             most = max(most, lanes.taken)
             threads.add(await sync_to_async(threading.get_ident)())
@@ -102,7 +102,7 @@ async def test_all_calls_of_an_item_run_on_one_thread(lanes: LanePool) -> None:
     def nested() -> int:
         return async_to_sync(thread)()
 
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         seen = {await thread(), *await asyncio.gather(thread(), thread()), await sync_to_async(nested)()}
     await end(lane)
     assert len(seen) == 1
@@ -110,7 +110,7 @@ async def test_all_calls_of_an_item_run_on_one_thread(lanes: LanePool) -> None:
 
 async def test_rows_are_seen_by_others_after_the_commit_and_not_before(lanes: LanePool) -> None:
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await Author.objects.acreate(name="hidden")
         assert await Author.objects.acount() == 1
     assert await lanes.call(Author.objects.count) == 0
@@ -121,7 +121,7 @@ async def test_rows_are_seen_by_others_after_the_commit_and_not_before(lanes: La
 
 async def test_a_rollback_leaves_nothing(lanes: LanePool) -> None:
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await Author.objects.acreate(name="gone")
     await end(lane, commit=False)
     assert not lane.committed
@@ -134,7 +134,7 @@ async def test_what_runs_before_the_commit_belongs_to_the_transaction(lanes: Lan
         raise LookupError
 
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await Author.objects.acreate(name="a")
     ended = lane.end(commit=True, before=fail)
     assert ended is not None
@@ -147,7 +147,7 @@ async def test_what_runs_before_the_commit_belongs_to_the_transaction(lanes: Lan
 
 async def test_a_second_end_changes_nothing(lanes: LanePool) -> None:
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await Author.objects.acreate(name="kept")
     first = lane.end(commit=True)
     assert lane.end(commit=False) is first
@@ -173,7 +173,7 @@ async def test_a_timeout_waits_for_the_running_call_and_rolls_it_back(lanes: Lan
                 scope.cancel()
 
             group.start_soon(cancel)
-            async with on_lane(lane):
+            async with ThreadSensitiveContext(executor=lane):
                 await sync_to_async(slow)()
     assert scope.cancelled_caught
     ended = lane.end(commit=False)
@@ -214,10 +214,10 @@ async def test_settling_outlasts_native_cancels_and_then_lets_them_through(lanes
 async def test_a_cancelled_item_that_waits_for_a_lane_leaves_at_once(transactional_db: None) -> None:
     async with open_lanes("default", 1) as lanes:
         holder, waiting = lanes.lend(), lanes.lend()
-        async with on_lane(holder):
+        async with ThreadSensitiveContext(executor=holder):
             await Author.objects.acount()
             with anyio.move_on_after(0.05) as scope:
-                async with on_lane(waiting):
+                async with ThreadSensitiveContext(executor=waiting):
                     await Author.objects.acreate(name="never")
             assert scope.cancelled_caught
             assert lanes.waiting == 1
@@ -230,9 +230,9 @@ async def test_a_cancelled_item_that_waits_for_a_lane_leaves_at_once(transaction
 async def test_a_withdrawn_call_is_no_use_of_a_lane(transactional_db: None) -> None:
     async with open_lanes("default", 1) as lanes:
         holder, waiting = lanes.lend(), lanes.lend()
-        async with on_lane(holder):
+        async with ThreadSensitiveContext(executor=holder):
             await Author.objects.acount()
-            async with on_lane(waiting):
+            async with ThreadSensitiveContext(executor=waiting):
                 with anyio.move_on_after(0.02):
                     await Author.objects.acount()
                 await anyio.sleep(0)
@@ -249,7 +249,7 @@ async def test_a_task_that_outlives_its_item_cannot_write(lanes: LanePool) -> No
         await Author.objects.acreate(name="late")
 
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await Author.objects.acount()
         task = asyncio.ensure_future(late())
     await end(lane)
@@ -268,7 +268,7 @@ async def test_on_commit_hooks_run_after_the_commit_and_see_the_context(lanes: L
         transaction.on_commit(lambda: seen.append(Author.objects.count()))
 
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await sync_to_async(save)()
         assert seen == []
     await end(lane)
@@ -283,7 +283,7 @@ async def test_a_failing_on_commit_hook_is_logged_and_the_item_stays_done(
         transaction.on_commit(lambda: 1 / 0)
 
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await sync_to_async(save)()
     await end(lane)
     assert lane.committed
@@ -302,7 +302,7 @@ async def test_a_database_error_that_is_caught_without_a_savepoint_fails_the_ite
             pass
 
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await sync_to_async(swallow)()
     ended = lane.end(commit=True)
     assert ended is not None
@@ -315,7 +315,7 @@ async def test_a_database_error_that_is_caught_without_a_savepoint_fails_the_ite
 async def test_a_savepoint_undoes_its_block_only(lanes: LanePool) -> None:
     lane = lanes.lend()
     unit = Unit("default", lane=lane)
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await Author.objects.acreate(name="kept")
         with pytest.raises(IntegrityError):
             async with unit.atomic():
@@ -331,7 +331,7 @@ async def test_a_savepoint_undoes_its_block_only(lanes: LanePool) -> None:
 async def test_a_savepoint_is_closed_though_its_block_is_cancelled(lanes: LanePool) -> None:
     lane = lanes.lend()
     unit = Unit("default", lane=lane)
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         with anyio.move_on_after(0.05):
             async with unit.atomic():
                 await Tag.objects.acreate(name="undone")
@@ -352,7 +352,7 @@ async def test_an_item_that_is_cancelled_while_it_makes_a_savepoint_is_rolled_ba
         entered.set()
         leave.wait(10)
 
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         held = lane.submit(hold)
         await anyio.to_thread.run_sync(entered.wait)
         with anyio.move_on_after(0.01):
@@ -367,7 +367,7 @@ async def test_an_item_that_is_cancelled_while_it_makes_a_savepoint_is_rolled_ba
     assert savepoint.done()
     for number in range(4):
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             await Author.objects.acreate(name=f"after {number}")
         await end(lane)
     assert await lanes.call(Author.objects.count) == 4
@@ -376,7 +376,7 @@ async def test_an_item_that_is_cancelled_while_it_makes_a_savepoint_is_rolled_ba
 @pytest.mark.parametrize("commit", [True, False])
 async def test_a_block_that_is_left_open_takes_its_item_along_and_no_other(lanes: LanePool, commit: bool) -> None:
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await Author.objects.acreate(name="gone")
         await sync_to_async(transaction.atomic().__enter__)()
         await Author.objects.acreate(name="gone too")
@@ -388,7 +388,7 @@ async def test_a_block_that_is_left_open_takes_its_item_along_and_no_other(lanes
     else:
         await settle(ended)
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         await Author.objects.acreate(name="after")
     await end(lane)
     assert await lanes.call(lambda: [*Author.objects.values_list("name", flat=True)]) == ["after"]
@@ -400,7 +400,7 @@ async def test_a_durable_block_is_refused_in_an_item(lanes: LanePool) -> None:
             pass
 
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         with pytest.raises(RuntimeError, match="durable"):
             await sync_to_async(durable)()
     await end(lane, commit=False)
@@ -439,7 +439,7 @@ async def test_no_thread_is_left_after_the_end(transactional_db: None) -> None:
 async def test_sharing_is_not_needed_outside_of_a_transaction(lanes: LanePool) -> None:
     assert await lanes.call(must_share, "default") is False
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         assert await sync_to_async(must_share)("default") is True
     await end(lane)
 
@@ -462,7 +462,7 @@ async def test_a_lane_keeps_its_connection_between_items(postgres: None, transac
 
 async def test_a_connection_lost_in_an_item_fails_that_item_only(postgres: None, lanes: LanePool) -> None:
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         pid = await sync_to_async(backend)()
         await lanes.call(end_backend, pid)
         with pytest.raises(Error):
@@ -470,7 +470,7 @@ async def test_a_connection_lost_in_an_item_fails_that_item_only(postgres: None,
     await end(lane, commit=False)
     for _ in range(4):
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             await Author.objects.acount()
         await end(lane)
 
@@ -498,9 +498,9 @@ async def test_who_waits_for_a_lane_when_the_pool_closes_is_refused(transactiona
 
 
 async def test_what_an_item_left_open_is_rolled_back_when_the_pool_closes(transactional_db: None) -> None:
-    async with open_lanes("default", 1) as lanes, on_lane(lanes.lend()):
+    async with open_lanes("default", 1) as lanes, ThreadSensitiveContext(executor=lanes.lend()):
         await Author.objects.acreate(name="never ended")
-    async with open_lanes("default", 1) as lanes, on_lane(lane := lanes.lend()):
+    async with open_lanes("default", 1) as lanes, ThreadSensitiveContext(executor=(lane := lanes.lend())):
         with anyio.fail_after(10):
             await Author.objects.acreate(name="the next")
         await end(lane)
@@ -516,7 +516,7 @@ async def test_a_connection_lost_while_it_rested_harms_nobody(
         await sync_to_async(end_backend)(await lanes.call(backend))
         await sync_to_async(connections.close_all)()
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             await Author.objects.acreate(name="a")
         await end(lane)
         assert lane.committed
@@ -530,7 +530,7 @@ async def test_idle_lanes_leave_djangos_pool_to_others(
 
     async def one(number: int) -> None:
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             await Author.objects.acreate(name=f"author {number}")
         await end(lane)
 
@@ -568,7 +568,7 @@ async def test_stop_iteration_comes_out_of_a_call_and_of_a_commit(lanes: LanePoo
 
     lane = lanes.lend()
     with anyio.fail_after(10):
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             with pytest.raises(RuntimeError, match="StopIteration"):
                 await Unit("default")(run_out)
         ended = lane.end(commit=True, before=run_out)
@@ -585,7 +585,7 @@ async def test_rows_queued_before_a_savepoint_survive_it(lanes: LanePool, guilty
     unit = Unit("default", lane=lanes.lend())
     author = Author(name="before")
     assert unit.lane is not None
-    async with on_lane(unit.lane):
+    async with ThreadSensitiveContext(executor=unit.lane):
         unit.add(Tag(name="flushed before"))
         await unit.flush()
         unit.add(author, Book(author=author, title="t", isbn="1"))

@@ -9,13 +9,12 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test import override_settings
 
 import async_commander as ac
 from async_commander.database.lanes import open_lanes
-from async_commander.database.lent_lane import on_lane
 from async_commander.database.unit import Unit
 from async_commander.models import Run, RunItem
 from async_commander.testing import InMemoryRecorder
@@ -152,14 +151,14 @@ async def test_an_item_on_its_lane_commits_there_before_itself(archive: None, la
     unit = unit_of("u", lane=lanes.lend())
     async with owner.writer(lanes) as writer:
         assert unit.lane is not None
-        async with on_lane(unit.lane):
+        async with ThreadSensitiveContext(executor=unit.lane):
             await Tag.objects.acreate(name="lane")
         writer.put(unit)
         await writer.drain()
         assert (owner.failed, seen, await lanes.call(tags)) == ({}, [["u"]], ["lane"])
         guilty = unit_of("u", lane=lanes.lend())
         assert guilty.lane is not None
-        async with on_lane(guilty.lane):
+        async with ThreadSensitiveContext(executor=guilty.lane):
             await Tag.objects.acreate(name="rolled back")
         writer.put(guilty)
         await writer.drain()
@@ -172,7 +171,7 @@ async def test_a_flush_commits_there_and_gives_keys(archive: None, lanes: LanePo
     unit = Unit("default", lane=lanes.lend())
     page = Page(url="flushed")
     assert unit.lane is not None
-    async with on_lane(unit.lane):
+    async with ThreadSensitiveContext(executor=unit.lane):
         unit.upsert(page, unique=["url"], update="__all__")
         unit.add(Tag(name="t"))
         await unit.flush()
@@ -280,9 +279,9 @@ async def test_items_that_wait_for_each_others_gates_do_not_wait_for_ever(
         second.add(Tag(name="t"))
         assert first.lane is not None
         assert second.lane is not None
-        async with on_lane(first.lane):
+        async with ThreadSensitiveContext(executor=first.lane):
             await sync_to_async(Tag.objects.create)(name="here")
-        async with on_lane(second.lane):
+        async with ThreadSensitiveContext(executor=second.lane):
             await sync_to_async(Page.objects.create)(url="there")
         ended = [unit.lane.end(commit=True, before=unit.write) for unit in (first, second) if unit.lane is not None]
         with anyio.fail_after(20):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.test import TestCase
 
 from async_commander.database.lanes import LanePool, must_share, open_shared_lane
-from async_commander.database.lent_lane import on_lane, settle
+from async_commander.database.lent_lane import settle
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
 
@@ -43,7 +43,7 @@ async def mixed(lanes: LanePool, writer: Writer) -> None:
     async def one(number: int) -> None:
         unit = Unit("default", lane=lanes.lend(), outcome=f"u{number}")
         assert unit.lane is not None
-        async with on_lane(unit.lane):
+        async with ThreadSensitiveContext(executor=unit.lane):
             if number % 3:
                 author = await Author.objects.acreate(name=f"author {number}")
                 await anyio.sleep(0.001)
@@ -74,7 +74,7 @@ def test_everything_happens_on_the_callers_thread_inside_its_transaction() -> No
         threads.add(await lanes.call(threading.get_ident))
         threads.add(await writer.call(threading.get_ident))
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             threads.add(await sync_to_async(threading.get_ident)())
         await settle(lane.end(commit=True))  # type: ignore[arg-type]
 
@@ -115,7 +115,7 @@ class InATestCase(TestCase):
         async def body(lanes: LanePool, writer: Writer) -> None:
             unit = Unit("default", lane=lanes.lend(), outcome="u")
             assert unit.lane is not None
-            async with on_lane(unit.lane):
+            async with ThreadSensitiveContext(executor=unit.lane):
                 await unit(transaction.on_commit, seen.clear)
             writer.put(unit)
 
@@ -132,7 +132,7 @@ def test_a_batch_never_lands_in_an_open_item() -> None:
 
     async def body(lanes: LanePool, writer: Writer) -> None:
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             await Author.objects.acreate(name="rolled back")
             unit = Unit("default", outcome="queued meanwhile")
             unit.add(Page(url="kept"))
@@ -162,7 +162,7 @@ def test_a_command_called_inside_an_item_is_rolled_back_with_it() -> None:
         async with open_lanes("default", 2) as lanes, outer.writer(lanes):
             unit = Unit("default", lane=lanes.lend())
             assert unit.lane is not None
-            async with on_lane(unit.lane):
+            async with ThreadSensitiveContext(executor=unit.lane):
                 await unit(nested)
             await unit.discard()
             assert await lanes.call(Tag.objects.count) == 0

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import OperationalError, connection, connections
 
 import async_commander as ac
 from async_commander.command.shapes import is_passing
 from async_commander.database.lanes import open_lanes
-from async_commander.database.lent_lane import on_lane, settle
+from async_commander.database.lent_lane import settle
 from async_commander.database.outage import is_transient
 from async_commander.database.timeouts import IdleTooLong, Timeouts
 from tests.testapp.models import Author, Page, Tag
@@ -48,7 +48,7 @@ async def end(lane: LentLane, *, commit: bool = True) -> None:
 
 async def of_an_item(lanes: LanePool) -> dict[str, str]:
     lane = lanes.lend()
-    async with on_lane(lane):
+    async with ThreadSensitiveContext(executor=lane):
         found = await sync_to_async(settings_now)()
     await end(lane)
     return found
@@ -90,7 +90,7 @@ def test_a_short_lease_leaves_items_ten_seconds() -> None:
 async def test_an_item_that_leaves_its_transaction_open_too_long_is_told_what_to_do(transactional_db: None) -> None:
     async with open_lanes("default", 1, timeouts=Timeouts(idle=0.2)) as lanes:
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             await gone(await sync_to_async(begin)())
             with pytest.raises(IdleTooLong, match=r"more than 0.2 s without a database call.*write last") as raised:
                 await Author.objects.acount()
@@ -125,9 +125,9 @@ async def test_a_lock_that_somebody_keeps_fails_the_item_in_a_way_that_passes(tr
     async with open_lanes("default", 2, timeouts=Timeouts(lock=0.05)) as lanes:
         await lanes.call(Tag.objects.create, name="t")
         holder, waiter = lanes.lend(), lanes.lend()
-        async with on_lane(holder):
+        async with ThreadSensitiveContext(executor=holder):
             await Tag.objects.filter(name="t").aupdate(name="u")
-        async with on_lane(waiter):
+        async with ThreadSensitiveContext(executor=waiter):
             with pytest.raises(OperationalError, match="lock timeout") as raised:
                 await Tag.objects.filter(name="t").aupdate(name="v")
         assert is_passing(raised.value)

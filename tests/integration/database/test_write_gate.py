@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import OperationalError, connection, connections
 from django.db.backends.signals import connection_created
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from async_commander.database.gate import GateHeldTooLong, WriteGate, gate_of
 from async_commander.database.lanes import LanePool, open_lanes
-from async_commander.database.lent_lane import on_lane, settle
+from async_commander.database.lent_lane import settle
 from async_commander.database.transaction import LaneTransaction
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
@@ -47,10 +47,10 @@ def impatient(sqlite: None, options: dict[str, Any]) -> Iterator[None]:
 
 async def test_reading_items_do_not_take_the_gate(lanes: LanePool, gate: WriteGate) -> None:
     reader, writer = lanes.lend(), lanes.lend()
-    async with on_lane(reader):
+    async with ThreadSensitiveContext(executor=reader):
         await Author.objects.acount()
         assert not gate.held
-        async with on_lane(writer):
+        async with ThreadSensitiveContext(executor=writer):
             await Author.objects.acreate(name="a")
             assert gate.held
             assert await lanes.call(Author.objects.count) == 0
@@ -66,7 +66,7 @@ async def test_nothing_is_locked_though_nobody_waits_for_locks(owner: Owner) -> 
         unit = Unit("default", outcome=f"u{number}")
         if number % 3:
             unit.lane = lanes.lend()
-            async with on_lane(unit.lane):
+            async with ThreadSensitiveContext(executor=unit.lane):
                 await Author.objects.acount()
                 author = await Author.objects.acreate(name=f"author {number}")
                 await anyio.sleep(0.001)
@@ -97,7 +97,7 @@ async def test_a_transaction_of_another_thread_passes_the_gate_and_is_not_locked
         unit = Unit("default", lane=lanes.lend())
         assert unit.lane is not None
         try:
-            async with on_lane(unit.lane):
+            async with ThreadSensitiveContext(executor=unit.lane):
                 await Author.objects.acreate(name=f"a{number}")
             await settle(unit.lane.end(commit=True))  # type: ignore[arg-type]
         finally:
@@ -114,7 +114,7 @@ async def test_a_transaction_of_another_thread_passes_the_gate_and_is_not_locked
 
 async def test_a_cancelled_item_leaves_the_queue_at_the_gate_at_once(lanes: LanePool, gate: WriteGate) -> None:
     holding, waiting = lanes.lend(), lanes.lend()
-    async with on_lane(holding):
+    async with ThreadSensitiveContext(executor=holding):
         await Author.objects.acreate(name="in")
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
@@ -125,7 +125,7 @@ async def test_a_cancelled_item_leaves_the_queue_at_the_gate_at_once(lanes: Lane
                     scope.cancel()
 
                 group.start_soon(cancel)
-                async with on_lane(waiting):
+                async with ThreadSensitiveContext(executor=waiting):
                     await Author.objects.acreate(name="never")
         ended = waiting.end(commit=False)
         assert ended is not None
@@ -144,7 +144,7 @@ async def test_an_item_that_keeps_the_gate_too_long_is_rolled_back(
     async with open_lanes("default", 4, gate_limit=0.1) as lanes, owner.writer(lanes) as writer:
         unit = Unit("default", lane=lanes.lend(), outcome="slow")
         assert unit.lane is not None
-        async with on_lane(unit.lane):
+        async with ThreadSensitiveContext(executor=unit.lane):
             await Author.objects.acreate(name="too early")
             with anyio.fail_after(10):
                 await lanes.call(_save_a_tag)  # waits until the lane gives the gate up by itself
@@ -165,7 +165,7 @@ def _save_a_tag() -> None:
 async def test_an_item_within_the_limit_is_left_alone(transactional_db: None) -> None:
     async with open_lanes("default", 1, gate_limit=30) as lanes:
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             await Author.objects.acreate(name="a")
             await anyio.sleep(0.02)
             await Author.objects.acreate(name="b")
@@ -178,10 +178,10 @@ async def test_an_open_iterator_does_not_lock_the_item_out() -> None:
     async with open_lanes("default", 2) as lanes:
         await lanes.call(lambda: Tag.objects.bulk_create(Tag(name=str(number)) for number in range(300)))
         reader, other = lanes.lend(), lanes.lend()
-        async with on_lane(reader):
+        async with ThreadSensitiveContext(executor=reader):
             async for tag in Tag.objects.aiterator(chunk_size=10):
                 if tag.name == "5":
-                    async with on_lane(other):
+                    async with ThreadSensitiveContext(executor=other):
                         await Author.objects.acreate(name="other")
                     await settle(other.end(commit=True))  # type: ignore[arg-type]
                     await Author.objects.acreate(name="own")
@@ -224,7 +224,7 @@ async def test_a_backend_that_begins_past_the_wrappers_passes_the_gate_first(
     )
     async with open_lanes("default", 1) as lanes:
         lane = lanes.lend()
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             await Author.objects.acount()
             assert gate.held
             await Author.objects.acreate(name="a")
@@ -247,7 +247,7 @@ async def test_statements_at_the_opening_of_a_connection_are_not_lost(transactio
     try:
         async with open_lanes("default", 1) as lanes:
             lane = lanes.lend()
-            async with on_lane(lane):
+            async with ThreadSensitiveContext(executor=lane):
                 assert await sync_to_async(cache_size)() == -1234
             await settle(lane.end(commit=True))  # type: ignore[arg-type]
     finally:
@@ -270,7 +270,7 @@ async def test_a_locked_database_fails_an_item_as_an_operational_error() -> None
         async with anyio.create_task_group() as group:
             group.start_soon(lanes.call, lock)
             await anyio.to_thread.run_sync(locked.wait)
-            async with on_lane(lane):
+            async with ThreadSensitiveContext(executor=lane):
                 with pytest.raises(OperationalError):
                     await Author.objects.acreate(name="a")
             await settle(lane.end(commit=False))  # type: ignore[arg-type]
@@ -300,7 +300,7 @@ async def test_a_write_after_a_begin_that_failed_is_part_of_the_transaction(
         lane = lanes.lend()
         group.start_soon(lanes.call, lock)
         await anyio.to_thread.run_sync(locked.wait)
-        async with on_lane(lane):
+        async with ThreadSensitiveContext(executor=lane):
             with pytest.raises(OperationalError):
                 await sync_to_async(insert)()
             assert not gate.held

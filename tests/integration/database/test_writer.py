@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from asgiref.sync import ThreadSensitiveContext
 from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from async_commander.database import writer as writer_module
-from async_commander.database.lent_lane import on_lane
 from async_commander.database.outage import OutageTooLong
 from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
@@ -41,7 +41,7 @@ def page_unit(name: str, *urls: str) -> Unit:
 async def lane_unit(lanes: LanePool, name: str, url: str | None = None) -> Unit:
     unit = Unit("default", lane=lanes.lend(), outcome=name)
     assert unit.lane is not None
-    async with on_lane(unit.lane):
+    async with ThreadSensitiveContext(executor=unit.lane):
         await Page.objects.acreate(url=url or name)
     return unit
 
@@ -373,7 +373,7 @@ async def test_an_item_with_orm_calls_commits_on_its_lane_with_its_rows(lanes: L
     async with owner.writer(lanes) as writer:
         unit = Unit("default", lane=lanes.lend(), outcome="mixed")
         assert unit.lane is not None
-        async with on_lane(unit.lane):
+        async with ThreadSensitiveContext(executor=unit.lane):
             author = await Author.objects.acreate(name="a")
             unit.add(Book(author=author, title="t", isbn="1"))
             await unit.flush()
@@ -404,7 +404,7 @@ async def test_a_lease_that_was_not_used_goes_to_the_writer(lanes: LanePool, own
     async with owner.writer(lanes) as writer:
         unit = page_unit("queued")
         unit.lane = lanes.lend()
-        async with on_lane(unit.lane):
+        async with ThreadSensitiveContext(executor=unit.lane):
             await anyio.sleep(0)
         writer.put(unit)
         await writer.drain()
@@ -416,7 +416,7 @@ async def test_discarding_gives_the_lane_back_and_restores(lanes: LanePool, owne
     unit = Unit("default", lane=lanes.lend())
     assert unit.lane is not None
     page = Page(url="a")
-    async with on_lane(unit.lane):
+    async with ThreadSensitiveContext(executor=unit.lane):
         unit.add(page)
         await unit.flush()
         assert page.pk is not None
@@ -554,7 +554,7 @@ async def test_a_unit_that_cannot_be_restored_is_fatal_and_does_not_hang(lanes: 
     async with owner.writer(lanes) as writer:
         unit = Stubborn("default", lane=lanes.lend(), outcome="u")
         assert unit.lane is not None
-        async with on_lane(unit.lane):
+        async with ThreadSensitiveContext(executor=unit.lane):
             await Author.objects.acreate(name="a")
         owner.failures.append(ValueError("no"))
         writer.put(unit)

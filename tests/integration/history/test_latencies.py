@@ -16,12 +16,11 @@ pytestmark = pytest.mark.django_db
 
 def rolled_up(stage: str, milliseconds: list[float]) -> Run:
     """A run whose passages through one stage took so long, a slice for each hundred of them."""
-    run, now = Run.objects.create(command="fetch"), [0.0]
-    figures = Figures(datetime(2026, 1, 1, tzinfo=UTC), lambda: now[0])
+    run = Run.objects.create(command="fetch")
+    figures = Figures(datetime(2026, 1, 1, tzinfo=UTC), zero=0.0)
     for number, each in enumerate(milliseconds):
-        now[0] = number / 10
-        figures.took(stage, each / 1000)
-    for one in figures.slices():
+        figures.took(stage, number / 10 - each / 1000, number / 10)
+    for one in figures.slices(len(milliseconds) / 10):
         RunBucket.objects.create(
             run=run, at=one.at + timedelta(0), seconds=one.seconds, stage=one.stage, count=one.count,
             errors=one.errors, total_ms=one.total_ms, histogram=one.histogram,

@@ -12,9 +12,9 @@ import anyio
 import pytest
 import sniffio
 
-from async_commander.engine.context import InContext
 from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pace import Pace
+from async_commander.engine.stepping import InContext
 
 from .desk import Desk, Transient
 

@@ -39,7 +39,7 @@ class Idle:
         """Lets the others have their turn, as any real work does, and is done."""
         await asyncio.sleep(0)
         ticket.state = ItemState.DONE
-        self.pipeline.settled(ticket)
+        self.pipeline.settled([ticket])
 
     def verdict(self, _ticket: Ticket[int], _error: BaseException, /) -> Verdict:
         """Nothing can fail here, so whatever does ends it all."""

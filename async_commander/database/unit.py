@@ -50,13 +50,6 @@ _lending = threading.Lock()
 """For all units: a lane that is lent to one at the moment of its end, from another thread, would never come back."""
 
 
-class UnitOwner(Protocol):
-    """Whoever handed over a unit."""
-
-    def settled(self, unit: Unit, error: BaseException | None, /) -> None:
-        """It is committed, or could not be; once for each unit, on the event loop."""
-
-
 class UnitCommitter(Protocol):
     """Who writes a unit at once, in a transaction of its own."""
 
@@ -95,8 +88,7 @@ class Unit:
         lanes: LanePool | None = None,
         lane: LentLane | None = None,
         committer: UnitCommitter | None = None,
-        outcome: Any = None,
-        owner: UnitOwner | None = None,
+        outcome: object = None,
         ticket: Ticket | None = None,
     ) -> None:
         self.alias = alias
@@ -105,8 +97,6 @@ class Unit:
         """Its item's, from the first database call on."""
         self.outcome = outcome
         """The owner's, for its `finish`: the ledger row."""
-        self.owner = owner
-        """Who hears how it ended."""
         self.ticket = ticket
         """The item that it belongs to."""
         self._committer = committer

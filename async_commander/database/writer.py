@@ -60,8 +60,11 @@ class WriterOwner(Protocol):
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """On the lane: the positions of those units that are committed already."""
 
-    def unit_settled(self, unit: Unit, error: BaseException | None) -> None:
-        """On the event loop: once for each unit, but for those that are left when writing failed."""
+    def units_settled(self, units: Sequence[Unit], error: BaseException | None) -> None:
+        """On the event loop, for units that were put: they are committed, or what the one of them could not be for.
+
+        Once for each unit, but for those that are left when writing failed.
+        """
 
     def writing_failed(self, error: BaseException) -> None:
         """On the event loop: nothing more is written. At most once, and no unit is settled after it."""
@@ -363,11 +366,10 @@ class Writer:
             self._loop.call_soon_threadsafe(self._tell, units, error)
 
     def _tell(self, units: list[Unit], error: BaseException | None) -> None:
+        if self._failed:
+            return
         try:
-            for unit in units:
-                if self._failed:
-                    return
-                self._owner.unit_settled(unit, error)
+            self._owner.units_settled(units, error)
         except Exception as failure:  # noqa: BLE001  the owner's own; its accounts are not true any more
             self._die(failure)
             return

@@ -135,18 +135,19 @@ class Pipeline(Generic[TicketT]):
                 raise too_many
         return complete
 
-    def settled(self, ticket: TicketT) -> None:
-        """The outcome in `ticket.state` is committed. May come while `work()` is still at it."""
+    def settled(self, tickets: Iterable[TicketT]) -> None:
+        """The outcomes in their `state` are committed. May come while `work()` is still at one of them."""
         was_full = self._accounting.full
-        try:
-            self._accounting.settle(ticket)
-        except RuntimeError as error:
-            self.abort(error)
-            return
-        if ticket.state is ItemState.RETRY:
-            self._intake.ask_at(ticket.next_at)
-        elif ticket.state is ItemState.DEAD and (too_many := self._accounting.too_many_failures()):
-            self._end_with(too_many)
+        for ticket in tickets:
+            try:
+                self._accounting.settle(ticket)
+            except RuntimeError as error:
+                self.abort(error)
+                return
+            if ticket.state is ItemState.RETRY:
+                self._intake.ask_at(ticket.next_at)
+            elif ticket.state is ItemState.DEAD and (too_many := self._accounting.too_many_failures()):
+                self._end_with(too_many)
         if was_full or self._accounting.idle:
             self._workers.wake()
         self._tell()

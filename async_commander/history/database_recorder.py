@@ -30,7 +30,19 @@ from .lease import LEASE_SECONDS, Ownership, Renewal, holds, inserts_lock_the_ru
 from .ledger import CRASHES_ALONE, Ledger
 from .notes import earlier_errors, write_notes
 from .ownership import this_process
-from .recorder import Admission, Candidate, Ending, ItemOutcome, Notes, Opened, Opening, Rows, Stored
+from .recorder import (
+    Admission,
+    Candidate,
+    Ending,
+    ItemOutcome,
+    ItemsOwner,
+    Notes,
+    Opened,
+    Opening,
+    Rows,
+    RunOwner,
+    Stored,
+)
 
 if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool
@@ -55,9 +67,6 @@ class DatabaseRecorder:
     def __init__(
         self, *, batch_size: int, lease_seconds: float = LEASE_SECONDS, outage_budget: float = OUTAGE_BUDGET
     ) -> None:
-        self.on_lost: Callable[[BaseException], None] = _raise
-        self.on_cancel: Callable[[], None] = _nothing
-        self.on_alive: Callable[[], None] = _nothing
         self.tick_seconds = lease_seconds / 8
         self._batch_size = batch_size
         self._lease_seconds = lease_seconds
@@ -65,6 +74,8 @@ class DatabaseRecorder:
         self._heartbeat: Heartbeat | None = None
         self._resumed = False
         self._cancel_told = False
+        self._owner: RunOwner | None = None
+        self._items: ItemsOwner
         self._earlier: dict[str, int] = {}
         self._ownership: Ownership
         self._changes: Changes
@@ -268,21 +279,26 @@ class DatabaseRecorder:
 
     def _beat(self, renewal: Renewal) -> None:
         if not renewal.held:
-            self.on_lost(RunFenced(f"Run {self._ownership.run_id} was taken over by another process."))
-            return
-        self.on_alive()
-        if renewal.cancel_requested and not self._cancel_told:
-            self._cancel_told = True
-            self.on_cancel()
+            self.writing_failed(RunFenced(f"Run {self._ownership.run_id} was taken over by another process."))
+        elif self._owner is not None:
+            self._owner.record_alive()
+            if renewal.cancel_requested and not self._cancel_told:
+                self._cancel_told = True
+                self._owner.cancel_requested()
 
     # -- the items ---------------------------------------------------------------------------------------------
+
+    def answer_to(self, owner: RunOwner) -> None:
+        """See Recorder."""
+        self._owner = owner
 
     def within(self, surroundings: Surroundings) -> None:
         """See Recorder."""
         self._writer.surroundings = surroundings
 
-    def bound(self, taken_at_most: int | None) -> None:
+    def begin_items(self, owner: ItemsOwner, *, taken_at_most: int | None) -> None:
         """See Recorder."""
+        self._items = owner
         self._ledger.taken_at_most = taken_at_most
 
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
@@ -353,14 +369,15 @@ class DatabaseRecorder:
 
     def writing_failed(self, error: BaseException) -> None:
         """See WriterOwner."""
-        self.on_lost(error)
+        if self._owner is None:
+            raise error
+        self._owner.record_lost(error)
 
-    def unit_settled(self, unit: Unit, error: BaseException | None) -> None:
+    def units_settled(self, units: Sequence[Unit], error: BaseException | None) -> None:
         """See WriterOwner."""
         if error is None:
-            self._ledger.settled([unit.outcome.key])
-        if unit.owner is not None:
-            unit.owner.settled(unit, error)
+            self._ledger.settled(unit.outcome.key for unit in units if isinstance(unit.outcome, ItemOutcome))
+        self._items.settled(units, error)
 
     # -- beside them -------------------------------------------------------------------------------------------
 
@@ -376,11 +393,3 @@ class DatabaseRecorder:
 
 def _connect(alias: str) -> None:
     connections[alias].ensure_connection()
-
-
-def _raise(error: BaseException) -> None:
-    raise error
-
-
-def _nothing() -> None:
-    """No one to tell."""

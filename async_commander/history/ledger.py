@@ -268,7 +268,7 @@ class Ledger:
 
         A unit without an outcome belongs to a hook of the run as a whole: only the fence is its.
         """
-        outcomes: list[ItemOutcome] = [unit.outcome for unit in units if unit.outcome is not None]
+        outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
         if any(outcome.delay is not None for outcome in outcomes):
             now = self._clock.now()
             for outcome in outcomes:
@@ -296,17 +296,20 @@ class Ledger:
 
     def finishes_at_once(self, units: Sequence[Unit]) -> bool:
         """Whether `finish` is a single statement on PostgreSQL, which may be a transaction of its own."""
-        return bool(units) and all(not _has_lane(unit) and unit.outcome and unit.outcome.is_private for unit in units)
+        return bool(units) and all(
+            not _has_lane(unit) and isinstance(unit.outcome, ItemOutcome) and unit.outcome.is_private for unit in units
+        )
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """Which of these units (by position) are in the ledger already: their commit's answer was lost on the way.
 
         Of a unit without an outcome nothing is known: it is written again.
         """
-        wanted = {unit.outcome.key: unit.outcome for unit in units if unit.outcome is not None}
+        placed = {place: unit.outcome for place, unit in enumerate(units) if isinstance(unit.outcome, ItemOutcome)}
+        wanted = {outcome.key: outcome for outcome in placed.values()}
         found = ((wanted[row.key], row) for row in self._find(wanted))
         there = {row.key for one, row in found if (row.state, row.attempts) == (one.state.value, one.attempts)}
-        return {place for place, unit in enumerate(units) if unit.outcome is not None and unit.outcome.key in there}
+        return {place for place, outcome in placed.items() if outcome.key in there}
 
     def state_of(self, key: UUID) -> ItemState | None:
         """What the ledger says of one item; None where it has no row."""

@@ -214,17 +214,29 @@ class Rows:
     previous: Run | None = None
 
 
+class RunOwner(Protocol):
+    """Who works for a run and hears of its record, on the run's event loop."""
+
+    def record_lost(self, error: BaseException, /) -> None:
+        """Nothing more can be recorded."""
+
+    def record_alive(self) -> None:
+        """There was a sign of life."""
+
+    def cancel_requested(self) -> None:
+        """Somebody asked for the end of this run in its row."""
+
+
+class ItemsOwner(Protocol):
+    """Who hands over the units of items."""
+
+    def settled(self, units: Sequence[Unit], error: BaseException | None, /) -> None:
+        """On the event loop, once for every unit: they are committed, or what one of them, alone, could not be for."""
+
+
 class Recorder(Protocol):
-    """Where a run is recorded. All coroutines are called on the run's event loop.
+    """Where a run is recorded. All coroutines are called on the run's event loop."""
 
-    `unit.owner.settled(unit, error)` is called on that loop once for every unit handed over: None when it is committed,
-    the error when it alone could not be. `on_lost(error)` is called when nothing more can be recorded, `on_alive()`
-    after each sign of life.
-    """
-
-    on_lost: Callable[[BaseException], None]
-    on_cancel: Callable[[], None]
-    on_alive: Callable[[], None]
     tick_seconds: float
 
     def attach(self, lanes: LanePool) -> None:
@@ -236,11 +248,17 @@ class Recorder(Protocol):
     async def rows(self) -> Rows:
         """This run's row and the one before."""
 
+    def answer_to(self, owner: RunOwner) -> None:
+        """The run is open, and this is who works for it."""
+
     def within(self, surroundings: Surroundings) -> None:
         """From now on rows are written in these: those of the run's hooks as `lifespan()` left them."""
 
-    def bound(self, taken_at_most: int | None) -> None:
-        """From now on the run takes no more than so many items in all, those that items in hand bring up included."""
+    def begin_items(self, owner: ItemsOwner, *, taken_at_most: int | None) -> None:
+        """From now on items come. `owner` hears how their units end; the run takes no more than so many in all.
+
+        Those that items in hand bring up are among them.
+        """
 
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
         """Claim a chunk of items, before any of them begins; of those that are new at most `room`, and no others."""

@@ -27,7 +27,7 @@ AT_ONCE = 8
 
 
 class Acknowledger:
-    """Has each item that is put settled: after its `committed()`, or at once where there is none.
+    """Has each item that is put settled after its `committed()`, where the command has one.
 
     So an item counts as done, and makes room for another one, when it is acknowledged. What no item may survive ends
     the run before the item is settled, and nothing is raised in here.
@@ -39,7 +39,8 @@ class Acknowledger:
         self.pipeline: Pipeline[ItemTicket]
         self.context = copy_context()
         """In copies of which `committed()` is called: that of the run's hooks, as `lifespan()` left it."""
-        self._wanted = self._hooks.has("committed")
+        self.wanted = self._hooks.has("committed")
+        """There is one to be called."""
         self._hurried = False
         self._unsettled = 0
         self._all_settled = anyio.Event()
@@ -50,17 +51,14 @@ class Acknowledger:
     def beside(self, tasks: TaskGroup) -> Iterator[None]:
         """Acknowledge in tasks of this group, which is cancelled at the block's end."""
         with self._put, self._tickets:
-            for _ in range(AT_ONCE if self._wanted else 0):
+            for _ in range(AT_ONCE if self.wanted else 0):
                 tasks.start_soon(self._acknowledge_all)
             yield
 
     def put(self, ticket: ItemTicket) -> None:
         """This one is committed."""
-        if self._wanted:
-            self._unsettled += 1
-            self._put.send_nowait(ticket)
-        else:
-            self.pipeline.settled(ticket)
+        self._unsettled += 1
+        self._put.send_nowait(ticket)
 
     def hurry(self) -> None:
         """Cancel what is under way, and what comes: the items are committed all the same."""
@@ -78,7 +76,7 @@ class Acknowledger:
     async def _acknowledge_all(self) -> None:
         async for ticket in self._tickets:
             await self._acknowledge(ticket)
-            self.pipeline.settled(ticket)
+            self.pipeline.settled([ticket])
             self._unsettled -= 1
             if not self._unsettled:
                 self._all_settled.set()

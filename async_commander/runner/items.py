@@ -58,7 +58,7 @@ class ItemPorts:
         self._session = session
         self._download = download
         self._acknowledger = acknowledger
-        self._outcomes = Outcomes(session, self)
+        self._outcomes = Outcomes(session)
         self._hooks = session.hooks
         self._recorder = session.recorder
         self._tally = session.context.tally
@@ -159,7 +159,7 @@ class ItemPorts:
         if ticket.alone:
             with uncharged():
                 await self._recorder.claim([ticket.uuid])
-        unit = Unit(self._lanes.alias, lanes=self._lanes, owner=self, ticket=ticket)
+        unit = Unit(self._lanes.alias, lanes=self._lanes, ticket=ticket)
         hold(ticket, unit)
         arguments: tuple[Any, ...] = (ticket.item,)
         began, stage = time.monotonic(), "download"
@@ -241,7 +241,7 @@ class ItemPorts:
         state = None if ticket.known else await self._recorder.state_of(ticket.uuid)
         if state is ItemState.DONE:
             ticket.state = state
-            asyncio.get_running_loop().call_soon(self.pipeline.settled, ticket)
+            asyncio.get_running_loop().call_soon(self.pipeline.settled, [ticket])
         elif state is ItemState.RETRY:
             await self._recorder.adopt(ticket.uuid)
             self._tally.taken -= 1
@@ -302,27 +302,33 @@ class ItemPorts:
         """The one of several that has this key; any, where their keys are not what they were."""
         return next((item for item in items if key_uuid(self._hooks.decide("item_key", item)) == key), items[0])
 
-    def settled(self, unit: Unit, error: BaseException | None) -> None:
-        """The recorder's answer to a unit, on the event loop."""
-        outcome: ItemOutcome = unit.outcome
-        ticket = unit.ticket
-        assert isinstance(ticket, ItemTicket)  # noqa: S101 - each unit of ours has one
-        if error is not None:
+    def settled(self, units: Sequence[Unit], error: BaseException | None) -> None:
+        """The recorder's answer to the units of a batch, on the event loop."""
+        settled, now = [], time.monotonic()
+        for unit in units:
+            outcome, ticket = unit.outcome, unit.ticket
+            assert isinstance(outcome, ItemOutcome)  # noqa: S101 - each unit of ours has both
+            assert isinstance(ticket, ItemTicket)  # noqa: S101
+            if error is not None:
+                if outcome.state is ItemState.DONE:
+                    self.pipeline.rejected(ticket, readable(error))
+                else:
+                    self.pipeline.abort(error)
+                continue
+            if outcome.followed:
+                self._followed(outcome)
             if outcome.state is ItemState.DONE:
-                self.pipeline.rejected(ticket, readable(error))
-            else:
-                self.pipeline.abort(error)
-            return
-        self._session.outages.over()
-        if outcome.followed:
-            self._followed(outcome)
-        if outcome.state is ItemState.DONE:
-            self._figures.took("item", ticket.work_began, time.monotonic())
-            if self._session.command.keep_values:
-                self._session.values.append(ticket.return_value)
-            self._acknowledger.put(ticket)
-        else:
-            self.pipeline.settled(ticket)
+                self._figures.took("item", ticket.work_began, now)
+                if self._session.command.keep_values:
+                    self._session.values.append(ticket.return_value)
+                if self._acknowledger.wanted:
+                    self._acknowledger.put(ticket)
+                    continue
+            settled.append(ticket)
+        if error is None:
+            self._session.outages.over()
+        if settled:
+            self.pipeline.settled(settled)
 
     def _followed(self, outcome: ItemOutcome) -> None:
         self._tally.taken += outcome.followed_new

@@ -14,8 +14,6 @@ from async_commander.history.recorder import ItemOutcome
 from .verdicts import text_of
 
 if TYPE_CHECKING:
-    from async_commander.database.unit import UnitOwner
-
     from .in_hand import ItemTicket
     from .session import RunSession
 
@@ -23,9 +21,8 @@ if TYPE_CHECKING:
 class Outcomes:
     """Makes the outcomes of one run's items, and hands them over. `ticket.state` is set with each."""
 
-    def __init__(self, session: RunSession, owner: UnitOwner) -> None:
+    def __init__(self, session: RunSession) -> None:
         self._session = session
-        self._owner = owner
         self._recorder = session.recorder
         self._warned = False
 
@@ -37,7 +34,7 @@ class Outcomes:
 
     def hand_over(self, ticket: ItemTicket, state: ItemState, **columns: Any) -> None:
         """The item is dead, skipped or to be tried later: only its ledger row is to commit."""
-        unit = Unit(self._session.lanes.alias, owner=self._owner, ticket=ticket)
+        unit = Unit(self._session.lanes.alias, ticket=ticket)
         is_kept = state in (ItemState.DEAD, ItemState.RETRY) and ticket.unfit is None
         stored = self._stored_item(ticket) if is_kept else None
         unit.outcome = self._outcome(ticket, state, item=stored, **columns)

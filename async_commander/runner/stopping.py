@@ -57,9 +57,7 @@ class Stopping:
     @contextmanager
     def heard(self) -> Iterator[None]:
         """For the time of the block requests are met, also those that came before it."""
-        self._session.recorder.on_lost = self.record_lost
-        self._session.recorder.on_cancel = self._stops.ask
-        self._session.recorder.on_alive = self._session.outages.over
+        self._session.recorder.answer_to(self)
         self._stops.listen(self._requested_anywhere, on_loop=self._requested)
         try:
             yield
@@ -74,6 +72,14 @@ class Stopping:
         """The record is somebody else's, or its database is gone for good."""
         self.lost = self.lost or error
         self._work.abort(error)
+
+    def record_alive(self) -> None:
+        """See RunOwner."""
+        self._session.outages.over()
+
+    def cancel_requested(self) -> None:
+        """See RunOwner."""
+        self._stops.ask()
 
     def _requested_anywhere(self, count: int) -> None:
         """From a signal handler, which may interrupt anything: only leaves word on the loop."""

@@ -127,7 +127,7 @@ class Work:
             recovered=self._opened.recovered,
         )
         ports = ItemPorts(self._session, self._acknowledger, download="download" in stages.per_item, quota=quota)
-        self._session.recorder.bound(quota.run_at_most)
+        self._session.recorder.begin_items(ports, taken_at_most=quota.run_at_most)
         self._pipeline = ports.pipeline = self._acknowledger.pipeline = Pipeline(
             ports,
             limits=limits,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from async_commander.database.lanes import LanePool
     from async_commander.database.unit import Unit
+    from async_commander.history.recorder import ItemsOwner, RunOwner
 
 
 class InMemoryRecorder:
@@ -46,9 +47,6 @@ class InMemoryRecorder:
     """
 
     def __init__(self) -> None:
-        self.on_lost: Callable[[BaseException], None] = _ignore
-        self.on_cancel: Callable[[], None] = _ignore
-        self.on_alive: Callable[[], None] = _ignore
         self.tick_seconds = 1.0
         self.items: dict[UUID, ItemOutcome] = {}
         self.logs: list[LogLine] = []
@@ -69,6 +67,7 @@ class InMemoryRecorder:
         self._duplicates = 0
         self._taken_at_most: int | None = None
         self._lanes: LanePool
+        self._owner: ItemsOwner
 
     # -- the run -----------------------------------------------------------------------------------------------
 
@@ -141,13 +140,16 @@ class InMemoryRecorder:
 
     # -- the items ---------------------------------------------------------------------------------------------
 
+    def answer_to(self, owner: RunOwner) -> None:
+        """See Recorder. The record is never lost, and nobody asks in it for the end."""
+
     def within(self, surroundings: Surroundings) -> None:
         """See Recorder."""
         self._surroundings = surroundings
 
-    def bound(self, taken_at_most: int | None) -> None:
+    def begin_items(self, owner: ItemsOwner, *, taken_at_most: int | None) -> None:
         """See Recorder."""
-        self._taken_at_most = taken_at_most
+        self._owner, self._taken_at_most = owner, taken_at_most
 
     def _room_left(self) -> int | None:
         if self._taken_at_most is None:
@@ -251,14 +253,14 @@ class InMemoryRecorder:
     def _settled(self, unit: Unit, error: BaseException | None) -> None:
         if error is None:
             unit.forget()
-            self._keep(unit.outcome)
+            if isinstance(unit.outcome, ItemOutcome):
+                self._keep(unit.outcome)
         else:
             unit.restore()
         self._unsettled -= 1
         if not self._unsettled:
             self._all_settled.set()
-        if unit.owner is not None:
-            unit.owner.settled(unit, error)
+        self._owner.settled([unit], error)
 
     async def drain(self) -> None:
         """See Recorder."""
@@ -279,7 +281,3 @@ class InMemoryRecorder:
             waiting = ItemOutcome(key=item.key, label=item.label, state=ItemState.RETRY, attempts=0, item=item.item)
             self.items[item.key], self._due[item.key] = waiting, time.monotonic()
             self._by_follow.add(item.key)
-
-
-def _ignore(*told: object) -> None:
-    """Nobody listens yet."""

@@ -23,6 +23,7 @@ from async_commander.engine.results import RunResult
 from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.models import Run, RunClaim, RunItem
+from async_commander.runner.signals import open_run
 from async_commander.testing import InMemoryRecorder
 from tests.integration.runner.ledger import give_lease
 from tests.testapp.models import Effect
@@ -43,6 +44,13 @@ SILENT_ENDS = ("away", "no answer to a commit")
 """The row says `running` when the process is gone."""
 DATABASE_ENDS = (*CLOSED_ENDS, *SILENT_ENDS)
 ENDS = (*PLAIN_ENDS, *DATABASE_ENDS)
+
+
+def ask_for_the_end() -> None:
+    """Of the run that this code is part of, as somebody does in its row."""
+    run = open_run.get()
+    assert run is not None
+    run.stops.ask()
 
 
 @dataclass(frozen=True)
@@ -224,9 +232,9 @@ class Scripted(ac.IterateDownloadCommand[int, int]):
         if end == "an item ends the run" and "in hand" not in map(self.state, self.reached):
             raise MemoryError
         if end in ("stopped", "cancelled"):
-            self.recorder.on_cancel()
+            ask_for_the_end()
         if end == "cancelled":
-            self.recorder.on_cancel()
+            ask_for_the_end()
         if end in DATABASE_ENDS or self.trouble.storm is not None:
             await anyio.sleep(0.05)
             self.stop_what_is_in_hand()
@@ -234,8 +242,8 @@ class Scripted(ac.IterateDownloadCommand[int, int]):
     def stop_what_is_in_hand(self) -> None:
         """For the case that nothing was handed over, so that nobody met the trouble."""
         if not self.stopping:
-            self.recorder.on_cancel()
-            self.recorder.on_cancel()
+            ask_for_the_end()
+            ask_for_the_end()
 
     def is_at(self, number: int) -> None:
         self.reached.add(number)

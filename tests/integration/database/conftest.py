@@ -78,8 +78,8 @@ class Owner:
         names = set(Tag.objects.filter(name__in=[unit.outcome for unit in units]).values_list("name", flat=True))
         return {position for position, unit in enumerate(units) if unit.outcome in names}
 
-    def unit_settled(self, unit: Unit, error: BaseException | None) -> None:
-        self.settled.append((unit.outcome, error))
+    def units_settled(self, units: Sequence[Unit], error: BaseException | None) -> None:
+        self.settled += [(unit.outcome, error) for unit in units]
 
     def writing_failed(self, error: BaseException) -> None:
         self.fatal.append(error)

@@ -134,7 +134,7 @@ async def test_a_batch_is_not_waited_for(lanes: LanePool, owner: Owner) -> None:
 
 async def test_units_are_settled_on_the_event_loop(lanes: LanePool, owner: Owner) -> None:
     threads: list[int] = []
-    owner.unit_settled = lambda unit, error: threads.append(threading.get_ident())  # type: ignore[method-assign]
+    owner.units_settled = lambda units, error: threads.append(threading.get_ident())  # type: ignore[method-assign]
     async with owner.writer(lanes) as writer:
         writer.put(page_unit("queued"))
         writer.put(await lane_unit(lanes, "on a lane"))
@@ -524,10 +524,10 @@ async def test_closing_writes_what_was_put(lanes: LanePool, owner: Owner) -> Non
 
 
 async def test_an_error_of_the_owner_is_fatal_and_does_not_hang(lanes: LanePool, owner: Owner) -> None:
-    def broken(unit: Unit, error: BaseException | None) -> None:
+    def broken(units: Sequence[Unit], error: BaseException | None) -> None:
         raise LookupError("a bug")
 
-    owner.unit_settled = broken  # type: ignore[method-assign]
+    owner.units_settled = broken  # type: ignore[method-assign]
     async with owner.writer(lanes) as writer:
         writer.put(page_unit("u"))
         with anyio.fail_after(5):

@@ -213,7 +213,7 @@ class Desk:
             self.states[ticket.item] = ticket.state
             if ticket.state is ItemState.RETRY:
                 self.ledger.append((self.due_at[ticket.item], ticket))
-            self.pipeline.settled(ticket)
+            self.pipeline.settled([ticket])
 
     # the test
 

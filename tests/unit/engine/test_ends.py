@@ -419,7 +419,7 @@ def finish_by_hand(desk: Desk, way: str) -> None:
         for ticket in list(desk.pipeline._accounting):
             assert ticket.handed
             desk.states[ticket.item] = ticket.state
-            desk.pipeline.settled(ticket)
+            desk.pipeline.settled([ticket])
 
 
 async def test_an_end_at_any_time_loses_nothing() -> None:

@@ -496,7 +496,7 @@ async def test_settling_twice_ends_the_run() -> None:
         def commit(self, batch=None) -> None:
             super().commit(batch)
             for ticket in batch:
-                self.pipeline.settled(ticket)
+                self.pipeline.settled([ticket])
 
     with pytest.raises(RuntimeError, match="twice"):
         await Twice().run(range(3))
@@ -507,7 +507,7 @@ async def test_settling_without_an_outcome_ends_the_run() -> None:
         def commit(self, batch=None) -> None:
             for ticket in batch:
                 ticket.state = ItemState.CLAIMED
-                self.pipeline.settled(ticket)
+                self.pipeline.settled([ticket])
 
     with pytest.raises(RuntimeError, match="without an outcome"):
         await Stateless().run(range(3))

@@ -40,7 +40,7 @@ class Nothing:
             body = bytes(100_000)
             raise ValueError(len(body))
         ticket.state = ItemState.DONE
-        self.pipeline.settled(ticket)
+        self.pipeline.settled([ticket])
 
     def failed(self, ticket, error, verdict) -> None:
         pass
@@ -53,11 +53,11 @@ class Nothing:
 
     async def give_up(self, ticket, error, verdict) -> None:
         ticket.state = ItemState.DEAD
-        self.pipeline.settled(ticket)
+        self.pipeline.settled([ticket])
 
     async def postpone(self, ticket, delay, error) -> None:
         ticket.state = ItemState.DEAD
-        self.pipeline.settled(ticket)
+        self.pipeline.settled([ticket])
 
     async def release(self, tickets) -> None:
         raise AssertionError

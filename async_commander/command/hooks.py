@@ -41,9 +41,13 @@ class Returned:
     fits: Callable[[object], bool]
 
 
+_FINISHED = frozenset({str, bytes, int, float, bool, dict})
+"""Types that most values have, and that need no closer look."""
+
+
 def _is_value(value: object) -> bool:
     """Of a list the first member speaks for all: a payload may be long."""
-    if value is None:
+    if value is None or type(value) in _FINISHED:
         return True
     first = value[0] if isinstance(value, list | tuple) and value else value
     return not (inspect.isawaitable(first) or inspect.isasyncgen(first) or inspect.isgenerator(value))

@@ -27,6 +27,8 @@ DEEPEST = 100
 """Levels of lists and dicts in one another: how many the interpreter takes is another number in each version."""
 TOO_DEEP = f"it is nested in more than {DEEPEST} levels, or contains itself"
 _LEVELS = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]')
+_NAME_BITS = ~(0xF << 76 | 0x3 << 62)
+_VERSION_5 = 5 << 76 | 0x2 << 62
 _HOST = re.compile(r"\s*[a-z][a-z0-9+.\-]*://(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:\[\]]*)", re.IGNORECASE)
 
 
@@ -37,6 +39,10 @@ def canonical_json(value: Any) -> str:
     instance its label and primary key, a set its sorted members. TypeError for anything else, ValueError for NaN and
     infinity, for a model instance that is not saved and for what is nested too deep; both say what to do.
     """
+    if type(value) is int:
+        return repr(value)
+    if type(value) is str:
+        return _dump(value)
     try:
         text = _dump(_plain(value))
     except RecursionError:
@@ -76,7 +82,8 @@ def key_uuid(key: str) -> UUID:
 
     It bears the variant and the version that RFC 9562 asks for: MariaDB's UUID column takes no other.
     """
-    return UUID(bytes=hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:16], version=5)
+    number = int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:16])
+    return UUID(int=number & _NAME_BITS | _VERSION_5)  # `bytes=` and `version=` give the same, in twice the time
 
 
 def item_label(item: Any, redact: Redactor = no_credentials) -> str:

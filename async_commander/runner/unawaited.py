@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import warnings
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,7 +24,7 @@ class NothingUnawaited:
 
     def __init__(self, *hook: Any) -> None:
         self._hook = hook
-        self.names: list[str] = []
+        self.names: Sequence[str] = ()
         self.over = False
 
     def __enter__(self) -> None:
@@ -63,7 +64,7 @@ def install() -> None:
         if watch is None or watch.over or threading.get_ident() in _collecting:
             warn(coroutine)
         else:
-            watch.names.append(f"the coroutine {coroutine.__qualname__}()")
+            watch.names = [*watch.names, f"the coroutine {coroutine.__qualname__}()"]
 
     told.is_ours = True  # type: ignore[attr-defined]  # functions carry any attribute
     warnings._warn_unawaited_coroutine = told  # type: ignore[attr-defined]  # noqa: SLF001 - see above

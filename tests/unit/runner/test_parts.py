@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from async_commander.history.figures import HISTOGRAM_BINS, Figures
 from async_commander.history.values import kept_value
 from async_commander.runner import signals
 from async_commander.runner.ending import ending_of
+from async_commander.runner.entry import COLLECT_AFTER, _collected_less_often
 from async_commander.runner.output import OUTPUT_CAP, Kept, Output
 from async_commander.runner.request import RunRequest, split_call
 from async_commander.runner.signals import StopRequests
@@ -235,3 +237,16 @@ def test_kinds_of_errors_are_counted_with_the_first_example() -> None:
     assert made.kinds() == [ErrorKind("A", 2, "first", "item 1"), ErrorKind("B", 1, "third", "item 3")]
     assert [kind.kind for kind in made.changed_kinds()] == ["A", "B"]
     assert made.changed_kinds() == []
+
+
+@pytest.mark.parametrize(("threshold", "meanwhile"), [(700, COLLECT_AFTER), (1_000_000, 1_000_000), (0, 0)])
+def test_a_process_for_one_run_collects_garbage_less_often_unless_the_project_says_when(threshold, meanwhile) -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(threshold, *before[1:])
+    try:
+        with _collected_less_often():
+            assert gc.get_threshold()[0] == meanwhile
+            assert gc.get_freeze_count() > 0
+        assert (gc.get_threshold()[0], gc.get_freeze_count()) == (threshold, 0)
+    finally:
+        gc.set_threshold(*before)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
@@ -23,37 +20,26 @@ def available_cpus() -> int:
 
 def cgroup_quota(root: Path, own: Path) -> float | None:
     """Processors' worth of time that the control groups allow (versions 1 and 2), or None where unlimited."""
-    quotas = [quota for folder in _folders(root, own) if (quota := _quota_in(folder)) is not None]
-    return min(quotas, default=None)
+    folders = [root, root / "cpu"]
+    for line in _read(own).splitlines():  # our own group and all above it, as a limit on any of them binds us too
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            group = Path(path.lstrip("/"))
+            folders += [(root / "cpu" if controllers else root) / part for part in (group, *group.parents)]
+    quotas = []
+    for folder in folders:
+        quota, period = [*_read(folder / "cpu.max").split(), "", ""][:2]
+        if not quota:
+            quota, period = _read(folder / "cpu.cfs_quota_us").strip(), _read(folder / "cpu.cfs_period_us").strip()
+        with suppress(ValueError, ZeroDivisionError):  # "max", or no such file
+            quotas.append(int(quota) / int(period))
+    return min((quota for quota in quotas if quota > 0), default=None)
 
 
 def _by_affinity() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _folders(root: Path, own: Path) -> Iterator[Path]:
-    """Our own group and all above it, as a limit on any of them binds us too."""
-    yield root
-    yield root / "cpu"
-    for line in _read(own).splitlines():
-        _, controllers, path = line.split(":", 2)
-        base = root if not controllers else root / "cpu"
-        if not controllers or "cpu" in controllers.split(","):
-            group = Path(path.lstrip("/"))
-            yield from (base / part for part in (group, *group.parents))
-
-
-def _quota_in(folder: Path) -> float | None:
-    quota, period = [*_read(folder / "cpu.max").split(), "", ""][:2]
-    if not quota:
-        quota, period = _read(folder / "cpu.cfs_quota_us").strip(), _read(folder / "cpu.cfs_period_us").strip()
-    try:
-        share = int(quota) / int(period)
-    except (ValueError, ZeroDivisionError):  # "max", or no such file
-        return None
-    return share if share > 0 else None
 
 
 def _read(path: Path) -> str:

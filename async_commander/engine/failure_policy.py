@@ -102,10 +102,15 @@ class FailurePolicy(Generic[TicketT]):
         elif verdict.kind == "retry" and not self._retry.again(ticket.attempts):
             verdict = replace(verdict, kind="dead", reason="exhausted")
         self._ports.failed(ticket, error, verdict)
-        if verdict.kind == "retry":
-            await self._try_later(ticket, verdict)
-        else:
+        if verdict.kind != "retry":
             await self._hand_over(ticket, self._ports.give_up(ticket, error, verdict))
+            return
+        delay = self._retry.delay(max(ticket.attempts, ticket.throttled), retry_after=verdict.retry_after)
+        if self.stopping or self._waiting.full:
+            await self.postpone(ticket, delay)
+        else:
+            ticket.next_at = anyio.current_time() + delay
+            self._waiting.until(ticket.next_at, ticket)
 
     def _with_the_hosts_patience(
         self, ticket: TicketT, error: BaseException, verdict: Verdict
@@ -131,14 +136,6 @@ class FailurePolicy(Generic[TicketT]):
             obeyed = self._retry.asked(verdict.retry_after) >= verdict.retry_after
             free = obeyed and now - ticket.throttled_since <= self._retry.host_budget
         return replace(verdict, free=free), error
-
-    async def _try_later(self, ticket: TicketT, verdict: Verdict) -> None:
-        delay = self._retry.delay(max(ticket.attempts, ticket.throttled), retry_after=verdict.retry_after)
-        if self.stopping or self._waiting.full:
-            await self.postpone(ticket, delay)
-        else:
-            ticket.next_at = anyio.current_time() + delay
-            self._waiting.until(ticket.next_at, ticket)
 
     async def _hand_over(self, ticket: TicketT, outcome: Coroutine[Any, Any, None]) -> None:
         ticket.given_up = True

@@ -169,17 +169,14 @@ class Intake(Generic[TicketT]):
 
     async def _admit(self) -> Sequence[TicketT]:
         items = self._source.take(self._quota.of_chunk(self._chunk))
-        self._fit_chunks(len(items))
-        tickets = await self._ports.admit(items) if items else ()
-        if self._quota.spent:
-            self.enough()
-        return tickets
-
-    def _fit_chunks(self, taken: int) -> None:
         now = anyio.current_time()
         seconds, self._admitted_at = now - self._admitted_at, now
         if seconds > _CHUNK_SECONDS:
             self._chunk = max(self._smallest_chunk, self._chunk // 2)
-        elif taken >= self._chunk and seconds < _CHUNK_SECONDS / 2:
+        elif len(items) >= self._chunk and seconds < _CHUNK_SECONDS / 2:
             self._chunk = min(2 * self._chunk, self._largest_chunk)
         self._source.chunk = self._chunk
+        tickets = await self._ports.admit(items) if items else ()
+        if self._quota.spent:
+            self.enough()
+        return tickets

@@ -56,8 +56,12 @@ class Leavable(Stepped[T]):
 
     def _take(self, step: Callable[[Any], Any], value: Any) -> Any:
         self._awaited = None
-        if (self.suspected or value is not None) and not self._left:
-            self._left = self._is_stubborn(value)
+        if isinstance(value, asyncio.CancelledError) or (self.suspected and cancelled_for_real()):
+            now = anyio.current_time()
+            self._cancelled_at = self._cancelled_at or now
+            self._cancels += 1
+            if self._cancels > STUBBORN_AFTER and now - self._cancelled_at > STUBBORN_SECONDS:
+                self._left = True
         if not self._left:
             self._awaited = step(value)
             return self._awaited
@@ -71,12 +75,3 @@ class Leavable(Stepped[T]):
             f"{self._name} went on when it was cancelled, and was left where it was. Let CancelledError through "
             "(`except Exception` does), and keep shields short."
         )
-
-    def _is_stubborn(self, thrown: Any) -> bool:
-        """Whether this is one cancel too many."""
-        if not isinstance(thrown, asyncio.CancelledError) and not (self.suspected and cancelled_for_real()):
-            return False
-        now = anyio.current_time()
-        self._cancelled_at = self._cancelled_at or now
-        self._cancels += 1
-        return self._cancels > STUBBORN_AFTER and now - self._cancelled_at > STUBBORN_SECONDS

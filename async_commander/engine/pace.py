@@ -15,7 +15,7 @@ import random
 from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import anyio
 
@@ -101,13 +101,6 @@ class Pace:
         """Hosts that asked for time and have not answered since: their circuit is open or half-open."""
         return len(self._unanswered)
 
-    def circuit(self, key: str) -> Literal["closed", "open", "half-open"]:
-        """Closed: the host answers. Open: it is left alone. Half-open: one item tries whether it answers again."""
-        host = self._hosts.get(key)
-        if host is None or not host.pauses:
-            return "closed"
-        return "open" if anyio.current_time() < host.paused_until else "half-open"
-
     def wait(self, key: str) -> float:
         """Seconds until a turn may be free; `math.inf`: not before one is released."""
         host = self._hosts.get(key)
@@ -164,7 +157,17 @@ class Pace:
             while wait:
                 if self.spent(key):
                     raise self.unavailable(key)
-                await (self._released(key) if wait == math.inf else self._rested(key, wait))
+                host, bell = self._hosts[key], anyio.Event()
+                if wait == math.inf:
+                    host.waiters.append(bell)
+                try:
+                    await (bell.wait() if wait == math.inf else anyio.sleep(wait))
+                except BaseException:
+                    if wait == math.inf and not bell.is_set():
+                        host.waiters.remove(bell)
+                    else:  # the turn that was offered to us is somebody else's now
+                        self._announce(key, host)
+                    raise
                 wait = self.reserve(key)
 
     # What the host says
@@ -225,25 +228,6 @@ class Pace:
             f"Retry(host_budget={self._retry.host_budget:g}) allows no further pause"
         )
 
-    async def _released(self, key: str) -> None:
-        host, mine = self._hosts[key], anyio.Event()
-        host.waiters.append(mine)
-        try:
-            await mine.wait()
-        except BaseException:
-            if mine.is_set():
-                self._announce(key, host)
-            else:
-                host.waiters.remove(mine)
-            raise
-
-    async def _rested(self, key: str, seconds: float) -> None:
-        try:
-            await anyio.sleep(seconds)
-        except BaseException:
-            self._announce(key, self._host(key))  # the turn that was offered to us is somebody else's now
-            raise
-
     def _announce(self, key: str, host: _Host) -> None:
         if host.waiters:
             host.waiters.popleft().set()
@@ -254,13 +238,10 @@ class Pace:
         host = self._hosts.get(key)
         if host is None:
             if len(self._hosts) >= self._forget_at:
-                self._forget_idle()
+                now, budget = anyio.current_time(), self._retry.host_budget
+                self._hosts = {key: host for key, host in self._hosts.items() if not host.forgettable(now, budget)}
+                self._unanswered &= self._hosts.keys()
+                # Twice what is in use, so that looking through all keys stays cheap per key.
+                self._forget_at = max(_IDLE_KEYS_KEPT, 2 * len(self._hosts))
             host = self._hosts[key] = _Host()
         return host
-
-    def _forget_idle(self) -> None:
-        now, budget = anyio.current_time(), self._retry.host_budget
-        self._hosts = {key: host for key, host in self._hosts.items() if not host.forgettable(now, budget)}
-        self._unanswered &= self._hosts.keys()
-        # Twice what is in use, so that looking through all keys stays cheap per key.
-        self._forget_at = max(_IDLE_KEYS_KEPT, 2 * len(self._hosts))

@@ -217,31 +217,22 @@ class Pipeline(Generic[TicketT]):
         await self._workers.join()
         watch = self._deadlines.watch()
         while True:
-            failure = None
+            error: BaseException | None = None  # nor is it kept: its traceback keeps this frame
             with watch.renewed():
-                failure = await self._carry_until_one_fails(watch)
+                while error is None and not watch.disturbed:
+                    ticket = await self._take()
+                    error = await self._attempt(ticket, watch)
             timed_out = watch.fired
-            if failure is not None and not timed_out and cancelled_for_real() and is_cancellation(failure[1]):
-                failure[0].attempts -= 1  # it was not let finish
+            if error is not None and not timed_out and cancelled_for_real() and is_cancellation(error):
+                ticket.attempts -= 1  # it was not let finish
             try:
                 if watch.disturbed:
                     await watch.calm()
-                if failure is not None:
-                    await self._policy.decide(*failure, timed_out=timed_out)
+                if error is not None:
+                    await self._policy.decide(ticket, error, timed_out=timed_out)
             finally:
-                if failure is not None:  # not before: a host that asks for time is paused by then
-                    self._give_turn_back(failure[0])
-
-    async def _carry_until_one_fails(self, watch: Watch) -> tuple[TicketT, BaseException] | None:
-        while not watch.disturbed:
-            ticket = await self._take()
-            error = await self._attempt(ticket, watch)
-            if error is not None:
-                try:
-                    return ticket, error
-                finally:
-                    del error  # a frame that keeps the error whose traceback keeps the frame is freed late
-        return None
+                if error is not None:  # not before: a host that asks for time is paused by then
+                    self._give_turn_back(ticket)
 
     async def _take(self) -> TicketT:
         """The next ticket to work on. Waits for one; gets more from the ledger and the source when they run low."""
@@ -255,7 +246,10 @@ class Pipeline(Generic[TicketT]):
                 await self._put_out(*far)
             elif intake.low and not self._waiting.crowded:
                 await self._refill()
-            elif intake.ready or (intake.alone and self._is_quiet()):
+            elif intake.ready or (
+                # Alone is who has nothing beside it: nothing is to be done, or under way, but for others of its kind.
+                intake.alone and intake.dry and self._accounting.idle and len(self._accounting) == len(intake.alone)
+            ):
                 ticket = (intake.ready or intake.alone).popleft()
                 if ticket.throttle is None or await self._has_turn(ticket):
                     break
@@ -334,10 +328,6 @@ class Pipeline(Generic[TicketT]):
 
     # The end
 
-    def _is_quiet(self) -> bool:
-        """Nothing is to be done, or under way, except for tickets that must run alone."""
-        return len(self._accounting) == len(self._intake.alone) and self._accounting.idle and self._intake.dry
-
     def _all_rest(self) -> None:
         if self._stopping or self._is_finished():
             self._over.set()
@@ -355,7 +345,12 @@ class Pipeline(Generic[TicketT]):
         with anyio.CancelScope(shield=True):
             try:
                 if not self._aborted:
-                    await self._postpone_retries()
+                    while self._policy.rejected:
+                        await self._decide_rejected()
+                    now = anyio.current_time()
+                    for ticket in (*self._waiting, *self._intake.ready, *self._intake.alone):
+                        if ticket.attempts or ticket.throttled:
+                            await self._policy.postpone(ticket, max(0.0, ticket.next_at - now))
                 if held := [ticket for ticket in self._accounting if not ticket.handed]:
                     self._accounting.give_back(held)
                     await self._ports.release(held)
@@ -363,14 +358,6 @@ class Pipeline(Generic[TicketT]):
                 _logger.exception("items could not be given back")
                 self.abort(error)
         self._waiting.close()
-
-    async def _postpone_retries(self) -> None:
-        while self._policy.rejected:
-            await self._decide_rejected()
-        now = anyio.current_time()
-        for ticket in (*self._waiting, *self._intake.ready, *self._intake.alone):
-            if ticket.attempts or ticket.throttled:
-                await self._policy.postpone(ticket, max(0.0, ticket.next_at - now))
 
     async def _decide_rejected(self) -> None:
         try:

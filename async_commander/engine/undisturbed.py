@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -36,27 +37,19 @@ class Undisturbed(Stepped[T]):
                 return
             awaited._asyncio_future_blocking = False  # noqa: SLF001 - the protocol of a task and what it waits for
             while not awaited.done():
-                yield from self._end_of(awaited)
+                ended = asyncio.get_running_loop().create_future()
+                wake = partial(_set_unless_done, ended)
+                awaited.add_done_callback(wake)
+                try:
+                    yield from ended
+                except asyncio.CancelledError as cancel:
+                    if self._is_of_a_scope(cancel) and not awaited.cancel(*cancel.args):
+                        raise
+                finally:
+                    awaited.remove_done_callback(wake)
         except asyncio.CancelledError as cancel:
             if self._is_of_a_scope(cancel):
                 raise
-
-    def _end_of(self, future: asyncio.Future[Any]) -> Generator[Any, Any, None]:
-        """Until the future is done, or a native cancel came."""
-        ended = asyncio.get_running_loop().create_future()
-
-        def wake(_: asyncio.Future[Any]) -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        future.add_done_callback(wake)
-        try:
-            yield from ended
-        except asyncio.CancelledError as cancel:
-            if self._is_of_a_scope(cancel) and not future.cancel(*cancel.args):
-                raise
-        finally:
-            future.remove_done_callback(wake)
 
     def _is_of_a_scope(self, cancel: asyncio.CancelledError) -> bool:
         """False for a native cancel, which is made undone: anyio's have a message, and come again where it was one.
@@ -71,6 +64,11 @@ class Undisturbed(Stepped[T]):
         if not of_a_scope or requests > 1:
             self._on_cancel()
         return of_a_scope
+
+
+def _set_unless_done(ended: asyncio.Future[None], _: asyncio.Future[Any]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:

@@ -191,18 +191,15 @@ class Waiting(Generic[TicketT]):
             if not spent:
                 break
         else:
-            if line.tickets and wait < math.inf:
-                self._ring(anyio.current_time() + wait, key)
+            if line.tickets and wait < math.inf and key not in self._belled:
+                # One bell a host is enough, as whoever hears it sets the next.
+                when = anyio.current_time() + wait
+                self._belled.add(key)
+                heappush(self._bells, (when, key))
+                self._deadlines.wake_at(when)
         if not (line.tickets or line.out):
             del self._lines[key]
         self._show()
-
-    def _ring(self, when: float, key: str) -> None:
-        # One bell a host is enough, as whoever hears it sets the next.
-        if key not in self._belled:
-            self._belled.add(key)
-            heappush(self._bells, (when, key))
-            self._deadlines.wake_at(when)
 
     def _show(self) -> None:
         self._tally.waiting = len(self)

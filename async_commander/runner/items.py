@@ -99,14 +99,30 @@ class ItemPorts:
         self._tally.skipped += answer.duplicates
         self._tally.retry -= answer.from_retry
         self._quota.recovered -= len(answer.again) + len(answer.crashed)
-        if answer.duplicates:
-            self._warn_of_duplicates(answer.duplicates)
+        if answer.duplicates and not self._warned_of_duplicates:
+            self._warned_of_duplicates = True
+            self._session.reporter.message(
+                f"The source yielded {items_in_words(answer.duplicates)} with a key that it had yielded before: "
+                "skipped as duplicates. Define item_key() if they are different items.",
+                logging.WARNING,
+            )
         for key, known in (*answer.again.items(), *answer.crashed.items()):
             made[key].recall(known)
         for key in answer.crashed:
             self._bury(made[key])
-        ours = (ticket for key, ticket in made.items() if key in answer.fresh or key in answer.again)
-        return [ticket for ticket in ours if not self._is_unfit(ticket)]
+        ours = []
+        for key, ticket in made.items():
+            if key not in answer.fresh and key not in answer.again:
+                continue
+            if ticket.unfit is None:
+                ours.append(ticket)
+            else:  # it cannot be told from others, or kept: it is dead, and the others go on
+                ticket.attempts = max(ticket.attempts, 1)
+                self.pipeline.handed_over(ticket)
+                self.failed(ticket, ticket.unfit, Verdict("dead", reason=ticket.unfit.reason))
+                told = {"error_kind": ticket.error_kind, "error": ticket.error}
+                self._outcomes.hand_over(ticket, ItemState.DEAD, reason=ticket.unfit.reason, **told)
+        return ours
 
     def _ticket(self, item: Any, place: int, now: float) -> ItemTicket:
         label = item_label(item, self._session.redact)
@@ -121,28 +137,6 @@ class ItemPorts:
             unfit = unfit.with_traceback(error.__traceback__)
             return ItemTicket(item, key, uuid=key_uuid(key), label=label, admitted=now, unfit=unfit)
         return ItemTicket(item, key, throttle=throttle, uuid=key_uuid(key), label=label, admitted=now)
-
-    def _is_unfit(self, ticket: ItemTicket) -> bool:
-        """Whether an item cannot be told from others, or kept: it is dead, and the others go on."""
-        unfit = ticket.unfit
-        if unfit is None:
-            return False
-        ticket.attempts = max(ticket.attempts, 1)
-        self.pipeline.handed_over(ticket)
-        self.failed(ticket, unfit, Verdict("dead", reason=unfit.reason))
-        self._outcomes.hand_over(
-            ticket, ItemState.DEAD, reason=unfit.reason, error_kind=ticket.error_kind, error=ticket.error
-        )
-        return True
-
-    def _warn_of_duplicates(self, count: int) -> None:
-        if not self._warned_of_duplicates:
-            self._warned_of_duplicates = True
-            self._session.reporter.message(
-                f"The source yielded {items_in_words(count)} with a key that it had yielded before: skipped as "
-                "duplicates. Define item_key() if they are different items.",
-                logging.WARNING,
-            )
 
     def _bury(self, ticket: ItemTicket) -> None:
         """Three crashes: given up without another try."""

@@ -13,12 +13,10 @@ from async_commander.exceptions import RunFenced
 from async_commander.history.recorder import Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from async_commander.engine.context import RunContext
     from async_commander.history.figures import Figures
     from async_commander.history.log_capture import LogCapture
-    from async_commander.history.recorder import Recorder
+    from async_commander.history.recorder import Recorder, RunOwner
 
 logger = logging.getLogger("async_commander.run")
 
@@ -36,14 +34,14 @@ class NoteKeeper:
         capture: LogCapture,
         figures: Figures,
         by_hand: bool,
-        on_lost: Callable[[BaseException], None],
+        owner: RunOwner,
     ) -> None:
         self._tally = context.tally
         self._recorder = recorder
         self._capture = capture
         self._figures = figures
         self._by_hand = by_hand
-        self._on_lost = on_lost
+        self._owner = owner
         self._total_told: int | None = None
         self._done_told = 0
 
@@ -78,7 +76,7 @@ class NoteKeeper:
         try:
             await to_its_end(self._recorder.note(notes))
         except RunFenced as error:
-            self._on_lost(error)
+            self._owner.record_lost(error)
         except Exception:
             self._capture.lost(notes.logs)
             logger.exception("Log lines and figures of this run could not be kept")

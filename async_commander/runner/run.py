@@ -145,7 +145,7 @@ class OneRun:
             capture=self._capture,
             figures=self._figures,
             by_hand=not isinstance(plan.command, ItemCommand),
-            on_lost=self._stopping.record_lost,
+            owner=self._stopping,
         )
 
     async def to_its_end(self) -> RunResult:

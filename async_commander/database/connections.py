@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from django.db import connections
 from django.db.backends.signals import connection_created
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
-
-    from .preparing import Preparation
 
 View = tuple[str, str]
 """Where PostgreSQL looks for tables, and as whom."""
@@ -43,10 +41,16 @@ _MOVES = re.compile(r"\bSET\b[^;]*\b(?:search_path|SCHEMA|ROLE)\b|set_config\([^
 _VIEW = "SELECT current_setting('search_path'), current_setting('role')"
 
 
+class Prepares(Protocol):
+    """What the project wants of a connection when it is opened."""
+
+    def prepare(self, connection: BaseDatabaseWrapper) -> None: ...
+
+
 class _Thread(threading.local):
     ours = False
     """Whether a run made this thread, so that nobody else uses its connections."""
-    preparation: Preparation | None = None
+    preparation: Prepares | None = None
     used_at = 0.0
 
     def __init__(self) -> None:
@@ -100,7 +104,7 @@ def freshen(alias: str) -> BaseDatabaseWrapper:
     return connection
 
 
-def take_over_thread(preparation: Preparation | None = None) -> None:
+def take_over_thread(preparation: Prepares | None = None) -> None:
     """The current thread is one of ours: its connections commit at once, and each is prepared when it is opened.
 
     With AUTOCOMMIT = False even the outermost `atomic()` would not commit. The project's own connections stay as they

@@ -9,14 +9,14 @@ from collections import deque
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import anyio
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections
 
 from .connections import close_all, lay_aside, take_over_thread
-from .lent_lane import LentLane, result_of, settle
+from .lent_lane import Lane, LentLane, result_of, settle
 from .preparing import SetByItem
 from .sqlite import DatabaseFiles, is_in_memory, lock_rows, stop_locking_rows
 from .transaction import LaneTransaction
@@ -109,15 +109,6 @@ class _Borrowed:
         if self._preparation is not None and self._prepared:
             with suppress(DatabaseError):  # a transaction that is broken takes what was set along when it ends
                 self._preparation.undo(connection)
-
-
-class Lane(Protocol):
-    """A thread that does what is posted to it, one thing after the other."""
-
-    tenant: LentLane | None
-
-    def post(self, call: Callable[[], None]) -> None: ...
-    def close(self) -> Future[None]: ...
 
 
 class ThreadLane:

@@ -7,7 +7,7 @@ import contextvars
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import anyio
 
@@ -19,11 +19,11 @@ from .connections import freshen
 from .outage import patiently
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from async_commander.engine.charging import Wait
 
-    from .lanes import Lane, LanePool
     from .transaction import LaneTransaction
 
 P = ParamSpec("P")
@@ -85,6 +85,32 @@ class Call:
             self.future.set_result(result)
 
 
+class Lane(Protocol):
+    """A thread that does what is posted to it, one thing after the other."""
+
+    tenant: LentLane | None
+
+    def post(self, call: Callable[[], None]) -> None: ...
+    def close(self) -> Future[None]: ...
+
+
+class Lender(Protocol):
+    """Who has lanes: a pool, as one that borrows from it sees it."""
+
+    alias: str
+    shared: bool
+    hurry: threading.Event
+    mutex: threading.Lock
+    """Held for each decision about who has which lane."""
+    warned_of: set[str]
+    """Models of whose rows in other databases the run was told."""
+
+    def transaction(self, alias: str | None = None) -> LaneTransaction: ...
+    def ask(self, lent: LentLane) -> None: ...
+    def withdraw(self, lent: LentLane) -> None: ...
+    def give_back(self, lane: Lane, transaction: LaneTransaction | None) -> None: ...
+
+
 class LentLane(Executor):
     """An executor that takes a lane of its pool at the first `submit()` and gives it back after `end()`.
 
@@ -92,7 +118,7 @@ class LentLane(Executor):
     one that is opened there before the first of them. Neither `submit` nor `end` ever blocks, from any thread.
     """
 
-    def __init__(self, pool: LanePool, *, atomic: bool = True, patient: bool = False) -> None:
+    def __init__(self, pool: Lender, *, atomic: bool = True, patient: bool = False) -> None:
         self._pool = pool
         self._atomic = atomic
         self._patient = patient
@@ -108,7 +134,7 @@ class LentLane(Executor):
         self._failure: BaseException | None = None
 
     @property
-    def pool(self) -> LanePool:
+    def pool(self) -> Lender:
         """Where its lane comes from."""
         return self._pool
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from . import bulk
 from .rows import Verb
@@ -13,14 +13,22 @@ from .transaction import LaneTransaction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from .lanes import LanePool
+    from .lent_lane import Lender
     from .rows import Request
-    from .unit import Unit
 
 logger = logging.getLogger(__name__)
 
 
-def write_other_databases(units: Sequence[Unit], lanes: LanePool | None = None) -> None:
+class Queued(Protocol):
+    """What is queued for several databases: a unit of work."""
+
+    alias: str
+    requests: list[Request]
+
+    def committed_elsewhere(self, alias: str) -> None: ...
+
+
+def write_other_databases(units: Sequence[Queued], lanes: Lender | None = None) -> None:
     """Write what is queued for other databases, on this thread, in one transaction for each of them.
 
     What is committed is not queued any more, so that doing it again does only what is left. Raises the database's
@@ -41,7 +49,7 @@ def write_other_databases(units: Sequence[Unit], lanes: LanePool | None = None) 
             unit.committed_elsewhere(alias)
 
 
-def _warn(requests: Iterable[Request], lanes: LanePool) -> None:
+def _warn(requests: Iterable[Request], lanes: Lender) -> None:
     for request in requests:
         for label in {obj._meta.label for obj in request.objects if request.verb is Verb.ADD} - lanes.warned_of:
             lanes.warned_of.add(label)

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from async_commander.engine.ports import Ticket
 
-    from .lanes import LanePool
-    from .lent_lane import LentLane
+    from .lent_lane import Lender, LentLane
     from .rows import Request
 
 P = ParamSpec("P")
@@ -208,7 +207,7 @@ class Unit:
         with _lending:
             self._closed = True
 
-    def write(self, lanes: LanePool | None = None) -> None:
+    def write(self, lanes: Lender | None = None) -> None:
         """On the lane: write the queued rows into the open transaction; `restore()` if it does not commit.
 
         Those for other databases are committed there before. `lanes`: where the unit has no lane of its own.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from async_commander.engine.every import every as every
     from async_commander.engine.limits import Limits as Limits
     from async_commander.engine.limits import Retry as Retry
-    from async_commander.engine.results import RunResult as RunResult
-    from async_commander.engine.results import RunStatus as RunStatus
     from async_commander.exceptions import AsyncCommanderError as AsyncCommanderError
     from async_commander.exceptions import CommandNotFound as CommandNotFound
     from async_commander.exceptions import InvalidCommand as InvalidCommand
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from async_commander.exceptions import SkipItem as SkipItem
     from async_commander.imports.command import ImportCommand as ImportCommand
     from async_commander.management.dispatch import as_management_command as as_management_command
+    from async_commander.results import RunResult as RunResult
+    from async_commander.results import RunStatus as RunStatus
     from async_commander.runner.doors import arun as arun
     from async_commander.runner.doors import run as run
 

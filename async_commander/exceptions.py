@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from async_commander.engine.results import RunResult
+    from async_commander.results import RunResult
 
 
 class AsyncCommanderError(Exception):

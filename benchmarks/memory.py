@@ -14,7 +14,7 @@ from pathlib import Path
 from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pipeline import Pipeline
 from async_commander.engine.ports import Due, Ticket, Verdict
-from async_commander.engine.results import ItemState, Tally
+from async_commander.results import ItemState, Tally
 
 from .loops import new_event_loop
 from .measure import peak_mib

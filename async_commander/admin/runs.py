@@ -9,10 +9,10 @@ from django.contrib import admin
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
-from async_commander.engine.results import ItemState
 from async_commander.history.figures import latencies_of
 from async_commander.history.reading import resumed_among, state_seen
 from async_commander.models import Run, RunErrorKind
+from async_commander.results import ItemState
 
 from .pages import STYLES, ReadOnly, lines_of
 

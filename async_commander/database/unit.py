@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from async_commander.engine.ports import Ticket
 
+    from .lanes import LanePool
     from .lent_lane import Lender, LentLane
     from .rows import Request
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic
 
 from async_commander.exceptions import TooManyFailures
+from async_commander.results import ItemState, items_in_words
 
 from .ports import TicketT
-from .results import ItemState, items_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from async_commander.results import Tally
+
     from .limits import Limits
-    from .results import Tally
 
 
 class Accounting(Generic[TicketT]):

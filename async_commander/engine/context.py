@@ -10,8 +10,9 @@ from typing import Any
 
 import anyio
 
+from async_commander.results import Tally
+
 from .limits import Limits, Retry
-from .results import Tally
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
+from async_commander.results import ItemState, Tally
+
 from .accounting import Accounting
 from .deadlines import Deadlines, ItemTimeout, Watch
 from .failure_policy import FailurePolicy
@@ -22,7 +24,6 @@ from .intake import Intake
 from .pace import Pace, pace_key_held
 from .ports import Due, Ports, Ticket, TicketT, Verdict
 from .quota import Quota
-from .results import ItemState, Tally
 from .stepping import InContext
 from .waiting import Waiting
 from .workers import Workers

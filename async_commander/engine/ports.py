@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
-from .results import ItemState
+from async_commander.results import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

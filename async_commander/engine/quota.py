@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .results import Tally
+    from async_commander.results import Tally
 
 
 @dataclass(slots=True)

@@ -20,11 +20,12 @@ from .ports import TicketT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from async_commander.results import Tally
+
     from .deadlines import Deadlines
     from .intake import Intake
     from .pace import Pace
     from .ports import Ports
-    from .results import Tally
 
 NEAR = 1.0
 """Seconds to a turn for which a ticket is kept here: the way through the ledger takes about so long."""

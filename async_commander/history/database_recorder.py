@@ -19,9 +19,9 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from async_commander.database.outage import OUTAGE_BUDGET, is_locked, is_read_only
 from async_commander.database.writer import Writer
-from async_commander.engine.results import ItemState
 from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked
 from async_commander.models import Run
+from async_commander.results import ItemState
 
 from . import runs, unstored_ends
 from .changes import Changes

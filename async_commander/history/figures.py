@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from async_commander.engine.results import ErrorKind
 from async_commander.models import Run
+from async_commander.results import ErrorKind
 
 from .recorder import Slice
 

@@ -14,9 +14,9 @@ from django.db import connections
 from django.db.models import F
 from django.utils import timezone
 
-from async_commander.engine.results import RunStatus
 from async_commander.exceptions import RunFenced, RunLocked
 from async_commander.models import Lease, Run
+from async_commander.results import RunStatus
 
 from .ownership import NOBODY, Owner, this_process
 

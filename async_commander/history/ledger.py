@@ -26,8 +26,8 @@ from django.db.models import Count, F, Max, Q, QuerySet
 
 from async_commander.database.chunks import chunks
 from async_commander.database.unit import Unit
-from async_commander.engine.results import ItemState
 from async_commander.models import Run, RunClaim, RunItem
+from async_commander.results import ItemState
 
 from .key_filter import KeyFilter
 from .lease import Ownership, SteadyClock, fence

@@ -15,8 +15,8 @@ from django.db import connections
 from django.utils import timezone
 
 from async_commander.database.chunks import chunks
-from async_commander.engine.results import ItemState
 from async_commander.models import Run, RunClaim, RunItem
+from async_commander.results import ItemState
 
 from .lease import Ownership, fence, fence_statement, fenced
 from .naive_times import as_stored

@@ -12,8 +12,8 @@ from django.db.transaction import TransactionManagementError
 
 from async_commander.database.outage import is_outage, is_read_only, is_transient
 from async_commander.database.schema_errors import lacks_schema
-from async_commander.engine.results import ErrorKind
 from async_commander.models import Run, RunBucket, RunErrorKind, RunLog
+from async_commander.results import ErrorKind
 from async_commander.text.clean import storable
 
 from .lease import Ownership, fence

@@ -8,8 +8,8 @@ from contextlib import suppress
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from async_commander.engine.results import RunStatus
 from async_commander.models import Lease, Run
+from async_commander.results import RunStatus
 
 from .lease import lease_name
 from .runs import is_orphan, orphans, sweep

@@ -13,8 +13,8 @@ from async_commander.command.run_identity import RunIdentity
 from async_commander.database.lanes import LanePool
 from async_commander.database.surroundings import Surroundings
 from async_commander.database.unit import Unit
-from async_commander.engine.results import ErrorKind, ItemState, RunStatus
 from async_commander.models import Run
+from async_commander.results import ErrorKind, ItemState, RunStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,9 @@ from django.db import transaction
 from django.db.models import Q
 
 from async_commander.command.run_identity import Comparison
-from async_commander.engine.results import RunStatus, items_in_words
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked
 from async_commander.models import FORMAT_VERSION, Run
+from async_commander.results import RunStatus, items_in_words
 
 from . import unstored_ends
 from .lease import Ownership, database_now, epoch_of, establish, fence, owner_of, release, take_over

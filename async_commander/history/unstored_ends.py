@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from django.db import connections
 from django.utils import timezone
 
-from async_commander.engine.results import RunStatus
+from async_commander.results import RunStatus
 
 from .ownership import Owner
 from .recorder import Ending

@@ -21,8 +21,8 @@ from async_commander.command.identity import canonical_json
 from async_commander.command.items import item_from_json, item_to_json
 from async_commander.command.shapes import ItemCommand, SyncOrAsync
 from async_commander.engine.limits import Limits
-from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import InvalidCommand
+from async_commander.results import RunResult, RunStatus
 
 from .batches import Batch, Numbered, batches
 from .cleaner import ROW, Cleaned, Cleaner

@@ -22,8 +22,8 @@ from async_commander.command.options import DJANGO_OPTIONS, ON_THE_LINE
 from async_commander.command.parser import add_arguments_to
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
-from async_commander.engine.results import EXIT_USAGE, RunStatus
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
+from async_commander.results import EXIT_USAGE, RunStatus
 from async_commander.text.clean import plain
 
 from .options import acting, bounds_in, check_together, requests_in
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from async_commander.command.base import AsyncCommand
-    from async_commander.engine.results import RunResult
+    from async_commander.results import RunResult
     from async_commander.runner.request import RunRequest
     from async_commander.runner.signals import StopRequests
     from async_commander.text.redactor import Redactor

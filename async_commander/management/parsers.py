@@ -22,7 +22,7 @@ from async_commander.command.inside_argparse import (
 )
 from async_commander.command.options import ON_THE_LINE, SHARED, SharedOption
 from async_commander.command.parser import accept_both_spellings
-from async_commander.engine.results import EXIT_USAGE
+from async_commander.results import EXIT_USAGE
 
 from .options import acting, add_shared, flags_of
 

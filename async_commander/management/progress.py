@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from async_commander.engine.results import Tally, items_in_words
+from async_commander.results import Tally, items_in_words
 from async_commander.text.clean import shorten
 
 from .formatting import clock, count, rate

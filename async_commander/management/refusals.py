@@ -9,8 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import InterfaceError, OperationalError
 
-from async_commander.engine.results import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunLocked
+from async_commander.results import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE
 
 from .parsers import Refusal
 from .terminal_command import EXIT_INTERRUPTED

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from async_commander.engine.context import RunContext
-    from async_commander.engine.results import RunResult
+    from async_commander.results import RunResult
 
     from .steps import Invocation
 

@@ -12,9 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from async_commander.command.declaration import declaration_of
 from async_commander.command.registry import get_command
-from async_commander.engine.results import ErrorKind, ItemState, RunStatus, items_in_words
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.figures import latencies_of
+from async_commander.results import ErrorKind, ItemState, RunStatus, items_in_words
 from async_commander.text.clean import plain, plain_block
 
 from .formatting import columns, count, duration, rate

@@ -9,9 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from async_commander.command.registry import find_clashes, find_command
-from async_commander.engine.results import RunStatus
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.reading import is_silent
+from async_commander.results import RunStatus
 from async_commander.text.clean import plain, shorten
 
 from .formatting import columns, count, duration, rate

@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import AsyncCommanderError, TooManyFailures
+from async_commander.results import RunResult, RunStatus
 from async_commander.text.redactor import HIDDEN as STARS
 from async_commander.text.redactor import Redactor, no_credentials
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from async_commander.engine.results import ErrorKind, RunResult, RunStatus, items_in_words
+from async_commander.results import ErrorKind, RunResult, RunStatus, items_in_words
 from async_commander.text.clean import plain
 from async_commander.text.redactor import Redactor, no_credentials
 from async_commander.text.values import redacted_value

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.core.management.color import no_style
 from django.utils.termcolors import parse_color_setting
 
-from async_commander.engine.results import EXIT_FAILED, EXIT_SIGNAL_BASE, EXIT_USAGE
+from async_commander.results import EXIT_FAILED, EXIT_SIGNAL_BASE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

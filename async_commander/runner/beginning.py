@@ -15,10 +15,10 @@ from async_commander.database.lanes import open_lanes, open_shared_lane
 from async_commander.database.timeouts import Timeouts
 from async_commander.engine.awake import awake
 from async_commander.engine.context import RunContext
-from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import InvalidCommand, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.runs import OthersUnfinished
+from async_commander.results import RunResult, RunStatus
 
 from .plan import missing_tables
 from .threads import is_yes, typed_line

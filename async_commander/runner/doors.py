@@ -12,8 +12,8 @@ from async_commander.exceptions import AsyncCommanderError
 
 if TYPE_CHECKING:
     from async_commander.command.base import AsyncCommand
-    from async_commander.engine.results import RunResult
     from async_commander.history.recorder import Recorder
+    from async_commander.results import RunResult
 
     from .reporting import Reporter
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandError
 
 from async_commander.database.schema_errors import lacks_schema
-from async_commander.engine.results import RunStatus, items_in_words
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.recorder import Ending
+from async_commander.results import RunStatus, items_in_words
 
 from .verdicts import kind_of, text_of, traceback_of
 
 if TYPE_CHECKING:
-    from async_commander.engine.results import Tally
+    from async_commander.results import Tally
     from async_commander.text.redactor import Redactor
 
 

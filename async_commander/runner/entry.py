@@ -24,10 +24,10 @@ from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
 from async_commander.database.preparing import Tenants
 from async_commander.engine.limits import BOUNDS
-from async_commander.engine.results import RunResult, RunStatus
 from async_commander.engine.stepping import InContext
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
+from async_commander.results import RunResult, RunStatus
 
 from .plan import Plan, database_of, lacking_in_words, make_plan, stored_arguments
 from .reporting import Reporter, Silent

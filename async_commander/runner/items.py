@@ -22,10 +22,10 @@ from async_commander.engine.charging import uncharged
 from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Verdict
 from async_commander.engine.quota import Quota
-from async_commander.engine.results import ItemState, items_in_words
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.log_capture import told_briefly
 from async_commander.history.recorder import Candidate, ItemOutcome, Known
+from async_commander.results import ItemState, items_in_words
 from async_commander.text.errors import readable
 from async_commander.text.values import ADDRESS, text_of_value
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from async_commander.command.items import item_to_json
 from async_commander.database.unit import Unit
-from async_commander.engine.results import ItemState
 from async_commander.history.recorder import ItemOutcome
+from async_commander.results import ItemState
 
 from .verdicts import text_of
 

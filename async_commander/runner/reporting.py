@@ -6,7 +6,7 @@ import logging
 from typing import Protocol
 
 from async_commander.engine.context import RunContext
-from async_commander.engine.results import RunResult
+from async_commander.results import RunResult
 
 
 class Reporter(Protocol):

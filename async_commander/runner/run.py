@@ -23,7 +23,6 @@ from async_commander.command.base import bind, restore_options, unbind
 from async_commander.command.shapes import ItemCommand
 from async_commander.engine.context import run_entered
 from async_commander.engine.failures import CancelledFromOutside, unwrapped
-from async_commander.engine.results import RunResult, RunStatus
 from async_commander.engine.undisturbed import Undisturbed, again_after_native_cancels
 from async_commander.exceptions import RunFenced, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
@@ -31,6 +30,7 @@ from async_commander.history.figures import Figures
 from async_commander.history.log_capture import LogCapture, told_briefly
 from async_commander.history.recorder import Ending
 from async_commander.history.values import kept_value
+from async_commander.results import RunResult, RunStatus
 
 from .beginning import context_of, lanes_for_hooks, open_record, recorder_of
 from .calling import HookCaller, PerCall

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from async_commander.engine.results import EXIT_SIGNAL_BASE
+from async_commander.results import EXIT_SIGNAL_BASE
 
 HANDLED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 

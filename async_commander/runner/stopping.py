@@ -18,7 +18,7 @@ from asgiref.sync import ThreadSensitiveContext
 
 from async_commander.command.shapes import ItemCommand
 from async_commander.engine.awake import awake
-from async_commander.engine.results import items_in_words
+from async_commander.results import items_in_words
 
 from .calling import PerCall
 

@@ -8,8 +8,8 @@ from async_commander.runner.doors import run
 
 if TYPE_CHECKING:
     from async_commander.command.base import AsyncCommand
-    from async_commander.engine.results import RunResult
     from async_commander.history.recorder import Recorder
+    from async_commander.results import RunResult
 
 
 def run_command(command: AsyncCommand | str, /, *, recorder: Recorder | None = None, **arguments: Any) -> RunResult:

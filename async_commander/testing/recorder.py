@@ -13,7 +13,6 @@ from uuid import UUID
 
 from async_commander.database.lent_lane import settle
 from async_commander.database.surroundings import Surroundings
-from async_commander.engine.results import ErrorKind, ItemState, RunStatus
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.recorder import (
     Admission,
@@ -29,6 +28,7 @@ from async_commander.history.recorder import (
     Slice,
     Stored,
 )
+from async_commander.results import ErrorKind, ItemState, RunStatus
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

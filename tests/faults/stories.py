@@ -19,10 +19,10 @@ from django.utils import timezone
 import async_commander as ac
 from async_commander.command.identity import item_key, key_uuid
 from async_commander.database.transaction import LaneTransaction
-from async_commander.engine.results import RunResult
 from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.models import Run, RunClaim, RunItem
+from async_commander.results import RunResult
 from async_commander.runner.signals import open_run
 from async_commander.testing import InMemoryRecorder
 from tests.integration.runner.ledger import give_lease

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from async_commander.engine.results import EXIT_LOCKED
 from async_commander.history.lease import database_now
 from async_commander.models import RunClaim
+from async_commander.results import EXIT_LOCKED
 from tests.faults.counts import chance, count
 from tests.faults.truth import check_complete, run_of
 from tests.faults.victims import Template, Trial, Victim, wait_until

@@ -11,12 +11,12 @@ from django.core.management.base import CommandError
 
 from async_commander.checks import TAG
 from async_commander.command.registry import AmbiguousName, find_clashes, get_command, get_commands, get_runnable
-from async_commander.engine.results import EXIT_FAILED, EXIT_USAGE
 from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.management.dispatch import RunCommand
 from async_commander.management.listing import BROKEN, Line, list_commands, render
 from async_commander.management.parsers import CommandLineParser, Refusal, front_parser
 from async_commander.management.terminal_command import program
+from async_commander.results import EXIT_FAILED, EXIT_USAGE
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -11,7 +11,6 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 
 from async_commander.command.registry import find_command
-from async_commander.engine.results import EXIT_FAILED, EXIT_USAGE, RunStatus
 from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.history.reading import notice_crashes, resumed_among
 from async_commander.management.options import whole
@@ -21,6 +20,7 @@ from async_commander.management.runs import as_json, narrowed, table
 from async_commander.management.summary import to_json
 from async_commander.management.terminal_command import TerminalCommand
 from async_commander.models import Run
+from async_commander.results import EXIT_FAILED, EXIT_USAGE, RunStatus
 from async_commander.runner.plan import missing_tables
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import pytest
 from django.db import OperationalError
 
 import async_commander as ac
-from async_commander.engine.results import ErrorKind
 from async_commander.history import notes as notes_module
 from async_commander.history.lease import take_over
 from async_commander.history.notes import write_notes
 from async_commander.history.recorder import LogLine, Notes, Slice
 from async_commander.models import Run, RunBucket, RunErrorKind, RunLog
+from async_commander.results import ErrorKind
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 

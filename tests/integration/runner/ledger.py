@@ -11,10 +11,10 @@ from django.db.models import F
 from django.utils import timezone
 
 from async_commander.command.identity import item_key, key_uuid
-from async_commander.engine.results import RunResult
 from async_commander.history.lease import lease_name
 from async_commander.history.ownership import process_start, this_boot, this_host
 from async_commander.models import Lease, Run, RunClaim, RunItem
+from async_commander.results import RunResult
 
 
 def row_of(result: RunResult) -> Run:

@@ -8,8 +8,8 @@ import pytest
 from django.test import TestCase
 
 import async_commander as ac
-from async_commander.engine.results import ItemState
 from async_commander.models import Run
+from async_commander.results import ItemState
 from async_commander.testing import InMemoryRecorder, run_command
 from tests.testapp.models import Author, Effect
 

@@ -13,8 +13,8 @@ from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pace import HostUnavailable
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
 from async_commander.engine.quota import Quota
-from async_commander.engine.results import ItemState, Tally
 from async_commander.exceptions import SkipItem
+from async_commander.results import ItemState, Tally
 
 if TYPE_CHECKING:
     from async_commander.engine.pace import Pace

@@ -14,7 +14,7 @@ from async_commander.engine import charging
 from async_commander.engine.charging import uncharged
 from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pace import Pace
-from async_commander.engine.results import ItemState
+from async_commander.results import ItemState
 
 from .desk import Desk
 

@@ -8,7 +8,7 @@ import pytest
 from async_commander.engine.limits import Limits
 from async_commander.engine.pace import Pace
 from async_commander.engine.pipeline import Due, Ticket
-from async_commander.engine.results import ItemState
+from async_commander.results import ItemState
 
 from .desk import Desk, Transient, sleep
 

@@ -13,8 +13,8 @@ import sniffio
 
 from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pace import Pace
-from async_commander.engine.results import ItemState, items_in_words
 from async_commander.exceptions import SkipItem
+from async_commander.results import ItemState, items_in_words
 
 from .desk import Desk, Transient, sleep
 

@@ -13,8 +13,8 @@ import sniffio
 
 from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pipeline import ItemTimeout, Ticket, Verdict
-from async_commander.engine.results import ItemState
 from async_commander.exceptions import SkipItem, TooManyFailures
+from async_commander.results import ItemState
 
 from .desk import Deadly, Desk, Transient, sleep
 

@@ -10,7 +10,7 @@ import pytest
 
 from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pace import HostUnavailable, Pace
-from async_commander.engine.results import ItemState
+from async_commander.results import ItemState
 
 from .desk import Desk, Throttled, Transient
 

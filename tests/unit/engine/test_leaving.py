@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from async_commander.engine import leaving
 from async_commander.engine.leaving import STUBBORN_AFTER, CancelIgnored, Leavable
 from async_commander.engine.limits import Limits, Retry
-from async_commander.engine.results import ItemState
+from async_commander.results import ItemState
 
 from .desk import Desk
 

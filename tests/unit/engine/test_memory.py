@@ -11,7 +11,7 @@ import pytest
 from async_commander.engine.limits import Limits, Retry
 from async_commander.engine.pace import Pace
 from async_commander.engine.pipeline import Due, Pipeline, Ticket, Verdict
-from async_commander.engine.results import ItemState, Tally
+from async_commander.results import ItemState, Tally
 
 pytestmark = pytest.mark.anyio
 

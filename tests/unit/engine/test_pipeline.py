@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from async_commander.engine.limits import Limits
-from async_commander.engine.results import ItemState
+from async_commander.results import ItemState
 
 from .desk import Desk, Transient, sleep
 

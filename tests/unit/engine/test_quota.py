@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from async_commander.engine.quota import Quota
-from async_commander.engine.results import Tally
+from async_commander.results import Tally
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from async_commander.engine.results import Tally
 from async_commander.management.progress import Meter
+from async_commander.results import Tally
 
 
 class Clock:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from async_commander.engine.results import Tally
 from async_commander.management.progress import BarDisplay, Meter, NoDisplay, PlainDisplay, counts_line, plain_line
 from async_commander.management.reporter import choose_display
 from async_commander.management.screen import Verbatim, open_console
+from async_commander.results import Tally
 
 from .terminals import FakeStream, wrapped
 

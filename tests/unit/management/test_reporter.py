@@ -12,10 +12,10 @@ import pytest
 
 from async_commander.engine.context import RunContext
 from async_commander.engine.limits import Limits, Retry
-from async_commander.engine.results import RunResult, RunStatus, Tally
 from async_commander.management.reporter import TerminalReporter
 from async_commander.management.screen import Verbatim, open_console
 from async_commander.management.steps import Invocation
+from async_commander.results import RunResult, RunStatus, Tally
 
 from .terminals import FakeStream, wrapped
 

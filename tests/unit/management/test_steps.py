@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from async_commander.engine.results import RunResult, RunStatus
 from async_commander.exceptions import TooManyFailures
 from async_commander.management.steps import Invocation, next_steps
+from async_commander.results import RunResult, RunStatus
 from async_commander.text.redactor import Redactor
 
 

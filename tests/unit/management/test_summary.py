@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from async_commander.engine.results import ErrorKind, RunResult, RunStatus
 from async_commander.management.steps import Invocation
 from async_commander.management.summary import Summary, json_document, refusal_document, summary_of
+from async_commander.results import ErrorKind, RunResult, RunStatus
 from async_commander.text.redactor import HIDDEN, Redactor
 
 

@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 import async_commander as ac
-from async_commander.engine.results import ErrorKind, Tally
 from async_commander.exceptions import ItemError, RunFenced
 from async_commander.history.figures import HISTOGRAM_BINS, Figures
 from async_commander.history.values import kept_value
+from async_commander.results import ErrorKind, Tally
 from async_commander.runner import signals
 from async_commander.runner.ending import ending_of
 from async_commander.runner.entry import COLLECT_AFTER, _collected_less_often

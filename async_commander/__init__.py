@@ -44,7 +44,7 @@ _HOMES = {
     "engine.context": ("RunContext", "current_run"),
     "engine.every": ("every",),
     "engine.limits": ("Limits", "Retry"),
-    "engine.results": ("RunResult", "RunStatus"),
+    "results": ("RunResult", "RunStatus"),
     "exceptions": ("AsyncCommanderError", "CommandNotFound", "InvalidCommand", "RunFailed", "RunLocked", "SkipItem"),
     "imports.command": ("ImportCommand",),
     "management.dispatch": ("as_management_command",),

@@ -28,12 +28,17 @@ class CancelIgnored(AsyncCommanderError):
     """A coroutine was cancelled and went on, and was left where it was."""
 
 
+class Left(BaseException):
+    """Raised inside of a coroutine that is left, where it waits."""
+
+
 class Leavable(Stepped[T]):
     """Awaits a coroutine within the current task, and leaves it where it ignores its cancellation.
 
     It is left after 10 cancels in more than a second (a scope that is cancelled says so again and again), or by
-    `leave()`. Then it gets a GeneratorExit, its `finally` blocks run as far as they await nothing, and CancelIgnored
-    is raised in its place. Only on asyncio: trio hands cancels to the coroutine past everything around it.
+    `leave()`. Then `Left` is raised where it waits, and GeneratorExit where it goes on all the same; its `finally`
+    blocks run as far as they await nothing, and CancelIgnored is raised in its place. Only on asyncio: trio hands
+    cancels to the coroutine past everything around it.
     """
 
     __slots__ = ("_awaited", "_cancelled_at", "_cancels", "_left", "_name", "suspected")
@@ -66,12 +71,22 @@ class Leavable(Stepped[T]):
             self._awaited = step(value)
             return self._awaited
         try:
+            # Before Python 3.13 a GeneratorExit does not reach into an asynchronous generator that this one waits for:
+            # what scopes it has open would stay the task's, and break all those around.
+            self._coroutine.throw(Left())
+        except (Left, StopIteration):
+            pass
+        else:
+            self._close_for_ever()
+        raise CancelIgnored(
+            f"{self._name} went on when it was cancelled, and was left where it was. Let CancelledError through "
+            "(`except Exception` does), and keep shields short."
+        )
+
+    def _close_for_ever(self) -> None:
+        try:
             self._coroutine.close()
         except RuntimeError:
             # It ignores GeneratorExit, too. Whoever frees it closes it once more, and outside of the loop, where its
             # awaits fail at once, `while True: try … except: pass` would never return: it is never freed.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coroutine))
-        raise CancelIgnored(
-            f"{self._name} went on when it was cancelled, and was left where it was. Let CancelledError through "
-            "(`except Exception` does), and keep shields short."
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,6 +24,7 @@ from async_commander.engine.stepping import NOT_BEGUN
 from async_commander.exceptions import InvalidCommand
 from async_commander.text.errors import readable
 
+from .generators import Leftable
 from .threads import AbandonableThreads
 from .unawaited import NothingUnawaited
 
@@ -125,19 +126,21 @@ class HookCaller:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """The author's `lifespan()`, entered for the block."""
+        """The author's `lifespan()`, entered for the block; where its beginning or end goes on when cancelled: left."""
         manager: AbstractAsyncContextManager[Any] = self.decide("lifespan")
+        if isinstance(generator := getattr(manager, "gen", None), AsyncGenerator):  # of @asynccontextmanager
+            manager.gen = Leftable(generator)  # type: ignore[attr-defined]
         with self.watched("lifespan"):
-            await manager.__aenter__()
+            await self.leavable(manager.__aenter__(), "lifespan")
         try:
             yield
         except BaseException as error:
             with self.watched("lifespan"):
-                if not await manager.__aexit__(type(error), error, error.__traceback__):
+                if not await self.leavable(manager.__aexit__(type(error), error, error.__traceback__), "lifespan"):
                     raise
         else:
             with self.watched("lifespan"):
-                await manager.__aexit__(None, None, None)
+                await self.leavable(manager.__aexit__(None, None, None), "lifespan")
 
     def _say_that_it_is_waited_for(self) -> None:
         if not self._waited:

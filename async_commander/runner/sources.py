@@ -5,16 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import sys
 import time
-import types
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
-    Callable,
-    Generator,
     Iterable,
     Iterator,
     Sequence,
@@ -34,6 +29,8 @@ from async_commander.command.items import ItemGone, item_from_json, item_to_json
 from async_commander.database.connections import open_blocks
 from async_commander.engine.leaving import CancelIgnored
 from async_commander.exceptions import InvalidCommand
+
+from .generators import Leftable
 
 if TYPE_CHECKING:
     from .calling import HookCaller
@@ -57,53 +54,26 @@ async def open_source(hooks: HookCaller, *arguments: Any) -> Any:
     return await hooks.call("iterate", *arguments)
 
 
-async def _watched_async(hooks: HookCaller, items: AsyncGenerator[Any]) -> AsyncIterator[Any]:
+async def _watched_async(hooks: HookCaller, generator: AsyncGenerator[Any]) -> AsyncIterator[Any]:
     """The items of the author's generator, each step of which is one call of a hook, and so is its end.
 
-    Once left where it was it is not closed: that would wait for the same. Nor may the event loop know it, which closes
-    at its own end, without a bound, what generators are open.
+    Once left where it was it is not closed: that would wait for the same.
     """
-    known = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        item = items.__anext__()  # from here on nobody else's finalizer has it
-    finally:
-        sys.set_asyncgen_hooks(*known)
-
-    is_left = False
+    items, is_left = Leftable(generator), False
     try:
         while True:
-            with hooks.watched("iterate"):
-                item = await hooks.leavable(_step(item), "iterate")
-            if item is _NO_MORE:
+            try:
+                with hooks.watched("iterate"):
+                    item = await hooks.leavable(anext(items), "iterate")
+            except StopAsyncIteration:
                 return
             yield item
-            item = items.__anext__()
     except CancelIgnored:
         is_left = True
         raise
     finally:
         if not is_left:
-            await hooks.leavable(_step(items.aclose()), "iterate")
-
-
-@types.coroutine
-def _step(awaited: Awaitable[Any]) -> Generator[Any, Any, Any]:
-    """Await one step of an asynchronous generator. Whoever closes this closes the generator: Python 3.11 does not."""
-    steps = awaited.__await__()
-    step: Callable[[Any], Any] = steps.send
-    value: Any = None
-    while True:
-        try:
-            waits_for = step(value)
-        except StopAsyncIteration:
-            return _NO_MORE
-        except StopIteration as end:
-            return end.value
-        try:
-            value, step = (yield waits_for), steps.send
-        except BaseException as error:  # noqa: BLE001 - it is the generator's
-            value, step = error, steps.throw
+            await hooks.leavable(items.aclose(), "iterate")
 
 
 def _watched(hooks: HookCaller, items: Iterator[Any]) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -144,6 +144,76 @@ def test_an_iterate_that_goes_on_ends_with_the_time_out(run: Any, how: str, at_i
     with pytest.raises(ac.RunFailed) as raised:
         run(Yielding(how=how, at_its_end=at_its_end), **SHORT)
     row = row_of(raised.value.result)
-    assert "passed its time-out of 0.2 s" in row.error
+    assert "passed its time-out of 3 s" in row.error
     assert row.logs.filter(message__startswith="iterate() went on when it was cancelled").exists()
     assert row.done == 1
+
+
+class Opened(ac.AsyncCommand):
+    """Goes on in `lifespan()`: before, or after, the work."""
+
+    how: str
+    at_its_end: bool = False
+
+    @asynccontextmanager
+    async def lifespan(self):
+        if not self.at_its_end:
+            await STUBBORN[self.how]()
+        try:
+            yield
+        finally:
+            await STUBBORN[self.how]()
+
+    async def handle(self) -> None:
+        await asyncio.sleep(3600)
+
+
+class Manager:
+    """No generator: its author wrote both methods."""
+
+    def __init__(self, how: str, *, at_its_end: bool) -> None:
+        self._how, self._at_its_end = how, at_its_end
+
+    async def __aenter__(self) -> None:
+        if not self._at_its_end:
+            await STUBBORN[self._how]()
+
+    async def __aexit__(self, *error: object) -> None:
+        await STUBBORN[self._how]()
+
+
+class Managed(Opened):
+    def lifespan(self):
+        return Manager(self.how, at_its_end=self.at_its_end)
+
+
+class Nested(Opened):
+    """What goes on is a generator inside of the author's, of which the event loop knows."""
+
+    @asynccontextmanager
+    async def lifespan(self):
+        async with Opened.lifespan(self):
+            yield
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("command", "how", "at_its_end"),
+    [
+        *((Opened, how, at_its_end) for how in STUBBORN for at_its_end in (False, True)),
+        (Managed, "swallow", False),
+        (Managed, "hide", True),
+        (Nested, "hide", False),
+        (Nested, "swallow", True),
+    ],
+)
+def test_a_lifespan_that_goes_on_ends_with_the_time_out(
+    run_on_lanes: Any, command: type[Opened], how: str, at_its_end: bool
+) -> None:
+    with pytest.raises(ac.RunFailed) as raised:
+        run_on_lanes(command(how=how, at_its_end=at_its_end), **SHORT)
+    row = row_of(raised.value.result)
+    assert row.status == "failed"
+    assert "lifespan() went on when it was cancelled" in row.error
+    assert row.logs.filter(message__startswith="lifespan() went on when it was cancelled").exists()

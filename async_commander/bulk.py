@@ -15,7 +15,7 @@ As in the unit of work `self.db`, rows are written without `save()` and signals,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain, islice
@@ -167,9 +167,11 @@ def _write_steps(
     count, outer = 0, _all_or_nothing({_alias(using, first)}) if atomic and undo is None else nullcontext(undo)
     with outer as undone:
         for some in _steps(chain([first], remaining), step):
+            by_alias: dict[str, list[M]] = {}
             for obj in some:
                 _check_object(obj)
-            for alias, its in _by_alias(using, some).items():
+                by_alias.setdefault(_alias(using, obj), []).append(obj)
+            for alias, its in by_alias.items():
                 requests = [replace(one, alias=alias) for one in request(alias, its)]
                 memory = Undo()
                 if undone is not None:
@@ -232,16 +234,12 @@ def _pages(queryset: models.QuerySet[Any], alias: str, step: int) -> Iterator[li
     model, query = concrete(queryset.model), queryset.query
     if query.is_sliced or query.combinator or query.distinct_fields:
         # No page can be asked for in another order, and the next one would not have the same rows in front of it.
-        pages: Iterable[Sequence[Any]] = chunks(list(queryset.values_list("pk", flat=True)), step)
-    else:
-        pages = _ascending(queryset.order_by("pk").values_list("pk", flat=True), step)
-    yield from ([_Key(alias, model, pk) for pk in page] for page in pages)
-
-
-def _ascending(keys: models.QuerySet[Any, Any], step: int) -> Iterator[list[Any]]:
-    rest = keys
+        for some in chunks(list(queryset.values_list("pk", flat=True)), step):
+            yield [_Key(alias, model, pk) for pk in some]
+        return
+    rest = keys = queryset.order_by("pk").values_list("pk", flat=True)
     while page := list(rest[:step]):
-        yield page
+        yield [_Key(alias, model, pk) for pk in page]
         rest = keys.filter(pk__gt=page[-1])
 
 
@@ -249,13 +247,6 @@ def _present(alias: str, objects: list[M]) -> int:
     model = concrete(objects[0])
     keys = [obj.pk for obj in objects]
     return sum(model._base_manager.using(alias).filter(pk__in=some).count() for some in chunks(keys, PARAMETERS))
-
-
-def _by_alias(using: str | None, objects: list[M]) -> dict[str, list[M]]:
-    by_alias: dict[str, list[M]] = {}
-    for obj in objects:
-        by_alias.setdefault(_alias(using, obj), []).append(obj)
-    return by_alias
 
 
 def _alias(using: str | None, of: models.Model | type[models.Model]) -> str:

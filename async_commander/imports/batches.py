@@ -26,7 +26,11 @@ class Batch:
         self.first, self.last = min(places), max(places)
         self.frame = frame
         self.rejected = tuple(rejected)
-        digest = hashlib.sha256(_bytes(frame))
+        try:
+            content = frame.write_csv()
+        except pl.exceptions.ComputeError:  # a column of lists or the like
+            content = frame.write_ndjson()
+        digest = hashlib.sha256(content.encode("utf-8", "surrogatepass"))
         for row in rejected:
             digest.update(repr((row.row, row.data)).encode("utf-8", "surrogatepass"))
         self.key = f"rows {self.first}-{self.last} {digest.hexdigest()}"
@@ -60,10 +64,3 @@ class Numbered:
             return frame, []
         start, self._next = self._next, self._next + len(frame)
         return frame.with_row_index(ROW, offset=start).with_columns(pl.col(ROW).cast(pl.Int64)), []
-
-
-def _bytes(frame: pl.DataFrame) -> bytes:
-    try:
-        return frame.write_csv().encode("utf-8", "surrogatepass")
-    except pl.exceptions.ComputeError:  # a column of lists or the like
-        return frame.write_ndjson().encode("utf-8", "surrogatepass")

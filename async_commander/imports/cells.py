@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .numbers import Rounding, formats_of, plain_numbers, to_decimal, to_rounded_float, to_whole
@@ -97,31 +98,27 @@ def _texts(values: pl.Series, form: Form) -> pl.Series:
 
 def _read_texts(texts: pl.Series, form: Form) -> pl.Series:
     to = form.to
-    if to.is_numeric():
-        return _read_numbers(plain_numbers(texts, form.numbers), form)
-    if to == pl.Boolean:
-        lower = texts.str.to_lowercase()
-        return _null_where(lower.is_in(_YES), ~lower.is_in((*_YES, *_NO)))
-    if isinstance(to, pl.Datetime):
-        return _read_datetimes(texts, to, form.format)
-    if to == pl.Date and form.format is None:
-        return _each(texts, date.fromisoformat, to)
-    if to == pl.Date:
-        return texts.str.to_date(form.format, strict=False)
-    return (
-        texts.str.to_time(form.format or "%H:%M:%S%.f", strict=False) if to == pl.Time else texts.cast(to, strict=False)
-    )
-
-
-def _read_numbers(numbers: pl.Series, form: Form) -> pl.Series:
-    to = form.to
+    numbers = plain_numbers(texts, form.numbers) if to.is_numeric() else texts
     if isinstance(to, pl.Decimal):
-        return to_decimal(numbers, to.precision, to.scale, form.rounding)
-    if to.is_integer():
-        return to_whole(numbers, to)
-    if form.places is not None:
-        return to_rounded_float(numbers, to, form.places, form.rounding)
-    return numbers.cast(to, strict=False)
+        read = to_decimal(numbers, to.precision, to.scale, form.rounding)
+    elif to.is_integer():
+        read = to_whole(numbers, to)
+    elif to.is_float() and form.places is not None:
+        read = to_rounded_float(numbers, to, form.places, form.rounding)
+    elif to == pl.Boolean:
+        lower = texts.str.to_lowercase()
+        read = _null_where(lower.is_in(_YES), ~lower.is_in((*_YES, *_NO)))
+    elif isinstance(to, pl.Datetime):
+        read = _read_datetimes(texts, to, form.format)
+    elif to == pl.Date and form.format is None:
+        read = _each(texts, date.fromisoformat, to)
+    elif to == pl.Date:
+        read = texts.str.to_date(form.format, strict=False)
+    elif to == pl.Time:
+        read = texts.str.to_time(form.format or "%H:%M:%S%.f", strict=False)
+    else:
+        read = numbers.cast(to, strict=False)
+    return read
 
 
 def _read_datetimes(texts: pl.Series, to: pl.Datetime, written: str | None) -> pl.Series:
@@ -132,9 +129,9 @@ def _read_datetimes(texts: pl.Series, to: pl.Datetime, written: str | None) -> p
         zoned = read if read.dtype.time_zone else read.dt.replace_time_zone(to.time_zone, non_existent="null")  # type: ignore[attr-defined]
         return zoned.dt.convert_time_zone(str(to.time_zone))
     if to.time_zone is None:
-        return _each(texts, _naive, pl.Datetime("us")).cast(to)
-    aware = _each(texts, _aware_in_utc, pl.Datetime("us")).dt.replace_time_zone("UTC")
-    local = _each(texts, _naive, pl.Datetime("us")).dt.replace_time_zone(
+        return _each(texts, partial(_moment, aware=False), pl.Datetime("us")).cast(to)
+    aware = _each(texts, partial(_moment, aware=True), pl.Datetime("us")).dt.replace_time_zone("UTC")
+    local = _each(texts, partial(_moment, aware=False), pl.Datetime("us")).dt.replace_time_zone(
         str(to.time_zone), ambiguous="earliest", non_existent="null"
     )
     return aware.dt.convert_time_zone(str(to.time_zone)).zip_with(aware.is_not_null(), local).cast(to)
@@ -152,11 +149,9 @@ def _each(texts: pl.Series, read: Callable[[str], Any], to: pl.DataType) -> pl.S
     return pl.Series(texts.name, [one(text) for text in texts], dtype=to)
 
 
-def _naive(text: str) -> datetime | None:
+def _moment(text: str, *, aware: bool) -> datetime | None:
+    """A time with an offset, in UTC, or one without; None where it is the other one."""
     found = datetime.fromisoformat(text)
-    return found if found.tzinfo is None else None
-
-
-def _aware_in_utc(text: str) -> datetime | None:
-    found = datetime.fromisoformat(text)
-    return None if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
+    if (found.tzinfo is not None) is not aware:
+        return None
+    return found.astimezone(UTC).replace(tzinfo=None) if aware else found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -151,10 +151,31 @@ class Cleaner:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.columns:  # a base for others has none
-            _check_lists(cls)
-            _check_names(cls)
-            _check_values(cls)
+        cls._forms = {}
+        if not cls.columns:  # a base for others
+            return
+        where = cls.__qualname__
+        for attribute in (*_LISTS, *_SETS, "sort"):  # a text where a list belongs would be taken for its letters
+            given = getattr(cls, attribute)
+            if isinstance(given, str):
+                raise InvalidCommand(f"{where}.{attribute} is a text; a list is needed: [{given!r}]")
+            wrong = [one for one in given if isinstance(one, str) or not one] if attribute in _SETS else []
+            if wrong:
+                raise InvalidCommand(
+                    f"{where}.{attribute} has {wrong[0]!r}; each is a list of columns: [[{wrong[0]!r}]]"
+                )
+        _check_names(cls)
+        for attribute, values, allowed in (
+            ("rounding", [cls.rounding], tuple(ROUNDINGS)),
+            ("numbers", [cls.numbers] if isinstance(cls.numbers, str) else cls.numbers.values(), NUMBER_FORMATS),
+            ("extra_columns", [cls.extra_columns], ("drop", "keep", "refuse")),
+        ):
+            for value in values:
+                if value not in allowed:
+                    raise InvalidCommand(f"{where}.{attribute} is {value!r}; allowed: {', '.join(map(repr, allowed))}")
+        for name, value in cls.fill.items():
+            if value is None:
+                raise InvalidCommand(f"{where}.fill gives {name!r} None: leave it out, columns are nullable anyway")
         cls._forms = {name: _form(cls, name) for name in cls.columns}
 
     @classmethod
@@ -169,7 +190,15 @@ class Cleaner:
         cls._read(work)
         if cls.fill:
             work.frame = work.frame.with_columns(pl.col(name).fill_null(value) for name, value in cls.fill.items())
-        cls._convert(work)
+        for name, converter in cls.convert.items():
+            given, to = work.frame[name], cls._forms[name].to
+            values, problems = _converted(given, converter, to)
+            refused = pl.Series([one is not None for one in problems], dtype=pl.Boolean)
+            told = iter([(f"was refused by the converter: {one}", _CORRECT) for one in problems if one is not None])
+            work.reject(name, refused, lambda _, told=told: next(told), given)  # type: ignore[misc]
+            values = values.fill_nan(None) if to.is_float() else values
+            work.frame = work.frame.with_columns(values.alias(name))
+        work.leave_out_rejected()
         before = len(work.frame)
         for rules, some in ((cls.drop_if_all_null, pl.all_horizontal), (cls.drop_if_any_null, pl.any_horizontal)):
             for names in rules:
@@ -205,7 +234,16 @@ class Cleaner:
             sources[standard] = actual
         missing = [name for name in cls.columns if name not in sources]
         if missing:
-            raise ColumnError(_about_missing(cls, missing, sorted(found)), missing)
+            raw_names, parts = {standard: name for name, standard in cls.rename.items()}, list[str]()
+            for name in missing:
+                place = f"{raw_names[name]!r} (for {name!r})" if name in raw_names else repr(name)
+                close = get_close_matches(raw_names.get(name, name), sorted(found), n=1)
+                parts.append(f"{place}, did you mean {close[0]!r}?" if close else place)
+            has = ", ".join(map(repr, sorted(found))) or "none"
+            raise ColumnError(
+                f"Missing columns: {', '.join(parts)}. The source has: {has}. Name it in rename, as {{raw: standard}}.",
+                missing,
+            )
         extra = [name for name in sources if name not in cls.columns]
         if extra and cls.extra_columns == "refuse":
             raise ColumnError(
@@ -232,51 +270,28 @@ class Cleaner:
         work.frame = work.frame.with_columns(columns)
         work.leave_out_rejected()
 
-    @classmethod
-    def _convert(cls, work: _Work) -> None:
-        for name, converter in cls.convert.items():
-            given, to = work.frame[name], cls._forms[name].to
-            if isinstance(converter, each):
-                values, problems = _converted_each(given, converter, to)
-                work.reject(
-                    name, pl.Series([one is not None for one in problems], dtype=pl.Boolean), _refused(problems), given
-                )
-            else:
-                values = _converted(given, converter, to)
-            values = values.fill_nan(None) if to.is_float() else values
-            work.frame = work.frame.with_columns(values.alias(name))
-        work.leave_out_rejected()
-
 
 _MISSING: Final = ("is there, and a value is required", "Add it to the source, or give the column a value in fill.")
 
 
-def _refused(problems: Sequence[str | None]) -> Callable[[Any], tuple[str, str]]:
-    """The problems one by one, as the rows are rejected in their order."""
-    told: Iterator[str] = (one for one in problems if one is not None)
-    return lambda _: (f"was refused by the converter: {next(told)}", "Correct it, or the converter.")
+_CORRECT: Final = "Correct it, or the converter."
 
 
-def _converted_each(given: pl.Series, converter: each, to: pl.DataType) -> tuple[pl.Series, list[str | None]]:
-    values: list[Any] = []
-    problems: list[str | None] = []
-    for value in given:
-        problem = None
-        try:
-            converted = None if value is None else converter.function(value)
-        except Exception as error:  # noqa: BLE001  whatever it raises is about this value
-            converted, problem = None, f"{type(error).__name__}: {error}"
-        values.append(converted)
-        problems.append(problem)
-    try:
-        return pl.Series(given.name, values, dtype=to), problems
-    except (TypeError, pl.exceptions.PolarsError) as error:
-        wrong = f"The converter of {given.name!r} returned what is no {to}: {error}"
-        raise ConverterError(wrong, given.name) from error
-
-
-def _converted(given: pl.Series, converter: Converter, to: pl.DataType) -> pl.Series:
+def _converted(given: pl.Series, converter: Converter | each, to: pl.DataType) -> tuple[pl.Series, list[str | None]]:
+    """The values that a converter makes, and for each of its rows the problem where `each()` met one."""
     name = given.name
+    problems: list[str | None] = [None] * len(given)
+    if isinstance(converter, each):
+        found: list[Any] = [None] * len(given)
+        for place, value in enumerate(given):
+            try:
+                found[place] = None if value is None else converter.function(value)
+            except Exception as error:  # noqa: BLE001  whatever it raises is about this value
+                problems[place] = f"{type(error).__name__}: {error}"
+        try:
+            return pl.Series(name, found, dtype=to), problems
+        except (TypeError, pl.exceptions.PolarsError) as error:
+            raise ConverterError(f"The converter of {name!r} returned what is no {to}: {error}", name) from error
     try:
         values = converter(given)
     except Exception as error:
@@ -285,15 +300,15 @@ def _converted(given: pl.Series, converter: Converter, to: pl.DataType) -> pl.Se
             "single rows.", name,
         ) from error  # fmt: skip
     if not isinstance(values, pl.Series) or len(values) != len(given):
-        found = f"{len(values)} values" if isinstance(values, pl.Series) else type(values).__name__
+        shape = f"{len(values)} values" if isinstance(values, pl.Series) else type(values).__name__
         raise ConverterError(
-            f"The converter of column {name!r} returned {found}; a Series of {len(given)} is needed", name
+            f"The converter of column {name!r} returned {shape}; a Series of {len(given)} is needed", name
         )
     if values.dtype != to:
         raise ConverterError(
             f"The converter of column {name!r} returned {values.dtype}, declared is {to}. Cast it: .cast(…)", name
         )
-    return values
+    return values, problems
 
 
 def _direction(by: str | tuple[str, bool]) -> tuple[str, bool]:
@@ -302,37 +317,11 @@ def _direction(by: str | tuple[str, bool]) -> tuple[str, bool]:
     return by.removeprefix("-"), by.startswith("-")
 
 
-def _about_missing(cls: type[Cleaner], missing: Sequence[str], found: Sequence[str]) -> str:
-    raw = {standard: name for name, standard in cls.rename.items()}
-    parts = []
-    for name in missing:
-        wanted = f"{raw[name]!r} (for {name!r})" if name in raw else repr(name)
-        close = get_close_matches(raw.get(name, name), found, n=1)
-        parts.append(f"{wanted}, did you mean {close[0]!r}?" if close else wanted)
-    has = ", ".join(map(repr, found)) or "none"
-    return f"Missing columns: {', '.join(parts)}. The source has: {has}. Name it in rename, as {{raw: standard}}."
-
-
 # --- the declaration, checked when the class is made
 
 
 _LISTS: Final = ("required", "sum_duplicates")
 _SETS: Final = ("drop_if_all_null", "drop_if_any_null", "unique")
-
-
-def _check_lists(cls: type[Cleaner]) -> None:
-    """A text where a list belongs would be taken for its letters."""
-    for attribute in (*_LISTS, *_SETS, "sort"):
-        if isinstance(getattr(cls, attribute), str):
-            raise InvalidCommand(
-                f"{cls.__qualname__}.{attribute} is a text; a list is needed: [{getattr(cls, attribute)!r}]"
-            )
-    for attribute in _SETS:
-        for names in getattr(cls, attribute):
-            if isinstance(names, str) or not names:
-                raise InvalidCommand(
-                    f"{cls.__qualname__}.{attribute} has {names!r}; each is a list of columns: [[{names!r}]]"
-                )
 
 
 def _check_names(cls: type[Cleaner]) -> None:
@@ -354,26 +343,25 @@ def _check_names(cls: type[Cleaner]) -> None:
                 )
 
 
-def _check_values(cls: type[Cleaner]) -> None:
-    where = cls.__qualname__
-    choices = {
-        "rounding": ([cls.rounding], tuple(ROUNDINGS)),
-        "numbers": ([cls.numbers] if isinstance(cls.numbers, str) else cls.numbers.values(), NUMBER_FORMATS),
-        "extra_columns": ([cls.extra_columns], ("drop", "keep", "refuse")),
-    }
-    for attribute, (values, allowed) in choices.items():
-        for value in values:
-            if value not in allowed:
-                raise InvalidCommand(f"{where}.{attribute} is {value!r}; allowed: {', '.join(map(repr, allowed))}")
-    for name, value in cls.fill.items():
-        if value is None:
-            raise InvalidCommand(f"{where}.fill gives {name!r} None: leave it out, columns are nullable anyway")
-
-
 def _form(cls: type[Cleaner], name: str) -> Form:
-    to, places = _type(cls, name), cls.precision.get(name)
+    declared, places, where = cls.columns[name], cls.precision.get(name), cls.__qualname__
+    to: Any = _TYPES.get(declared, declared) if isinstance(declared, type) else declared
+    if declared is Decimal or declared is pl.Decimal:
+        if places is None:
+            raise InvalidCommand(
+                f"{where}.columns has {name!r} as Decimal without its places: write "
+                f"precision = {{{name!r}: 2}}, or pl.Decimal(10, 2)"
+            )
+        to = pl.Decimal(38, places)
+    elif isinstance(to, type) and issubclass(to, pl.DataType):
+        to = to()
+    if not isinstance(to, pl.DataType):
+        allowed = ", ".join(one.__name__ for one in (*_TYPES, Decimal))
+        raise InvalidCommand(f"{where}.columns has {name!r} as {declared!r}; allowed: {allowed}, or a type of Polars")
+    if isinstance(to, pl.Decimal) and places is not None:
+        to = pl.Decimal(to.precision, places)
     if places is not None and not (to.is_float() or to.is_decimal()):
-        raise InvalidCommand(f"{cls.__qualname__}.precision names {name!r}, which is {to} and has no decimal places")
+        raise InvalidCommand(f"{where}.precision names {name!r}, which is {to} and has no decimal places")
     return Form(
         to=to,
         strip=cls.strip,
@@ -383,25 +371,3 @@ def _form(cls: type[Cleaner], name: str) -> Form:
         places=places,
         rounding=cls.rounding,
     )
-
-
-def _type(cls: type[Cleaner], name: str) -> pl.DataType:
-    declared, places = cls.columns[name], cls.precision.get(name)
-    if declared is Decimal or declared is pl.Decimal:
-        if places is None:
-            raise InvalidCommand(
-                f"{cls.__qualname__}.columns has {name!r} as Decimal without its places: write "
-                f"precision = {{{name!r}: 2}}, or pl.Decimal(10, 2)"
-            )
-        return pl.Decimal(38, places)
-    known: Any = _TYPES.get(declared, declared) if isinstance(declared, type) else declared
-    if isinstance(known, type) and issubclass(known, pl.DataType):
-        known = known()
-    if not isinstance(known, pl.DataType):
-        allowed = ", ".join(one.__name__ for one in (*_TYPES, Decimal))
-        raise InvalidCommand(
-            f"{cls.__qualname__}.columns has {name!r} as {declared!r}; allowed: {allowed}, or a type of Polars"
-        )
-    if isinstance(known, pl.Decimal) and places is not None:
-        return pl.Decimal(known.precision, places)
-    return known

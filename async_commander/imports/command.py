@@ -147,14 +147,29 @@ class ImportCommand(_Batches, ABC):
         """The batches of what `extract()` gives."""
         if self.rows_per_batch < 1:
             raise InvalidCommand(f"--rows-per-batch {self.rows_per_batch}: at least 1 row")
-        self._check_removal()
+        keyless = [model.__name__ for model in self.removes if model not in self.unique]
+        if keyless:
+            raise InvalidCommand(
+                f"removes names {', '.join(keyless)}, which unique gives no key: name its fields there"
+            )
+        if self.delete and not self.removes:
+            raise InvalidCommand("--delete: say in removes = [Model] which models' rows are to be removed")
         self._seen = Seen(self.removes if self.delete else ())
         extracted: Any = await self._extracted()
-        checked_already = False
+        unchecked = self.cleaner
         async for batch in self._batches_of(extracted):
-            if not checked_already and len(batch.frame):
-                self._check_columns(batch.frame)
-                checked_already = True
+            if unchecked is not None and len(batch.frame):
+                # Before anything is loaded: a column that is missing is missing in every batch.
+                try:
+                    unchecked.check_columns(batch.frame)
+                except ColumnError as error:
+                    (only, *more) = [name for name in batch.frame.columns if name != ROW] or [""]
+                    signs = [sign for sign in (";", "\t", "|") if not more and sign in only]
+                    if not signs:
+                        raise
+                    hint = f"{error} Or is it another delimiter? Set delimiter = {signs[0]!r}."
+                    raise ColumnError(hint, error.columns) from None
+                unchecked = None
             if self.delete:
                 self._seen.yielded.append(batch.key)
             yield batch
@@ -163,9 +178,28 @@ class ImportCommand(_Batches, ABC):
         """Load a batch; what of it does not fit follows as dead letters."""
         if isinstance(batch, RejectedRow):
             raise RowRejected(str(batch))
-        rejected = list(batch.rejected)
-        if len(batch.frame):
-            await self._load(batch.frame, rejected)
+        rejected, parts, raw = list(batch.rejected), list[tuple[pl.DataFrame, pl.Series]](), batch.frame
+        if len(raw):
+            cleaned: Any = await self._called("clean", raw)
+            if isinstance(cleaned, pl.DataFrame):
+                # Of a frame that clean() has made shorter nobody knows which row is which.
+                rows = raw[ROW] if len(cleaned) == len(raw) else pl.repeat(raw[ROW].min(), len(cleaned), eager=True)
+                cleaned = Cleaned(cleaned, rows)
+            if not isinstance(cleaned, Cleaned):
+                raise InvalidCommand(f"clean() returned {type(cleaned).__name__}; a DataFrame or Cleaned is needed")
+            rejected += cleaned.rejected
+            parts = [(cleaned.frame, cleaned.rows)]
+        while parts:
+            frame, rows = parts.pop()
+            try:
+                async with self.db.atomic():
+                    await self._write(frame)
+            except _ABOUT_A_ROW as error:
+                if len(frame) > 1:  # by halves, until the guilty rows are alone
+                    middle = len(frame) // 2
+                    parts += [(frame[middle:], rows[middle:]), (frame[:middle], rows[:middle])]
+                else:
+                    rejected.append(_refused(raw, frame, rows, error))
         self.follow(*rejected)
         self._seen.loaded.add(batch.key)
 
@@ -179,7 +213,18 @@ class ImportCommand(_Batches, ABC):
     async def cleanup(self, result: RunResult) -> None:
         """Remove what left the source, write the rejected rows. One of your own awaits `super().cleanup(result)`."""
         if self.delete and result.status is RunStatus.SUCCEEDED and "max_items" not in self.options:
-            await self._remove()
+            elsewhere = set(self._seen.yielded) - self._seen.loaded
+            if elsewhere:  # before a resume: their rows are found again, and not written
+                async for batch in self._batches_of(await self._extracted()):
+                    if batch.key in elsewhere and len(batch.frame):
+                        cleaned = await self._called("clean", batch.frame)
+                        frame = cleaned.frame if isinstance(cleaned, Cleaned) else cleaned
+                        objects = checked(await self._called("transform", frame))
+                        self._seen.add(await sync_to_async(found_again)(objects, self.unique, self.db.alias))
+            for model in self.removes:
+                owned = await sync_to_async(self.owned)(model)
+                count = await sync_to_async(self._seen.remove_others)(owned)
+                self.log.info("%d rows of %s left the source and were removed", count, model._meta.label)
         elif self.delete:
             self.log.warning("Nothing is removed: the source was not loaded completely, so what left it is not known.")
         if self.rejected_to:
@@ -221,69 +266,6 @@ class ImportCommand(_Batches, ABC):
             yield from map(numbered, lazily(extracted, self.rows_per_batch))
         else:
             yield from (numbered(_frame(frame)) for frame in extracted)
-
-    def _check_columns(self, frame: pl.DataFrame) -> None:
-        """Before anything is loaded: a column that is missing is missing in every batch."""
-        if self.cleaner is None:
-            return
-        try:
-            self.cleaner.check_columns(frame)
-        except ColumnError as error:
-            (only, *more) = [name for name in frame.columns if name != ROW] or [""]
-            signs = [sign for sign in (";", "\t", "|") if not more and sign in only]
-            if signs:
-                raise ColumnError(
-                    f"{error} Or is it another delimiter? Set delimiter = {signs[0]!r}.", error.columns
-                ) from None
-            raise
-
-    async def _load(self, raw: pl.DataFrame, rejected: list[RejectedRow]) -> None:
-        """Clean and load these rows."""
-        cleaned: Any = await self._called("clean", raw)
-        if isinstance(cleaned, pl.DataFrame):
-            # Of a frame that clean() has made shorter nobody knows which row is which.
-            rows = raw[ROW] if len(cleaned) == len(raw) else pl.repeat(raw[ROW].min(), len(cleaned), eager=True)
-            cleaned = Cleaned(cleaned, rows)
-        if not isinstance(cleaned, Cleaned):
-            raise InvalidCommand(f"clean() returned {type(cleaned).__name__}; a DataFrame or Cleaned is needed")
-        rejected.extend(cleaned.rejected)
-        parts = [(cleaned.frame, cleaned.rows)]
-        while parts:
-            frame, rows = parts.pop()
-            try:
-                async with self.db.atomic():
-                    await self._write(frame)
-            except _ABOUT_A_ROW as error:
-                if len(frame) > 1:  # by halves, until the guilty rows are alone
-                    middle = len(frame) // 2
-                    parts += [(frame[middle:], rows[middle:]), (frame[:middle], rows[:middle])]
-                else:
-                    rejected.append(_refused(raw, frame, rows, error))
-
-    async def _remove(self) -> None:
-        elsewhere = set(self._seen.yielded) - self._seen.loaded
-        if elsewhere:  # before a resume: their rows are found again, and not written
-            async for batch in self._batches_of(await self._extracted()):
-                if batch.key in elsewhere and len(batch.frame):
-                    cleaned = await self._called("clean", batch.frame)
-                    frame = cleaned.frame if isinstance(cleaned, Cleaned) else cleaned
-                    objects = checked(await self._called("transform", frame))
-                    self._seen.add(await sync_to_async(found_again)(objects, self.unique, self.db.alias))
-        for model in self.removes:
-            count = await sync_to_async(self._remove_others)(model)
-            self.log.info("%d rows of %s left the source and were removed", count, model._meta.label)
-
-    def _remove_others(self, model: type[models.Model]) -> int:
-        return self._seen.remove_others(self.owned(model))
-
-    def _check_removal(self) -> None:
-        keyless = [model.__name__ for model in self.removes if model not in self.unique]
-        if keyless:
-            raise InvalidCommand(
-                f"removes names {', '.join(keyless)}, which unique gives no key: name its fields there"
-            )
-        if self.delete and not self.removes:
-            raise InvalidCommand("--delete: say in removes = [Model] which models' rows are to be removed")
 
     async def _write(self, cleaned: pl.DataFrame) -> None:
         objects = checked(await self._called("transform", cleaned)) if len(cleaned) else {}

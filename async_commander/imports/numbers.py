@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from .polars_extra import pl
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 Rounding: TypeAlias = Literal["half_even", "half_up"]
 
@@ -65,8 +63,16 @@ def to_decimal(numbers: pl.Series, precision: int | None, scale: int, rounding: 
     fraction: int = numbers.str.extract(r"\.([0-9]+)$").str.len_chars().max() or 0  # type: ignore[assignment]
     whole: int = numbers.str.extract(r"^[+-]?0*([0-9]*)").str.len_chars().max() or 0  # type: ignore[assignment]
     has_exponents = numbers.str.contains("[eE]").any()
-    if has_exponents or fraction + whole >= _DIGITS:
-        return _one_by_one(numbers, to, rounding)
+    if has_exponents or fraction + whole >= _DIGITS:  # more than Polars reads: one by one
+        context = Context(prec=2000, rounding=ROUNDINGS[rounding][0])
+        unit, largest = Decimal(1).scaleb(-scale), Decimal(1).scaleb((precision or _DIGITS) - scale)
+        values: list[Decimal | None] = []
+        for text in numbers:
+            value = None
+            with suppress(InvalidOperation):  # more digits than the context has
+                value = None if text is None else Decimal(text).quantize(unit, context=context)
+            values.append(value if value is not None and abs(value) < largest else None)
+        return pl.Series(values, dtype=to)
     if fraction <= scale and whole + scale < _DIGITS:
         return numbers.cast(to, strict=False)
     exact = numbers.cast(pl.Decimal(_DIGITS, max(fraction, scale)), strict=False)
@@ -79,18 +85,3 @@ def to_rounded_float(numbers: pl.Series, to: pl.DataType, places: int, rounding:
     unit = Decimal(1).scaleb(-places)
     values = (None if text is None else float(Decimal(text).quantize(unit, context=context)) for text in numbers)
     return pl.Series(numbers.name, list(values), dtype=pl.Float64).cast(to)
-
-
-def _one_by_one(numbers: Iterable[str | None], to: pl.Decimal, rounding: Rounding) -> pl.Series:
-    """Those that have more digits than Polars reads."""
-    context = Context(prec=2000, rounding=ROUNDINGS[rounding][0])
-    unit, largest = Decimal(1).scaleb(-to.scale), Decimal(1).scaleb((to.precision or _DIGITS) - to.scale)
-
-    def exact(text: str | None) -> Decimal | None:
-        try:
-            value = None if text is None else Decimal(text).quantize(unit, context=context)
-        except InvalidOperation:
-            return None
-        return value if value is not None and abs(value) < largest else None
-
-    return pl.Series([exact(text) for text in numbers], dtype=to)

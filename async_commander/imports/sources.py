@@ -46,9 +46,14 @@ def pieces_of_file(path: str | os.PathLike[str], rows: int, *, encoding: str, de
             yield from _csv(place, rows, encoding, "\t" if place.suffix.lower() == ".tsv" else delimiter)
         elif kind == "json":
             yield from _json_lines(place, rows, encoding)
+        elif kind == "parquet":
+            yield from map(Numbered(), lazily(pl.scan_parquet(place), rows))
         else:
-            frames = lazily(pl.scan_parquet(place), rows) if kind == "parquet" else iter([_excel(place)])
-            yield from map(Numbered(), frames)
+            yield Numbered()(pl.read_excel(place, infer_schema_length=None))
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{place}: Excel files need fastexcel: pip install 'async-commander[excel]'", name=error.name
+        ) from error
     except OSError as error:
         raise SourceError(f"{place}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:
@@ -119,19 +124,23 @@ def _csv(path: Path, rows: int, encoding: str, delimiter: str) -> Iterator[Piece
         if csv.field_size_limit() < LONGEST_FIELD:
             csv.field_size_limit(LONGEST_FIELD)
         reader = csv.reader(text, delimiter=delimiter)
-        header = _header(path, next(reader, None), encoding)
-        records = _without_a_half_line(path, bounded, _records(path, reader))
-        while some := list(islice(records, rows)):
-            yield _table(header, some, encoding)
-
-
-def _records(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    try:
-        for record in reader:
-            if record:  # not an empty line
-                yield reader.line_num, record
-    except csv.Error as error:
-        raise SourceError(f"{path}, line {reader.line_num}: {error}. Is a quote not closed?") from error
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            if not header:
+                raise SourceError(f"{path} is empty: a first line with the names of the columns is needed")
+            if alien := [name for name in header if _undecoded(name)]:
+                raise SourceError(
+                    f"{path}: the name of a column is not in {encoding}: {alien[0]!r}. Set encoding, as in 'cp1252'"
+                )
+            if doubled := [name for name, count in Counter(header).items() if count > 1]:
+                names = ", ".join(map(repr, doubled))
+                raise ColumnError(f"{path} has columns twice: {names}. Rename one of them.", doubled)
+            records = ((reader.line_num, record) for record in reader if record)  # without empty lines
+            whole = _without_a_half_line(path, bounded, records)
+            while some := list(islice(whole, rows)):
+                yield _table(header, some, encoding)
+        except csv.Error as error:
+            raise SourceError(f"{path}, line {reader.line_num}: {error}. Is a quote not closed?") from error
 
 
 def _without_a_half_line(
@@ -147,21 +156,6 @@ def _without_a_half_line(
         logger.warning("%s grew while it was read: the rows behind its first %d bytes are left out", path, bounded.size)
     if held is not None and (not grown or bounded.ends_a_line()):
         yield held
-
-
-def _header(path: Path, names: list[str] | None, encoding: str) -> list[str]:
-    if not names:
-        raise SourceError(f"{path} is empty: a first line with the names of the columns is needed")
-    for name in names:
-        if _undecoded(name):
-            raise SourceError(
-                f"{path}: the name of a column is not in {encoding}: {name!r}. Set encoding, as in 'cp1252'"
-            )
-    names = [name.strip() for name in names]
-    doubled = [name for name, count in Counter(names).items() if count > 1]
-    if doubled:
-        raise ColumnError(f"{path} has columns twice: {', '.join(map(repr, doubled))}. Rename one of them.", doubled)
-    return names
 
 
 def _table(header: Sequence[str], records: Sequence[tuple[int, list[str]]], encoding: str) -> Piece:
@@ -236,12 +230,3 @@ def _series(name: str, values: list[Any]) -> pl.Series:
         value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values
     ]
     return pl.Series(name, texts, dtype=pl.String)
-
-
-def _excel(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_excel(path, infer_schema_length=None)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{path}: Excel files need fastexcel: pip install 'async-commander[excel]'", name=error.name
-        ) from error

@@ -75,7 +75,27 @@ class Acknowledger:
 
     async def _acknowledge_all(self) -> None:
         async for ticket in self._tickets:
-            await self._acknowledge(ticket)
+            scope = anyio.CancelScope()
+            if self._hurried:
+                scope.cancel()
+            self._under_way.add(scope)
+            try:
+                with scope:
+                    await InContext(self.context.copy(), self._call(ticket))
+                if scope.cancelled_caught:
+                    self._session.acknowledging_failed(
+                        ticket.label, AsyncCommanderError("cancelled: the run was asked to end at once.")
+                    )
+            except BaseException as error:  # the item is committed, whatever comes of this
+                if isinstance(error, GeneratorExit) or (is_cancellation(error) and cancelled_for_real()):
+                    raise
+                if ends_the_run(error):
+                    self.pipeline.abort(error)
+                else:
+                    self._session.acknowledging_failed(ticket.label, error)
+                    await calm(native_task())
+            finally:
+                self._under_way.discard(scope)
             self.pipeline.settled([ticket])
             self._unsettled -= 1
             if not self._unsettled:
@@ -84,26 +104,3 @@ class Acknowledger:
     async def _call(self, ticket: ItemTicket) -> None:
         async with self._session.rows_of_its_own():
             await self._hooks.call("committed", ticket.item)
-
-    async def _acknowledge(self, ticket: ItemTicket) -> None:
-        scope = anyio.CancelScope()
-        if self._hurried:
-            scope.cancel()
-        self._under_way.add(scope)
-        try:
-            with scope:
-                await InContext(self.context.copy(), self._call(ticket))
-            if scope.cancelled_caught:
-                self._session.acknowledging_failed(
-                    ticket.label, AsyncCommanderError("cancelled: the run was asked to end at once.")
-                )
-        except BaseException as error:  # the item is committed, whatever comes of this
-            if isinstance(error, GeneratorExit) or (is_cancellation(error) and cancelled_for_real()):
-                raise
-            if ends_the_run(error):
-                self.pipeline.abort(error)
-                return
-            self._session.acknowledging_failed(ticket.label, error)
-            await calm(native_task())
-        finally:
-            self._under_way.discard(scope)

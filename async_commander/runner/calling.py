@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from async_commander.command.declaration import declaration_of
-from async_commander.command.hooks import Hook, HookKind
+from async_commander.command.hooks import HookKind
 from async_commander.database.connections import close_all, drop_open_blocks, open_blocks, take_over_thread
 from async_commander.database.unit import unit_on_lane
 from async_commander.engine.failures import HookRaisedGeneratorExit, native_task
@@ -116,7 +116,12 @@ class HookCaller:
                 else:
                     value = await self.leavable(coroutine, name, waits_for)
             else:
-                value = await self._on_a_thread(hook, *arguments, **named)
+                function = partial(_without_generator_exit, self.function(name))
+                if name == "download" and not self._shared:
+                    function = partial(_closing_connections, self._preparation, function, *arguments)
+                    value = await self._downloads.call(function)
+                else:
+                    value = await sync_to_async(function)(*arguments, **named)
             self._specs[name].check_returned(self._command, value)
         return value
 
@@ -175,12 +180,6 @@ class HookCaller:
     def _leave(self, call: Leavable[Any]) -> None:
         if call in self._under_way:
             call.leave()
-
-    async def _on_a_thread(self, hook: Hook, *arguments: Any, **named: Any) -> Any:
-        function = partial(_without_generator_exit, self.function(hook.spec.name))
-        if hook.spec.name == "download" and not self._shared:
-            return await self._downloads.call(partial(_closing_connections, self._preparation, function, *arguments))
-        return await sync_to_async(function)(*arguments, **named)
 
 
 def _without_generator_exit(function: Callable[..., T], *arguments: Any, **named: Any) -> T:

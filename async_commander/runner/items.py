@@ -217,7 +217,21 @@ class ItemPorts:
             reason = text_of(error, self._session.redact, REASON_LENGTH) if error.args else "skipped"
             self._outcomes.hand_over(ticket, ItemState.SKIPPED, reason=reason)
             return
-        if isinstance(error, IntegrityError) and await self._was_its_own_row(ticket):
+        state = None
+        if isinstance(error, IntegrityError) and not ticket.known:
+            # The row in the way may be the item's own: an earlier COMMIT got no answer in time, or another item
+            # followed this one meanwhile.
+            state = await self._recorder.state_of(ticket.uuid)
+        if state is ItemState.DONE:
+            ticket.state = state
+            asyncio.get_running_loop().call_soon(self.pipeline.settled, [ticket])
+            return
+        if state is ItemState.RETRY:
+            await self._recorder.adopt(ticket.uuid)
+            self._tally.taken -= 1
+            self._tally.retry -= 1
+            ticket.known = True
+            self._outcomes.hand_over(ticket, ItemState.RETRY, delay=0.0)
             return
         self._outcomes.hand_over(
             ticket,
@@ -226,23 +240,6 @@ class ItemPorts:
             error_kind=kind_of(error),
             error=text_of(error, self._session.redact),
         )
-
-    async def _was_its_own_row(self, ticket: ItemTicket) -> bool:
-        """Whether the row that was in the way is the item's own, and what is to be done then is done.
-
-        It is where an earlier COMMIT got no answer in time, or where another item followed this one meanwhile.
-        """
-        state = None if ticket.known else await self._recorder.state_of(ticket.uuid)
-        if state is ItemState.DONE:
-            ticket.state = state
-            asyncio.get_running_loop().call_soon(self.pipeline.settled, [ticket])
-        elif state is ItemState.RETRY:
-            await self._recorder.adopt(ticket.uuid)
-            self._tally.taken -= 1
-            self._tally.retry -= 1
-            ticket.known = True
-            self._outcomes.hand_over(ticket, ItemState.RETRY, delay=0.0)
-        return state in (ItemState.DONE, ItemState.RETRY)
 
     def keepable(self, ticket: ItemTicket) -> bool:
         """Whether JSON can hold the item, so that the ledger gives it back."""

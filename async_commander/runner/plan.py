@@ -213,12 +213,12 @@ def _own_options(command: AsyncCommand) -> dict[str, Any]:
         for name, value in command.options.items()
         if name not in known and not (is_secret_name(name) and name in declared and value == declared[name].default)
     }
-    secret = {name: HIDDEN for name, each in known.items() if each.secret and getattr(command, name) != _default(each)}
+    secret = {
+        name: HIDDEN
+        for name, each in known.items()
+        if each.secret and getattr(command, name) != (REQUIRED if each.required else each.accept(each.default))
+    }
     return {**extra, **to_json(cls, command.options), **secret}
-
-
-def _default(argument: Argument) -> Any:
-    return REQUIRED if argument.required else argument.accept(argument.default)
 
 
 def _login(request: RunRequest) -> str:

@@ -178,7 +178,21 @@ def restored(stored: Sequence[Any], source: Any) -> list[Sequence[Any] | ItemGon
     A join may give several of one primary key. Any other item comes back as it was stored; ItemGone stands for a row
     that is not there any more. To be called on a lane.
     """
-    again = _rows_again(stored, source) if isinstance(source, QuerySet) and _gives_instances(source) else {}
+    keys: dict[str, list[Any]] = {}  # of rows, by their database
+    if isinstance(source, QuerySet) and _gives_instances(source):
+        for reference in filter(None, map(row_reference, stored)):
+            if reference.is_a(source.model):
+                keys.setdefault(reference.alias, []).append(reference.pk)
+    again: dict[str, list[Any]] = {}
+    for alias, pks in keys.items():
+        whole = source.using(alias)
+        if _sees_other_rows(whole):  # read whole: a filter would make other rows of them
+            rows = [row for row in whole if row.pk in pks]
+        else:
+            whole.query.clear_limits()
+            rows = whole.filter(pk__in=pks)
+        for row in rows:
+            again.setdefault(_text(item_to_json(row)), []).append(row)
     return [again.get(_text(one)) or _restored(one) for one in stored]
 
 
@@ -187,26 +201,6 @@ def _restored(stored: Any) -> Sequence[Any] | ItemGone:
         return [item_from_json(stored)]
     except ItemGone as error:
         return error
-
-
-def _rows_again(stored: Sequence[Any], queryset: QuerySet[Any]) -> dict[str, list[Any]]:
-    keys: dict[str, list[Any]] = {}
-    for row in filter(None, map(row_reference, stored)):
-        if row.is_a(queryset.model):
-            keys.setdefault(row.alias, []).append(row.pk)
-    found: dict[str, list[Any]] = {}
-    for alias, pks in keys.items():
-        for instance in _with_keys(queryset.using(alias), pks):
-            found.setdefault(_text(item_to_json(instance)), []).append(instance)
-    return found
-
-
-def _with_keys(queryset: QuerySet[Any], pks: list[Any]) -> Iterable[Any]:
-    if _sees_other_rows(queryset):
-        return (row for row in queryset if row.pk in pks)
-    whole = queryset.all()
-    whole.query.clear_limits()
-    return whole.filter(pk__in=pks)
 
 
 def _text(stored: Any) -> str:

@@ -46,8 +46,10 @@ LEAVES = 3
 def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
     """Retry, give up, skip, or end the run. `should_retry` asks the command, whose default asks the error."""
     members = list(leaves(error))
-    if any(map(_is_fatal, members)):
-        return Verdict("fatal")
+    for one in members:
+        # What every item would meet: a setting or a table that is wrong or missing, a disk that is full.
+        if isinstance(one, FATAL) or (isinstance(one, OSError) and one.errno in FULL) or lacks_schema(one):
+            return Verdict("fatal")
     statuses = (one for one in chain(error) if isinstance(one, httpx.HTTPStatusError) and not _asks_for_time(one))
     answered = next((pace_key(one.request.url) for one in statuses), None)
     if all(isinstance(one, SkipItem) for one in members):
@@ -72,12 +74,6 @@ def _asks_for_time(error: BaseException) -> TypeGuard[httpx.HTTPStatusError]:
     if not isinstance(error, httpx.HTTPStatusError):
         return False
     return error.response.status_code in ASKS_FOR_TIME or asked_delay(error) is not None
-
-
-def _is_fatal(error: BaseException) -> bool:
-    """What every item would meet: a setting or a table that is wrong or missing, a disk that is full."""
-    is_full = isinstance(error, OSError) and error.errno in FULL
-    return isinstance(error, FATAL) or is_full or lacks_schema(error)
 
 
 def kind_of(error: BaseException) -> str:
@@ -118,8 +114,11 @@ def text_of(error: BaseException, redact: Redactor, bound: int = TEXT_CAP) -> st
 def _words_of(error: BaseException) -> str:
     try:
         if isinstance(error, BaseExceptionGroup):
-            return f"{error}: {'; '.join(map(_kind_and_words, error.exceptions[:LEAVES]))}"
-        return f"{_own_words(str(error)) or repr(error)}{_remedy(error)}"
+            members = [f"{kind_of(one)}: {_words_of(one)}" for one in error.exceptions[:LEAVES]]
+            return f"{error}: {'; '.join(members)}"
+        # Without the line in which httpx says where the meaning of a status can be read.
+        words = str(error).split("\nFor more information check: https://", maxsplit=1)[0]
+        return f"{words or repr(error)}{_remedy(error)}"
     except Exception:  # noqa: BLE001 - an error that cannot even be shown is an error all the same
         return f"{type(error).__name__}, whose text cannot be shown"
 
@@ -134,15 +133,6 @@ def _remedy(error: BaseException) -> str:
     if isinstance(error, TypeError) and "NoneType" in words and "await" in words:
         return ". add(), upsert(), update() and delete() of self.db queue at once, and are not awaited."
     return ""
-
-
-def _own_words(text: str) -> str:
-    """Without the line in which httpx tells where the meaning of a status can be read."""
-    return text.split("\nFor more information check: https://", maxsplit=1)[0]
-
-
-def _kind_and_words(error: BaseException) -> str:
-    return f"{kind_of(error)}: {_words_of(error)}"
 
 
 def traceback_of(error: BaseException, redact: Redactor) -> str:

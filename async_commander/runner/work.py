@@ -20,12 +20,11 @@ from .source_retry import SourceRetry
 from .sources import closed_at_the_end, counted, open_source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
     from anyio.abc import TaskGroup
 
-    from async_commander.command.hooks import Stages
     from async_commander.history.recorder import Opened
 
     from .in_hand import ItemTicket
@@ -114,9 +113,6 @@ class Work:
             return True
         payloads = [await SourceRetry(self._session).insist(partial(self._hooks.call, hook)) for hook in stages.once]
         opened = partial(open_source, self._hooks, *payloads)
-        return await self._carry(opened, stages)
-
-    async def _carry(self, opened: Callable[[], Awaitable[Any]], stages: Stages) -> bool:
         limits = self._context.limits
         largest = stages.chunk or limits.batch_size
         quota = Quota(

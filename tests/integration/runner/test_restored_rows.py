@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 import pytest
 from django.db import connections
-from django.db.models import Value
+from django.db.models import QuerySet, Value
 from django.test import override_settings
 from django.utils import timezone
 
 import async_commander as ac
 from async_commander.command.items import item_from_json, item_to_json
 from async_commander.models import Run, RunItem
-from async_commander.runner import sources
 from tests.testapp.models import Author, Book, Effect
 
 from .ledger import items_of, row_of
@@ -208,18 +207,19 @@ def test_a_row_that_left_the_queryset_is_run_and_one_that_is_gone_is_not(
     assert effects().count("5 here 00") == 1
 
 
-def test_rows_of_one_chunk_are_read_in_one_query(
-    run_on_lanes: Any, authors: list[Author], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_of_one_chunk_are_read_in_one_query(run_on_lanes: Any, authors: list[Author]) -> None:
     asked: list[int] = []
-    with_keys = sources._with_keys
 
-    def counting(queryset: Any, pks: Any) -> Any:
-        asked.append(len(pks))
-        return with_keys(queryset, pks)
+    class Asked(QuerySet[Author]):
+        def filter(self, *args: Any, **kwargs: Any) -> Any:
+            asked.extend(len(value) for name, value in kwargs.items() if name == "pk__in")
+            return super().filter(*args, **kwargs)
 
-    monkeypatch.setattr(sources, "_with_keys", counting)
-    assert run_on_lanes(WithFive()).counts["done"] == COUNT
+    class Command(WithFive):
+        async def iterate(self):
+            return Asked(Author).annotate(five=Value(5)).filter(name__startswith="here")
+
+    assert run_on_lanes(Command()).counts["done"] == COUNT
     assert asked
     assert RunItem.objects.count() == COUNT
     assert max(asked) > 1

@@ -163,7 +163,18 @@ def arguments_of(cls: type) -> Mapping[str, Argument]:
         if not is_ours(giver) and isinstance(vars(giver)[name], property | cached_property):
             continue  # a property of the author's takes the argument away; one of ours is a clash
         if not is_ours(annotation.owner):  # a shape may have an argument of a name that is nobody else's
-            _check_clash(cls, name, place)
+            if name in SHARED_OPTIONS or {name, f"no_{name}"} & DJANGO_OPTIONS:
+                raise InvalidCommand(f"{place}: {name!r} is a shared option of every command; choose another name")
+            if name in OF_A_CALL:
+                raise InvalidCommand(
+                    f"{place}: {name!r} is given to the run of any command, as in ac.run(…, {name}=…); choose another "
+                    f"name"
+                )
+            if any(name in vars(base) for base in cls.__mro__ if is_ours(base) and base is not object):
+                raise InvalidCommand(
+                    f"{place}: {name!r} is an attribute of every command and cannot be an argument; to set it write it "
+                    f"without annotation (`{name} = …`), else choose another name"
+                )
         arguments[name] = _argument(cls, annotation, giver)
         for spelling in arguments[name].spellings:
             other = spelt.setdefault(spelling, name)
@@ -228,21 +239,6 @@ def to_json(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: known[name].to_json(value) for name, value in values.items() if name in known and not known[name].secret
     }
-
-
-def _check_clash(cls: type, name: str, place: str) -> None:
-    """Raise InvalidCommand where an author's argument has a name that means something already."""
-    if name in SHARED_OPTIONS or {name, f"no_{name}"} & DJANGO_OPTIONS:
-        raise InvalidCommand(f"{place}: {name!r} is a shared option of every command; choose another name")
-    if name in OF_A_CALL:
-        raise InvalidCommand(
-            f"{place}: {name!r} is given to the run of any command, as in ac.run(…, {name}=…); choose another name"
-        )
-    if any(name in vars(base) for base in cls.__mro__ if is_ours(base) and base is not object):
-        raise InvalidCommand(
-            f"{place}: {name!r} is an attribute of every command and cannot be an argument; to set it write it "
-            f"without annotation (`{name} = …`), else choose another name"
-        )
 
 
 def _argument(cls: type, annotation: Annotation, giver: type) -> Argument:

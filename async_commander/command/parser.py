@@ -211,8 +211,15 @@ def _require_only_what_is_missing(cls: type, parser: ArgumentParser, values: Map
     check_missing(cls, [str(action.dest) for action in required if action.dest not in given])
     for group in exclusive_groups_of(parser):
         if group.required:
-            _check_exclusive(cls, members_of(group), values)
             group.required = False
+            members = members_of(group)
+            names = " and ".join(dict.fromkeys(repr(action.dest) for action in members))
+            present = [action for action in members if action.dest in values]
+            if not present:
+                raise TypeError(f"{label_of(cls)}() missing one of {names}")
+            given = {action.dest for action in present if values[action.dest] != action.default}
+            if len(given) > 1:
+                raise TypeError(f"{label_of(cls)}() takes one of {names}, found {len(given)}")
     tokens: list[str] = []
     for action in actions_of(parser):
         if action.dest not in values:
@@ -231,16 +238,6 @@ def _require_only_what_is_missing(cls: type, parser: ArgumentParser, values: Map
         if verbs and value in verbs:
             tokens += [value, *_require_only_what_is_missing(cls, verbs[value], values)]
     return tokens
-
-
-def _check_exclusive(cls: type, members: list[Action], values: Mapping[str, Any]) -> None:
-    """Exactly one of a required group is to be given."""
-    names = list(dict.fromkeys(repr(action.dest) for action in members))
-    given = {action.dest for action in members if action.dest in values and values[action.dest] != action.default}
-    if not any(action.dest in values for action in members):
-        raise TypeError(f"{label_of(cls)}() missing one of {' and '.join(names)}")
-    if len(given) > 1:
-        raise TypeError(f"{label_of(cls)}() takes one of {' and '.join(names)}, found {len(given)}")
 
 
 class _RefusedError(Exception):

@@ -64,11 +64,17 @@ class RunIdentity:
         if digest == self.digest:
             return Comparison({}, {})
         then = {**{name: options[name] for name in self.parameters if name in options}, **parameters}
-        differences = {
-            name: (then.get(name), self._redacted(name, now))
-            for name, now in self.parameters.items()
-            if not self._is_same(name, then, now)
-        }
+        differences: dict[str, tuple[Any, Any]] = {}
+        for name, now in self.parameters.items():
+            argument = self.arguments[name]
+            if name not in then:
+                same = not argument.required and argument.to_json(argument.accept(argument.default)) == now
+            elif HIDDEN in str(then[name]):
+                same = then[name] == self._redacted(name, now)
+            else:
+                same = self._read(argument, then[name]) == now
+            if not same:
+                differences[name] = then.get(name), self._redacted(name, now)
         hidden = [name for name in self.parameters if name in parameters and HIDDEN in str(parameters[name])]
         if hidden and not differences:
             # The digest under the stored names tells values apart that are hidden there.
@@ -79,14 +85,6 @@ class RunIdentity:
             if identity(self.command, whole) != digest:
                 differences = {name: (parameters[name], HIDDEN) for name in hidden}
         return Comparison(differences, {name: then[name] for name in then if name not in self.arguments})
-
-    def _is_same(self, name: str, then: Mapping[str, Any], now: Any) -> bool:
-        argument = self.arguments[name]
-        if name not in then:
-            return not argument.required and argument.to_json(argument.accept(argument.default)) == now
-        if HIDDEN in str(then[name]):
-            return bool(then[name] == self._redacted(name, now))
-        return bool(self._read(argument, then[name]) == now)
 
     def _read(self, argument: Argument, stored: Any) -> Any:
         """A stored value as JSON keeps it now; the value itself where the argument does not take it."""

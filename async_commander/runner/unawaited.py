@@ -66,16 +66,15 @@ def install() -> None:
         else:
             watch.names = [*watch.names, f"the coroutine {coroutine.__qualname__}()"]
 
+    def collecting(phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            _collecting.add(threading.get_ident())
+        else:
+            _collecting.discard(threading.get_ident())
+
     told.is_ours = True  # type: ignore[attr-defined]  # functions carry any attribute
     warnings._warn_unawaited_coroutine = told  # type: ignore[attr-defined]  # noqa: SLF001 - see above
-    gc.callbacks.append(_note_collection)
-
-
-def _note_collection(phase: str, _: dict[str, int]) -> None:
-    if phase == "start":
-        _collecting.add(threading.get_ident())
-    else:
-        _collecting.discard(threading.get_ident())
+    gc.callbacks.append(collecting)
 
 
 install()

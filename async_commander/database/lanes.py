@@ -177,15 +177,16 @@ class CallersLane:
 
     async def work(self) -> None:
         """Do what is posted until closed; to be run in the context of who called the runner."""
+
+        def do_all() -> None:
+            while self._calls:
+                self._calls.popleft()()
+
         with anyio.CancelScope(shield=True):
             while self._calls or not self._closing:
                 await self._posted.wait()
                 self._posted.clear()
-                await sync_to_async(self._do_all)()  # one hop for all of them
-
-    def _do_all(self) -> None:
-        while self._calls:
-            self._calls.popleft()()
+                await sync_to_async(do_all)()  # one hop for all of them
 
 
 class LanePool:

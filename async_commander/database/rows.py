@@ -81,7 +81,18 @@ def upsert(alias: str, objects: Sequence[Model], unique: Names, update: Update) 
     if model is None:
         return []
     _check_one_model(Verb.UPSERT, objects)
-    return _requests(alias, Verb.UPSERT, objects, *_conflict(model, named, overwritten))
+    names = {_field(model, "unique", name).name for name in named}
+    found = next((its for its in layout_of(model).uniques if names == set(its)), ())
+    if not found:
+        others = [one for one in model._meta.constraints if names == set(getattr(one, "fields", ()))]
+        besides = "".join(f" An upsert cannot use {one.name!r}: it is deferrable or has a condition." for one in others)
+        raise ValueError(
+            f"unique={list(named)}: {model._meta.label} has no unique constraint on exactly these fields, so that the "
+            f"database cannot find the row to overwrite. It has: {_constraints(model)}.{besides} Add a "
+            "UniqueConstraint, or use one of them."
+        )
+    fields = _overwritten(model, found) if overwritten is None else _updatable(model, overwritten, "update")
+    return _requests(alias, Verb.UPSERT, objects, found, fields)
 
 
 def update(alias: str, objects: Sequence[Model], fields: Names) -> list[Request]:
@@ -168,24 +179,6 @@ def _constraints(model: type[Model]) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _conflict(
-    model: type[Model], unique: tuple[str, ...], update: tuple[str, ...] | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Checked names: of the fields that must be unique, and of those that are overwritten."""
-    layout = layout_of(model)
-    names = frozenset(_field(model, "unique", name).name for name in unique)
-    named = next((its for its in layout.uniques if names == frozenset(its)), ())
-    if not named:
-        others = [one for one in model._meta.constraints if names == frozenset(getattr(one, "fields", ()))]
-        besides = "".join(f" An upsert cannot use {one.name!r}: it is deferrable or has a condition." for one in others)
-        raise ValueError(
-            f"unique={list(unique)}: {model._meta.label} has no unique constraint on exactly these fields, so that the "
-            f"database cannot find the row to overwrite. It has: {_constraints(model)}.{besides} Add a "
-            "UniqueConstraint, or use one of them."
-        )
-    return named, _overwritten(model, named) if update is None else _updatable(model, update, "update")
-
-
 def _overwritten(model: type[Model], unique: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         field.name
@@ -210,6 +203,7 @@ def _updatable(model: type[Model], names: tuple[str, ...], argument: str = "fiel
     return tuple(sorted({field.name for field in fields}))
 
 
+@lru_cache(maxsize=1024)
 def _field(model: type[Model], argument: str, name: str) -> Field[Any, Any]:
     columns = {field.name: field for field in model._meta.concrete_fields}
     columns |= {field.attname: field for field in model._meta.concrete_fields}

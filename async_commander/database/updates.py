@@ -133,48 +133,40 @@ def write_changes(
     connection: BaseDatabaseWrapper, model: type[Model], fields: Sequence[Field[Any, Any]], changes: Sequence[Change]
 ) -> None:
     """Write changes of different rows, sorted by key; what it costs grows in proportion to their number."""
-    columns = [*layout_of(model).key, *fields]
+    key, table = layout_of(model).key, quoted(connection, model)
+    columns = [*key, *fields]
     inherited = any(field not in model._meta.local_concrete_fields for field in fields)
     if inherited or any(change.computed for change in changes) or any(map(has_placeholder, columns)):
         _compute(connection, model, fields, changes)
-    elif (
-        len(changes) > 1
-        and connection.vendor == "postgresql"
-        and all(  # types of Django's own, without a type in the database of their own: such an array is known
-            kind.get_internal_type() in connection.data_types and type(kind).db_type is ModelField.db_type
-            for kind in (one.target_field if isinstance(one, ForeignKey) else one for one in columns)
-        )
+        return
+    # Types of Django's own, without a type in the database of their own: PostgreSQL knows an array of these.
+    kinds = [one.target_field if isinstance(one, ForeignKey) else one for one in columns]
+    if (
+        connection.vendor != "postgresql"
+        or len(changes) < 2
+        or any(kind.get_internal_type() not in connection.data_types for kind in kinds)
+        or any(type(kind).db_type is not ModelField.db_type for kind in kinds)
     ):
-        _unnest(connection, model, fields, changes)
-    else:
-        values, key = ([f"{quoted(connection, one)} = %s" for one in some] for some in (fields, layout_of(model).key))
+        values, same = ([f"{quoted(connection, one)} = %s" for one in some] for some in (fields, key))
+        sql = f"UPDATE {table} SET {', '.join(values)} WHERE {' AND '.join(same)}"  # noqa: S608  names
         with connection.cursor() as cursor:
-            cursor.executemany(
-                f"UPDATE {quoted(connection, model)} SET {', '.join(values)} WHERE {' AND '.join(key)}",  # noqa: S608  names
-                [(*change.prepared, *change.key) for change in changes],
-            )
-
-
-def _unnest(
-    connection: BaseDatabaseWrapper, model: type[Model], fields: Sequence[Field[Any, Any]], changes: Sequence[Change]
-) -> None:
-    """PostgreSQL: the values as one array for each column, whatever their number."""
-    key, table = layout_of(model).key, quoted(connection, model)
-    columns = [*key, *fields]
-    names = [f"given_{position}" for position in range(len(columns))]
-    # Without its length, so that nothing is cut; a text that is too long for the column is an error, as elsewhere.
+            cursor.executemany(sql, [(*change.prepared, *change.key) for change in changes])
+        return
+    # The values as one array for each column, whatever their number. Each without its length, so that nothing is cut;
+    # a text that is too long for the column is an error, as elsewhere.
     arrays = [f"%s::{str(field.db_type(connection)).partition('(')[0]}[]" for field in columns]
+    names = [f"given_{position}" for position in range(len(columns))]
     # Under another name: that of a table may say its schema, too, and FOR UPDATE takes no such name.
     places = [f"there.{quoted(connection, field)}" for field in key]
-    same = " AND ".join(f"{place} = {name}" for place, name in zip(places, names, strict=False))
+    same_row = " AND ".join(f"{place} = {name}" for place, name in zip(places, names, strict=False))
     values = [f"{quoted(connection, one)} = {name}" for one, name in zip(fields, names[len(key) :], strict=True)]
     # Two writers lock the same rows in the same order; the join of the UPDATE itself has none.
     sql = (
         f"WITH given AS (SELECT * FROM unnest({', '.join(arrays)}) AS given({', '.join(names)})), "  # noqa: S608  names
-        f"locked AS MATERIALIZED (SELECT 1 FROM {table} AS there JOIN given ON {same} "
+        f"locked AS MATERIALIZED (SELECT 1 FROM {table} AS there JOIN given ON {same_row} "
         f"ORDER BY {', '.join(places)} FOR NO KEY UPDATE OF there) "
         f"UPDATE {table} AS there SET {', '.join(values)} FROM given "
-        f"WHERE {same} AND (SELECT count(*) FROM locked) >= 0"
+        f"WHERE {same_row} AND (SELECT count(*) FROM locked) >= 0"
     )
     with connection.cursor() as cursor:
         for some in chunks(changes, UNNESTED):

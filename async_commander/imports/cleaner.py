@@ -58,6 +58,8 @@ class Cleaned:
     """Rows that `drop_if_all_null` and `drop_if_any_null` left out."""
     merged: int = 0
     """Rows that were duplicates of an earlier one."""
+    duplicates: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """The places of the rows that were merged, by the place of the one into which they were."""
 
     def raise_for_rejected(self) -> Cleaned:
         """Raise RowsRejected where a row was; else return this."""
@@ -208,11 +210,16 @@ class Cleaner:
             values = work.frame[name]
             work.reject(name, values.is_null(), lambda _: _MISSING, values)
         work.leave_out_rejected()
-        kept = merged(work.frame, cls.unique, cls.sum_duplicates) if cls.unique else work.frame
+        kept, duplicates = work.frame, dict[int, tuple[int, ...]]()
+        if cls.unique:
+            kept, into = merged(work.frame, cls.unique, cls.sum_duplicates)
+            places = work.frame[ROW]
+            duplicates = {places[one]: tuple(places[other] for other in others) for one, others in into.items()}
         if cls.sort:
             names, descending = zip(*map(_direction, cls.sort), strict=True)
             kept = kept.sort(list(names), descending=list(descending), nulls_last=True, maintain_order=True)
-        return Cleaned(kept.drop(ROW), kept[ROW], work.rejected(), dropped, len(work.frame) - len(kept))
+        count = len(work.frame) - len(kept)
+        return Cleaned(kept.drop(ROW), kept[ROW], work.rejected(), dropped, count, duplicates)
 
     @classmethod
     def check_columns(cls, frame: pl.DataFrame) -> None:

@@ -26,7 +26,17 @@ from async_commander.results import RunResult, RunStatus
 
 from .batches import Batch, Numbered, batches
 from .cleaner import ROW, Cleaned, Cleaner
-from .loading import Fields, Rules, checked, close_circles, found_again, open_circles, resolve
+from .loading import (
+    Fields,
+    NoSuchRow,
+    Rules,
+    check_keys,
+    checked,
+    close_circles,
+    found_again,
+    open_circles,
+    resolve,
+)
 from .polars_extra import pl
 from .rejected import BadCell, ColumnError, RejectedRow, RowRejected
 from .removal import Seen
@@ -178,28 +188,12 @@ class ImportCommand(_Batches, ABC):
         """Load a batch; what of it does not fit follows as dead letters."""
         if isinstance(batch, RejectedRow):
             raise RowRejected(str(batch))
-        rejected, parts, raw = list(batch.rejected), list[tuple[pl.DataFrame, pl.Series]](), batch.frame
-        if len(raw):
-            cleaned: Any = await self._called("clean", raw)
-            if isinstance(cleaned, pl.DataFrame):
-                # Of a frame that clean() has made shorter nobody knows which row is which.
-                rows = raw[ROW] if len(cleaned) == len(raw) else pl.repeat(raw[ROW].min(), len(cleaned), eager=True)
-                cleaned = Cleaned(cleaned, rows)
-            if not isinstance(cleaned, Cleaned):
-                raise InvalidCommand(f"clean() returned {type(cleaned).__name__}; a DataFrame or Cleaned is needed")
+        rejected = list(batch.rejected)
+        if len(batch.frame):
+            cleaned = await self._cleaned(batch.frame)
             rejected += cleaned.rejected
-            parts = [(cleaned.frame, cleaned.rows)]
-        while parts:
-            frame, rows = parts.pop()
-            try:
-                async with self.db.atomic():
-                    await self._write(frame)
-            except _ABOUT_A_ROW as error:
-                if len(frame) > 1:  # by halves, until the guilty rows are alone
-                    middle = len(frame) // 2
-                    parts += [(frame[middle:], rows[middle:]), (frame[:middle], rows[:middle])]
-                else:
-                    rejected.append(_refused(raw, frame, rows, error))
+            for place, error in await self._load(cleaned.frame):
+                rejected += _refused(batch.frame, cleaned, place, error)
         self.follow(*rejected)
         self._seen.loaded.add(batch.key)
 
@@ -217,9 +211,8 @@ class ImportCommand(_Batches, ABC):
             if elsewhere:  # before a resume: their rows are found again, and not written
                 async for batch in self._batches_of(await self._extracted()):
                     if batch.key in elsewhere and len(batch.frame):
-                        cleaned = await self._called("clean", batch.frame)
-                        frame = cleaned.frame if isinstance(cleaned, Cleaned) else cleaned
-                        objects = checked(await self._called("transform", frame))
+                        cleaned = await self._cleaned(batch.frame)
+                        objects = checked(await self._called("transform", cleaned.frame))
                         self._seen.add(await sync_to_async(found_again)(objects, self.unique, self.db.alias))
             for model in self.removes:
                 owned = await sync_to_async(self.owned)(model)
@@ -267,6 +260,43 @@ class ImportCommand(_Batches, ABC):
         else:
             yield from (numbered(_frame(frame)) for frame in extracted)
 
+    async def _cleaned(self, raw: pl.DataFrame) -> Cleaned:
+        """What `clean()` makes of these rows, each with its place; null where it is not known."""
+        found: Any = await self._called("clean", raw)
+        if isinstance(found, Cleaned):
+            return found
+        if not isinstance(found, pl.DataFrame):
+            raise InvalidCommand(f"clean() returned {type(found).__name__}; a DataFrame or Cleaned is needed")
+        if ROW in found.columns:
+            return Cleaned(found.drop(ROW), found[ROW])
+        # Of a frame that clean() has made shorter nobody knows which row is which.
+        unknown = pl.Series(ROW, [None], dtype=pl.Int64).new_from_index(0, len(found))
+        return Cleaned(found, raw[ROW] if len(found) == len(raw) else unknown)
+
+    async def _load(self, clean: pl.DataFrame) -> list[tuple[int, Exception]]:
+        """Load all rows that the database takes. Returns the positions of the others, each with its error."""
+        parts, refused, passed = [list(range(len(clean)))], dict[int, Exception](), False
+        while parts:
+            part = parts.pop()
+            try:
+                async with self.db.atomic():
+                    await self._write(clean[part] if len(part) < len(clean) else clean)
+            except _ABOUT_A_ROW as error:
+                if len(part) > 1:  # by halves, until the guilty rows are alone
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+                elif part:
+                    refused[part[0]] = error
+            else:
+                passed = passed or bool(refused)
+                for place in part:
+                    refused.pop(place, None)
+            if not parts and passed:
+                # A row that refers to another one of its batch was refused where that one was loaded later.
+                again = [place for place, error in refused.items() if isinstance(error, NoSuchRow | IntegrityError)]
+                parts, passed = ([again] if again else []), False
+        return sorted(refused.items())
+
     async def _write(self, cleaned: pl.DataFrame) -> None:
         objects = checked(await self._called("transform", cleaned)) if len(cleaned) else {}
         if not any(objects.values()):
@@ -278,6 +308,7 @@ class ImportCommand(_Batches, ABC):
         if later:
             close_circles(self.db, later)
             await self.db.flush()
+        await self.db(check_keys, objects, self.db.alias)
         self._seen.add(objects)
 
     async def _called(self, name: str, frame: pl.DataFrame) -> Any:
@@ -298,13 +329,23 @@ def _next(found: Iterator[Batch]) -> Batch | None:
     return next(found, None)
 
 
-def _refused(raw: pl.DataFrame, clean: pl.DataFrame, rows: pl.Series, error: Exception) -> RejectedRow:
-    row = rows.item()
-    (data, *others) = raw.filter(pl.col(ROW) == row).drop(ROW).to_dicts() or clean.to_dicts()
+def _refused(raw: pl.DataFrame, cleaned: Cleaned, position: int, error: Exception) -> list[RejectedRow]:
+    """The row that the database refuses, and those that were merged into it: none of them is loaded."""
+    row: int | None = cleaned.rows[position]
     told = "; ".join(error.messages) if isinstance(error, ValidationError) else " ".join(str(error).split())
     problem = f"fits, and was refused: {type(error).__name__}: {told}"
-    cell = BadCell("", None, problem, "Correct the row, or what it refers to.")
-    return RejectedRow(row, (cell,), clean.to_dicts()[0] if others else data)
+    remedy = "Correct the row, or what it refers to."
+    found = raw.filter(pl.col(ROW) == row).drop(ROW).to_dicts() if row is not None else []
+    if row is None or len(found) != 1:  # what clean() has left of it is all that is known
+        places = raw[ROW].to_list()
+        first, last = min(places), max(places)
+        cell = BadCell("", None, f"is one of the rows {first} to {last}, {problem}", remedy)
+        return [RejectedRow(first, (cell,), cleaned.frame.row(position, named=True))]
+    rejected = [RejectedRow(row, (BadCell("", None, problem, remedy),), found[0])]
+    for other in cleaned.duplicates.get(row, ()):
+        cell = BadCell("", None, f"was merged into row {row}, which {problem}", remedy)
+        rejected.append(RejectedRow(other, (cell,), raw.filter(pl.col(ROW) == other).drop(ROW).row(0, named=True)))
+    return rejected
 
 
 def export_rejected(run: int, path: str | os.PathLike[str]) -> int:

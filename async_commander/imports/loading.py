@@ -124,6 +124,26 @@ def found_again(objects: Objects, unique: Mapping[type[models.Model], Iterable[s
     return found
 
 
+def check_keys(objects: Objects, alias: str) -> None:
+    """Raise NoSuchRow for a written row whose foreign key was given as a value, and names no row. On a lane.
+
+    SQLite and PostgreSQL find that out at COMMIT only, when all rows of the batch would be lost.
+    """
+    for model, some in objects.items():
+        here = model._base_manager.using(router.db_for_write(model) if router.routers else alias)
+        for field in layout_of(concrete(model)).references:
+            if not getattr(field, "db_constraint", False):
+                continue
+            keys = [obj.pk for obj in some if getattr(obj, field.attname) is not None and not field.is_cached(obj)]
+            target = field.target_field
+            rows = target.model._base_manager.using(here.db).filter(**{target.attname: models.OuterRef(field.attname)})
+            for part in chunks(keys, PARAMETERS // len(model._meta.pk_fields)):
+                written = here.filter(pk__in=part).exclude(**{field.attname: None})
+                lost = written.filter(~models.Exists(rows)).values_list(field.attname, flat=True).first()
+                if lost is not None:
+                    raise NoSuchRow(f"there is no {target.model._meta.label} with {target.name}={lost!r}")
+
+
 def _values(obj: models.Model, names: tuple[str, ...]) -> tuple[Any, ...]:
     fields = (obj._meta.get_field(name) for name in names)
     return tuple(
@@ -135,7 +155,8 @@ def _values(obj: models.Model, names: tuple[str, ...]) -> tuple[Any, ...]:
 def _look_up(
     alias: str, model: type[models.Model], names: tuple[str, ...], keys: set[tuple[Any, ...]]
 ) -> dict[tuple[Any, ...], models.Model]:
-    objects = model._base_manager.using(router.db_for_read(model) if router.routers else alias)
+    # Where rows are written: a replica may not have those of the batch before.
+    objects = model._base_manager.using(router.db_for_write(model) if router.routers else alias)
     known = [key for key in keys if None not in key]
     found: dict[tuple[Any, ...], models.Model] = {}
     for some in chunks(known, PARAMETERS // len(names) // (1 if len(names) == 1 else 5)):

@@ -15,7 +15,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 import async_commander as ac
+from async_commander.command.items import item_from_json
 from async_commander.imports import Cleaner, ColumnError, SourceError, each, links, reference
+from async_commander.imports.cleaner import ROW
 from async_commander.imports.sources import pieces_of_file
 from async_commander.models import RunItem
 from tests.testapp.models import Author, Book, Company, Node, Person, Product, Tag
@@ -313,6 +315,84 @@ def test_all_models_of_a_row_are_loaded_or_none(run_here: Any) -> None:
     assert sorted(Book.objects.values_list("author__name", "isbn")) == [("a", "1"), ("c", "2")]
     assert sorted(Author.objects.values_list("name", flat=True)) == ["a", "c"]
     assert result.counts["dead"] == 1
+
+
+class Summed(Products):
+    unique = [["sku"]]
+    sum_duplicates = ["stock"]
+
+
+def test_sums_of_duplicates_outlive_the_halving_of_a_refused_batch(run: Any) -> None:
+    Product.objects.create(sku="s0006", stock=1)
+    frame = pl.concat([rows(9), rows(9), rows(9).filter(pl.col("SKU") != "s0006")])
+    result = run(from_frame(frame, cleaner=Summed, unique={})())
+    loaded = dict(Product.objects.values_list("sku", "stock"))
+    assert loaded == {f"s{number:04}": number * 3 if number != 6 else 1 for number in range(9)}
+    assert (result.status, result.counts["dead"]) == (ac.RunStatus.PARTIAL, 2)
+
+
+def test_a_refused_row_takes_those_that_were_merged_into_it_along(run_here: Any, tmp_path: Path) -> None:
+    Product.objects.create(sku="s0001", stock=0)
+    frame = pl.concat([rows(3), rows(3)])
+    result = run_here(from_frame(frame, cleaner=Summed, unique={})(rejected_to=str(tmp_path / "no.csv")))
+    told = dead(result)
+    assert "Row 2, it fits, and was refused: IntegrityError" in told[0]
+    assert "Row 5, it was merged into row 2, which fits, and was refused: IntegrityError" in told[1]
+    Product.objects.all().delete()
+    again = from_frame(pl.read_csv(tmp_path / "no.csv", infer_schema=False), cleaner=Summed)
+    assert run_here(again()).status is ac.RunStatus.SUCCEEDED
+    assert Product.objects.values_list("sku", "stock").get() == ("s0001", 2)
+
+
+def test_refused_rows_of_a_frame_that_clean_made_shorter_are_themselves(run_here: Any) -> None:
+    for sku in ("s0003", "s0005"):
+        Product.objects.create(sku=sku)
+
+    def without_places(self, frame):
+        return frame.filter(pl.col("SKU") > "s0001").select(sku="SKU")
+
+    def with_places(self, frame):
+        return frame.filter(pl.col("SKU") > "s0001").select(ROW, sku="SKU").reverse()
+
+    result = run_here(from_frame(rows(8), clean=without_places, unique={})())
+    assert len(dead(result)) == 2
+    assert all("Row 1, it is one of the rows 1 to 8, fits, and was refused" in one for one in dead(result))
+    items = RunItem.objects.filter(run_id=result.run_id, state="dead").values_list("item", flat=True)
+    assert sorted(item_from_json(item).data["sku"] for item in items) == ["s0003", "s0005"]
+    Product.objects.exclude(sku__in=["s0003", "s0005"]).delete()
+    result = run_here(from_frame(rows(8), clean=with_places, unique={})())
+    assert [one.partition(",")[0] for one in dead(result)] == ["Row 4", "Row 6"]
+
+
+def test_a_foreign_key_that_names_no_row_costs_its_own_row_only(run: Any) -> None:
+    author = Author.objects.create(name="a")
+
+    def transform(self, frame):
+        return {Book: [Book(isbn=isbn, title="t", author_id=key) for isbn, key in frame.select("isbn", "key").rows()]}
+
+    frame = pl.DataFrame({"isbn": ["1", "2", "3"], "key": [author.pk, author.pk + 999, str(author.pk)]}, strict=False)
+    result = run(from_frame(frame, LoadBooks, transform=transform)())
+    assert sorted(Book.objects.values_list("isbn", flat=True)) == ["1", "3"]
+    (told,) = dead(result)
+    assert told.startswith("Row 2, it fits, and was refused: ")
+    if connection.vendor != "mysql":  # which finds it out at once
+        assert f"there is no testapp.Author with id={author.pk + 999}" in told
+
+
+def test_a_row_may_come_before_the_one_it_refers_to_where_its_batch_is_halved(run_here: Any) -> None:
+    def transform(self, frame):
+        return {
+            Node: [
+                Node(name=name, parent=None if parent is None else reference(Node, name=parent))
+                for name, parent in frame.select("name", "parent").rows()
+            ]
+        }
+
+    frame = pl.DataFrame({"name": ["c", "b", "a", "x", "y"], "parent": ["b", "a", None, "nobody", "x"]})
+    command = from_frame(frame, transform=transform, cleaner=None, unique={Node: ["name"]}, update={})
+    result = run_here(command())
+    assert sorted(Node.objects.values_list("name", "parent__name")) == [("a", None), ("b", "a"), ("c", "b")]
+    assert [told.partition(",")[0] for told in dead(result)] == ["Row 4", "Row 5"]
 
 
 def test_an_error_of_the_authors_own_is_not_the_rows(run_here: Any) -> None:

@@ -294,7 +294,7 @@ def test_duplicates_are_merged_into_the_first_and_columns_added_up() -> None:
     frame = pl.DataFrame({"sku": ["b", "a", "b", "b"], "n": [1, 2, None, 3], "name": ["1", "2", "3", "4"]})
     cleaned = stock.clean(frame)
     assert cleaned.frame.rows() == [("b", 4, "1"), ("a", 2, "2")]
-    assert cleaned.merged == 2
+    assert (cleaned.merged, cleaned.duplicates) == (2, {1: (3, 4)})
 
 
 def test_the_order_of_the_sets_does_not_matter_and_null_equals_nothing() -> None:

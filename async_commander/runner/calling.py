@@ -55,8 +55,7 @@ class HookCaller:
         self._specs, self._hooks = declared.specs, declared.hooks
         self._shared = shared
         self._preparation = preparation
-        self._downloads = AbandonableThreads(threads, waits=self._say_that_it_is_waited_for)
-        self._waited = False
+        self._downloads = AbandonableThreads(threads)
         self._under_way: set[Leavable[Any]] = set()
         self._grace: float | None = None
 
@@ -146,14 +145,6 @@ class HookCaller:
         else:
             with self.watched("lifespan"):
                 await self.leavable(manager.__aexit__(None, None, None), "lifespan")
-
-    def _say_that_it_is_waited_for(self) -> None:
-        if not self._waited:
-            self._waited = True
-            logger.warning(
-                "A plain `def download` cannot be interrupted: its end is waited for before its item is tried again or "
-                "given up. Give its client a timeout, or write it as `async def`."
-            )
 
     async def leavable(self, coroutine: Coroutine[Any, Any, T], name: str, waits_for: Any = NOT_BEGUN) -> T:
         """A hook that ignores its cancellation ends neither its item nor its run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 import sys
 from contextlib import suppress
@@ -16,6 +17,8 @@ from async_commander.engine.threads import DaemonThreads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+logger = logging.getLogger("async_commander.run")
+
 T = TypeVar("T")
 
 YES = frozenset({"y", "yes"})
@@ -24,13 +27,13 @@ YES = frozenset({"y", "yes"})
 class AbandonableThreads:
     """At most `size` calls at once, each on a daemon thread with the caller's surroundings.
 
-    A call cannot be interrupted. A caller that is cancelled waits for its end, of which `waits()` is called to tell,
-    until `abandon()` lets it go; it is cancelled then, whatever the call came to.
+    A call cannot be interrupted. A caller that is cancelled waits for its end, with one warning for all of them, until
+    `abandon()` lets it go; it is cancelled then, whatever the call came to.
     """
 
-    def __init__(self, size: int, *, waits: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, size: int) -> None:
         self._room = anyio.CapacityLimiter(size)
-        self._waits = waits
+        self._warned = False
         self._abandoned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._threads = DaemonThreads(size, name="async-commander-download")
 
@@ -49,8 +52,12 @@ class AbandonableThreads:
 
     async def _wait_out(self, ended: asyncio.Future[Any]) -> None:
         """Wait for the end of a call whose caller is cancelled, however often."""
-        if not self._abandoned.done():
-            self._waits()
+        if not (self._abandoned.done() or self._warned):
+            self._warned = True
+            logger.warning(
+                "A plain `def download` cannot be interrupted: its end is waited for before its item is tried again or "
+                "given up. Give its client a timeout, or write it as `async def`."
+            )
         with anyio.CancelScope(shield=True):
             while not (ended.done() or self._abandoned.done()):
                 with suppress(asyncio.CancelledError):  # a native one goes through the shield

@@ -68,7 +68,7 @@ def create_models(
     by_model = {concrete(model): model for model in objects}
     with _all_or_nothing({_alias(using, model) for model in by_model}) as undo:
         for model in parents_first(frozenset(by_model)):
-            some = objects[by_model[model]]
+            some = _only(by_model[model], objects[by_model[model]])
             counts[by_model[model]] = _write_steps(some, rows.add, step=step, using=using, atomic=True, undo=undo)
     return counts
 
@@ -87,7 +87,8 @@ def upsert(
     `unique` names a unique constraint; `update` may be empty, or `"__all__"`, as in `self.db.upsert()`. Objects of one
     model; they learn the keys of their rows on every database. Steps and `atomic` are those of `create()`.
     """
-    named, overwritten = tuple(unique), update if isinstance(update, str) else tuple(update)
+    named = _names(unique)
+    overwritten = update if update == "__all__" else _names(update)
 
     def request(alias: str, some: list[M]) -> list[Request]:
         return rows.upsert(alias, some, named, overwritten)
@@ -99,12 +100,16 @@ def update(
     objects: Iterable[M], *, fields: Iterable[str], step: int = STEP, using: str | None = None, atomic: bool = True
 ) -> int:
     """Write these fields of rows that exist. Returns how many of them are there. Steps are those of `create()`."""
-    named = tuple(fields)
+    named = _names(fields)
 
     def request(alias: str, some: list[M]) -> list[Request]:
         return rows.update(alias, some, named)
 
-    return _write_steps(objects, request, step=step, using=using, atomic=atomic, counted=_present)
+    def present(alias: str, some: list[M]) -> int:
+        there, keys = concrete(some[0])._base_manager.using(alias), [obj.pk for obj in some]
+        return sum(there.filter(pk__in=part).count() for part in chunks(keys, PARAMETERS))
+
+    return _write_steps(objects, request, step=step, using=using, atomic=atomic, counted=present)
 
 
 def delete(
@@ -243,18 +248,26 @@ def _pages(queryset: models.QuerySet[Any], alias: str, step: int) -> Iterator[li
         rest = keys.filter(pk__gt=page[-1])
 
 
-def _present(alias: str, objects: list[M]) -> int:
-    model = concrete(objects[0])
-    keys = [obj.pk for obj in objects]
-    return sum(model._base_manager.using(alias).filter(pk__in=some).count() for some in chunks(keys, PARAMETERS))
-
-
 def _alias(using: str | None, of: models.Model | type[models.Model]) -> str:
     if using is not None:
         return using
     instance = of if isinstance(of, models.Model) else None
     chosen = router.db_for_write(concrete(of), **({"instance": instance} if instance is not None else {}))
     return (instance._state.db if instance is not None and not router.routers else None) or chosen
+
+
+def _names(fields: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(fields, str):  # it would be taken for its letters
+        raise TypeError(f"{fields!r}: a list of field names is needed: [{fields!r}]")
+    return tuple(fields)
+
+
+def _only(model: type[M], objects: Iterable[M]) -> Iterator[M]:
+    """These objects, as they are read; TypeError for one of another model."""
+    for obj in objects:
+        if not isinstance(obj, models.Model) or concrete(obj) is not concrete(model):
+            raise TypeError(f"{obj!r:.80} is no {model._meta.label}, under which it is given")
+        yield obj
 
 
 def _check_object(obj: object) -> None:

@@ -100,6 +100,8 @@ def preview_deletion(objects: Iterable[models.Model], *, using: str | None = Non
         named[concrete(objects.model)] = dict.fromkeys(objects.using(alias).values_list("pk", flat=True))
     else:
         for obj in objects:
+            if not isinstance(obj, models.Model):
+                raise TypeError(f"{obj!r:.80} is a {type(obj).__name__}; an iterable of model instances is needed")
             if not has_key(obj):
                 raise ValueError(f"{obj!r} was never saved, so that there is no row to delete.")
             alias = alias or obj._state.db
@@ -116,9 +118,13 @@ def preview_deletion(objects: Iterable[models.Model], *, using: str | None = Non
     cascaded = Counter({model: len(keys) for model, keys in gone.items()}) - Counter(deleted)
     touched = []
     for reference, found_keys in kept.items():
-        # What goes anyway is neither restricted nor changed; only PROTECT forbids even that.
-        protects = reference.effect == "protected"
-        staying = [key for key in found_keys if protects or key not in gone.get(reference.model, ())]
+        # What goes anyway is neither restricted nor changed. PROTECT forbids even that, but for rows that were named:
+        # they are deleted before those that they refer to, unless both are rows of one model.
+        protects, target = reference.effect == "protected", concrete(reference.field.related_model)
+        leaving = named.get(reference.model, {}) if protects else gone.get(reference.model, {})
+        if protects and reference.model is target:
+            leaving = {}
+        staying = [key for key in found_keys if key not in leaving]
         if staying:
             its = alias or router.db_for_write(reference.model)
             examples = reference.model._base_manager.using(its).filter(pk__in=staying[:EXAMPLES])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -58,6 +59,9 @@ def diff(old: Iterable[M], new: Iterable[M], *, key: Iterable[str], fields: Iter
     """
     olds, news = list(old), list(new)
     some = [*olds, *news]
+    for obj in some:
+        if not isinstance(obj, models.Model):
+            raise TypeError(f"{obj!r:.80} is a {type(obj).__name__}; diff() compares model instances")
     if not some:
         return Diff([], [], [], [])
     model = concrete(some[0])
@@ -113,6 +117,9 @@ def _stored(connection: BaseDatabaseWrapper, field: models.Field[Any, Any], obj:
     while isinstance(field, models.ForeignKey):
         field = field.target_field
     value = field.to_python(value)
+    if isinstance(field, models.JSONField):
+        # Read again, keys are the texts that are stored; their order says nothing, and true is not 1.
+        return json.dumps(json.loads(json.dumps(value, cls=field.encoder)), sort_keys=True)
     try:
         hash(value)
     except TypeError:

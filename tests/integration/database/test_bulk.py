@@ -98,6 +98,22 @@ def test_parents_are_gone_where_their_children_fail() -> None:
     assert author.pk is None
 
 
+def test_an_object_under_another_model_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"is no testapp\.Tag, under which it is given"):
+        bulk.create_models({Tag: [Author(name="a")]})
+    assert not Author.objects.exists()
+
+
+def test_a_text_in_place_of_a_list_of_fields_is_refused() -> None:
+    for call in (
+        lambda: bulk.upsert(tags(1), unique="name", update=[]),
+        lambda: bulk.upsert(tags(1), unique=["name"], update="name"),  # type: ignore[arg-type]
+        lambda: bulk.update(tags(1), fields="name"),
+    ):
+        with pytest.raises(TypeError, match=r"'name': a list of field names is needed: \['name'\]"):
+            call()
+
+
 # --- upsert, update, delete
 
 
@@ -218,6 +234,15 @@ def test_a_key_may_have_several_fields_and_values_that_cannot_be_hashed() -> Non
     assert len(bulk.diff(old, new, key=["sku"], fields=["name"]).same) == 1
 
 
+def test_json_is_compared_to_its_end_and_the_order_of_its_keys_says_nothing() -> None:
+    long = {"text": "x" * 500, "number": 1}
+    bulk.create([product("a", facts=long), product("b", facts=long), product("c", facts=[True])])
+    new = [product("a", facts=dict(reversed(long.items()))), product("b", facts={**long, "number": 2})]
+    found = bulk.diff(Product.objects.all(), [*new, product("c", facts=[1])], key=["sku"])
+    assert [one.sku for one in found.same] == ["a"]
+    assert sorted((one.new.sku, one.fields) for one in found.changed) == [("b", ("facts",)), ("c", ("facts",))]
+
+
 def test_an_empty_side_and_keys_without_a_value_match_nothing() -> None:
     rows = [product("a"), product("b")]
     assert bulk.diff([], rows, key=["sku"]).added == rows
@@ -239,6 +264,10 @@ def test_other_models_and_unknown_fields_are_refused() -> None:
         bulk.diff([], [product("a")], key=["isbn"])
     with pytest.raises(TypeError, match="a list of field names"):
         bulk.diff([], [product("a")], key="sku")
+    with pytest.raises(TypeError, match=r"is a dict; diff\(\) compares model instances"):
+        bulk.diff(Product.objects.values(), [{"sku": "a"}], key=["sku"])  # type: ignore[list-item,type-var]
+    with pytest.raises(TypeError, match="'a' is a str; an iterable of model instances"):
+        bulk.preview_deletion("a")  # type: ignore[arg-type]
 
 
 # --- the preview of a deletion
@@ -276,6 +305,13 @@ def test_a_preview_tells_what_is_protected_without_an_error(firm: Company) -> No
     assert len(protected.examples) == 5
     with pytest.raises(ProtectedError):
         bulk.delete([firm])
+
+
+def test_a_protecting_row_that_is_named_as_well_forbids_nothing(firm: Company) -> None:
+    supplied = Product.objects.create(sku="a", supplier=firm)
+    both = [firm, supplied]
+    assert bulk.preview_deletion(both).is_possible
+    assert bulk.preview_deletion(both).total == bulk.delete(both)[0]
 
 
 def test_restricted_rows_are_told_unless_they_go_as_well() -> None:

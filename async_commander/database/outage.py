@@ -15,7 +15,7 @@ from async_commander.text.errors import readable
 
 from .gate import GateBusy, GateHeldTooLong
 from .sqlite import DatabaseFileGone
-from .timeouts import IdleTooLong, StatementTooLong
+from .timeouts import IdleTooLong, LockedTooLong, StatementTooLong
 
 if TYPE_CHECKING:
     import threading
@@ -38,6 +38,8 @@ class Trouble(Enum):
     """The database gives no answer, or takes no writes, whoever asks. It is waited out, and costs nobody an attempt."""
     ENDED = "ended"
     """One statement was ended from outside, or was too much for the server: waited out, and smaller ones may do."""
+    HELD_UP = "held up"
+    """Another transaction kept a lock for as long as one waits for it: the fault of whoever holds it."""
     IN_THE_WAY = "in the way"
     """Another transaction was in the way: the same work may succeed a little later."""
 
@@ -104,6 +106,17 @@ class EndedByItself(AsyncCommanderError):
         )
 
 
+_OURS: dict[type[Exception], Trouble] = {
+    GateHeldTooLong: Trouble.IN_THE_WAY,
+    IdleTooLong: Trouble.IN_THE_WAY,
+    StatementTooLong: Trouble.IN_THE_WAY,
+    LockedTooLong: Trouble.HELD_UP,
+    ConnectionLost: Trouble.AWAY,
+    GateBusy: Trouble.AWAY,
+}
+"""Errors of our own."""
+
+
 class OutageTooLong(OperationalError):
     """The database stayed away for longer than the run can wait."""
 
@@ -142,10 +155,8 @@ def trouble_of(error: BaseException) -> Trouble | None:
         if id(link) in seen:
             return None
         seen.add(id(link))
-        if isinstance(link, (GateHeldTooLong, IdleTooLong, StatementTooLong)):
-            return Trouble.IN_THE_WAY
-        if isinstance(link, (ConnectionLost, GateBusy)):
-            return Trouble.AWAY
+        if (ours := next((trouble for kind, trouble in _OURS.items() if isinstance(link, kind)), None)) is not None:
+            return ours
         if isinstance(link, TransactionManagementError):  # Django's own, and never the first one
             link = link.__cause__ or link.__context__
         elif _is_a(link, "DatabaseError") or _is_a(link, "InterfaceError"):
@@ -163,6 +174,11 @@ def is_transient(error: BaseException) -> bool:
 def is_outage(error: BaseException) -> bool:
     """Whether the database did not do what was asked for reasons of its own, so that it is nobody's fault."""
     return trouble_of(error) in (Trouble.AWAY, Trouble.ENDED)
+
+
+def is_held_up(error: BaseException) -> bool:
+    """Whether the time went by in a wait for a lock that somebody else kept."""
+    return trouble_of(error) is Trouble.HELD_UP
 
 
 def may_do_in_parts(error: BaseException) -> bool:

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 30.0
 """For so long an item waits for a lock that somebody else has."""
+LOCK_SHARE = 0.5
+"""And for no more than this share of its `item_timeout`: what it does itself has the rest, and whoever only waited is
+told by another error than who worked for too long."""
 SHORTEST_IDLE = 10.0
 
 _IDLE_TOO_LONG = "25P03"
 _CANCELLED = "57014"
+_NO_LOCK = "55P03"
 
 
 class IdleTooLong(OperationalError):
@@ -29,6 +33,13 @@ class IdleTooLong(OperationalError):
             "the first save, or queue the rows with self.db.add(), which needs no transaction until the item is "
             "finished."
         )
+
+
+class LockedTooLong(OperationalError):
+    """Another transaction kept a lock for as long as an item waits for one; it may be tried again."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"Another transaction kept a lock for longer than the {limit:g} s that an item waits for one.")
 
 
 class StatementTooLong(OperationalError):
@@ -64,7 +75,8 @@ class Timeouts:
     @classmethod
     def of_items(cls, *, lease_seconds: float, item_timeout: float | None) -> Timeouts:
         """For an item on its lane."""
-        return replace(cls.of_writer(lease_seconds=lease_seconds), lock=LOCK_SECONDS, statement=item_timeout)
+        lock = LOCK_SECONDS if item_timeout is None else min(LOCK_SECONDS, LOCK_SHARE * item_timeout)
+        return replace(cls.of_writer(lease_seconds=lease_seconds), lock=lock, statement=item_timeout)
 
     @property
     def when_idle(self) -> Timeouts:
@@ -83,6 +95,8 @@ class Timeouts:
         state = getattr(error.__cause__, "sqlstate", None)
         if state == _IDLE_TOO_LONG and self.idle is not None:
             return IdleTooLong(self.idle)
+        if state == _NO_LOCK and self.lock is not None and seconds >= self.lock:  # NOWAIT, or a shorter one: at once
+            return LockedTooLong(self.lock)
         if state == _CANCELLED and self.statement is not None and seconds >= self.statement:
             return StatementTooLong(self.statement)
         return None

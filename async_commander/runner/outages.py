@@ -1,4 +1,4 @@
-"""A database that is away is nobody's fault: who meets it is tried again, at no cost, while the writer waits, too."""
+"""A database that is away, or locked, is not the fault of who meets it: that is tried again, at no cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import math
 from typing import Protocol
 
-from async_commander.database.outage import OUTAGE_BUDGET, is_outage
+from async_commander.database.outage import OUTAGE_BUDGET, is_held_up, is_outage
 from async_commander.engine.awake import awake
 from async_commander.engine.ports import Verdict
 
@@ -14,7 +14,7 @@ logger = logging.getLogger("async_commander.run")
 
 
 class Absence:
-    """The time for which the database was away, as one met it. Not to meet it for `ends_after` seconds ends it."""
+    """The time for which the database was away, or locked, as one met it: it ends where that is not met for so long."""
 
     __slots__ = ("_began", "_ends_after", "_last_met")
 
@@ -54,7 +54,10 @@ class Outages:
         self._absence = Absence(self._ends_after)
 
     def verdict(self, who: Waiting, error: BaseException) -> Verdict | None:
-        """What is to be done with who met it; None where an error tells of no outage, or told of it for too long."""
+        """What is to be done with who met it; None where an error shows no outage and no lock, or did for too long."""
+        if is_held_up(error):
+            who.absence = who.absence or Absence(self._ends_after)
+            return Verdict("retry", free=True) if who.absence.met() <= OUTAGE_BUDGET else None
         if not is_outage(error):
             return None
         away = self._absence.met()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection, connections, transaction
 
 import async_commander as ac
 from async_commander.command.shapes import is_passing
 from async_commander.database.lanes import open_lanes
 from async_commander.database.lent_lane import settle
 from async_commander.database.outage import is_transient
-from async_commander.database.timeouts import IdleTooLong, Timeouts
+from async_commander.database.timeouts import IdleTooLong, LockedTooLong, Timeouts
 from tests.testapp.models import Author, Page, Tag
 
 from .conftest import Owner
@@ -82,6 +84,11 @@ async def test_the_writer_waits_for_locks_but_holds_none_for_ever(transactional_
     await sync_to_async(connections.close_all)()
 
 
+@pytest.mark.parametrize(("item_timeout", "lock"), [(None, 30.0), (90, 30.0), (60, 30.0), (2, 1.0)])
+def test_a_wait_for_a_lock_ends_before_the_time_of_the_item(item_timeout: float | None, lock: float) -> None:
+    assert Timeouts.of_items(lease_seconds=30, item_timeout=item_timeout).lock == lock
+
+
 def test_a_short_lease_leaves_items_ten_seconds() -> None:
     assert Timeouts.of_items(lease_seconds=0.5, item_timeout=None) == Timeouts(idle=10.0, lock=30.0)
 
@@ -128,7 +135,7 @@ async def test_a_lock_that_somebody_keeps_fails_the_item_in_a_way_that_passes(tr
         async with ThreadSensitiveContext(executor=holder):
             await Tag.objects.filter(name="t").aupdate(name="u")
         async with ThreadSensitiveContext(executor=waiter):
-            with pytest.raises(OperationalError, match="lock timeout") as raised:
+            with pytest.raises(OperationalError, match="kept a lock for longer") as raised:
                 await Tag.objects.filter(name="t").aupdate(name="v")
         assert is_passing(raised.value)
         await end(waiter, commit=False)
@@ -154,4 +161,57 @@ def test_the_lanes_of_a_run_have_them() -> None:
             self.db.add(Page(url=item))
 
     assert ac.run(Command()).status == "succeeded"
-    assert seen == [dict(zip(NAMES, ("30s", "30s", "20s"), strict=True))]
+    assert seen == [dict(zip(NAMES, ("30s", "10s", "20s"), strict=True))]
+
+
+class Locked(ac.IterateDownloadCommand[str, str]):
+    """Its items meet a table that somebody else keeps locked until each has waited twice for as long as it may."""
+
+    limits = ac.Limits(threads=3, item_timeout=1, max_failures=None)
+    retry = ac.Retry(attempts=1, initial=0.05)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+        self.waits: Counter[str] = Counter()
+
+    async def iterate(self):
+        return list("abc")
+
+    async def download(self, item: str) -> str:
+        return item
+
+    async def parse_and_save(self, item: str, payload: str) -> None:
+        try:
+            await Tag.objects.acreate(name=item)
+        except LockedTooLong:
+            self.waits[item] += 1
+            if len(self.waits) == 3 and min(self.waits.values()) >= 2:
+                self.let_go.set()
+            raise
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_waits_for_somebodys_lock_for_longer_than_its_time_pays_nothing() -> None:
+    command, begun = Locked(), threading.Event()
+
+    def keep_the_table() -> None:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(f"LOCK TABLE {Tag._meta.db_table}")
+                begun.set()
+                command.let_go.wait(30)
+        finally:
+            connection.close()
+
+    keeper = threading.Thread(target=keep_the_table)
+    keeper.start()
+    try:
+        assert begun.wait(10)
+        result = ac.run(command)
+    finally:
+        command.let_go.set()
+        keeper.join()
+    assert (result.counts["done"], result.counts["dead"]) == (3, 0)
+    assert {one.kind for one in result.errors} == {"LockedTooLong"}
+    assert sorted(Tag.objects.values_list("name", flat=True)) == ["a", "b", "c"]

@@ -25,7 +25,7 @@ from async_commander.database.outage import (
     trouble_of,
 )
 from async_commander.database.sqlite import DatabaseFileGone
-from async_commander.database.timeouts import IdleTooLong, StatementTooLong
+from async_commander.database.timeouts import IdleTooLong, LockedTooLong, StatementTooLong
 from async_commander.exceptions import AsyncCommanderError, SkipItem
 
 AWAY, ENDED, IN_THE_WAY = Trouble.AWAY, Trouble.ENDED, Trouble.IN_THE_WAY
@@ -120,6 +120,7 @@ def test_the_number_of_mysql_decides(number: int, trouble: Trouble | None) -> No
         (GateHeldTooLong(7.5), IN_THE_WAY),
         (IdleTooLong(30), IN_THE_WAY),
         (StatementTooLong(30), IN_THE_WAY),
+        (LockedTooLong(30), Trouble.HELD_UP),
         (OperationalError("a driver that knows no codes"), IN_THE_WAY),
         (FromSQLite(10), AWAY),  # nobody wrapped it
         (caused(ValueError("the project's own"), lost()), AWAY),

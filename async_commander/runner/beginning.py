@@ -12,6 +12,7 @@ import anyio
 
 from async_commander.command.base import let_go, reserve
 from async_commander.database.lanes import open_lanes, open_shared_lane
+from async_commander.database.outage import OutageTooLong
 from async_commander.database.timeouts import Timeouts
 from async_commander.engine.awake import awake
 from async_commander.engine.context import RunContext
@@ -117,6 +118,10 @@ async def _open_unless_stopped(
         stops.listen(requested_anywhere)
         try:
             return await _opened(plan, recorder, reporter)
+        except OutageTooLong:
+            if not waiting.cancel_called:
+                raise
+            # The hurry that came with the request to stop is why the database was waited for no longer.
         finally:
             listening = False
             stops.listen(None)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 import async_commander as ac
 from async_commander.history import runs
@@ -42,3 +43,18 @@ async def test_a_run_that_was_just_being_begun_is_closed(monkeypatch: Any, reque
     result = await execute(make_plan(Idle(), RunRequest(), shared=False), Silent(), stops)
     run = await Run.objects.aget()
     assert (result.status, run.status, result.run_id) == ("interrupted", "interrupted", run.pk)
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("arun_db")
+async def test_a_run_whose_ledger_is_locked_is_interrupted_by_a_stop_and_has_not_failed(monkeypatch: Any) -> None:
+    stops, loop = StopRequests(), asyncio.get_running_loop()
+
+    def locked(*_: Any) -> Any:
+        loop.call_soon_threadsafe(stops.ask)
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(runs, "begin", locked)
+    result = await execute(make_plan(Idle(), RunRequest(), shared=False), Silent(), stops)
+    assert (result.status, result.run_id) == ("interrupted", None)
+    assert not await Run.objects.aexists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -186,6 +187,8 @@ def test_a_run_that_is_taken_over_writes_nothing_more(run_on_lanes: Any) -> None
 
         async def download(self, item: str) -> str:
             if item == "c":
+                while not await Effect.objects.filter(key="b").aexists():  # the writer has it in hand
+                    await asyncio.sleep(0.01)
                 await Lease.objects.aupdate(epoch=2, pid=1)
             return item
 

@@ -97,11 +97,11 @@ class FailurePolicy(Generic[TicketT]):
             verdict, error = self._with_the_hosts_patience(ticket, error, verdict)
         elif verdict.answered is not None:
             self._pace.answered(verdict.answered, since=ticket.began)
-        if verdict.free:
-            ticket.attempts -= 1
-        elif verdict.kind == "retry" and not self._retry.again(ticket.attempts):
+        if verdict.kind == "retry" and not verdict.free and not self._retry.again(ticket.attempts):
             verdict = replace(verdict, kind="dead", reason="exhausted")
         self._ports.failed(ticket, error, verdict)
+        if verdict.free:
+            ticket.attempts -= 1
         if verdict.kind != "retry":
             await self._hand_over(ticket, self._ports.give_up(ticket, error, verdict))
             return

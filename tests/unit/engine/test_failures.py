@@ -530,9 +530,15 @@ async def test_an_attempt_that_was_no_fault_of_the_items_is_not_counted() -> Non
                 raise Transient
             self.hand_over(ticket, ItemState.DONE)
 
+        def failed(self, ticket: Ticket, error: BaseException, verdict: Verdict) -> None:
+            super().failed(ticket, error, verdict)
+            self.reported.append(ticket.attempts)
+
     desk = Away(retry=Retry(attempts=1))
+    desk.reported = []
     desk.verdict = lambda ticket, error: Verdict("retry", free=True)
     assert await desk.run([7])
     assert desk.began == [1] * 6
+    assert desk.reported == [1] * 5  # the attempt that failed has its number, though it is not counted
     assert desk.of(ItemState.DONE) == [7]
     desk.check_books()

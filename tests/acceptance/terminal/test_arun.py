@@ -357,7 +357,7 @@ def test_all_commands_are_imported_and_checked_on_request(manage) -> None:
         ("greet Ann --database nope", "greet", 2, "There is no database 'nope'"),
         ("greet Ann --no-color --force-color", "greet", 2, "contradict each other"),
         ("scrapers_fetch --resume-run 99", "scrapers_fetch", 2, "There is no run 99."),
-        ("scrapers_fetch --max-failures lots", "scrapers_fetch", 2, "max_failures='lots'"),
+        ("scrapers_fetch --max-failures lots", "scrapers_fetch", 2, "argument --max-failures: 'lots'"),
         ("--max-items 3", "", 2, "--max-items is for a run"),
     ],
 )

@@ -297,7 +297,7 @@ def test_keys_come_back_one_by_one_where_the_database_returns_no_rows(
     if connection.vendor == "postgresql":
         pytest.skip("it always returns rows")
     monkeypatch.setattr(connection.features, "can_return_columns_from_insert", False)
-    assert not connection.features.can_return_rows_from_bulk_insert
+    monkeypatch.setattr(type(connection.features), "can_return_rows_from_bulk_insert", False)
     there = Author.objects.create(name="there")
     authors = [Author(name="new"), Author(name="there"), Author(name="new")]
     for author in authors:

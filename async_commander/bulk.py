@@ -26,7 +26,7 @@ from django.db import models, router, transaction
 
 from async_commander.database import rows
 from async_commander.database.bulk import write
-from async_commander.database.chunks import PARAMETERS, chunks
+from async_commander.database.chunks import PARAMETERS, chunks, in_key_order
 from async_commander.database.deletion_preview import DeletionPreview, Touched, preview_deletion
 from async_commander.database.differences import Changed, Diff, diff
 from async_commander.database.layout import concrete, has_key, parents_first
@@ -242,7 +242,7 @@ def _pages(queryset: models.QuerySet[Any], alias: str, step: int) -> Iterator[li
         for some in chunks(list(queryset.values_list("pk", flat=True)), step):
             yield [_Key(alias, model, pk) for pk in some]
         return
-    rest = keys = queryset.order_by("pk").values_list("pk", flat=True)
+    rest = keys = in_key_order(queryset).values_list("pk", flat=True)
     while page := list(rest[:step]):
         yield [_Key(alias, model, pk) for pk in page]
         rest = keys.filter(pk__gt=page[-1])

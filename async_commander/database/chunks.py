@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from django.db.models import QuerySet
 
 T = TypeVar("T")
 
@@ -20,3 +22,9 @@ SERVER_PARAMETERS = 2**16 - 1
 def chunks(values: Sequence[T], size: int = PARAMETERS) -> Iterator[Sequence[T]]:
     """The values in their order, at most `size` at a time."""
     return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def in_key_order(queryset: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
+    """The rows by rising primary key, also those of a queryset that was reversed: page by page, each by `pk__gt`."""
+    by_key = queryset.order_by("pk")
+    return by_key if by_key.query.standard_ordering else by_key.reverse()

@@ -26,6 +26,7 @@ from django.db.models.query import ModelIterable
 
 from async_commander.command.hooks import HookKind
 from async_commander.command.items import ItemGone, item_from_json, item_to_json, row_reference
+from async_commander.database.chunks import in_key_order
 from async_commander.database.connections import open_blocks
 from async_commander.engine.leaving import CancelIgnored
 from async_commander.exceptions import InvalidCommand
@@ -129,8 +130,7 @@ async def _pages(queryset: QuerySet[Any]) -> AsyncIterator[list[Any]]:
     if not await sync_to_async(_may_be_filtered_by_key)(queryset):
         yield await sync_to_async(lambda: list(queryset))()
         return
-    by_key = queryset.order_by("pk")
-    rest = ordered = by_key if by_key.query.standard_ordering else by_key.reverse()
+    rest = ordered = in_key_order(queryset)
     while page := await sync_to_async(_fetch_page)(rest):
         # The worker that has a row may delete it, and take its key from it, before the next page is asked for.
         last = page[-1].pk

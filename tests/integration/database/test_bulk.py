@@ -152,6 +152,12 @@ def test_rows_of_a_queryset_are_deleted_by_their_keys() -> None:
     assert list(Tag.objects.order_by("name").values_list("name", flat=True)) == ["t0000", "t0001"]
 
 
+def test_a_reversed_queryset_is_deleted_whole() -> None:
+    bulk.create(tags(7))
+    assert bulk.delete(Tag.objects.order_by("name").reverse(), step=3)[0] == 7
+    assert not Tag.objects.exists()
+
+
 def test_a_sliced_queryset_deletes_its_slice() -> None:
     bulk.create(tags(5))
     assert bulk.delete(Tag.objects.order_by("-name")[:2], step=1)[0] == 2

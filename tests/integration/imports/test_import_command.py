@@ -458,21 +458,29 @@ def test_a_second_run_overwrites_what_is_named_and_adds_the_rest(run_here: Any) 
     assert (len(skus()), first.pk, first.name, first.facts) == (8, key, "n", {"kept": 1})
 
 
+class Breaking:
+    """Its source breaks once the first batch is committed, as long as `broken`; then it yields the rest, too."""
+
+    broken: ClassVar[bool] = True
+    rest: ClassVar[Any]
+    one_is_done: ClassVar[threading.Event]
+
+    async def committed(self, item):
+        self.one_is_done.set()
+
+    def extract(self):
+        yield rows(5)
+        if self.broken:
+            assert self.one_is_done.wait(60)
+            raise AttributeError("the source broke")
+        yield self.rest
+
+
 def test_a_resumed_run_passes_over_batches_that_are_done(run_on_lanes: Any) -> None:
-    class Twice(LoadProducts):
+    class Twice(Breaking, LoadProducts):
         unique = {}
-        broken: ClassVar[bool] = True
-        one_is_done: ClassVar[Any] = threading.Event()
-
-        async def committed(self, item):
-            self.one_is_done.set()
-
-        def extract(self):
-            yield rows(5)
-            if self.broken:
-                assert self.one_is_done.wait(60)
-                raise AttributeError("the source broke")
-            yield rows(5, 5)
+        rest = rows(5, 5)
+        one_is_done = threading.Event()
 
     with pytest.raises(ac.RunFailed, match="the source broke"):
         run_on_lanes(Twice())
@@ -622,19 +630,9 @@ def test_an_empty_source_removes_everything_and_a_failed_one_nothing(run_here: A
 
 
 def test_a_resumed_run_removes_nothing_that_it_loaded_before(run_on_lanes: Any) -> None:
-    class Twice(Removing):
-        broken: ClassVar[bool] = True
-        one_is_done: ClassVar[Any] = threading.Event()
-
-        async def committed(self, item):
-            self.one_is_done.set()
-
-        def extract(self):
-            yield rows(5)
-            if self.broken:
-                assert self.one_is_done.wait(60)
-                raise AttributeError("the source broke")
-            yield rows(2, 5)
+    class Twice(Breaking, Removing):
+        rest = rows(2, 5)
+        one_is_done = threading.Event()
 
     run_on_lanes(from_frame(rows(9), Removing)())
     with pytest.raises(ac.RunFailed, match="the source broke"):

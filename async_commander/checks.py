@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import FrameType
 from typing import Any
 
 from django.apps import AppConfig
@@ -96,7 +95,14 @@ def check_sqlite(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Chec
     options = connections[alias].settings_dict["OPTIONS"]
     if connections[alias].vendor != "sqlite":
         return []
-    missing = [line for line, there in _sqlite_wishes(options) if not there]
+    wishes = {
+        '"transaction_mode": "IMMEDIATE"': str(options.get("transaction_mode", "")).upper() == "IMMEDIATE",
+        f'"timeout": {PATIENCE_SECONDS}': float(options.get("timeout", 5)) >= PATIENCE_SECONDS,
+        '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"': (
+            "journal_mode=wal" in str(options.get("init_command", "")).lower().replace(" ", "")
+        ),
+    }
+    missing = [line for line, is_there in wishes.items() if not is_there]
     if not missing:
         return []
     return [
@@ -106,13 +112,6 @@ def check_sqlite(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Chec
             id="async_commander.W001",
         )
     ]
-
-
-def _sqlite_wishes(options: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    yield '"transaction_mode": "IMMEDIATE"', str(options.get("transaction_mode", "")).upper() == "IMMEDIATE"
-    yield f'"timeout": {PATIENCE_SECONDS}', float(options.get("timeout", 5)) >= PATIENCE_SECONDS
-    wal = "journal_mode=wal" in str(options.get("init_command", "")).lower().replace(" ", "")
-    yield '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"', wal
 
 
 @register(TAG)
@@ -182,15 +181,12 @@ def check_commands(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
 
     Imports every command, and so only where this tag was asked for: not before each `migrate` and `runserver`.
     """
-    if not _asked_for(inspect.currentframe()) or check_settings(app_configs):
+    # Django does not say which tags were asked for. Its `run_checks()`, which calls this, knows.
+    frame = inspect.currentframe()
+    asked_for = frame.f_back.f_locals.get("tags") if frame and frame.f_back else None
+    if TAG not in (asked_for or ()) or check_settings(app_configs):
         return []
     return list(broken_commands())
-
-
-def _asked_for(check: FrameType | None) -> bool:
-    """Whether `run_checks` was told our tag. Django tells a check nothing of it: its caller's frame knows."""
-    caller = check.f_back if check else None
-    return caller is not None and TAG in (caller.f_locals.get("tags") or ())
 
 
 def broken_commands() -> Iterator[CheckMessage]:

@@ -41,7 +41,17 @@ def _read() -> Settings:
     given = getattr(settings, NAME, {})
     if not isinstance(given, Mapping):
         raise ImproperlyConfigured(f"{NAME} is {given!r:.80}; allowed: a dict")
-    return Settings(**{str(key).lower(): _value(key, value) for key, value in given.items()})
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in _READERS:
+            close = get_close_matches(str(key).upper(), _READERS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(_READERS)}"
+            raise ImproperlyConfigured(f"{NAME} has no key {key!r}; {hint}")
+        try:
+            values[key.lower()] = _READERS[key](value)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{NAME}[{key!r}] is {value!r:.80}; {error}") from None
+    return Settings(**values)
 
 
 def _forget(*, setting: str, **_: Any) -> None:
@@ -50,20 +60,6 @@ def _forget(*, setting: str, **_: Any) -> None:
 
 
 setting_changed.connect(_forget, dispatch_uid="async_commander.conf")
-
-
-def _value(key: Any, value: Any) -> Any:
-    if key not in _READERS:
-        raise ImproperlyConfigured(f"{NAME} has no key {key!r}; {_meant(key, _READERS)}")
-    try:
-        return _READERS[key](value)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{NAME}[{key!r}] is {value!r:.80}; {error}") from None
-
-
-def _meant(key: Any, known: Mapping[str, Any]) -> str:
-    close = get_close_matches(str(key).upper(), known, n=1) or get_close_matches(str(key), known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(known)}"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

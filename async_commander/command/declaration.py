@@ -13,7 +13,7 @@ from async_commander.exceptions import InvalidCommand
 
 from .annotations import is_ours, label_of
 from .arguments import Argument, arguments_of
-from .hooks import Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
+from .hooks import Declaring, Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
 from .options import ALWAYS_GIVEN, BY_NAME, GIVEN_BY_DJANGO, ON_THE_LINE, SHARED
 from .parser import ExtraOption, extra_options, spelt_names
 
@@ -49,7 +49,7 @@ class Declaration:
 _declarations: WeakKeyDictionary[type, Declaration] = WeakKeyDictionary()
 
 
-def declaration_of(cls: type[Any]) -> Declaration:
+def declaration_of(cls: type[Declaring]) -> Declaration:
     """What a class declares.
 
     Raises InvalidCommand, with what was found, what is allowed and what to do, for the first thing that is wrong.
@@ -86,7 +86,7 @@ def declaration_of(cls: type[Any]) -> Declaration:
     return found
 
 
-def check_acting(cls: type[Any], given: Mapping[str, Any]) -> None:
+def check_acting(cls: type[Declaring], given: Mapping[str, Any]) -> None:
     """InvalidCommand for a shared option that was given and has no effect, for the command has no items."""
     if declaration_of(cls).has_items:
         return
@@ -100,7 +100,7 @@ _NEAR = 0.88
 """How alike two names are that a slip of the pen tells apart, as difflib counts: `commited` and `committed` are .94."""
 
 
-def idle_names(cls: type[Any]) -> Iterator[tuple[type, str, str]]:
+def idle_names(cls: type[Declaring]) -> Iterator[tuple[type, str, str]]:
     """What an author's class defines and nothing reads, and what was probably meant: the class, the name, the remedy.
 
     Only what is one slip away from an optional hook or an attribute, or is a bound outside of `limits`: a helper or a
@@ -123,7 +123,7 @@ def idle_names(cls: type[Any]) -> Iterator[tuple[type, str, str]]:
                 yield base, name, f"limits = ac.Limits({name}=…)"
 
 
-def _check_option_defaults(cls: type[Any], *, has_items: bool) -> None:
+def _check_option_defaults(cls: type[Declaring], *, has_items: bool) -> None:
     """`option_defaults` gives shared options that act on the command values that they can have."""
     acting = {option.name for option in SHARED if option.written is not None and (has_items or not option.items)}
     for name, value in cls.option_defaults.items():

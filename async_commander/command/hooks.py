@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction
 
@@ -15,6 +15,9 @@ from async_commander.exceptions import InvalidCommand
 
 from .annotations import label_of
 from .values import is_whole
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -175,6 +178,16 @@ def hook(
         return function
 
     return declare if function is None else declare(function)
+
+
+class Declaring(Protocol):
+    """What a command class has beside its annotations and hooks, as those see it who read its declaration."""
+
+    option_defaults: ClassVar[Mapping[str, Any]]
+    _stages: ClassVar[Stages | None]
+
+    def add_arguments(self, parser: ArgumentParser, /) -> object:
+        """Add what annotations cannot say."""
 
 
 def specs_of(cls: type) -> dict[str, HookSpec]:

@@ -95,19 +95,19 @@ def item_label(item: Any, redact: Redactor = no_credentials) -> str:
         if isinstance(item, str):
             text: str = item
         elif isinstance(item, Model):
-            text = " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _own(item, "url")))))
+            text = " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _url_of(item)))))
         elif type(item) is int and item.bit_length() <= MOST_BITS:
             text = str(item)
         else:
             text = _dump(redacted_value(_plain(item), redact))
     except Exception:  # noqa: BLE001 - an item that cannot be looked at has a label all the same
-        text = f"{type(item).__qualname__} {text_of_value(item, lambda one: str(_own(one, 'url') or ''))}"
+        text = f"{type(item).__qualname__} {text_of_value(item, lambda one: str(_url_of(one) or ''))}"
     return plain(redact(text, 2 * LABEL_LENGTH), LABEL_LENGTH)
 
 
 def host_of(item: Any) -> str | None:
     """The host of an item that is a URL, or of its `url`, as requests to it are paced; None where there is none."""
-    url = item if isinstance(item, str) else _own(item, "url")
+    url = item if isinstance(item, str) else _url_of(item)
     if not isinstance(url, str) or "://" not in url:
         return None
     found = _HOST.match(url)
@@ -190,8 +190,8 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _own(item: Any, name: str) -> Any:
-    """An attribute that needs no query: a deferred field of a model instance is not loaded for it."""
+def _url_of(item: Any) -> Any:
+    """Its `url`, where there is one. Asks for no query: a deferred field of a model instance is not loaded for it."""
     if isinstance(item, Mapping):
-        return item.get(name)
-    return vars(item).get(name) if isinstance(item, Model) else getattr(item, name, None)
+        return item.get("url")
+    return vars(item).get("url") if isinstance(item, Model) else getattr(item, "url", None)

@@ -38,6 +38,8 @@ from .values import check_storable, plain_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from .hooks import Declaring
+
 
 _SHORT_ONES = frozenset({"-h", "-v"})
 _LONG_ONES = (SHARED_OPTIONS | DJANGO_OPTIONS | {"help"}) - {"stdout", "stderr", "args"}
@@ -69,7 +71,7 @@ class ExtraOption:
         return value if plain_json(value) == stored else stored
 
 
-def add_arguments_to(parser: ArgumentParser, cls: type[Any]) -> None:
+def add_arguments_to(parser: ArgumentParser, cls: type[Declaring]) -> None:
     """Add a command's arguments, and what its `add_arguments()` adds, to a parser, in both spellings.
 
     Values that are not given do not appear in the namespace. InvalidCommand where two options have one spelling, one
@@ -103,7 +105,7 @@ def add_arguments_to(parser: ArgumentParser, cls: type[Any]) -> None:
     accept_both_spellings(parser)
 
 
-def check_parser(cls: type[Any]) -> None:
+def check_parser(cls: type[Declaring]) -> None:
     """InvalidCommand where a command's line in the terminal cannot be read, whatever is typed, or has no help."""
     parser = ArgumentParser(add_help=False)
     add_arguments_to(parser, cls)
@@ -116,7 +118,7 @@ def check_parser(cls: type[Any]) -> None:
         ) from error
 
 
-def extra_options(cls: type[Any]) -> dict[str, ExtraOption]:
+def extra_options(cls: type[Declaring]) -> dict[str, ExtraOption]:
     """What `add_arguments()` of a class adds, by the names of the values; those of sub-commands too.
 
     InvalidCommand where it fails, and where a name or a spelling is taken.
@@ -154,7 +156,7 @@ def extra_options(cls: type[Any]) -> dict[str, ExtraOption]:
     return found
 
 
-def spelt_names(cls: type[Any]) -> dict[str, str]:
+def spelt_names(cls: type[Declaring]) -> dict[str, str]:
     """What the values of `add_arguments()` may be called in a call: by their names, or as their options are written.
 
     `add_argument("--out-file", dest="target")` may be given as `target` and as `out_file`, as in `call_command`.
@@ -173,7 +175,7 @@ def spelt_names(cls: type[Any]) -> dict[str, str]:
     }
 
 
-def complete_extra(cls: type[Any], names: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+def complete_extra(cls: type[Declaring], names: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     """The values that `add_arguments()` of a class stands for: given, else what argparse makes of their absence.
 
     `names` are what they may be called, with the names that they have. What is given is taken as it is, as in
@@ -203,7 +205,7 @@ def complete_extra(cls: type[Any], names: Mapping[str, str], given: Mapping[str,
     return values
 
 
-def _require_only_what_is_missing(cls: type, parser: ArgumentParser, values: Mapping[str, Any]) -> list[str]:
+def _require_only_what_is_missing(cls: type[Declaring], parser: ArgumentParser, values: Mapping[str, Any]) -> list[str]:
     """See that nothing is missing, and let argparse miss nothing of what is given. Returns the sub-commands given."""
     # Of what a line must have, argparse asks for `nargs="*"` as well, and takes none for an empty list.
     may_lack, given = {ZERO_OR_MORE, OPTIONAL, REMAINDER}, {*values, SUPPRESS}
@@ -252,14 +254,14 @@ class _Parser(ArgumentParser):
         raise _RefusedError(message)
 
 
-def _own_parser(cls: type[Any]) -> ArgumentParser:
+def _own_parser(cls: type[Declaring]) -> ArgumentParser:
     """A parser of what `add_arguments()` of a class adds, made anew: a default may be a time, a choice a row."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     _let_add(parser, cls)
     return parser
 
 
-def _let_add(parser: ArgumentParser, cls: type[Any]) -> None:
+def _let_add(parser: ArgumentParser, cls: type[Declaring]) -> None:
     try:
         added = object.__new__(cls).add_arguments(parser)  # whatever the class is like: nothing is checked for this
     except ArgumentError as error:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Mapping
 
     import httpx
     from django.core.management.base import OutputWrapper
@@ -72,10 +71,12 @@ class Session(Protocol):
     def idempotency_key(self) -> str:
         """The same text in every attempt at the item in hand, in every run of this identity."""
 
-    async def fetch(self, url: httpx.URL | str, **options: Any) -> Fetched:
+    async def fetch(
+        self, url: httpx.URL | str, *, headers: Mapping[str, str] | None, extensions: Mapping[str, Any] | None
+    ) -> Fetched:
         """GET one small answer with that client, the quick way."""
 
-    def http_client(self) -> AbstractAsyncContextManager[Any]:
+    def http_client(self) -> httpx.AsyncClient:
         """A new, unopened client with this run's bounds, pacing and guards."""
 
     async def cpu(self, function: Callable[[*Ts], T], *args: *Ts) -> T:

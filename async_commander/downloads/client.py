@@ -28,6 +28,7 @@ from .wire import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from http.cookiejar import CookieJar
 
     from async_commander.engine.pace import Pace
 
@@ -137,7 +138,7 @@ class Client(httpx.AsyncClient):
         return cookies
 
     @cookies.setter
-    def cookies(self, cookies: Any) -> None:
+    def cookies(self, cookies: httpx.Cookies | CookieJar | dict[str, str] | list[tuple[str, str]]) -> None:
         scope = item_scope.get()
         if scope is None or self.share_cookies:
             self._shared = httpx.Cookies(cookies)

@@ -110,15 +110,11 @@ class AddressGuard:
             return "refused"
         if is_public(found):
             return "public"
-        is_within = any(found in network or meant(found) in network for network in self.networks)
-        return "internal" if is_within or self._is_named(host) else "refused"
-
-    def _is_named(self, host: str) -> bool:
-        if not self.names:
-            return False
         labels = host.lower().rstrip(".").split(".")
         parents = (f".{'.'.join(labels[start:])}" for start in range(1, len(labels)))
-        return ".".join(labels) in self.names or any(parent in self.names for parent in parents)
+        is_named = ".".join(labels) in self.names or any(parent in self.names for parent in parents)
+        is_within = any(found in network or meant(found) in network for network in self.networks)
+        return "internal" if is_named or is_within else "refused"
 
 
 def _name(entry: str) -> str:

@@ -219,21 +219,18 @@ class Connection(asyncio.Protocol):
                 self._write(data + (self._h11.send(h11.EndOfMessage()) or b""))
                 return
             self._write(data)
-            await self._send_body(_pieces(ask.body) if isinstance(ask.body, bytes) else ask.body)
+            async for chunk in _pieces(ask.body) if isinstance(ask.body, bytes) else ask.body:
+                if chunk:
+                    self._write(self._h11.send(h11.Data(data=chunk)) or b"")
+                while self._drained is not None and not self._over:
+                    await self._wait(self._drained, ask.write_timeout, httpx.WriteTimeout)
+                if self._chunks and self._answer is None:
+                    self._answer = self._read_heads()
+                if self._over or (self._answer is not None and self._answer.status >= REFUSED):
+                    return
+            self._write(self._h11.send(h11.EndOfMessage()) or b"")
         except h11.LocalProtocolError as error:
             raise httpx.LocalProtocolError(str(error)) from error
-
-    async def _send_body(self, body: AsyncIterable[bytes]) -> None:
-        async for chunk in body:
-            if chunk:
-                self._write(self._h11.send(h11.Data(data=chunk)) or b"")
-            while self._drained is not None and not self._over:
-                await self._wait(self._drained, self._ask.write_timeout, httpx.WriteTimeout)
-            if self._chunks and self._answer is None:
-                self._answer = self._read_heads()
-            if self._over or (self._answer is not None and self._answer.status >= REFUSED):
-                return
-        self._write(self._h11.send(h11.EndOfMessage()) or b"")
 
     def _write(self, data: bytes) -> None:
         if data and not self._transport.is_closing():

@@ -7,6 +7,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
 
     from .batches import Piece
 
-Extracted = pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame] | AsyncIterable[pl.DataFrame] | str | os.PathLike[str]
+Table = pl.DataFrame | pl.LazyFrame | Iterable[pl.DataFrame] | str | os.PathLike[str]
+Extracted = Table | AsyncIterable[pl.DataFrame]
 
 _A_TABLE = Returned(
     "a DataFrame, a LazyFrame, an iterable or async iterable of DataFrames, or the path of a file",
@@ -57,17 +59,17 @@ _ABOUT_A_ROW = (IntegrityError, DataError, ValidationError, ValueError, Overflow
 """Errors of which one row may be guilty: the others are loaded without it."""
 
 
-class _Batches(ItemCommand[Any], ABC):
+class _Batches(ItemCommand[Batch | RejectedRow], ABC):
     """The hooks that the runner knows, which an import answers itself."""
 
     @hook(kinds=ANY_KIND, returned=A_SOURCE)
     @abstractmethod
-    def iterate(self) -> Any:
+    def iterate(self) -> AsyncIterator[Batch]:
         """The batches of the source."""
 
     @hook
     @abstractmethod
-    def parse_and_save(self, batch: Any, /) -> Any:
+    def parse_and_save(self, batch: Batch | RejectedRow, /) -> Any:
         """Clean, transform and load one batch."""
 
 
@@ -119,11 +121,11 @@ class ImportCommand(_Batches, ABC):
     delete: Annotated[bool, Option(help="remove rows that left the source", identity=False)] = False
 
     _own_arguments = frozenset({"rows_per_batch", "rejected_to", "delete"})
-    _stages = Stages(once=(), per_item=("parse_and_save",), chunk=4)
+    _stages: ClassVar[Stages | None] = Stages(once=(), per_item=("parse_and_save",), chunk=4)
 
     @hook(kinds=ANY_KIND, returned=_A_TABLE)
     @abstractmethod
-    def extract(self) -> Any:
+    def extract(self) -> SyncOrAsync[Extracted]:
         """Return a DataFrame, a LazyFrame, an iterable of DataFrames or the path of a file, or yield DataFrames.
 
         Files are known by their suffix: CSV, TSV, Parquet, JSON lines, Excel. Called again on resume, where batches
@@ -165,7 +167,7 @@ class ImportCommand(_Batches, ABC):
         if self.delete and not self.removes:
             raise InvalidCommand("--delete: say in removes = [Model] which models' rows are to be removed")
         self._seen = Seen(self.removes if self.delete else ())
-        extracted: Any = await self._extracted()
+        extracted = await self._extracted()
         unchecked = self.cleaner
         async for batch in self._batches_of(extracted):
             if unchecked is not None and len(batch.frame):
@@ -184,7 +186,7 @@ class ImportCommand(_Batches, ABC):
                 self._seen.yielded.append(batch.key)
             yield batch
 
-    async def parse_and_save(self, batch: Any, /) -> None:
+    async def parse_and_save(self, batch: Batch | RejectedRow, /) -> None:
         """Load a batch; what of it does not fit follows as dead letters."""
         if isinstance(batch, RejectedRow):
             raise RowRejected(str(batch))
@@ -197,7 +199,7 @@ class ImportCommand(_Batches, ABC):
         self.follow(*rejected)
         self._seen.loaded.add(batch.key)
 
-    def item_key(self, item: Any, /) -> str:
+    def item_key(self, item: Batch | RejectedRow, /) -> str:
         """Of a batch or a rejected row: its place and its content."""
         if isinstance(item, Batch):
             return item.key
@@ -225,18 +227,14 @@ class ImportCommand(_Batches, ABC):
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 
-    async def _extracted(self) -> Any:
+    async def _extracted(self) -> Extracted:
         written = declaration_of(type(self)).hooks["extract"]
-        extracted: Any
-        if written.kind is HookKind.PLAIN:
-            extracted = await sync_to_async(self.extract)()
-        else:
-            extracted = self.extract()
-            extracted = await extracted if written.kind is HookKind.ASYNC else extracted
+        found: Any = await sync_to_async(self.extract)() if written.kind is HookKind.PLAIN else self.extract()
+        extracted: Extracted = await found if written.kind is HookKind.ASYNC else found
         written.spec.check_returned(self, extracted)
         return extracted
 
-    async def _batches_of(self, extracted: Any) -> AsyncIterator[Batch]:
+    async def _batches_of(self, extracted: Extracted) -> AsyncIterator[Batch]:
         numbered = Numbered()
         if isinstance(extracted, AsyncIterable):
             async for frame in extracted:
@@ -245,12 +243,12 @@ class ImportCommand(_Batches, ABC):
             return
         found = batches(self._pieces(extracted, numbered), self.rows_per_batch)
         try:
-            while (found_one := await sync_to_async(_next)(found)) is not None:
-                yield found_one
+            while (batch := await sync_to_async(partial(next, found, None))()) is not None:
+                yield batch
         finally:
             await sync_to_async(found.close)()
 
-    def _pieces(self, extracted: Any, numbered: Numbered) -> Iterator[Piece]:
+    def _pieces(self, extracted: Table, numbered: Numbered) -> Iterator[Piece]:
         if isinstance(extracted, str | os.PathLike):
             yield from pieces_of_file(extracted, self.rows_per_batch, encoding=self.encoding, delimiter=self.delimiter)
         elif isinstance(extracted, pl.DataFrame):
@@ -323,10 +321,6 @@ def _frame(found: object) -> pl.DataFrame:
     if not isinstance(found, pl.DataFrame):
         raise InvalidCommand(f"extract() gave a {type(found).__name__} among its frames; DataFrames are needed")
     return found
-
-
-def _next(found: Iterator[Batch]) -> Batch | None:
-    return next(found, None)
 
 
 def _refused(raw: pl.DataFrame, cleaned: Cleaned, position: int, error: Exception) -> list[RejectedRow]:

@@ -194,7 +194,7 @@ class RunCommand(TerminalCommand):
         from async_commander.runner.entry import drive_from_call, drive_from_shell
 
         from .log_lines import log_shown
-        from .terminal import open_terminal
+        from .reporter import open_terminal
 
         invocation = replace(
             self.invocation,

@@ -44,11 +44,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}"
 
 
-def columns(rows: list[list[str]], *, right: frozenset[int] = frozenset(), gap: str = "  ") -> list[str]:
+def columns(rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> list[str]:
     """Lines in which the cells of `rows` stand under each other; the columns named in `right` are flush right."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return [
-        gap.join(
+        "  ".join(
             cell.rjust(width) if index in right else cell.ljust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()

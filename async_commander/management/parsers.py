@@ -174,7 +174,9 @@ def command_parser(
     own = CommandParser(prog=prog, add_help=False, allow_abbrev=False, called_from_command_line=shell)
     declare(own)
     own_names = {*(action.dest for action in actions_of(own)), *fixed_values_of(own)}
-    required = _required_options(own)
+    # Options that a line must have; where any one of a group will do, these together.
+    required = [[action] for action in actions_of(own) if action.option_strings and action.required]
+    required += [list(members_of(group)) for group in exclusive_groups_of(own) if group.required]
     for options in required:
         mark = "(required)" if len(options) == 1 else f"(required: {' or '.join(map(_longest, options))})"
         for action in options:
@@ -187,7 +189,7 @@ def command_parser(
     parser = CommandLineParser(
         prog=prog,
         description=description or None,
-        usage="%(prog)s " + " ".join([*map(_placed, positionals), *shown, "[options]"]).replace("%", "%%"),
+        usage="%(prog)s " + " ".join([*map(_written, positionals), *shown, "[options]"]).replace("%", "%%"),
         parents=[own, django_options(prog)],
         called_from_command_line=shell,
     )
@@ -283,25 +285,17 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(filter(None, [', '.join(close[:-1]), *close[-1:]]))}?" if close else ""
 
 
-def _required_options(parser: argparse.ArgumentParser) -> list[list[argparse.Action]]:
-    """Options that a line must have; where any of several will do, these together."""
-    groups = [group for group in exclusive_groups_of(parser) if group.required]
-    alone = [action for action in actions_of(parser) if action.option_strings and action.required]
-    return [[action] for action in alone] + [list(members_of(group)) for group in groups]
-
-
 def _written(action: argparse.Action) -> str:
+    """As it stands in the line of usage: `--flag`, `--file FILE`, `name ...`, `[name]`."""
     if action.nargs == 0:
         return _longest(action)
-    name = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
-    return f"{_longest(action)} {name}{' ...' if action.nargs in {'*', '+'} else ''}"
+    more = " ..." if action.nargs in {"*", "+", argparse.REMAINDER} else ""
+    if action.option_strings:
+        name = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+        return f"{_longest(action)} {name}{more}"
+    name = action.metavar if isinstance(action.metavar, str) else action.dest
+    return f"{name}{more}" if action.required else f"[{name}{more}]"
 
 
 def _longest(action: argparse.Action) -> str:
     return max(action.option_strings, key=len)
-
-
-def _placed(action: argparse.Action) -> str:
-    name = action.metavar if isinstance(action.metavar, str) else action.dest
-    many = f"{name} ..." if action.nargs in {"*", "+", argparse.REMAINDER} else name
-    return many if action.required else f"[{many}]"

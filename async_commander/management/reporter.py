@@ -1,10 +1,12 @@
-"""Shows a person at a terminal how a run goes."""
+"""Shows a person at a terminal how a run goes; all that a run needs of the terminal is opened here."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from rich.text import Text
@@ -12,11 +14,11 @@ from rich.text import Text
 from async_commander.text.clean import plain
 
 from .progress import BarDisplay, Display, Meter, NoDisplay, PlainDisplay
-from .screen import Verbatim, moves, speaks_unicode
+from .screen import Verbatim, Writable, moves, open_console, speaks_unicode
 from .summary import summary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from rich.console import Console
 
@@ -137,3 +139,44 @@ def choose_display(how: str, console: Console, err: Verbatim, out: Verbatim, *, 
     if how == "plain" or not moves(console, err):
         return PlainDisplay(console)
     return BarDisplay(console, [out, err])
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The command's own streams and the reporter of the run."""
+
+    out: Verbatim
+    err: Verbatim
+    reporter: TerminalReporter
+
+
+@contextmanager
+def open_terminal(
+    out: Writable, err: Writable, options: Mapping[str, Any], invocation: Invocation, *, counts_items: bool, shell: bool
+) -> Iterator[Terminal]:
+    """The terminal as `options` want it. `shell`: a person is there; else progress is shown only where it is asked for.
+
+    Progress, notes and summary go to `err`, and with `json` the command's own output as well. At the end of the block
+    the terminal is as it was, and nothing that was begun stays unwritten.
+    """
+    console = open_console(Verbatim(err), no_color=options["no_color"], force_color=options["force_color"])
+    own_out, own_err = Verbatim(err if options["json"] else out), Verbatim(err)
+    verbosity: int = options["verbosity"]
+    display = choose_display(
+        options["progress"] or "auto", console, own_err, own_out, quiet=verbosity == 0 or not shell
+    )
+    reporter = TerminalReporter(
+        console,
+        display,
+        invocation,
+        verbosity=verbosity,
+        counts_items=counts_items,
+        max_items=options.get("max_items"),
+    )
+    try:
+        yield Terminal(own_out, own_err, reporter)
+    finally:
+        reporter.close()
+        for stream in (own_out, own_err):
+            stream.mover = None
+            stream.flush()

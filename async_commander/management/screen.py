@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Any, Protocol, TextIO, cast
+from collections.abc import Callable
+from typing import Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -12,10 +13,10 @@ from rich.text import Text
 class Writable(Protocol):
     """A stream as Django hands it out."""
 
-    def write(self, msg: str = "", style_func: Any = None, ending: str | None = None) -> Any:
+    def write(self, msg: str = "", style_func: Callable[[str], str] | None = None, ending: str | None = None) -> object:
         """Write a message, styled, with an ending."""
 
-    def flush(self) -> Any:
+    def flush(self) -> object:
         """Write out what is buffered."""
 
     def isatty(self) -> bool:

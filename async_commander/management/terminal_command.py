@@ -101,7 +101,7 @@ class TolerantOutput(OutputWrapper):
         """As Django's; never fails for the stream's sake."""
         self._safely(super().flush)
 
-    def _safely(self, act: Callable[[], Any]) -> None:
+    def _safely(self, act: Callable[[], object]) -> None:
         if self.lost is not None:
             return
         try:

@@ -31,8 +31,7 @@ from .threads import a_person_is_there, is_yes, typed_line
 from .verdicts import kind_of, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     import httpx
     from django.core.management.base import OutputWrapper
@@ -109,22 +108,24 @@ class RunSession:
         client: httpx.AsyncClient = self._client
         return client
 
-    async def fetch(self, url: httpx.URL | str, **options: Any) -> Fetched:
+    async def fetch(
+        self, url: httpx.URL | str, *, headers: Mapping[str, str] | None, extensions: Mapping[str, Any] | None
+    ) -> Fetched:
         """See Session."""
         from async_commander.downloads.client import Client
         from async_commander.downloads.fetching import fetched
 
         client = self.http
         if isinstance(client, Client):
-            return await client.fetch(url, **options)
+            return await client.fetch(url, headers=headers, extensions=extensions)
         if not hasattr(client, "get"):
             raise InvalidCommand(
                 f"self.fetch() asks the client that http_client() brought, and {type(client).__name__} has no get(): "
                 "use that client itself."
             )
-        return fetched(await client.get(url, **options))
+        return fetched(await client.get(url, headers=headers, extensions=extensions))
 
-    def http_client(self) -> AbstractAsyncContextManager[Any]:
+    def http_client(self) -> httpx.AsyncClient:
         """See Session."""
         from async_commander.downloads.client import open_client
 

@@ -62,9 +62,8 @@ class Command(TerminalCommand):
             if options["run"] is not None:
                 raise CommandError(f"one argument too many: '{options['run']}'", returncode=EXIT_USAGE)
             options |= {"what": "show", "run": whole(options["what"])}
-        alias = self._alias(options["database"])
         _check_together(options)
-        _reach(alias)
+        alias = self._alias(options["database"])
         tell = self._show if options["what"] == "show" else self._list
         try:
             notice_crashes(alias)
@@ -109,10 +108,18 @@ class Command(TerminalCommand):
         return shutil.get_terminal_size().columns if self.stdout.isatty() else None
 
     def _alias(self, asked: str | None) -> str:
+        """The database to read, which can be reached."""
         alias = asked or router.db_for_read(Run)
         if alias not in connections:
             known = ", ".join(connections)
             raise CommandError(f"There is no database {alias!r}, only {known}.", returncode=EXIT_USAGE)
+        try:
+            connections[alias].ensure_connection()
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(
+                f"The database {alias!r} cannot be reached ({str(error).strip()}). "
+                f"See that it is up, and that DATABASES[{alias!r}] names the right address and user."
+            ) from error
         return alias
 
 
@@ -150,13 +157,3 @@ def _check_together(options: dict[str, Any]) -> None:
     if idle:
         told = "names its run" if run is not None else "shows one run"
         raise CommandError(f"show {run or ''} {told}: leave --{idle[0]} out.".replace("  ", " "), returncode=EXIT_USAGE)
-
-
-def _reach(alias: str) -> None:
-    try:
-        connections[alias].ensure_connection()
-    except (OperationalError, InterfaceError) as error:
-        raise CommandError(
-            f"The database {alias!r} cannot be reached ({str(error).strip()}). "
-            f"See that it is up, and that DATABASES[{alias!r}] names the right address and user."
-        ) from error

@@ -177,7 +177,7 @@ def _short_of_descriptors(limits: Limits, whose: str) -> Iterator[CheckMessage]:
 
 @register(TAG)
 def check_commands(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """E003: a command's file cannot be imported, or its class cannot be used. W006: a name in it is a slip of the pen.
+    """E003: a command's file cannot be imported, or its class cannot be used. W006: a name in it is misspelt.
 
     Imports every command, and so only where this tag was asked for: not before each `migrate` and `runserver`.
     """

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
 REASONS = (
-    "permanent", "exhausted", "timeout", "crashed", "too_large", "blocked_address", "bad_body", "throttled",
-    "skipped", "duplicate", "gone",
+    "permanent", "exhausted", "timeout", "crashed", "too_large", "blocked_address", "bad_body", "proxy", "throttled",
+    "rejected", "skipped", "duplicate", "gone",
 )  # fmt: skip
-"""Why items are given up, or left out."""
+"""Why items are given up, or left out; an error of the project's may have a `reason` of its own."""
 _BREAK = mark_safe("/<wbr>")
 
 

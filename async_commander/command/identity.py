@@ -57,14 +57,12 @@ def identity(name: str, parameters: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json([name, parameters]).encode()).hexdigest()
 
 
-def item_key(item: Any, given: Any = None) -> str:
-    """The stable text of an item: `given` (what a command's own `item_key()` returned) or one made from the item.
+def item_key(item: Any) -> str:
+    """The stable text of an item.
 
     A model instance has its label and primary key, anything else its canonical JSON. TypeError or ValueError, with the
     remedy, where an item has neither.
     """
-    if given is not None:
-        return given if isinstance(given, str) and given else canonical_json(given)
     try:
         if not isinstance(item, Model):
             return canonical_json(item)
@@ -89,7 +87,8 @@ def key_uuid(key: str) -> UUID:
 def item_label(item: Any, redact: Redactor = no_credentials) -> str:
     """A readable line about an item, of at most 200 characters, without control characters and secrets.
 
-    It never touches the database, so a model instance is not asked for its text.
+    It never touches the database, so a model instance is not asked for its text. An item of ours names itself, by
+    `item_label`: a batch of rows is called by its place.
     """
     try:
         if isinstance(item, str):
@@ -98,6 +97,8 @@ def item_label(item: Any, redact: Redactor = no_credentials) -> str:
             text = " ".join(map(str, filter(None, (f"{model_label(item)} {item.pk}", _url_of(item)))))
         elif type(item) is int and item.bit_length() <= MOST_BITS:
             text = str(item)
+        elif isinstance(named := getattr(item, "item_label", None), str):
+            text = named
         else:
             text = _dump(redacted_value(_plain(item), redact))
     except Exception:  # noqa: BLE001 - an item that cannot be looked at has a label all the same

@@ -165,5 +165,6 @@ class BodyMemory:
         share = self._shares.pop(holder, None)
         if share is not None:
             self._taken -= share.bytes
+            # Wakes all who wait now, in the order of asking; who waits from now on waits for the next body.
             self._freed.set()
             self._freed = asyncio.Event()

@@ -58,7 +58,7 @@ class ConnectionPool:
 
         `leave()` gives it back. httpx.PoolTimeout after `patience` seconds.
         """
-        if not self._places.locked():
+        if not self._places.locked():  # then this does not suspend, and nobody can come in between
             await self._places.acquire()
             return
         if self._room < self._size:
@@ -191,6 +191,7 @@ class ConnectionPool:
             if connection.served == 1 and monotonic() - connection.idle_since < UNANNOUNCED:
                 self.closes_early(connection)
             self._take_out(connection)
+        # Wakes all who wait now; who waits from now on waits for the next one that closes.
         self._left.set()
         self._left = asyncio.Event()
 

@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        if self.idle_since is not None:
+        if self.idle_since is not None:  # within this step of the loop: no request can take the connection before
             self._owner.spoke(self)
             self.abort()
             return

@@ -1,4 +1,7 @@
-"""What belongs to one item and to no other while it downloads."""
+"""What belongs to one item and to no other while it downloads.
+
+By itself, as the runner needs it for every run: one that downloads nothing loads no httpx.
+"""
 
 from __future__ import annotations
 

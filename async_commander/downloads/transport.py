@@ -98,6 +98,8 @@ class BoundedTransport:
             await body.aclose()
 
     async def _enter(self, host: str, journey: Journey, patience: float | None) -> Turn:
+        # In this order: who waits for a host's turn must not keep a place in the pool from requests to other hosts. No
+        # circle comes of it, for a place is given back before the body is in the caller's hands, a turn is not.
         turn = await self.turns.take(host, journey)
         try:
             await self.pool.enter(journey, patience)

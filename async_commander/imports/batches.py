@@ -35,10 +35,13 @@ class Batch:
             digest.update(repr((row.row, row.data)).encode("utf-8", "surrogatepass"))
         self.key = f"rows {self.first}-{self.last} {digest.hexdigest()}"
 
-    def __str__(self) -> str:
+    @property
+    def item_label(self) -> str:
+        """What the history calls it."""
         return f"rows {self.first} to {self.last}"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return self.item_label
 
 
 def batches(pieces: Iterable[Piece], size: int) -> Generator[Batch]:

@@ -47,6 +47,11 @@ class RejectedRow:
     """What the source has, under its own column names."""
 
     @property
+    def item_label(self) -> str:
+        """What the history calls it."""
+        return f"row {self.row}"
+
+    @property
     def reason(self) -> str:
         """What is wrong, in words."""
         return "; ".join(map(str, self.cells))

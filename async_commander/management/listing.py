@@ -8,13 +8,14 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from async_commander.text.clean import plain, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from async_commander.command.registry import CommandFile
 
 NAME_WIDTH = 40
 BROKEN = "broken: "
@@ -23,26 +24,6 @@ EMPTY = (
     "There are no commands yet. Put a class named Command into <app>/commands/<name>.py of an app in INSTALLED_APPS; "
     "it then runs as {prog} <name>."
 )
-
-
-class CommandFile(Protocol):
-    """Where a command is."""
-
-    @property
-    def name(self) -> str:
-        """What it is run by."""
-
-    @property
-    def app_label(self) -> str:
-        """Its app."""
-
-    @property
-    def full_name(self) -> str:
-        """Its app and name."""
-
-    @property
-    def path(self) -> Path:
-        """Its file."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,7 +60,7 @@ def list_commands(files: Iterable[CommandFile], clashing: Iterable[CommandFile] 
 def describe(file: CommandFile, name: str) -> Line:
     """The line of one command."""
     try:
-        tree = ast.parse(Path(file.path).read_bytes(), filename=str(file.path))
+        tree = ast.parse(file.path.read_bytes(), filename=str(file.path))
     except SyntaxError as error:
         return Line(file.app_label, name, broken=f"{error.msg}, line {error.lineno}" if error.lineno else error.msg)
     except (OSError, ValueError) as error:

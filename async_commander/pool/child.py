@@ -173,6 +173,7 @@ def end_with_parent(parent: int) -> None:
 def _watch(parent: int) -> None:
     # Not by the end of the pipe: a process that the parent has forked may hold the other end open.
     watch, patience = select.poll(), 1_000
+    # Its number may be another process's by the time that it is opened: getppid() in the loop tells.
     with suppress(AttributeError, OSError):  # this is not Linux, or the parent is gone
         watch.register(os.pidfd_open(parent), select.POLLIN)
         patience = 60_000

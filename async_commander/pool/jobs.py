@@ -53,6 +53,7 @@ class Job:
 
     def end(self, *, result: Any = None, error: BaseException | None = None) -> None:
         """Give the outcome to whoever waits for it. Any thread."""
+        # First the outcome, then the event: whoever it wakes, on another thread, reads the outcome at once.
         self.awaited, self.result, self.error = False, result, error
         call = getattr(self.loop, "run_sync_soon", None) or self.loop.call_soon_threadsafe  # trio, asyncio
         with suppress(RuntimeError):  # the loop has ended, and with it whoever waited

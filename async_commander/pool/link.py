@@ -178,6 +178,7 @@ class Child:
                 raise ChildLost(f"took longer than {START_LIMIT:.0f} s")
             if self._process.poll() is not None:
                 break
+        # What a child wrote before its end is read first; it is lost when there is nothing more to read.
         if descriptor not in dict(ready):
             raise ChildLost(begun=event == select.POLLIN)
 

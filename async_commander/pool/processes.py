@@ -160,7 +160,7 @@ class ProcessPool:
 
     def leave_to_parent(self) -> None:
         """In a forked process: the children belong to the parent."""
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # a thread of the parent's may have held the other one at the fork
         self.closed = "the process pool belongs to the process that this one was forked from: make one here"
         for child in self._children:
             child.leave_to_parent()
@@ -183,6 +183,7 @@ class ProcessPool:
         with self._changed:
             job.awaited = False
             if job.child is not None:
+                # Under the lock, in which a child's call changes: it may be at the next one a moment later.
                 job.child.kill()
             else:
                 self._queues.withdraw(job)
@@ -195,6 +196,7 @@ class ProcessPool:
         while self._idle and wanted:
             self._idle.pop().wake()
             wanted -= 1
+        # A thread that has no child ready yet takes a call by itself as soon as it has: it is counted, not waited for.
         starting = len(self._threads) - len(self._ready)
         for _ in range(min(wanted - starting, self.size - len(self._threads))):
             thread = threading.Thread(target=self._serve, name="process-pool", daemon=True)
@@ -244,6 +246,7 @@ class ProcessPool:
                         self._put_down(child)
                         if self._queues.wanted > 1:  # one is for this child
                             self._dispatch()
+                    # Outside the lock, as unpickling takes time: an answer to somebody who left meanwhile harms nobody.
                     if job.awaited:
                         job.answered(kind, answer)
                     del job, answer  # neither is kept until the next one
@@ -269,7 +272,7 @@ class ProcessPool:
                 continue
             with self._changed:
                 self._children.append(child)
-                if self.closed:
+                if self.closed:  # kill() came while the child was started, and could not know it
                     child.kill()
             try:
                 child.set_up(self.hooks)
@@ -301,10 +304,11 @@ class ProcessPool:
                 if (job := self._take(child)) is not None:
                     return job
                 self._idle.append(child)
+            # Whoever wakes it between these two lines leaves a byte in its pipe: the call is not slept through.
             child.rest()
 
     def _lost(self, child: Child, loss: ChildLost) -> None:
-        end = self._bury(child, loss)
+        end = self._bury(child, loss)  # it may wait for seconds: without the lock
         with self._changed:
             job = self._put_down(child)
             if job is not None and job.awaited:

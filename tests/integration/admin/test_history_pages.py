@@ -14,8 +14,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from async_commander.admin.items import REASONS
+from async_commander.downloads.errors import ProxyRefuses
+from async_commander.exceptions import ItemError
 from async_commander.history.ownership import this_host
 from async_commander.history.reading import is_silent
+from async_commander.imports.rejected import RowRejected
 from async_commander.models import Lease, Run, RunBucket, RunErrorKind, RunItem, RunLog
 
 pytestmark = pytest.mark.django_db
@@ -313,6 +317,17 @@ def test_levels_are_told_by_name_and_chosen_from_one_on(recorded: Run, superuser
 def test_items_are_chosen_by_their_reason(recorded: Run, superuser: Client) -> None:
     assert "1 run item" in superuser.get("/admin/async_commander/runitem/?reason=permanent").content.decode()
     assert "0 run items" in superuser.get("/admin/async_commander/runitem/?reason=crashed").content.decode()
+
+
+def test_each_reason_that_this_package_has_can_be_chosen() -> None:
+    known, rest = set[str](), [ItemError]
+    while rest:
+        error = rest.pop()
+        rest += error.__subclasses__()
+        if error.__module__.startswith("async_commander."):
+            known.add(error.reason)
+    assert {RowRejected.reason, ProxyRefuses.reason} < known
+    assert known <= set(REASONS)
 
 
 def test_search_and_filters_answer(recorded: Run, superuser: Client) -> None:

@@ -286,6 +286,15 @@ def test_a_bad_row_is_a_dead_letter_and_the_others_are_loaded(run: Any, tmp_path
     assert "is not a number" in row["rejected_because"]
 
 
+def test_batches_and_rejected_rows_are_called_by_their_places(run: Any) -> None:
+    refused = rows(20).with_columns(
+        pl.when(pl.col("SKU") == "s0012").then(pl.lit("x")).otherwise("stock").alias("stock")
+    )
+    result = run(from_frame(refused)(rows_per_batch=10))
+    labels = RunItem.objects.filter(run_id=result.run_id).values_list("label", flat=True)
+    assert set(labels) == {"rows 1 to 10", "rows 11 to 20", "row 13"}
+
+
 def test_a_row_that_the_database_refuses_costs_no_other(run_here: Any) -> None:
     class Insert(LoadProducts):
         unique = {}

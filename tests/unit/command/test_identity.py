@@ -158,11 +158,6 @@ def test_an_item_without_key_is_refused_with_the_remedy() -> None:
         item_key(object())
 
 
-def test_a_given_key_is_taken_as_it_is() -> None:
-    assert item_key(object(), "mine") == "mine"
-    assert item_key(object(), ("a", 1)) == '["a",1]'
-
-
 def test_the_ledgers_key_is_a_name_based_uuid_of_the_digest() -> None:
     key = key_uuid("https://example.org/")
     digest = hashlib.sha256(b"https://example.org/").digest()

@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from heapq import nlargest
 from typing import TYPE_CHECKING, ClassVar
 
 import anyio
@@ -33,6 +33,11 @@ pace_key_held: ContextVar[str | None] = ContextVar("async_commander_pace_key_hel
 """The key whose turn the item in hand has taken already, so that the client behind it does not take another."""
 
 _IDLE_KEYS_KEPT = 1024
+MOST_IDLE_KEYS = 16_384
+"""Hosts that are remembered only because they are paused, or were: of more those are forgotten whose time is up first.
+The items that wait for them know it themselves."""
+TOLD_ONE_BY_ONE = 100
+"""Pauses that have a line of the log each; of more, each tenfold number has one."""
 _GUESSED_SECONDS = 1.0
 """How long a turn is held, as long as none of the host's was given back."""
 _NEWEST_WEIGHS = 0.2
@@ -62,16 +67,21 @@ class _Host:
     seconds: float | None = None
     """How long a turn is held, on average; None where none was given back yet."""
     told: bool = False
-    waiters: deque[anyio.Event] = field(default_factory=deque)
+    waiters: list[anyio.Event] = field(default_factory=list)
+    """The first in line first. A deque for each of thousands of hosts would be ten times as large."""
 
     def left(self) -> float:
         """Seconds until the next may begin. Without a pace or a pause the clock is not asked."""
         begins = max(self.next_start, self.paused_until)
         return max(0.0, begins - anyio.current_time()) if begins else 0.0
 
-    def forgettable(self, now: float, budget: float) -> bool:
-        idle = not self.held and not self.waiters and max(self.next_start, self.paused_until) <= now
-        return idle and (not self.pauses or self.paused_until + budget <= now)
+    @property
+    def in_use(self) -> bool:
+        return self.held > 0 or bool(self.waiters)
+
+    def remembered_until(self, budget: float) -> float:
+        """How long what is known of it matters, once it is in use no more."""
+        return max(self.next_start, self.paused_until + (budget if self.pauses else 0.0))
 
 
 class Pace:
@@ -79,7 +89,8 @@ class Pace:
 
     A turn is taken by `reserve()` or `acquire()` and given back by `release()`. `throttled()` and `answered()` say what
     the host said: the one pauses it, for as long as it asked for, or `retry` says; the other lets more at once to it
-    again. All methods belong to the event loop. Memory is bounded by the keys in use: idle ones are forgotten.
+    again. All methods belong to the event loop. Memory is bounded by the keys in use: idle ones are forgotten, and
+    so are those of paused hosts where there are very many.
     """
 
     def __init__(self, per_key: int | None = None, per_second: float | None = None, retry: Retry | None = None) -> None:
@@ -89,6 +100,7 @@ class Pace:
         self._hosts: dict[str, _Host] = {}
         self._unanswered: set[str] = set()
         self._forget_at = _IDLE_KEYS_KEPT
+        self._told = 0
         self.on_release: Callable[[str], None] | None = None
         """Called with a key when a turn of it may be free and no `acquire()` waits for it."""
 
@@ -192,10 +204,9 @@ class Pace:
         host.paused_at, host.paused_until = now, now + pause
         if self.spent(key) or not host.told:
             host.told = True
-            given_up = "; its items are given up" if self.spent(key) else ""
-            _logger.warning("%s asks for time: nothing is sent to it for %.1f s%s.", key, pause, given_up)
+            self._tell(key, pause)
         while self.spent(key) and host.waiters:
-            host.waiters.popleft().set()
+            host.waiters.pop(0).set()
         if self.spent(key):
             self._announce(key, host)
 
@@ -230,18 +241,34 @@ class Pace:
 
     def _announce(self, key: str, host: _Host) -> None:
         if host.waiters:
-            host.waiters.popleft().set()
+            host.waiters.pop(0).set()
         elif self.on_release is not None:
             self.on_release(key)
+
+    def _tell(self, key: str, pause: float) -> None:
+        self._told += 1
+        if self._told <= TOLD_ONE_BY_ONE:
+            given_up = "; its items are given up" if self.spent(key) else ""
+            _logger.warning("%s asks for time: nothing is sent to it for %.1f s%s.", key, pause, given_up)
+        elif str(self._told).strip("0") == "1":
+            _logger.warning("Hosts asked for time %d times by now: the last is %s.", self._told, key)
 
     def _host(self, key: str) -> _Host:
         host = self._hosts.get(key)
         if host is None:
             if len(self._hosts) >= self._forget_at:
-                now, budget = anyio.current_time(), self._retry.host_budget
-                self._hosts = {key: host for key, host in self._hosts.items() if not host.forgettable(now, budget)}
-                self._unanswered &= self._hosts.keys()
-                # Twice what is in use, so that looking through all keys stays cheap per key.
-                self._forget_at = max(_IDLE_KEYS_KEPT, 2 * len(self._hosts))
+                self._forget()
             host = self._hosts[key] = _Host()
         return host
+
+    def _forget(self) -> None:
+        now, budget = anyio.current_time(), self._retry.host_budget
+        kept = {key: host for key, host in self._hosts.items() if host.in_use}
+        idle = [(host.remembered_until(budget), key) for key, host in self._hosts.items() if key not in kept]
+        idle = [one for one in idle if one[0] > now]
+        for _, key in nlargest(MOST_IDLE_KEYS, idle) if len(idle) > MOST_IDLE_KEYS else idle:
+            kept[key] = self._hosts[key]
+        self._hosts = kept
+        self._unanswered &= kept.keys()
+        # Twice what is in use, so that looking through all keys stays cheap per key.
+        self._forget_at = max(_IDLE_KEYS_KEPT, 2 * len(kept))

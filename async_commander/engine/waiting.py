@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 NEAR = 1.0
 """Seconds to a turn for which a ticket is kept here: the way through the ledger takes about so long."""
+MOST_LINES = 16_384
+"""Hosts whose line is remembered although all that wait in it were put out."""
 
 
 @dataclass(slots=True)
@@ -117,6 +119,8 @@ class Waiting(Generic[TicketT]):
             return True
         had = self._pace.reserve(key) == 0
         if not had:
+            if len(self._lines) >= MOST_LINES + self._in_line:
+                self._lines = {key: line for key, line in self._lines.items() if line.tickets}
             self._lines.setdefault(key, _Line()).append(ticket)
             self._in_line += 1
         elif (line := self._lines.get(key)) is not None:

@@ -287,3 +287,29 @@ async def test_pauses_without_a_number_grow_while_the_host_does_not_answer() -> 
         pace.release("a")
     assert all(second >= first / 2 for first, second in pairwise(pauses[1:]))
     assert 30 <= pauses[-1] <= 60
+
+
+# Very many hosts
+
+
+async def test_hosts_that_ask_for_time_once_each_are_all_served_and_not_all_remembered(monkeypatch) -> None:
+    for name in ("pace.MOST_IDLE_KEYS", "pace._IDLE_KEYS_KEPT", "waiting.MOST_LINES"):
+        monkeypatch.setattr(f"async_commander.engine.{name}", 50)
+    asked: set[str] = set()
+    most = Counter()
+
+    async def work(item) -> None:
+        most["hosts"] = max(most["hosts"], len(pace))
+        most["lines"] = max(most["lines"], len(desk.pipeline._waiting._lines))
+        if item[0] not in asked:
+            asked.add(item[0])
+            raise Throttled(60.0)
+
+    pace = Pace(per_key=1)
+    items = [(f"host{number % 600}", number) for number in range(1200)]
+    desk = Desk(work, limits=Limits(threads=5), pace=pace, throttle=host_of)
+    assert await desk.run(items)
+    assert (desk.tally.done, desk.tally.dead) == (1200, 0)
+    assert most["hosts"] <= 2 * (50 + 5)
+    assert most["lines"] <= 50 + 10 * 5 + 20
+    desk.check_books()

@@ -141,3 +141,41 @@ async def test_idle_hosts_are_forgotten_and_held_ones_are_not() -> None:
         pace.release(f"host{number}")
     assert len(pace) < 5_000
     assert pace.reserve("held") == math.inf
+
+
+async def test_a_million_hosts_that_ask_for_time_once_are_not_all_remembered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("async_commander.engine.pace.MOST_IDLE_KEYS", 2000)
+    pace = Pace(per_second=0.001)
+    for number in range(20_000):
+        key = f"host {number}"
+        assert pace.reserve(key) == 0
+        pace.throttled(key, 30.0)
+        pace.release(key)
+        assert len(pace) <= 2 * 2000 + 1
+    assert pace.wait(key) > 0, "the latest is left alone"
+    assert pace.paused <= len(pace)
+    assert 100 < len(caplog.records) < 110
+    assert "10000 times by now" in caplog.records[-1].getMessage()
+
+
+async def test_keys_that_the_rate_holds_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("async_commander.engine.pace.MOST_IDLE_KEYS", 2000)
+    pace = Pace(per_second=1e-6)
+    for number in range(10_000):
+        assert pace.reserve(f"host {number}") == 0
+        pace.release(f"host {number}")
+    assert len(pace) <= 2 * 2000
+
+
+async def test_a_host_that_is_in_use_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that pauses longest, where there are too many."""
+    monkeypatch.setattr("async_commander.engine.pace.MOST_IDLE_KEYS", 10)
+    pace = Pace(per_key=1)
+    assert pace.reserve("held") == 0
+    pace.throttled("longest", 300.0)
+    for number in range(5000):
+        pace.throttled(f"host {number}", 1.0)
+    assert pace.wait("held") == math.inf
+    assert pace.wait("longest") > 200

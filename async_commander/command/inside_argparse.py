@@ -15,7 +15,25 @@ from argparse import (
     _SubParsersAction,
 )
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
+
+
+class KeepsDashes(ArgumentParser):
+    """Reads `--name=--` as the value that it is: the argparse of Python 3.11 takes it out."""
+
+    def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and arg_strings == ["--"] and _loses_dashes():
+            arg_strings = ["--", "--"]
+        return super()._get_values(action, arg_strings)
+
+
+@cache
+def _loses_dashes() -> bool:
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("--name", nargs="*")
+    read: list[str] = parser.parse_args(["--name=--"]).name
+    return read != ["--"]
 
 
 def actions_of(parser: ArgumentParser) -> list[Action]:

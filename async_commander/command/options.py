@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from async_commander.engine.limits import BOUNDS, Bound
+from async_commander.engine.limits import BOUNDS, LONGEST, Bound
 from async_commander.text.values import text_of_value
 
 from .values import UNSTORABLE, is_seconds, is_whole
@@ -127,7 +127,7 @@ SHARED = (
         written="TIME",
         rare=True,
         fits=is_seconds,
-        needed="at least 0 seconds are needed",
+        needed=f"at least 0 seconds are needed, and at most {LONGEST:g}, 31 years",
     ),
     SharedOption(
         name="database",
@@ -153,7 +153,7 @@ SHARED = (
     SharedOption(
         name="lease_seconds",
         fits=lambda value: is_seconds(value) and value != 0,
-        needed="more than 0 seconds are needed",
+        needed=f"more than 0 seconds are needed, and at most {LONGEST:g}, 31 years",
     ),
 )
 """In the order of the help."""

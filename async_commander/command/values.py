@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django.core.serializers.json import DjangoJSONEncoder
 
+from async_commander.engine.limits import LONGEST
 from async_commander.text.values import MOST_BITS, text_of_value
 
 if TYPE_CHECKING:
@@ -81,13 +82,13 @@ def check_storable(value: Any) -> None:
 
 
 def is_whole(value: object, least: int = 1) -> bool:
-    """Whether this is a whole number, and no less than that."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    """Whether this is a whole number, no less than that, and one that a database has room for."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63
 
 
 def is_seconds(value: object) -> bool:
-    """Whether this is a finite time in seconds, not below 0."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    """Whether this is a time in seconds, not below 0, that a calendar has room for."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
 
 
 def plain_json(value: Any) -> Any:

@@ -17,6 +17,8 @@ LOCK_SHARE = 0.5
 """And for no more than this share of its `item_timeout`: what it does itself has the rest, and whoever only waited is
 told by another error than who worked for too long."""
 SHORTEST_IDLE = 10.0
+_LONGEST = 2**31 - 1
+"""Milliseconds, 24 days: PostgreSQL has no longer time-out."""
 
 _IDLE_TOO_LONG = "25P03"
 _CANCELLED = "57014"
@@ -109,9 +111,10 @@ def _statement(timeouts: Timeouts) -> str:
         "lock_timeout": timeouts.lock,
         "statement_timeout": timeouts.statement,
     }
-    calls = [_call(name, max(1, int(seconds * 1000))) for name, seconds in named.items() if seconds is not None]
+    calls = [_call(name, seconds) for name, seconds in named.items() if seconds is not None]
     return f"SELECT {', '.join(calls)}" if calls else ""
 
 
-def _call(name: str, milliseconds: int) -> str:
+def _call(name: str, seconds: float) -> str:
+    milliseconds = min(max(1, int(seconds * 1000)), _LONGEST)
     return f"CASE WHEN current_setting('{name}') = '0' THEN set_config('{name}', '{milliseconds}ms', true) END"

@@ -18,6 +18,8 @@ T = TypeVar("T")
 _SHARE_APPLIES_AFTER = 100
 _MOST = 2**63
 """Of any number: a longer one fits into no column of a database."""
+LONGEST = 1e9
+"""Seconds, 31 years: what is due later than that fits into no calendar of a database sooner or later."""
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
@@ -82,16 +84,28 @@ def _number(value: Any, least: float, what: str = "a number") -> float:
     return value
 
 
-def _rate(value: Any, what: str = "a number") -> float:
+def _stretch(value: Any) -> float:
+    if _number(value, 0, "a number of seconds") > LONGEST:
+        raise ValueError(f"at most {LONGEST:g} seconds, 31 years, are allowed")
+    return value  # type: ignore[no-any-return]
+
+
+def _rate(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} is needed")
+        raise TypeError("a number is needed")
     if not 0 < value < _MOST:
         raise ValueError("more than 0 is needed, and not infinitely much; leave it out for no limit")
+    if value < 1 / LONGEST:
+        raise ValueError(f"at least {1 / LONGEST:g} is needed, once in 31 years")
     return float(value)
 
 
 def _seconds(value: Any) -> float:
-    return _rate(value, "a number of seconds")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("a number of seconds is needed")
+    if not 0 < value <= LONGEST:
+        raise ValueError(f"more than 0 is needed, and at most {LONGEST:g}, 31 years; leave it out for no limit")
+    return float(value)
 
 
 def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -254,10 +268,10 @@ class Limits:
             raise ValueError(
                 f"{text!r} is no size: a number of bytes, or one with kB, KiB, MB, MiB, GB or GiB, is needed"
             )
-        size = float(match[1]) * unit
+        size = int(match[1]) * unit if match[1].isdecimal() else int(float(match[1]) * unit)
         if size >= _MOST:
             raise ValueError(f"{text!r:.80} is too large a size")
-        return int(size)
+        return size
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in BOUNDS)
@@ -301,7 +315,7 @@ class Retry:
     def __post_init__(self) -> None:
         _checked("attempts", self.attempts, _whole)
         for name in ("initial", "maximum", "retry_after_cap", "host_budget"):
-            _checked(name, getattr(self, name), lambda value: _number(value, 0, "a number of seconds"))
+            _checked(name, getattr(self, name), _stretch)
         _checked("factor", self.factor, lambda value: _number(value, 1))
 
     def again(self, attempt: int) -> bool:

@@ -18,7 +18,7 @@ from django.core.management.base import CommandError
 from async_commander.command.annotations import label_of
 from async_commander.command.base import check_made, redactor_of
 from async_commander.command.declaration import check_acting, declaration_of
-from async_commander.command.options import DJANGO_OPTIONS, ON_THE_LINE
+from async_commander.command.options import BY_NAME, DJANGO_OPTIONS, ON_THE_LINE
 from async_commander.command.parser import add_arguments_to
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
@@ -158,6 +158,9 @@ class RunCommand(TerminalCommand):
         if not command_class.option_defaults.get("resume"):
             check_together(options)
         check_acting(command_class, options)
+        progress = options.get("progress")
+        if progress is not None and (problem := BY_NAME["progress"].problem(progress)):  # by keyword: no parser saw it
+            raise InvalidCommand(f"{problem}.")
         names = declaration_of(command_class).names
         given = {name: value for name, value in options.items() if name in names}
         if options.get("resume_run") is not None:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 
 from async_commander.command.inside_argparse import (
+    KeepsDashes,
     actions_of,
     exclusive_groups_of,
     fixed_values_of,
@@ -57,7 +58,7 @@ def django_options(prog: str) -> CommandParser:
     return DjangoOptions().create_parser(prog, "", add_help=False, allow_abbrev=False)
 
 
-class CommandLineParser(CommandParser):
+class CommandLineParser(KeepsDashes, CommandParser):
     """Django's parser that suggests what an unknown option may have meant.
 
     Options are not abbreviated: what works today must not become ambiguous by an option added tomorrow.

@@ -28,6 +28,7 @@ from async_commander.engine.stepping import InContext
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
 from async_commander.results import RunResult, RunStatus
+from async_commander.text.values import text_of_value
 
 from .plan import Plan, database_of, lacking_in_words, make_plan, stored_arguments
 from .reporting import Reporter, Silent
@@ -50,6 +51,7 @@ async def call_async(
             "ac.arun() needs a running asyncio loop, as Django's own async side does: trio is none. Begin with "
             "anyio.run(main) and no other backend, or call ac.run() on a worker thread."
         )
+    _check_ports(reporter, recorder)
     cls, arguments = _sorted(command, arguments)
     if recorder is None and isinstance(command, str) and arguments.get("resume_run") is not None:
         arguments = await sync_to_async(_with_stored)(cls, arguments)
@@ -66,6 +68,7 @@ def call_sync(
     command: AsyncCommand | str, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command from synchronous code. See `doors.run`."""
+    _check_ports(reporter, recorder)
     cls, arguments = _sorted(command, arguments)
     if recorder is None and isinstance(command, str) and arguments.get("resume_run") is not None:
         arguments = _with_stored(cls, arguments)
@@ -104,6 +107,17 @@ def told(result: RunResult) -> RunResult:
             example = f" {first.count} × {first.kind}: {first.example}"
         raise RunFailed(f"{result.command} failed: {result.error}{example}", result) from result.failure
     return result
+
+
+def _check_ports(reporter: object, recorder: object) -> None:
+    """InvalidCommand for what cannot be told of a run, or keep one: each call of it would fail, in the middle."""
+    for name, port, given in (("reporter", Reporter, reporter), ("recorder", Recorder, recorder)):
+        methods = [method for method, value in vars(port).items() if method[0] != "_" and callable(value)]
+        lacking = [f"{method}()" for method in methods if not callable(getattr(given, method, None))]
+        if given is not None and (lacking or isinstance(given, type)):
+            some = ", ".join(lacking[:3]) + (", …" if lacking[3:] else "")
+            why = f"it has no {some}" if lacking else "that is a class: make an instance of it"
+            raise InvalidCommand(f"{name}={text_of_value(given):.80}: a {port.__name__} is needed, and {why}.")
 
 
 def _sorted(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[type[AsyncCommand], dict[str, Any]]:

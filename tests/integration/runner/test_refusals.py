@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import CommandError
 
 import async_commander as ac
 from async_commander.history import database_recorder
 from async_commander.models import Run
+from async_commander.runner.reporting import Silent
 
 from .failing import Items, failed
 from .ledger import row_of
@@ -148,4 +151,29 @@ def test_a_database_that_cannot_be_configured_so_is_named(run_on_lanes: Any, mon
     monkeypatch.setattr(database_recorder, "_connect", refuse)
     with pytest.raises(ac.AsyncCommanderError, match=r"DATABASES\['default'\] has it: Pooling .* No run was begun"):
         run_on_lanes(Items())
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"reporter": 3},
+            r"^reporter=3: a Reporter is needed, and it has no started\(\), message\(\), item_failed",
+        ),
+        ({"reporter": Silent}, r"^reporter=.*Silent.*: a Reporter is needed, and that is a class: make an instance"),
+        ({"recorder": "x"}, r"^recorder='x': a Recorder is needed, and it has no attach\(\)"),
+        ({"max_items": 2**63}, r"^max_items=9223372036854775808: a whole number from 1 is needed"),
+    ],
+)
+def test_what_no_run_can_be_told_to_is_refused_before_it_begins(run: Any, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ac.InvalidCommand, match=told):
+        run(Counted(), **given)
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("value", ["dots", 3, True, b"bar"])
+def test_a_progress_of_no_kind_is_refused_by_call_command_too(run: Any, value: Any) -> None:
+    with pytest.raises(CommandError, match=r"^progress=.*: one of auto, bar, plain, none is needed\.$"):
+        call_command("arun", "pages", progress=value)
     assert not Run.objects.exists()

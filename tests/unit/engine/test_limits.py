@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 
 from async_commander.engine.cpus import available_cpus, cgroup_quota
-from async_commander.engine.limits import Limits, Retry
+from async_commander.engine.limits import BOUNDS, LONGEST, Limits, Retry
 
 
 def test_defaults() -> None:
@@ -163,3 +164,34 @@ def test_the_tightest_quota_of_all_control_groups_counts(tmp_path, own, files, q
         (tmp_path / "cgroup" / name).write_text(text)
     (tmp_path / "own").write_text(own)
     assert cgroup_quota(tmp_path / "cgroup", tmp_path / "own") == quota
+
+
+NOT_NUMBERS = (True, False, "5", b"5", [1], object)
+NOT_FINITE = (float("nan"), float("inf"), -float("inf"), 10**400, -1, 1e300, 2**63)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("value", [*NOT_NUMBERS, *NOT_FINITE, 1e-320], ids=lambda value: f"{value!r:.20}")
+def test_an_odd_value_is_refused_with_its_name_and_what_is_needed(name: str, value: Any) -> None:
+    takes = {"max_failures": ("5",), "max_body": ("5",), "item_timeout": (1e-320,), "timeout": (1e-320,)}
+    if value in takes.get(name, ()):
+        assert Limits(**{name: value})
+        return
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}=.*(needed|too large|no size)"):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["initial", "maximum", "retry_after_cap", "host_budget", "factor", "attempts"])
+@pytest.mark.parametrize("value", [*NOT_NUMBERS, *NOT_FINITE], ids=lambda value: f"{value!r:.20}")
+def test_an_odd_value_of_a_retry_is_refused_with_its_name_and_what_is_allowed(name: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}=.*(needed|allowed)"):
+        Retry(**{name: value})
+
+
+def test_the_slowest_rate_and_the_longest_time_are_in_the_message() -> None:
+    with pytest.raises(ValueError, match=r"^per_second=1e-320: at least 1e-09 is needed, once in 31 years$"):
+        Limits(per_second=1e-320)
+    with pytest.raises(ValueError, match=r"^timeout=1e\+300: more than 0 is needed, and at most 1e\+09, 31 years"):
+        Limits(timeout=1e300)
+    assert 1 / Limits(per_second=1 / LONGEST).per_second == pytest.approx(LONGEST)
+    assert Limits(max_body=2**63 - 1).max_body_bytes == 2**63 - 1

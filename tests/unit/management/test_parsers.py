@@ -179,3 +179,16 @@ def test_what_must_be_given_is_in_the_usage_line_and_marked() -> None:
     assert "What to import (required)" in told
     assert told.count("(required: --sure or --no-sure)") == 2
     assert told.count("(required") == 5
+
+
+@pytest.mark.parametrize("shell", [False, True])
+def test_two_dashes_are_a_value_like_any_other(shell: bool) -> None:
+    def declare(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--mark", default="")
+        parser.add_argument("--marks", nargs="*")
+        parser.add_argument("--choice", choices=["--", "-"])
+        parser.add_argument("rest", nargs="*")
+
+    parser = command_parser("manage.py arun fetch", "Fetch.", declare, acting(has_items=True), shell=shell)
+    options = parser.parse_args(["--mark=--", "--marks=--", "--choice=--", "--", "--mark=x"])
+    assert (options.mark, options.marks, options.choice, options.rest) == ("--", ["--"], "--", ["--mark=x"])

@@ -31,11 +31,18 @@ TAKEN: dict[str, tuple[Any, ...]] = {
     "stderr": (None, io.StringIO()),
     **dict.fromkeys(FLAGS, BOTH),
 }
+AT_MOST = ", and at most 1e+09, 31 years."
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "max_items": ((0, -1, 1.0, True, "5"), "a whole number from 1 is needed; leave it out to take all items."),
     "resume_run": ((0, True, 2.0, "7"), "the number of a run is needed."),
-    "grace": ((-1, math.inf, math.nan, True, "10", None), "at least 0 seconds are needed."),
-    "lease_seconds": ((0, -1, math.inf, math.nan, True, "60", None), "more than 0 seconds are needed."),
+    "grace": (
+        (-1, 1e300, math.inf, math.nan, True, "10", None),
+        f"at least 0 seconds are needed{AT_MOST}",
+    ),
+    "lease_seconds": (
+        (0, -1, 1e300, math.inf, math.nan, True, "60", None),
+        f"more than 0 seconds are needed{AT_MOST}",
+    ),
     "verbosity": ((-1, 4, 1.0, True, "1", None), "0, 1, 2 or 3 is needed."),
     "database": ((0, True, b"default", ""), "an alias of DATABASES is needed."),
     "trigger": (("t" * (TRIGGER_LENGTH + 1), "\x00", None, 1), "a text of at most 20 characters is needed."),

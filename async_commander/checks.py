@@ -30,7 +30,7 @@ from async_commander.models import Run
 TAG = "async_commander"
 PATIENCE_SECONDS = 20
 _CLASH = "async_commander.E004"
-SPARE_CONNECTIONS = 3
+SPARE_CONNECTIONS = 5
 """Beside the lanes: the writer, the heartbeat, and the hooks that belong to no item."""
 
 

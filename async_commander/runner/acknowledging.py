@@ -12,6 +12,8 @@ from async_commander.engine.failures import calm, cancelled_for_real, ends_the_r
 from async_commander.engine.stepping import InContext
 from async_commander.exceptions import AsyncCommanderError
 
+from .hook_lanes import Kind, calls_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -102,5 +104,6 @@ class Acknowledger:
                 self._all_settled.set()
 
     async def _call(self, ticket: ItemTicket) -> None:
-        async with self._session.rows_of_its_own():
-            await self._hooks.call("committed", ticket.item)
+        with calls_of(Kind.BESIDE):
+            async with self._session.rows_of_its_own():
+                await self._hooks.call("committed", ticket.item)

@@ -63,17 +63,6 @@ def _lanes(plan: Plan) -> Any:
     )
 
 
-@asynccontextmanager
-async def lanes_for_hooks(lanes: LanePool) -> AsyncIterator[LanePool]:
-    """A lane for the hooks of the run as a whole: they must not wait for items."""
-    hook_lanes = lanes.alone()
-    try:
-        yield hook_lanes
-    finally:
-        if not hook_lanes.shared:
-            await hook_lanes.aclose()
-
-
 async def open_record(plan: Plan, recorder: Recorder, reporter: Reporter, stops: StopRequests) -> Opened | RunResult:
     """Open the record of a run; where there is none, how that ended: it is somebody else's, or we were to stop.
 

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from async_commander.command.base import AsyncCommand
-    from async_commander.database.lanes import LanePool
     from async_commander.database.preparing import Preparation
+
+    from .hook_lanes import HookLanes
 
 logger = logging.getLogger("async_commander.run")
 
@@ -195,7 +196,7 @@ def _closing_connections(preparation: Preparation | None, function: Callable[...
 
 
 class PerCall(Executor):
-    """Runs the calls of an item's `unit_on_lane` on the item's lane, and each other one on a lane of its own.
+    """Runs the calls of an item's `unit_on_lane` on the item's lane, and each other one on the lane of its kind.
 
     Between two calls the hooks that belong to no item hold nothing: each call is in autocommit, and its lane is given
     back at once. Inside the caller's transaction each has a savepoint: an error that would not leave autocommit does
@@ -205,7 +206,7 @@ class PerCall(Executor):
     rest of a small item, and most items call nothing. asgiref submits in the context of the caller.
     """
 
-    def __init__(self, lanes: LanePool) -> None:
+    def __init__(self, lanes: HookLanes) -> None:
         self._lanes = lanes
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -214,9 +215,10 @@ class PerCall(Executor):
         if unit is not None:
             return unit.lend().submit(function, *args, **kwargs)
         call = partial(_left_nothing_open, partial(function, *args, **kwargs))
-        if self._lanes.shared:
-            return self._lanes.post(partial(_by_itself, self._lanes.alias, call))
-        return self._lanes.post(call, patient=True)
+        lanes = self._lanes.current
+        if lanes.shared:
+            return lanes.post(partial(_by_itself, lanes.alias, call))
+        return lanes.post(call, patient=True)
 
 
 def _left_nothing_open(call: Callable[[], T]) -> T:

@@ -32,10 +32,11 @@ from async_commander.history.recorder import Ending
 from async_commander.history.values import kept_value
 from async_commander.results import RunResult, RunStatus
 
-from .beginning import context_of, lanes_for_hooks, open_record, recorder_of
+from .beginning import context_of, open_record, recorder_of
 from .calling import HookCaller, PerCall
 from .ending import ending_of, exit_code_in
 from .forks import end_with_hook
+from .hook_lanes import lanes_for_hooks
 from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
 from .plan import Plan, as_opened
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool
     from async_commander.history.recorder import Opened, Recorder
 
+    from .hook_lanes import HookLanes
     from .reporting import Reporter
     from .signals import StopRequests
 
@@ -108,7 +110,7 @@ class OneRun:
         recorder: Recorder,
         *,
         lanes: LanePool,
-        hook_lanes: LanePool,
+        hook_lanes: HookLanes,
         reporter: Reporter,
         stops: StopRequests,
     ) -> None:

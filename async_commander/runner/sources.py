@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import re
 import time
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Coroutine,
     Iterable,
     Iterator,
     Sequence,
     Sized,
 )
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -29,6 +32,7 @@ from async_commander.command.items import ItemGone, item_from_json, item_to_json
 from async_commander.database.chunks import in_key_order
 from async_commander.database.connections import open_blocks
 from async_commander.engine.leaving import CancelIgnored
+from async_commander.engine.stepping import Stepped
 from async_commander.exceptions import InvalidCommand
 
 from .generators import Leftable
@@ -210,10 +214,16 @@ def _text(stored: Any) -> str:
 
 async def _chunks(source: Iterable[Any]) -> AsyncIterator[list[Any]]:
     iterator = await sync_to_async(_begin)(source)
-    take = _Taker(iterator)
+    taker = _Taker(iterator)
     try:
-        while chunk := await sync_to_async(take)():
-            yield chunk
+        while not taker.at_the_end:
+            async with _under_way(sync_to_async(taker.take)()) as taking:
+                ended = False
+                while not ended:
+                    await asyncio.wait([taking], timeout=CHUNK_SECONDS)
+                    ended = taking.done()  # asked before what it took last is: what comes now is seen the next time
+                    if chunk := taker.taken():
+                        yield chunk
     finally:
         if callable(close := getattr(iterator, "close", None)):
             with anyio.CancelScope(shield=True):
@@ -224,36 +234,50 @@ def _begin(source: Iterable[Any]) -> Iterator[Any]:
     return iter(source)
 
 
-class _Taker:
-    """Takes what comes in a moment: a slow source must not keep its first item back until a chunk is full.
+@asynccontextmanager
+async def _under_way(call: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Future[Any]]:
+    """A call of `sync_to_async` that is begun here, and awaited at the end of the block; its first wait.
 
-    What came before an error is given first, and the error is raised when more is asked for.
+    Who leaves the block early cancels it: an awaiting task would.
+    """
+    waits_for: asyncio.Future[Any] = call.send(None)
+    try:
+        yield waits_for
+    except BaseException:
+        waits_for.cancel()
+        with suppress(asyncio.CancelledError):
+            await Stepped(call, waits_for)
+        raise
+    await Stepped(call, waits_for)
+
+
+class _Taker:
+    """Takes, on a thread, what comes in a moment. What it has is given meanwhile: the next step may take long.
+
+    What came before an error is given first, too.
     """
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
-        self._error: Exception | None = None
+        self._chunk: deque[Any] = deque()
+        self.at_the_end = False
+        """There is nothing more to take."""
 
-    def __call__(self) -> list[Any]:
-        if self._error is not None:
-            raise self._error
-        until, blocks = time.monotonic() + CHUNK_SECONDS, open_blocks()
-        chunk: list[Any] = []
-        try:
-            for item in itertools.islice(self._iterator, CHUNK_SIZE):
-                chunk.append(item)
-                if len(chunk) == 1:
-                    self._check_blocks(blocks)
-                if time.monotonic() > until:
-                    break
-            self._check_blocks(blocks)
-        except InvalidCommand:
-            raise
-        except Exception as error:
-            if not chunk:
-                raise
-            self._error = error
-        return chunk
+    def take(self) -> None:
+        """On the thread: see a chunk taken, or what comes in so long."""
+        until, blocks, count = time.monotonic() + CHUNK_SECONDS, open_blocks(), 0
+        for count, item in enumerate(itertools.islice(self._iterator, CHUNK_SIZE), 1):
+            if count == 1:
+                self._check_blocks(blocks)
+            self._chunk.append(item)
+            if time.monotonic() > until:
+                break
+        self._check_blocks(blocks)
+        self.at_the_end = not count
+
+    def taken(self) -> list[Any]:
+        """What was taken since this was asked last."""
+        return [self._chunk.popleft() for _ in range(len(self._chunk))]
 
     def _check_blocks(self, before: int) -> None:
         """Leave the block, by closing the generator, and refuse it."""

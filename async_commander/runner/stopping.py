@@ -21,12 +21,12 @@ from async_commander.engine.awake import awake
 from async_commander.results import items_in_words
 
 from .calling import PerCall
+from .hook_lanes import Kind, calls_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from async_commander.database.lanes import LanePool
-
+    from .hook_lanes import HookLanes
     from .session import RunSession
     from .signals import StopRequests
     from .work import Work
@@ -37,7 +37,7 @@ logger = logging.getLogger("async_commander.run")
 class Stopping:
     """Hears the requests to stop one run, and sees to it that they are met."""
 
-    def __init__(self, session: RunSession, work: Work, stops: StopRequests, hook_lanes: LanePool) -> None:
+    def __init__(self, session: RunSession, work: Work, stops: StopRequests, hook_lanes: HookLanes) -> None:
         self._session = session
         self._context = session.context
         self._grace = session.request.grace
@@ -129,7 +129,8 @@ class Stopping:
             try:  # it may fail or hang: the run is stopped all the same
                 with anyio.move_on_after(self._grace) as patience:
                     async with ThreadSensitiveContext(executor=PerCall(self._hook_lanes)):
-                        await self._session.hooks.call("on_timeout")
+                        with calls_of(Kind.BESIDE):
+                            await self._session.hooks.call("on_timeout")
             except Exception as error:  # noqa: BLE001 - the log has it
                 self._session.log_failure("on_timeout() failed", error)
             if patience.cancelled_caught:

@@ -15,6 +15,7 @@ from async_commander.engine.pipeline import Pipeline
 from async_commander.engine.quota import Quota
 
 from .acknowledging import Acknowledger
+from .hook_lanes import Kind, calls_of
 from .items import ItemPorts
 from .source_retry import SourceRetry
 from .sources import closed_at_the_end, counted, open_source
@@ -111,7 +112,9 @@ class Work:
             options = {**self._session.request.options_of_django(), **command.options, **command.parameters}
             self.value = await self._hooks.call("handle", options=options)
             return True
-        payloads = [await SourceRetry(self._session).insist(partial(self._hooks.call, hook)) for hook in stages.once]
+        with calls_of(Kind.SOURCE):
+            once = [partial(self._hooks.call, hook) for hook in stages.once]
+            payloads = [await SourceRetry(self._session).insist(call) for call in once]
         opened = partial(open_source, self._hooks, *payloads)
         limits = self._context.limits
         largest = stages.chunk or limits.batch_size
@@ -137,16 +140,18 @@ class Work:
         if self._context.stopping:
             self._pipeline.stop()
         retried = SourceRetry(self._session)
-        source = ports.source = await retried.insist(opened)
-        await self._count(source, quota)
+        with calls_of(Kind.SOURCE):
+            source = ports.source = await retried.insist(opened)
+            await self._count(source, quota)
         carried = await self._pipeline.run(self._read(retried.items(source, opened), ports))
         return carried and not (self._pipeline.cut and quota.narrower)
 
     async def _read(self, items: AsyncIterator[tuple[int, Any]], ports: ItemPorts) -> AsyncIterator[Any]:
-        async with closed_at_the_end(items):
-            async for place, item in items:
-                ports.source_yielded(place)
-                yield item
+        with calls_of(Kind.SOURCE):  # in the one task that reads them
+            async with closed_at_the_end(items):
+                async for place, item in items:
+                    ports.source_yielded(place)
+                    yield item
         await self._session.commit_hook()
         ports.source_ended()
 

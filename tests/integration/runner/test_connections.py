@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection, connections
 
 import async_commander as ac
+from async_commander.checks import SPARE_CONNECTIONS
 from tests.testapp.models import Author, Effect, Tag
 
 from .ledger import row_of
@@ -79,7 +80,7 @@ def test_a_run_holds_few_connections_and_leaves_none(postgres: None, run_on_lane
     command = Busy()
     result = run_on_lanes(command)
     assert result.counts["done"] == 120
-    assert before + 1 <= command.most <= before + 1 + 3 + 3
+    assert before + 1 <= command.most <= before + 1 + 3 + SPARE_CONNECTIONS
     assert_back_to(before)
     row_of(result)
 
@@ -134,10 +135,10 @@ def test_the_callers_connection_stays_as_it_was(run_on_lanes: Any) -> None:
 
 @pytest.fixture
 def pooled(postgres: None) -> Iterator[None]:
-    """Django's connection pool, just large enough: db_lanes + 3, and the caller's."""
+    """Django's connection pool, just large enough: db_lanes and the spare ones, and the caller's."""
     options = connections.settings["default"]["OPTIONS"]
     connection.close()
-    options["pool"] = {"min_size": 0, "max_size": 3 + 3 + 1, "timeout": 10}
+    options["pool"] = {"min_size": 0, "max_size": 3 + SPARE_CONNECTIONS + 1, "timeout": 10}
     yield
     connections.close_all()
     connection.close_pool()
@@ -148,7 +149,7 @@ def test_a_small_pool_of_django_is_enough(pooled: None, run_on_lanes: Any) -> No
     command = Busy()
     result = run_on_lanes(command)
     assert (result.counts["done"], result.counts["dead"]) == (120, 0)
-    assert command.most <= 7
+    assert command.most <= 3 + SPARE_CONNECTIONS + 1
     row_of(result)
 
 
@@ -161,7 +162,7 @@ def test_a_small_pool_of_django_is_enough_for_any_number_of_threads(pooled: None
 
     command = Command()
     assert run_on_lanes(command).counts["done"] == 600
-    assert command.most <= 7
+    assert command.most <= 3 + SPARE_CONNECTIONS + 1
 
 
 def test_a_source_that_reads_rows_bit_by_bit_works_with_a_pool(pooled: None, run_on_lanes: Any) -> None:

@@ -7,7 +7,7 @@ import math
 import re
 import types
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
@@ -17,6 +17,7 @@ from uuid import UUID
 from django.core.serializers.json import DjangoJSONEncoder
 
 from async_commander.engine.limits import LONGEST
+from async_commander.text.durations import duration_as_text, duration_in
 from async_commander.text.values import MOST_BITS, text_of_value
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SUPPORTED = (
-    "str, int, float, bool, date, datetime, Path, Decimal, UUID, an Enum, Literal[…], any of these `| None`, "
-    "and list[…] of them"
+    "str, int, float, bool, date, datetime, timedelta, Path, Decimal, UUID, an Enum, Literal[…], "
+    "any of these `| None`, and list[…] of them"
 )
 _SEVERAL = re.compile(r"(typing\.|collections\.abc\.)?(list|tuple|set|frozenset|Sequence|Iterable|Collection)\b")
 
@@ -197,6 +198,9 @@ _PLAIN: dict[Any, Kind] = {
     bool: _kind(bool, "true or false", lambda text: _WORDS[text.strip().lower()]),
     date: _kind(date, "a date like 2026-01-31", date.fromisoformat, never=(datetime,), dump=_iso),
     datetime: _kind(datetime, "a time like 2026-01-31T12:30:00+01:00", datetime.fromisoformat, dump=_iso),
+    timedelta: _kind(
+        timedelta, "a stretch of time like 1d 2h, 90s, 1:30:00 or P1DT2H", duration_in, dump=duration_as_text
+    ),
     Path: _kind(Path, "a path", lambda text: Path(_require(text, text)), dump=str),
     Decimal: _kind(
         Decimal,

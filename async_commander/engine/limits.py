@@ -5,6 +5,7 @@ from __future__ import annotations
 import random as random_numbers
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, dataclass_transform
 
@@ -101,6 +102,8 @@ def _rate(value: Any) -> float:
 
 
 def _seconds(value: Any) -> float:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("a number of seconds is needed")
     if not 0 < value <= LONGEST:

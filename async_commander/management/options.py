@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from async_commander.command.options import ON_THE_LINE, REQUESTS, SHARED, SharedOption
 from async_commander.engine.limits import BOUNDS
+from async_commander.text.durations import duration_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-
-_STRETCH = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 RUN = "run options"
 RARE = "rare run options"
 
 
 def seconds(text: str) -> float:
-    """Seconds from "90", "1.5", "90s", "5m" or "1h30m"."""
-    match = _STRETCH.fullmatch(text.strip().lower())
-    if match is None or not any(match.groups()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no stretch of time: write 90, 90s, 5m or 1h30m")
-    hours, minutes, rest = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + rest
+    """Seconds from "90", "1.5", "90s", "5m" or "1h30m": whatever an argument takes that is a `timedelta`."""
+    try:
+        found = duration_in(text)
+        if found < timedelta():
+            raise ValueError(f"{text!r} is less than nothing")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}: write 90, 90s, 5m or 1h30m") from None
+    return found.total_seconds()
 
 
 def whole(text: str) -> int:

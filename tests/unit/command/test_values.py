@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, StrEnum
 from pathlib import Path
@@ -60,6 +60,13 @@ AN_ID = UUID("12345678-1234-5678-1234-567812345678")
         (date, date(2026, 1, 31), date(2026, 1, 31)),
         (datetime, "2026-01-31T12:30:00+00:00", datetime(2026, 1, 31, 12, 30, tzinfo=UTC)),
         (datetime, "2026-01-31", datetime(2026, 1, 31)),
+        (timedelta, timedelta(days=1), timedelta(days=1)),
+        (timedelta, "1d 2h", timedelta(days=1, hours=2)),
+        (timedelta, "90s", timedelta(seconds=90)),
+        (timedelta, "90", timedelta(seconds=90)),
+        (timedelta, "1:30:00", timedelta(hours=1, minutes=30)),
+        (timedelta, "P1DT2H", timedelta(days=1, hours=2)),
+        (timedelta, "3 days 04:05:06", timedelta(days=3, hours=4, minutes=5, seconds=6)),
         (Path, "a/b", Path("a/b")),
         (Decimal, "12.50", Decimal("12.50")),
         (Decimal, 3, Decimal(3)),
@@ -107,6 +114,9 @@ def test_accepted(annotation: Any, given: Any, kept: Any) -> None:
         (date, datetime(2026, 1, 31), "allowed: a date"),
         (date, "31.1.2026", "allowed: a date like 2026-01-31"),
         (datetime, date(2026, 1, 31), "allowed: a time"),
+        (timedelta, 90, r"found 90 \(int\), allowed: a stretch of time like 1d 2h, 90s, 1:30:00 or P1DT2H"),
+        (timedelta, "soon", "found 'soon', allowed: a stretch of time"),
+        (timedelta, "9999999999 days", "allowed: a stretch of time"),
         (Path, "", "allowed: a path"),
         (Decimal, 0.1, "allowed: an exact number"),
         (Decimal, "NaN", "allowed: an exact number"),
@@ -166,6 +176,7 @@ def test_annotated_goes_around_the_whole_type() -> None:
         (bool, st.booleans()),
         (date, st.dates()),
         (datetime, st.datetimes(timezones=st.none() | st.just(UTC))),
+        (timedelta, st.timedeltas()),
         (Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
         (UUID, st.uuids()),
         (Crossed, st.sampled_from(Crossed)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -62,6 +63,12 @@ def test_limits_are_frozen() -> None:
         Limits().threads = 5
     with pytest.raises(AttributeError, match="cannot be deleted"):
         del Limits().threads
+
+
+def test_a_time_may_be_a_timedelta() -> None:
+    assert Limits(timeout=timedelta(minutes=5)).timeout == 300.0  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="more than 0 is needed"):
+        Limits(timeout=timedelta(0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -47,13 +47,24 @@ def test_a_command_without_items_has_no_options_about_items() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("1.5", 1.5), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("2H", 7200), ("1m5", 65)],
+    [
+        ("90", 90),
+        ("1.5", 1.5),
+        ("90s", 90),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("2H", 7200),
+        ("1m5", 65),
+        ("5 minutes", 300),
+        ("1:30", 90),
+        ("PT2H", 7200),
+    ],
 )
 def test_a_stretch_of_time_reads_as_it_is_said(text: str, seconds: float) -> None:
     assert options.seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "5 minutes", "-3", "s", "m5m"])
+@pytest.mark.parametrize("text", ["", "soon", "5 fortnights", "-3", "s", "m5m"])
 def test_what_is_no_stretch_of_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="5m"):
         options.seconds(text)

@@ -71,7 +71,7 @@ class RunAdmin(ReadOnly, OneRunAdmin):
         ),
         ("Items", {"fields": (("total", "taken"), ("done", "skipped", "dead"), ("retry", "claimed"), "latencies")}),
         ("How it ended", {"fields": ("value", "lines_of_error", "lines_of_traceback", "lines_of_output")}),
-        ("How it was asked for", {"fields": ("trigger", "user", "options", "limits", "identity")}),
+        ("How it was asked for", {"fields": ("trigger", "user", "testing", "options", "limits", "identity")}),
         ("Where it ran", {"fields": (("host", "pid"), ("heartbeat", "expires"), "parent", "format_version")}),
     )
 

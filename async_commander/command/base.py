@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-OF_THE_CLASS = frozenset(
-    {"limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks"}
-)
+OF_THE_CLASS = frozenset({
+    "limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks",
+    "test_parameters", "test_options",
+})  # fmt: skip
 """Attributes of the class that a run goes by, and that no instance has."""
 
 
@@ -89,6 +90,10 @@ class AsyncCommand:
     """What `--help` says; else the class's docstring."""
     option_defaults: ClassVar[Mapping[str, Any]] = {}
     """Other defaults for shared options: `{"threads": 50, "yes": True}`. `progress` acts in the terminal only."""
+    test_parameters: ClassVar[Mapping[str, Any]] = {}
+    """What `--test` runs the command with where its arguments are not given: `{"domain": "example.org"}`."""
+    test_options: ClassVar[Mapping[str, Any]] = {}
+    """The same for options, shared ones among them: `{"quick": True, "max_items": 5}`."""
     keep_values: ClassVar[bool] = False
     """Collect what `parse_and_save` returns in the result's `values`, in memory, for this process's items."""
     requires_system_checks: ClassVar[str | Sequence[str]] = "__all__"
@@ -193,7 +198,7 @@ class AsyncCommand:
     @property
     def options(self) -> dict[str, Any]:
         """All other values by name: options outside the identity, those of `add_arguments()`, and while a run is open
-        those of its shared options that are kept with it (`max_items`, `force`) where they were given.
+        those of its shared options that are kept with it (`max_items`, `force`) where they were given, and `test`.
         """
         own = {name: getattr(self, name) for name, each in arguments_of(type(self)).items() if not each.in_identity}
         shared = self._session.context.options if self._session else {}
@@ -270,7 +275,7 @@ class AsyncCommand:
 
     @property
     def testing(self) -> bool:
-        """Whether this run was started with `--test`."""
+        """Whether this is a trial run, started with `--test`; `self.options["test"]` says the same."""
         return self._in_run("testing").context.testing
 
     @property

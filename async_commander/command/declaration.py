@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -34,6 +34,10 @@ class Declaration:
     """Those that its author wrote."""
     stages: Stages | None
     """The way of its items; None where it has none, and does one job in `handle()`."""
+    test_values: Mapping[str, Any]
+    """What stands for what is not given, in a trial run: `test_parameters` and `test_options` together."""
+    has_test_values: bool
+    """Whether its author said what a trial run is, were it that nothing has to be given."""
 
     @property
     def names(self) -> set[str]:
@@ -45,6 +49,8 @@ class Declaration:
         """Whether it hands out items."""
         return self.stages is not None
 
+
+_TEST_VALUES = {"test_parameters", "test_options"}
 
 _declarations: WeakKeyDictionary[type, Declaration] = WeakKeyDictionary()
 
@@ -67,6 +73,8 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         specs=specs_of(cls),
         hooks=hooks_of(cls),
         stages=cls._stages,
+        test_values=_test_values(cls),
+        has_test_values=any(vars(base).keys() & _TEST_VALUES for base in cls.__mro__ if not is_ours(base)),
     )
     # A hook that takes values by their names asks for such as there are.
     known = [*found.arguments, *found.extra, *sorted(GIVEN_BY_DJANGO), *sorted(ALWAYS_GIVEN)]
@@ -81,9 +89,28 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         value = getattr(cls, name)
         if not fits(value):
             raise InvalidCommand(f"{label_of(cls)}: {name} is {value!r:.80}; allowed: {allowed}")
-    _check_option_defaults(cls, has_items=found.has_items)
+    _check_shared(cls, "option_defaults", cls.option_defaults, has_items=found.has_items)
+    _check_test_values(cls, found)
     _declarations[cls] = found
     return found
+
+
+def filled_in(cls: type[Declaring], given: Mapping[str, Any], *, own: bool = True) -> dict[str, Any]:
+    """What was asked of a run, by name: given, else, in a trial run, its test values, else its `option_defaults`.
+
+    Without `own` the command has its own arguments from elsewhere: only shared options are filled in.
+    """
+    asked = {**cls.option_defaults, **given}
+    if not asked.get("test"):
+        return asked
+    declared = declaration_of(cls)
+    named = {declared.spelt.get(name, name) for name in given}
+    fitting = {
+        name: value
+        for name, value in declared.test_values.items()
+        if name not in named and (own or name not in declared.names)
+    }
+    return {**asked, **fitting}
 
 
 def check_acting(cls: type[Declaring], given: Mapping[str, Any]) -> None:
@@ -123,27 +150,51 @@ def idle_names(cls: type[Declaring]) -> Iterator[tuple[type, str, str]]:
                 yield base, name, f"limits = ac.Limits({name}=…)"
 
 
-def _check_option_defaults(cls: type[Declaring], *, has_items: bool) -> None:
-    """`option_defaults` gives shared options that act on the command values that they can have."""
+def _test_values(cls: type[Declaring]) -> dict[str, Any]:
+    """By the names that the values have, whatever the class calls them. What is no dict is named later."""
+    spelt, given = spelt_names(cls), (cls.test_parameters, cls.test_options)
+    together = {name: value for each in given if isinstance(each, Mapping) for name, value in each.items()}
+    return {spelt.get(name, name): value for name, value in together.items()}
+
+
+def _check_test_values(cls: type[Declaring], declared: Declaration) -> None:
+    """Test values are of the command's own arguments, and fit; or are shared options that act on it."""
+    shared = {}
+    for name, value in declared.test_values.items():
+        if name in declared.arguments:
+            try:
+                declared.arguments[name].accept(value)
+            except ValueError as error:
+                raise InvalidCommand(f"{label_of(cls)}: the test value of {name!r} does not fit: {error}") from None
+        elif name not in declared.extra:
+            shared[name] = value
+    if "test" in shared:
+        raise InvalidCommand(f"{label_of(cls)}: 'test' is no test value: --test says it by itself; leave it out")
+    _check_shared(cls, "test_options", shared, has_items=declared.has_items, own=declared.names)
+
+
+def _check_shared(
+    cls: type[Declaring], attribute: str, values: Mapping[str, Any], *, has_items: bool, own: Collection[str] = ()
+) -> None:
+    """The class gives shared options that act on the command values that they can have."""
     acting = {option.name for option in SHARED if option.written is not None and (has_items or not option.items)}
-    for name, value in cls.option_defaults.items():
+    for name, value in values.items():
         if name in ON_THE_LINE - acting:
             raise InvalidCommand(
-                f"{label_of(cls)}: option_defaults names {name!r}, which has no effect here: this command has no "
+                f"{label_of(cls)}: {attribute} names {name!r}, which has no effect here: this command has no "
                 f"items; leave it out"
             )
         if name not in acting:
-            close = get_close_matches(str(name), acting, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(sorted(acting))}"
-            raise InvalidCommand(f"{label_of(cls)}: option_defaults names {name!r}, which does not exist; {hint}")
+            known = {*acting, *own}
+            close = get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(sorted(known))}"
+            raise InvalidCommand(f"{label_of(cls)}: {attribute} names {name!r}, which does not exist; {hint}")
         if value is None and BY_NAME[name].bound is None:
             problem = f"{name}=None: leave it out"
         else:
             problem = BY_NAME[name].problem(value)
         if problem:
-            raise InvalidCommand(
-                f"{label_of(cls)}: option_defaults gives {name!r} a value that does not fit: {problem}"
-            )
+            raise InvalidCommand(f"{label_of(cls)}: {attribute} gives {name!r} a value that does not fit: {problem}")
 
 
 def _is_a(*types: type) -> Callable[[object], bool]:
@@ -157,6 +208,8 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "retry": ("ac.Retry(…)", _is_a(Retry)),
     "help": ("a text", _is_a(str)),
     "option_defaults": _A_DICT,
+    "test_parameters": _A_DICT,
+    "test_options": _A_DICT,
     "keep_values": _YES_OR_NO,
     "requires_system_checks": (
         '"__all__" or a list of tags',

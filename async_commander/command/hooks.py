@@ -184,6 +184,8 @@ class Declaring(Protocol):
     """What a command class has beside its annotations and hooks, as those see it who read its declaration."""
 
     option_defaults: ClassVar[Mapping[str, Any]]
+    test_parameters: ClassVar[Mapping[str, Any]]
+    test_options: ClassVar[Mapping[str, Any]]
     _stages: ClassVar[Stages | None]
 
     def add_arguments(self, parser: ArgumentParser, /) -> object:

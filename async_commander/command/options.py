@@ -107,6 +107,11 @@ SHARED = (
         needed="the number of a run is needed",
     ),
     SharedOption(name="yes", help="answer every question with yes", written=""),
+    SharedOption(
+        name="test",
+        help="a trial run: the command's test values stand for what is not given, and self.testing is true",
+        written="",
+    ),
     SharedOption(name="force", help="self.force is true: what that means is up to the command", written="", rare=True),
     SharedOption(
         name="progress",
@@ -159,6 +164,8 @@ SHARED = (
 """In the order of the help."""
 
 BY_NAME = {option.name: option for option in SHARED}
+ALSO_CALLED = {"testing": "test"}
+"""Other names that a call may give options by."""
 REQUESTS = {name: option for name, option in BY_NAME.items() if option.bound is None and name != "progress"}
 """What a call takes beside its command's own arguments and bounds; `progress` is the terminal's."""
 
@@ -179,11 +186,11 @@ ON_THE_LINE = frozenset(option.name for option in SHARED if option.written is no
 SHARED_OPTIONS = ON_THE_LINE | RESERVED
 """Names that no argument of a command may have."""
 
-OF_A_CALL = frozenset({*BOUNDS, "reporter", "recorder"})
+OF_A_CALL = frozenset({*BOUNDS, *ALSO_CALLED, "reporter", "recorder"})
 """What `ac.arun()` takes beside a command's arguments: what it takes it does not hand on."""
 
 GIVEN_BY_DJANGO = DJANGO_OPTIONS - {"version", "stdout", "stderr", "args"}
 """Those that a command of Django finds in its `handle(self, *args, **options)`, whether or not they were given."""
 
-ALWAYS_GIVEN = frozenset({"force", "yes"})
+ALWAYS_GIVEN = frozenset({"force", "yes", "test"})
 """Shared options that are found there, too."""

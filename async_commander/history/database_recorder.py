@@ -201,6 +201,7 @@ class DatabaseRecorder:
             options=run.options,
             parameters=run.parameters,
             identity=run.identity,
+            testing=run.testing,
         )
 
     async def _opened_once(self, function: Callable[[], tuple[Ownership, T]]) -> tuple[Ownership, T]:

@@ -58,6 +58,8 @@ class Opened:
     """Of a resumed run: the arguments that were its identity then."""
     identity: str = ""
     """What the run is known by, where an earlier one of the same arguments had another digest."""
+    testing: bool = False
+    """Of a resumed run: whether it was begun as a trial."""
 
 
 class Candidate(NamedTuple):

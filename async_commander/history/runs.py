@@ -80,6 +80,7 @@ def resumable(alias: str, opening: Opening) -> Run | None:
     if opening.resume_run is not None:
         return _named(runs.filter(pk=opening.resume_run).first(), opening)
     unfinished = runs.filter(Q(command=opening.command) | Q(identity=opening.identity), status__in=UNFINISHED)
+    unfinished = unfinished.filter(testing=opening.testing)
     unfinished = unfinished.order_by("-id").defer("output", "traceback")
     newest = list(unfinished[:COMPARED])
     exact = unfinished.filter(identity=opening.identity).first()  # however old
@@ -98,6 +99,7 @@ def others_unfinished(alias: str, opening: Opening) -> str:
     """The unfinished runs of the command with other arguments, in words: the newest few; those at work are none."""
     now = database_now(alias)
     runs = Run.objects.using(alias).filter(command=opening.command, dry_run=False, status__in=UNFINISHED)
+    runs = runs.filter(testing=opening.testing)
     runs = runs.exclude(status=RunStatus.RUNNING.value, expires__gt=now).order_by("-id").defer("output", "traceback")
     told = [
         f"run {run.pk} ({run.status}, "
@@ -136,6 +138,8 @@ def _named(run: Run | None, opening: Opening) -> Run:
         raise InvalidCommand(
             f"Run {run.pk} was begun with other arguments: {how.in_words()}. Leave these out: the run knows its own."
         )
+    if opening.testing and not run.testing:
+        raise InvalidCommand(f"Run {run.pk} is no trial run: leave --test out to go on with it.")
     if run.status not in UNFINISHED:
         raise InvalidCommand(
             f"Run {run.pk} is {run.status}: only {', '.join(UNFINISHED)} runs are resumed. "

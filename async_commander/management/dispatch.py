@@ -17,8 +17,8 @@ from django.core.management.base import CommandError
 
 from async_commander.command.annotations import label_of
 from async_commander.command.base import check_made, redactor_of
-from async_commander.command.declaration import check_acting, declaration_of
-from async_commander.command.options import BY_NAME, DJANGO_OPTIONS, ON_THE_LINE
+from async_commander.command.declaration import check_acting, declaration_of, filled_in
+from async_commander.command.options import BY_NAME, DJANGO_OPTIONS
 from async_commander.command.parser import add_arguments_to
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
@@ -78,11 +78,7 @@ class RunCommand(TerminalCommand):
             add_arguments_to(parser, command_class)
 
         shared = acting(has_items=declaration_of(command_class).has_items)
-        parser = command_parser(prog, describe(command_class), declare, shared, shell=self._called_from_command_line)
-        parser.set_defaults(
-            **{name: value for name, value in command_class.option_defaults.items() if name in ON_THE_LINE}
-        )
-        return parser
+        return command_parser(prog, describe(command_class), declare, shared, shell=self._called_from_command_line)
 
     def run_from_argv(self, argv: list[str]) -> None:
         """See TerminalCommand."""
@@ -144,6 +140,9 @@ class RunCommand(TerminalCommand):
         """Run the command and end with its exit code."""
         if args:  # which Django takes out of what was parsed
             options["args"] = list(args)
+        names = declaration_of(self._chosen()).names
+        given = {name: value for name, value in options.items() if value is not None or name in names}
+        options |= filled_in(self._chosen(), given, own=options.get("resume_run") is None)
         try:
             command, request = self._prepared(options)
         except (AsyncCommanderError, TypeError, ValueError) as error:

@@ -78,7 +78,7 @@ class CommandLineParser(KeepsDashes, CommandParser):
     ) -> Any:
         """Read the command line; anything left over is an error."""
         tokens = self._tokens = list(sys.argv[1:] if args is None else args)
-        if names_a_run(tokens):
+        if is_completed_later(tokens):
             self.require_nothing()
         options, rest = self.parse_known_args(tokens, namespace)
         if rest:
@@ -251,9 +251,10 @@ class FrontParser(CommandLineParser):
         return options
 
 
-def names_a_run(tokens: Iterable[str]) -> bool:
-    """Whether a line has `--resume-run`: the run brings its arguments itself."""
-    return any(token.partition("=")[0].replace("_", "-") == "--resume-run" for token in before_dashes(tokens))
+def is_completed_later(tokens: Iterable[str]) -> bool:
+    """Whether a line brings arguments that it does not have: `--resume-run` those of the run, `--test` test values."""
+    given = {token.partition("=")[0].replace("_", "-") for token in before_dashes(tokens)}
+    return not given.isdisjoint({"--resume-run", "--test"})
 
 
 def before_dashes(tokens: Iterable[str]) -> Iterable[str]:

@@ -57,7 +57,7 @@ class RunPage:
         """The page, line by line."""
         run, state = self.run, state_of(self.run)
         command = self.style.MIGRATE_LABEL(plain(run.command))
-        yield f"Run {run.pk}  {command}  {style_of(state, self.style)(state)}"
+        yield f"Run {run.pk}  {command}  {style_of(state, self.style)(state)}{' (test)' if run.testing else ''}"
         yield ""
         for line in columns([[name, value] for name, value in self._facts().items() if value]):
             yield f"{MARGIN}{line}"

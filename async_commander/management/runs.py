@@ -115,7 +115,7 @@ def cells(run: Run, *, resumed: bool = False) -> list[str]:
     return [
         str(run.pk),
         plain(run.command),
-        state_of(run) + (" (dry)" if run.dry_run else ""),
+        state_of(run) + (" (dry)" if run.dry_run else "") + (" (test)" if run.testing else ""),
         moment(run.started),
         took(run),
         count(run.settled) if run.taken else "",
@@ -143,6 +143,7 @@ def as_json(run: Run, *, resumed: bool) -> dict[str, Any]:
         "command": run.command,
         "status": run.status,
         "parameters": run.parameters,
+        "test": run.testing,
         "started": run.started,
         "finished": run.finished,
         "duration": run.duration.total_seconds() if run.duration is not None else None,

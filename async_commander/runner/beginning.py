@@ -135,7 +135,7 @@ def context_of(plan: Plan, opened: Opened) -> RunContext:
         run_id=opened.run_id,
         command=plan.name,
         parameters=plan.opening.parameters,
-        options=plan.opening.options,
+        options={**plan.opening.options, "test": plan.opening.testing},
         limits=plan.limits,
         retry=plan.command.retry,
         testing=plan.opening.testing,

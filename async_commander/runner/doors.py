@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def arun(
-    command: AsyncCommand | str,
+    command: AsyncCommand | type[AsyncCommand] | str,
     /,
     *,
     reporter: Reporter | None = None,
@@ -28,8 +28,8 @@ async def arun(
 ) -> RunResult:
     """Run a command on the running event loop and return how it ended.
 
-    `command` is an instance, or a name with the command's arguments beside it; shared options go by their names:
-    `await ac.arun("scrapers_fetch", domain="example.org", threads=50, resume=True)`.
+    `command` is an instance, or a class or a name with the command's arguments beside it; shared options go by their
+    names: `await ac.arun("scrapers_fetch", domain="example.org", threads=50, resume=True)`.
 
     Returns for runs that succeeded, partly succeeded, were interrupted or skipped. Raises RunFailed (with `.result`)
     for a failed one, RunLocked where another process owns the run, CommandNotFound, InvalidCommand and TypeError before
@@ -42,7 +42,7 @@ async def arun(
 
 
 def run(
-    command: AsyncCommand | str,
+    command: AsyncCommand | type[AsyncCommand] | str,
     /,
     *,
     reporter: Reporter | None = None,

@@ -18,8 +18,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from async_commander.command.arguments import check_names
 from async_commander.command.base import AsyncCommand, check_made
-from async_commander.command.declaration import check_acting, declaration_of
-from async_commander.command.options import REQUESTS
+from async_commander.command.declaration import check_acting, declaration_of, filled_in
+from async_commander.command.options import ALSO_CALLED, REQUESTS
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
 from async_commander.database.preparing import Tenants
@@ -38,12 +38,14 @@ from .signals import StopRequests, install, open_run, served_runs
 
 logger = logging.getLogger(__name__)
 
+Runnable = AsyncCommand | type[AsyncCommand] | str
+
 COLLECT_AFTER = 10_000
 """Containers more than there were at the last collection, in a process that is there for one run."""
 
 
 async def call_async(
-    command: AsyncCommand | str, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
+    command: Runnable, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command on the running event loop. See `doors.arun`."""
     if not _loop_is_running():
@@ -53,7 +55,7 @@ async def call_async(
         )
     _check_ports(reporter, recorder)
     cls, arguments = _sorted(command, arguments)
-    if recorder is None and isinstance(command, str) and arguments.get("resume_run") is not None:
+    if recorder is None and not isinstance(command, AsyncCommand) and arguments.get("resume_run") is not None:
         arguments = await sync_to_async(_with_stored)(cls, arguments)
     made, request = _prepared(command, cls, arguments)
     shared = await sync_to_async(must_share)(database_of(request))
@@ -65,12 +67,12 @@ async def call_async(
 
 
 def call_sync(
-    command: AsyncCommand | str, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
+    command: Runnable, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command from synchronous code. See `doors.run`."""
     _check_ports(reporter, recorder)
     cls, arguments = _sorted(command, arguments)
-    if recorder is None and isinstance(command, str) and arguments.get("resume_run") is not None:
+    if recorder is None and not isinstance(command, AsyncCommand) and arguments.get("resume_run") is not None:
         arguments = _with_stored(cls, arguments)
     made, request = _prepared(command, cls, arguments)
     return told(drive_from_call(made, request, reporter or Silent(), recorder=recorder))
@@ -120,23 +122,23 @@ def _check_ports(reporter: object, recorder: object) -> None:
             raise InvalidCommand(f"{name}={text_of_value(given):.80}: a {port.__name__} is needed, and {why}.")
 
 
-def _sorted(command: AsyncCommand | str, arguments: dict[str, Any]) -> tuple[type[AsyncCommand], dict[str, Any]]:
+def _sorted(command: Runnable, arguments: dict[str, Any]) -> tuple[type[AsyncCommand], dict[str, Any]]:
     """The class of a command, and what was asked of it: what the class itself asks where nothing was said."""
-    if isinstance(command, str):
-        cls = get_command(command)
-    elif isinstance(command, AsyncCommand):
-        cls = type(command)
-    else:
-        raise TypeError(
-            f"a command to run is a name or an instance of AsyncCommand, not {command!r}"
-            + (": make an instance of it" if isinstance(command, type) else "")
-        )
+    cls = get_command(command) if isinstance(command, str) else command if isinstance(command, type) else type(command)
+    if not issubclass(cls, AsyncCommand):
+        raise TypeError(f"a command to run is a name, a class or an instance of AsyncCommand, not {command!r:.80}")
+    for name, known in ALSO_CALLED.items():
+        if name in arguments:
+            value = arguments.pop(name)
+            if arguments.setdefault(known, value) != value:
+                raise InvalidCommand(f"{name}={value!r:.80} and {known}=… contradict each other: they are one option.")
     if arguments.get("resume") and arguments.get("resume_run") is not None:
         raise InvalidCommand(
             "resume=True and resume_run contradict each other: give the one for the newest unfinished run, the other "
             "for the run with that number."
         )
-    return cls, {**_defaults(cls), **arguments}
+    own = not isinstance(command, AsyncCommand) and arguments.get("resume_run") is None
+    return cls, {name: value for name, value in filled_in(cls, arguments, own=own).items() if name != "progress"}
 
 
 def _with_stored(cls: type[AsyncCommand], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -149,24 +151,17 @@ def _with_stored(cls: type[AsyncCommand], arguments: dict[str, Any]) -> dict[str
     return {**stored.values, **arguments}
 
 
-def _prepared(
-    command: AsyncCommand | str, cls: type[AsyncCommand], arguments: dict[str, Any]
-) -> tuple[AsyncCommand, RunRequest]:
+def _prepared(command: Runnable, cls: type[AsyncCommand], arguments: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
     declared = declaration_of(cls).names
     request, own = split_call(arguments, declared)
     check_names(cls, own, [*declared, *BOUNDS, *sorted(REQUESTS)])
     check_acting(cls, arguments)
-    if isinstance(command, str):
+    if not isinstance(command, AsyncCommand):
         command, own = cls(**own), {}
     check_made(command)
     if own:
         raise TypeError(f"{command!r} has its arguments already; {', '.join(own)} cannot be given again")
     return command, request
-
-
-def _defaults(cls: type[AsyncCommand]) -> dict[str, Any]:
-    """The class's defaults for shared options, less those that mean something in the terminal only."""
-    return {name: value for name, value in cls.option_defaults.items() if name in BOUNDS or name in REQUESTS}
 
 
 async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunResult:

@@ -106,6 +106,7 @@ def make_plan(
             resume=request.resume,
             resume_run=request.resume_run,
             longest_wait=max(command.retry.maximum, command.retry.retry_after_cap),
+            testing=request.test,
             parent=around.row if around is not None and around.alias == alias else None,
         ),
     )
@@ -133,7 +134,8 @@ def as_opened(plan: Plan, opened: Opened) -> Plan:
     if not opened.resumed:
         return plan
     request = replace(plan.request, force=bool(opened.options.get("force")))
-    return replace(plan, request=request, opening=replace(plan.opening, options=opened.options))
+    opening = replace(plan.opening, options=opened.options, testing=opened.testing)
+    return replace(plan, request=request, opening=opening)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand
 
-from async_commander.command.options import REQUESTS
+from async_commander.command.options import ALWAYS_GIVEN, REQUESTS
 from async_commander.engine.limits import BOUNDS, Limits
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.lease import LEASE_SECONDS
@@ -30,6 +30,7 @@ class RunRequest:
     grace: float = GRACE_SECONDS
     yes: bool = False
     force: bool = False
+    test: bool = False
     verbosity: int = 1
     database: str | None = None
     trigger: str = "call"
@@ -61,7 +62,8 @@ class RunRequest:
         """
         absent = vars(BaseCommand().create_parser("manage.py", "arun").parse_args([])) | {"skip_checks": True}
         colours = {"no_color": self.no_color, "force_color": self.force_color}
-        return {**absent, "verbosity": self.verbosity, **colours, **self.django, "force": self.force, "yes": self.yes}
+        shared = {name: getattr(self, name) for name in ALWAYS_GIVEN}
+        return {**absent, "verbosity": self.verbosity, **colours, **self.django, **shared}
 
 
 def split_call(values: dict[str, Any], declared: Collection[str] = ()) -> tuple[RunRequest, dict[str, Any]]:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from async_commander.results import RunResult
 
 
-def run_command(command: AsyncCommand | str, /, *, recorder: Recorder | None = None, **arguments: Any) -> RunResult:
+def run_command(
+    command: AsyncCommand | type[AsyncCommand] | str, /, *, recorder: Recorder | None = None, **arguments: Any
+) -> RunResult:
     """Run a command inside the test's own transaction, which rolls everything back at the test's end.
 
     Synchronous on purpose: a coroutine test with plain `django_db` works on another connection than its transaction,

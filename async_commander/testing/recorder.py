@@ -100,7 +100,12 @@ class InMemoryRecorder:
                 self._due.setdefault(key, time.monotonic())
         counts = self._counts()
         return Opened(
-            run_id=self._number, epoch=self.epoch, resumed=resumed, counts=counts, recovered=counts["claimed"]
+            run_id=self._number,
+            epoch=self.epoch,
+            resumed=resumed,
+            counts=counts,
+            recovered=counts["claimed"],
+            testing=opening.testing,
         )
 
     def _counts(self) -> dict[str, int]:

@@ -47,6 +47,21 @@ def test_options_work_in_any_place_and_spelling(manage, line: str) -> None:
     assert "'threads': 7" in ended.err or '"threads": 7' in ended.err
 
 
+def test_a_trial_fills_in_what_the_line_leaves_out(manage) -> None:
+    ended = manage("arun greet --test --json")
+    document = json.loads(ended.out)
+    assert ended.code == 0, ended.err
+    assert "Hello Tess!" in ended.err
+    assert document["value"] == {"greeted": "Tess", "threads": 3}
+    assert "Hello Ann!\nHello Ann!\n" in manage("arun greet Ann --test --times 2 --threads 5").out
+    assert "Hello Ann\n" in manage("arun greet Ann").out
+    assert [one["test"] for one in json.loads(manage("aruns --json").out)] == [False, True, True]
+    assert "succeeded (test)" in manage("aruns").out
+    assert "succeeded (test)" in manage("aruns show 1").out
+    ended = manage("arun scrapers_fetch --test --nothing")
+    assert (ended.code, "unknown option --nothing" in ended.err) == (2, True)
+
+
 def test_json_leaves_stdout_to_one_document(manage) -> None:
     ended = manage("arun greet Ann --json")
     document = json.loads(ended.out)

@@ -11,6 +11,8 @@ class Command(ac.IterateDownloadCommand[str, str]):
 
     count: int = 10
 
+    test_parameters = {"count": 1}
+
     async def iterate(self):
         for number in range(self.count):
             yield f"http://127.0.0.1/{number}"

@@ -124,3 +124,51 @@ def test_a_hook_may_ask_for_an_option_of_add_arguments_by_name() -> None:
     async def handle(self: Any, colour: str, **options: Any) -> None: ...
 
     assert made(add_arguments=add_arguments, handle=handle)(colour="red").options == {"colour": "red"}
+
+
+def with_test_values(**attributes: Any) -> type[ac.AsyncCommand]:
+    def add_arguments(self, parser) -> None:
+        parser.add_argument("--out-file", dest="target")
+        parser.add_argument("--refresh", action="store_true")
+
+    annotations = {"domain": str, "api_token": str}
+    return made(add_arguments=add_arguments, __annotations__=annotations, **attributes)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "values", "told"),
+    [
+        ("test_parameters", ["domain"], r"test_parameters is \['domain'\]; allowed: a dict"),
+        (
+            "test_parameters",
+            {"domain": 5},
+            r"the test value of 'domain' does not fit: found 5 \(int\), allowed: a text",
+        ),
+        (
+            "test_parameters",
+            {"api_token": 5},
+            r"the test value of 'api_token' does not fit: found \*+, allowed: a text",
+        ),
+        (
+            "test_parameters",
+            {"domian": "x"},
+            "test_options names 'domian', which does not exist; did you mean 'domain'",
+        ),
+        ("test_options", {"threads": "many"}, "test_options gives 'threads' a value that does not fit"),
+        ("test_options", {"max_items": 5}, "test_options names 'max_items', which has no effect here"),
+        ("test_options", {"test": True}, "'test' is no test value"),
+    ],
+)
+def test_test_values_that_do_not_fit_are_named(attribute: str, values: Any, told: str) -> None:
+    with pytest.raises(InvalidCommand, match=told):
+        declaration_of(with_test_values(**{attribute: values}))
+
+
+def test_test_values_are_known_by_the_names_of_the_values() -> None:
+    declared = declaration_of(
+        with_test_values(test_parameters={"domain": "x"}, test_options={"out_file": "y", "refresh": True, "yes": True})
+    )
+    assert declared.has_test_values
+    assert declared.test_values == {"domain": "x", "target": "y", "refresh": True, "yes": True}
+    assert not declaration_of(with_test_values()).has_test_values
+    assert declaration_of(with_test_values(test_parameters={})).has_test_values

@@ -20,6 +20,9 @@ class Command(ac.AsyncCommand):
     times: int = 1
     api_token: Annotated[str, ac.Option(help="Shown to nobody.")] = ""
 
+    test_parameters = {"name": "Tess"}
+    test_options = {"loud_voice": True, "threads": 3}
+
     def add_arguments(self, parser) -> None:
         parser.add_argument("--loud_voice", action="store_true")
         parser.add_argument("--parser-key", default="")

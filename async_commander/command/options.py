@@ -192,5 +192,5 @@ OF_A_CALL = frozenset({*BOUNDS, *ALSO_CALLED, "reporter", "recorder"})
 GIVEN_BY_DJANGO = DJANGO_OPTIONS - {"version", "stdout", "stderr", "args"}
 """Those that a command of Django finds in its `handle(self, *args, **options)`, whether or not they were given."""
 
-ALWAYS_GIVEN = frozenset({"force", "yes", "test"})
+ALWAYS_GIVEN = frozenset({"force", "yes"})
 """Shared options that are found there, too."""

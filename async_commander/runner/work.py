@@ -110,6 +110,8 @@ class Work:
         stages = declaration_of(type(command)).stages
         if stages is None:
             options = {**self._session.request.options_of_django(), **command.options, **command.parameters}
+            if not self._context.testing:
+                options.pop("test", None)  # a command written for Django gets what `call_command` would give it
             self.value = await self._hooks.call("handle", options=options)
             return True
         with calls_of(Kind.SOURCE):

@@ -170,12 +170,12 @@ def test_a_trial_in_memory_is_one(run: Any) -> None:
     assert Prices.seen["testing"] is True  # type: ignore[attr-defined]
 
 
-def test_a_plain_handle_of_django_finds_the_option(run: Any) -> None:
+def test_a_handle_of_django_s_kind_is_told_of_a_trial_and_else_gets_what_django_gives(run: Any) -> None:
     class Old(ac.AsyncCommand):
-        def handle(self, *args: Any, **options: Any) -> bool:
-            return options["test"]
+        def handle(self, *args: Any, **options: Any) -> Any:
+            return options.get("test")
 
-    assert [run(Old, test=test).value for test in (True, False)] == [True, False]
+    assert [run(Old, test=test).value for test in (True, False)] == [True, None]
 
 
 @pytest.mark.django_db

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from async_commander.command.arguments import Option as Option
     from async_commander.command.base import AsyncCommand as AsyncCommand
+    from async_commander.command.cached import cached as cached
     from async_commander.command.registry import get_command as get_command
     from async_commander.command.registry import get_commands as get_commands
     from async_commander.command.shapes import DownloadIterateCommand as DownloadIterateCommand
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "command.arguments": ("Option",),
     "command.base": ("AsyncCommand",),
+    "command.cached": ("cached",),
     "command.registry": ("get_command", "get_commands"),
     "command.shapes": ("DownloadIterateCommand", "IterateDownloadCommand"),
     "engine.context": ("RunContext", "current_run"),

@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
+from async_commander.cache.store import open_store
 from async_commander.command.annotations import label_of
 from async_commander.command.declaration import declaration_of, idle_names
 from async_commander.command.parser import check_parser
@@ -30,8 +31,8 @@ from async_commander.models import Run
 TAG = "async_commander"
 PATIENCE_SECONDS = 20
 _CLASH = "async_commander.E004"
-SPARE_CONNECTIONS = 5
-"""Beside the lanes: the writer, the heartbeat, and the hooks that belong to no item."""
+SPARE_CONNECTIONS = 6
+"""Beside the lanes: the writer, the heartbeat, the hooks that belong to no item, and the leases of cached methods."""
 
 
 @register(TAG)
@@ -43,6 +44,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
         Limits(**settings.limits)
         AddressGuard.of(settings.internal_hosts)
         get_commands()
+        if settings.cache:
+            open_store()
         if settings.prepare_connection:
             import_string(settings.prepare_connection)
     except (ImportError, ImproperlyConfigured, InvalidCommand, TypeError, ValueError) as error:

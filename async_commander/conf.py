@@ -25,6 +25,8 @@ class Settings:
     """Bounds for every run that gives no others: the keywords of `Limits`."""
     command_packages: tuple[str, ...] = ()
     """Packages with commands that belong to no app."""
+    cache: str = ""
+    """The alias in STORAGES of where the results of cached methods are kept; empty: on this machine, for this user."""
     internal_hosts: tuple[str, ...] = ()
     """Names, addresses and networks that `self.http` may reach although they are not public."""
     prepare_connection: str = ""
@@ -74,6 +76,12 @@ def _dotted(value: Any) -> str:
     return value
 
 
+def _alias(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("allowed: an alias of STORAGES, as a text")
+    return value
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple | set | frozenset) or not all(
         isinstance(each, str) and each for each in value
@@ -87,6 +95,7 @@ _DOTTED = re.compile(r"[\w-]+(\.[\w-]+)*")
 _READERS: dict[str, Callable[[Any], Any]] = {
     "LIMITS": _mapping,
     "COMMAND_PACKAGES": _texts,
+    "CACHE": _alias,
     "INTERNAL_HOSTS": _texts,
     "PREPARE_CONNECTION": _dotted,
 }

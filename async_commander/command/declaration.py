@@ -13,8 +13,9 @@ from async_commander.exceptions import InvalidCommand
 
 from .annotations import is_ours, label_of
 from .arguments import Argument, arguments_of
+from .cached import Caching, cached_of
 from .hooks import Declaring, Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
-from .options import ALWAYS_GIVEN, BY_NAME, GIVEN_BY_DJANGO, ON_THE_LINE, SHARED
+from .options import ALWAYS_GIVEN, BY_NAME, CACHED, GIVEN_BY_DJANGO, ITEMS, ON_THE_LINE, SHARED
 from .parser import ExtraOption, extra_options, spelt_names
 
 
@@ -38,6 +39,8 @@ class Declaration:
     """What stands for what is not given, in a trial run: `test_parameters` and `test_options` together."""
     has_test_values: bool
     """Whether its author said what a trial run is, were it that nothing has to be given."""
+    cached: Mapping[str, Caching]
+    """The methods whose results are kept."""
 
     @property
     def names(self) -> set[str]:
@@ -48,6 +51,11 @@ class Declaration:
     def has_items(self) -> bool:
         """Whether it hands out items."""
         return self.stages is not None
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What it has, of what shared options need."""
+        return frozenset(name for name, there in ((ITEMS, self.has_items), (CACHED, self.cached)) if there)
 
 
 _TEST_VALUES = {"test_parameters", "test_options"}
@@ -66,15 +74,18 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
     check_hooks(cls)
     if abstract := getattr(cls, "__abstractmethods__", ()):
         raise InvalidCommand(f"{label_of(cls)} leaves {', '.join(sorted(abstract))} abstract: write what is missing")
+    arguments, extra, specs = arguments_of(cls), extra_options(cls), specs_of(cls)
+    options = [*(name for name, each in arguments.items() if not each.in_identity), *extra]
     found = Declaration(
-        arguments=arguments_of(cls),
-        extra=extra_options(cls),
+        arguments=arguments,
+        extra=extra,
         spelt=spelt_names(cls),
-        specs=specs_of(cls),
+        specs=specs,
         hooks=hooks_of(cls),
         stages=cls._stages,
         test_values=_test_values(cls),
         has_test_values=any(vars(base).keys() & _TEST_VALUES for base in cls.__mro__ if not is_ours(base)),
+        cached=cached_of(cls, specs, options),
     )
     # A hook that takes values by their names asks for such as there are.
     known = [*found.arguments, *found.extra, *sorted(GIVEN_BY_DJANGO), *sorted(ALWAYS_GIVEN)]
@@ -89,7 +100,7 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         value = getattr(cls, name)
         if not fits(value):
             raise InvalidCommand(f"{label_of(cls)}: {name} is {value!r:.80}; allowed: {allowed}")
-    _check_shared(cls, "option_defaults", cls.option_defaults, has_items=found.has_items)
+    _check_shared(cls, "option_defaults", cls.option_defaults, found.features)
     _check_test_values(cls, found)
     _declarations[cls] = found
     return found
@@ -114,13 +125,14 @@ def filled_in(cls: type[Declaring], given: Mapping[str, Any], *, own: bool = Tru
 
 
 def check_acting(cls: type[Declaring], given: Mapping[str, Any]) -> None:
-    """InvalidCommand for a shared option that was given and has no effect, for the command has no items."""
-    if declaration_of(cls).has_items:
-        return
+    """InvalidCommand for a shared option that was given and has no effect: the command has no items, or the like."""
+    features = declaration_of(cls).features
     for option in SHARED:
         value = given.get(option.name)
-        if option.items and value is not None and value is not False:
-            raise InvalidCommand(f"{option.name}={value!r:.80} has no effect here: {label_of(cls)} has no items")
+        if not option.acts_on(features) and value is not None and value is not False:
+            raise InvalidCommand(
+                f"{option.name}={value!r:.80} has no effect here: {label_of(cls)} has no {option.needs}"
+            )
 
 
 _NEAR = 0.88
@@ -170,19 +182,24 @@ def _check_test_values(cls: type[Declaring], declared: Declaration) -> None:
             shared[name] = value
     if "test" in shared:
         raise InvalidCommand(f"{label_of(cls)}: 'test' is no test value: --test says it by itself; leave it out")
-    _check_shared(cls, "test_options", shared, has_items=declared.has_items, own=declared.names)
+    _check_shared(cls, "test_options", shared, declared.features, own=declared.names)
 
 
 def _check_shared(
-    cls: type[Declaring], attribute: str, values: Mapping[str, Any], *, has_items: bool, own: Collection[str] = ()
+    cls: type[Declaring],
+    attribute: str,
+    values: Mapping[str, Any],
+    features: frozenset[str],
+    *,
+    own: Collection[str] = (),
 ) -> None:
     """The class gives shared options that act on the command values that they can have."""
-    acting = {option.name for option in SHARED if option.written is not None and (has_items or not option.items)}
+    acting = {option.name for option in SHARED if option.written is not None and option.acts_on(features)}
     for name, value in values.items():
         if name in ON_THE_LINE - acting:
             raise InvalidCommand(
                 f"{label_of(cls)}: {attribute} names {name!r}, which has no effect here: this command has no "
-                f"items; leave it out"
+                f"{BY_NAME[name].needs}; leave it out"
             )
         if name not in acting:
             known = {*acting, *own}

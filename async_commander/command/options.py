@@ -6,7 +6,7 @@ reference in the documentation. Bounds come from `engine.limits.BOUNDS`: a new o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from async_commander.text.values import text_of_value
 from .values import UNSTORABLE, is_seconds, is_whole
 
 PROGRESS = ("auto", "bar", "plain", "none")
+ITEMS, CACHED = "items", "cached methods"
+"""What a command may have or lack, and some options need."""
+FEATURES = frozenset({ITEMS, CACHED})
 TRIGGER_LENGTH = 20
 USER_LENGTH = 150
 """Characters that the run row has room for."""
@@ -26,8 +29,8 @@ class SharedOption:
     """One option of every run.
 
     `written` is how the command line writes its value: "N", "ID", "TIME", "RATE", "SHARE", "ALIAS", "HOW"; "" for a
-    switch, None for what only code gives. `fits` says whether a value is one, `needed` what is. `items`: it acts only
-    where a command has items; `plain_help` is what it means to one that has none.
+    switch, None for what only code gives. `fits` says whether a value is one, `needed` what is. `needs`: it acts only
+    where a command has such, ITEMS or CACHED; `plain_help` is what it means to one that has no items.
     """
 
     name: str
@@ -35,11 +38,15 @@ class SharedOption:
     written: str | None = None
     fits: Callable[[object], bool] = lambda value: isinstance(value, bool)
     needed: str = "True or False is needed"
-    items: bool = False
+    needs: str = ""
     rare: bool = False
     plain_help: str = ""
     choices: tuple[str, ...] | None = None
     bound: Bound | None = None
+
+    def acts_on(self, features: Collection[str]) -> bool:
+        """Whether it has an effect on a command that has these."""
+        return not self.needs or self.needs in features
 
     def lacks(self, value: object) -> str:
         """What is needed in the place of a value that does not fit; empty where it fits."""
@@ -76,7 +83,7 @@ SHARED = (
             name=name,
             help=each.help,
             written=each.written,
-            items=each.items,
+            needs=ITEMS if each.items else "",
             rare=each.rare,
             plain_help=each.plain_help,
             bound=each,
@@ -87,7 +94,7 @@ SHARED = (
         name="max_items",
         help="take no more than N items",
         written="N",
-        items=True,
+        needs=ITEMS,
         fits=_or_none(is_whole),
         needed="a whole number from 1 is needed; leave it out to take all items",
     ),
@@ -95,13 +102,13 @@ SHARED = (
         name="resume",
         help="go on with the newest unfinished run of these arguments, if there is one",
         written="",
-        items=True,
+        needs=ITEMS,
     ),
     SharedOption(
         name="resume_run",
         help="go on with this run, which brings its arguments",
         written="ID",
-        items=True,
+        needs=ITEMS,
         rare=True,
         fits=_or_none(is_whole),
         needed="the number of a run is needed",
@@ -113,6 +120,12 @@ SHARED = (
         written="",
     ),
     SharedOption(name="force", help="self.force is true: what that means is up to the command", written="", rare=True),
+    SharedOption(
+        name="refresh_cache",
+        help="make anew what cached methods have kept, and keep that",
+        written="",
+        needs=CACHED,
+    ),
     SharedOption(
         name="progress",
         help="on stderr: auto, bar (a bar on a terminal, else lines), plain (a line now and then), none",

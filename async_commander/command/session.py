@@ -17,8 +17,20 @@ if TYPE_CHECKING:
     from async_commander.engine.context import RunContext
     from async_commander.models import Run
 
+    from .cached import CachedCall
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+class Kept(Protocol):
+    """The results of a run's cached methods."""
+
+    async def aresult(self, call: CachedCall) -> Any:
+        """The result of a call of an `async def`: kept from an earlier one, or made now."""
+
+    def result(self, call: CachedCall) -> Any:
+        """The same for a plain function, in its thread."""
 
 
 class Session(Protocol):
@@ -34,6 +46,10 @@ class Session(Protocol):
     @property
     def http(self) -> httpx.AsyncClient:
         """The client that `http_client()` brought, opened."""
+
+    @property
+    def kept(self) -> Kept:
+        """The results of the command's cached methods."""
 
     @property
     def db(self) -> Unit:

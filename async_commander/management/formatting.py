@@ -37,6 +37,18 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24}:{minute:02} h"
 
 
+def size(number: int) -> str:
+    """Bytes as they are counted: 512 B, 3.4 KiB, 12 MiB."""
+    if number < 1024:
+        return f"{number} B"
+    units = ["KiB", "MiB", "GiB", "TiB"]
+    scaled = number / 1024
+    while scaled >= 1000 and len(units) > 1:
+        scaled /= 1024
+        del units[0]
+    return f"{scaled:.1f} {units[0]}" if scaled < 10 else f"{scaled:,.0f} {units[0]}"
+
+
 def clock(seconds: float) -> str:
     """Hours, minutes and seconds, as a clock shows them: 0:03:07."""
     minutes, second = divmod(max(int(seconds), 0), 60)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from async_commander.command.options import ON_THE_LINE, REQUESTS, SHARED, SharedOption
+from async_commander.command.options import ITEMS, ON_THE_LINE, REQUESTS, SHARED, SharedOption
 from async_commander.engine.limits import BOUNDS
 from async_commander.text.durations import duration_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 RUN = "run options"
 RARE = "rare run options"
@@ -77,12 +77,12 @@ def metavar_of(option: SharedOption) -> str:
     return _METAVARS.get(option.written or "", option.written or "")
 
 
-def acting(*, has_items: bool) -> list[SharedOption]:
-    """The options that have an effect on a command with or without items."""
-    shared = [option for option in SHARED if option.written is not None]
-    if has_items:
+def acting(features: Collection[str]) -> list[SharedOption]:
+    """The options that have an effect on a command that has these features."""
+    shared = [option for option in SHARED if option.written is not None and option.acts_on(features)]
+    if ITEMS in features:
         return shared
-    return [replace(one, help=one.plain_help or one.help) for one in shared if not one.items]
+    return [replace(one, help=one.plain_help or one.help) for one in shared]
 
 
 def add_shared(parser: argparse.ArgumentParser, options: Iterable[SharedOption]) -> None:

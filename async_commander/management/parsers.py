@@ -21,7 +21,7 @@ from async_commander.command.inside_argparse import (
     spellings_of,
     titled_groups_of,
 )
-from async_commander.command.options import ON_THE_LINE, SHARED, SharedOption
+from async_commander.command.options import BY_NAME, FEATURES, ON_THE_LINE, SHARED, SharedOption
 from async_commander.command.parser import accept_both_spellings
 from async_commander.results import EXIT_USAGE
 
@@ -106,8 +106,8 @@ class CommandLineParser(KeepsDashes, CommandParser):
         flag = token.partition("=")[0]
         if not token.startswith("-"):
             return f"one argument too many: {token!r}"
-        if flag.removeprefix("--").replace("-", "_") in ON_THE_LINE:
-            return f"{flag} has no effect here: this command has no items"
+        if (name := flag.removeprefix("--").replace("-", "_")) in ON_THE_LINE:
+            return f"{flag} has no effect here: this command has no {BY_NAME[name].needs}"
         flags = [known for action in actions_of(self) for known in action.option_strings if known.startswith("--")]
         meant = did_you_mean(flag, flags)
         return f"unknown option {flag}.{meant or ' A value that begins with a dash goes behind --.'}"
@@ -207,7 +207,7 @@ def front_parser(prog: str, description: str, hand_over: HandOver, *, shell: boo
     shared = CommandParser(prog=prog, add_help=False, allow_abbrev=False)
     shared.add_argument("name", nargs="?", metavar="NAME", help="the command to run; none: list them all")
     shared.add_argument("--check", action="store_true", help="import every command and tell which are broken; run none")
-    add_shared(shared, acting(has_items=True))
+    add_shared(shared, acting(FEATURES))
     parser = FrontParser(
         prog=prog,
         description=description,
@@ -241,7 +241,7 @@ class FrontParser(CommandLineParser):
         options = super().parse_args(tokens, namespace)
         lost = [
             (flags_of(option), value)
-            for option in acting(has_items=True)
+            for option in acting(FEATURES)
             if option.name != "json" and (value := getattr(options, option.name)) is not None
         ]
         if lost:

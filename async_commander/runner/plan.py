@@ -10,6 +10,7 @@ from typing import Any
 from django.db import DatabaseError, connections, router
 from django.utils.module_loading import import_string
 
+from async_commander.cache.store import Store, open_store
 from async_commander.command.arguments import REQUIRED, Argument, to_json
 from async_commander.command.base import AsyncCommand, redactor_of
 from async_commander.command.declaration import declaration_of
@@ -47,6 +48,8 @@ class Plan:
     recorder: Recorder | None = None
     preparation: Preparation | None = None
     """What each connection of the run is prepared with."""
+    store: Store | None = None
+    """Where the results of cached methods are kept, if there are any."""
     redact: Redactor = field(default_factory=Redactor, repr=False)
     """Keeps the command's secrets out of every text."""
 
@@ -93,6 +96,7 @@ def make_plan(
         recorder=recorder,
         preparation=_preparation(command, None if shared else tenants),
         redact=redact,
+        store=open_store() if declaration_of(cls).cached else None,
         opening=Opening(
             command=name,
             identity=known_by.digest,

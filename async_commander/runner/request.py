@@ -31,6 +31,7 @@ class RunRequest:
     yes: bool = False
     force: bool = False
     test: bool = False
+    refresh_cache: bool = False
     verbosity: int = 1
     database: str | None = None
     trigger: str = "call"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 from asgiref.sync import ThreadSensitiveContext
 
+from async_commander.cache.keeper import Keeper
 from async_commander.command.base import bind, restore_options, unbind
 from async_commander.command.shapes import ItemCommand
 from async_commander.engine.context import run_entered
@@ -137,6 +138,7 @@ class OneRun:
             figures=self._figures,
             reporter=reporter,
             redact=self._redact,
+            kept=self._keeper_of(plan, recorder, lanes),
         )
         self._work = Work(self._session, opened)
         self._stopping = Stopping(self._session, self._work, stops, hook_lanes)
@@ -149,6 +151,15 @@ class OneRun:
             by_hand=not isinstance(plan.command, ItemCommand),
             owner=self._stopping,
         )
+
+    def _keeper_of(self, plan: Plan, recorder: Recorder, lanes: LanePool) -> Keeper | None:
+        """Nobody sees the leases of a run that is in its caller's transaction, or is recorded elsewhere."""
+        if plan.store is None:
+            return None
+        leases = isinstance(recorder, DatabaseRecorder) and not lanes.shared
+        lane = lanes.alone() if leases else None
+        store = plan.store.of(testing=self._context.testing)
+        return Keeper(store, plan.name, refresh=plan.request.refresh_cache, lanes=lane)
 
     async def to_its_end(self) -> RunResult:
         """Work, tidy up, and close the record."""
@@ -169,6 +180,8 @@ class OneRun:
                         result = await self._close(failure)
                         beside.cancel_scope.cancel()
         finally:
+            with anyio.CancelScope(shield=True):
+                await self._session.close_cache()
             open_run.reset(token)
             unbind(self._plan.command)
         return result

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from django.core.management.base import OutputWrapper
     from django.core.management.color import Style
 
+    from async_commander.cache.keeper import Keeper
     from async_commander.command.base import AsyncCommand
     from async_commander.database.lanes import LanePool
     from async_commander.downloads.fetching import Fetched
@@ -72,6 +73,7 @@ class RunSession:
         figures: Figures,
         reporter: Reporter,
         redact: Redactor,
+        kept: Keeper | None = None,
     ) -> None:
         self.command = command
         self.request = request
@@ -90,6 +92,7 @@ class RunSession:
         limits = context.limits
         self.pace = Pace(limits.per_host, limits.per_second, context.retry)
         self._run_unit = Unit(lanes.alias, committer=recorder)
+        self._kept = kept
         self._client: Any = None
         self._share: Share | None = None
         self._rows: Rows
@@ -136,6 +139,12 @@ class RunSession:
             pace=self.pace,
             internal_hosts=get_settings().internal_hosts,
         )
+
+    @property
+    def kept(self) -> Keeper:
+        """See Session."""
+        assert self._kept is not None  # noqa: S101 - a command with cached methods has it
+        return self._kept
 
     @property
     def db(self) -> Unit:
@@ -254,6 +263,11 @@ class RunSession:
     async def fetch_rows(self) -> None:
         """Read the rows behind `record` and `previous`."""
         self._rows = await self.recorder.rows()
+
+    async def close_cache(self) -> None:
+        """Give back what is held for cached methods."""
+        if self._kept is not None:
+            await self._kept.aclose()
 
     def open_http(self, client: Any) -> None:
         """From now on `self.http` is this client; None closes the door."""

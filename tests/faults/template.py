@@ -108,7 +108,7 @@ def reap(pid: int) -> int | None:
 
 def main() -> None:
     """Serve until stdin ends."""
-    for name in ("effects", "plain_effects", "stages", "killers", "holders", "counters"):
+    for name in ("effects", "plain_effects", "stages", "killers", "holders", "counters", "keepers"):
         get_command(name)
     gc.freeze()
     for line in sys.stdin:

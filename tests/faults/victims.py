@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -28,11 +29,11 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> None:
         time.sleep(0.003)
 
 
-def environment(database: str) -> dict[str, str]:
+def environment(database: str, cache: str) -> dict[str, str]:
     dropped = {"NO_COLOR", "FORCE_COLOR", "PYTHONWARNINGS"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     ours = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings", "FAULTS_DATABASE": database, "PYTHONPATH": str(ROOT)}
-    ours["PYTHONFAULTHANDLER"] = "1"
+    ours |= {"PYTHONFAULTHANDLER": "1", "XDG_CACHE_HOME": cache}
     return {**kept, **ours}
 
 
@@ -41,12 +42,15 @@ class Template:
 
     def __init__(self, database: str) -> None:
         self.database = database
+        self._cache = tempfile.TemporaryDirectory(prefix="async_commander_kept_")
+        self.cache = Path(self._cache.name)
+        """Where its children keep the results of cached methods."""
         self.victims: list[Victim] = []
         """All that were begun since `end_victims()`."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.template"],
             cwd=ROOT,
-            env=environment(database),
+            env=environment(database, str(self.cache)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -71,6 +75,7 @@ class Template:
         with self._process:
             assert self._process.stdin is not None
             self._process.stdin.close()
+        self._cache.cleanup()
 
 
 class Victim:
@@ -127,7 +132,7 @@ class ShellVictim(Victim):
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [sys.executable, "-m", "django", "arun", *command_line(job)],
                 cwd=ROOT,
-                env=environment(template.database),
+                env=environment(template.database, str(template.cache)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from async_commander.command.options import ON_THE_LINE, REQUESTS
+from async_commander.command.options import ITEMS, ON_THE_LINE, REQUESTS
 from async_commander.engine.limits import BOUNDS
 from async_commander.management import options
 from async_commander.runner.request import RunRequest
@@ -15,7 +15,7 @@ from async_commander.runner.request import RunRequest
 
 def parse(*tokens: str, has_items: bool = True) -> dict[str, object]:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    options.add_shared(parser, options.acting(has_items=has_items))
+    options.add_shared(parser, options.acting([ITEMS] if has_items else []))
     return vars(parser.parse_args(tokens))
 
 
@@ -40,7 +40,7 @@ def test_zero_failures_allowed_is_a_bound_that_was_given() -> None:
 
 
 def test_a_command_without_items_has_no_options_about_items() -> None:
-    names = {option.name for option in options.acting(has_items=False)}
+    names = {option.name for option in options.acting([])}
     assert names.isdisjoint({"max_items", "max_failures", "batch_size", "item_timeout", "resume", "resume_run"})
     assert {"threads", "timeout", "yes", "json", "database"} <= names
 
@@ -100,5 +100,5 @@ def test_a_value_that_does_not_fit_is_refused_in_words_of_the_terminal(flag: str
 
 
 def test_threads_of_a_command_without_items_are_not_called_items() -> None:
-    told = {option.name: option.help for option in options.acting(has_items=False)}
+    told = {option.name: option.help for option in options.acting([])}
     assert "items" not in told["threads"]

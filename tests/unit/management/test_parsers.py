@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management.base import BaseCommand, CommandError
 
+from async_commander.command.options import ITEMS
 from async_commander.management.options import acting
 from async_commander.management.parsers import command_parser, did_you_mean, front_parser, split_name
 
@@ -23,7 +24,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def make(*, shell: bool = True, has_items: bool = True) -> Any:
-    return command_parser("manage.py arun fetch", "Fetch.", declare, acting(has_items=has_items), shell=shell)
+    return command_parser("manage.py arun fetch", "Fetch.", declare, acting([ITEMS] if has_items else []), shell=shell)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_what_must_be_given_is_in_the_usage_line_and_marked() -> None:
         sure.add_argument("--sure", action="store_true")
         sure.add_argument("--no-sure", action="store_true")
 
-    told = command_parser("arun x", "", declare, acting(has_items=False), shell=True).format_help()
+    told = command_parser("arun x", "", declare, acting([]), shell=True).format_help()
     assert "usage: arun x domain --file FILE --tags TAGS ... --share {5%,10%} (--sure | --no-sure) [options]" in told
     assert "What to import (required)" in told
     assert told.count("(required: --sure or --no-sure)") == 2
@@ -189,6 +190,6 @@ def test_two_dashes_are_a_value_like_any_other(shell: bool) -> None:
         parser.add_argument("--choice", choices=["--", "-"])
         parser.add_argument("rest", nargs="*")
 
-    parser = command_parser("manage.py arun fetch", "Fetch.", declare, acting(has_items=True), shell=shell)
+    parser = command_parser("manage.py arun fetch", "Fetch.", declare, acting([ITEMS]), shell=shell)
     options = parser.parse_args(["--mark=--", "--marks=--", "--choice=--", "--", "--mark=x"])
     assert (options.mark, options.marks, options.choice, options.rest) == ("--", ["--"], "--", ["--mark=x"])

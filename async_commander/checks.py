@@ -59,7 +59,7 @@ _for_a_run: ContextVar[bool] = ContextVar("async_commander_for_a_run", default=F
 
 @contextmanager
 def checks_for_a_run() -> Iterator[None]:
-    """For the block, checks tell what stands in the way of one run: a name that it does not go by does not."""
+    """For the block, checks say nothing of command names that clash: these do not stand in the way of a run."""
     token = _for_a_run.set(True)
     try:
         yield
@@ -69,7 +69,7 @@ def checks_for_a_run() -> Iterator[None]:
 
 @register(TAG)
 def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """E002: two files of one app give one command name, so that nothing tells them apart. E004: those of two apps do.
+    """E002: two files of one app give one command name, and nothing distinguishes them. E004: files of two apps do.
 
     They break that name only, so that they do not stop the runs of commands.
     """

@@ -55,7 +55,8 @@ class RunItemAdmin(OfRun):
     lines_of_error = lines_of("error")
     readonly_fields = ("lines_of_error",)
     exclude = ("item", "error")
-    """Kept as it is, secrets of its URL included: it is to be run again. The label says which one it is."""
+    """`item` is kept as it is, secrets of its URL included, to be run again: the label says which one it is. `error` is
+    shown with its lines."""
 
     @admin.display(description="label", ordering="label")
     def breakable_label(self, item: RunItem) -> SafeString:

@@ -60,7 +60,7 @@ class ReadOnly:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Never: retention is a command's business."""
+        """Never."""
         del request, obj
         return False
 

@@ -136,14 +136,14 @@ def check_acting(cls: type[Declaring], given: Mapping[str, Any]) -> None:
 
 
 _NEAR = 0.88
-"""How alike two names are that a slip of the pen tells apart, as difflib counts: `commited` and `committed` are .94."""
+"""How alike a name and its misspelling are, as difflib counts: `commited` and `committed` are .94."""
 
 
 def idle_names(cls: type[Declaring]) -> Iterator[tuple[type, str, str]]:
     """What an author's class defines and nothing reads, and what was probably meant: the class, the name, the remedy.
 
-    Only what is one slip away from an optional hook or an attribute, or is a bound outside of `limits`: a helper or a
-    constant of the author's own may have any other name.
+    Only what looks like a misspelt optional hook or attribute, or is a bound outside of `limits`: a helper, or a
+    constant, of the author's own may have any other name.
     """
     declared = declaration_of(cls)
     own = [base for base in cls.__mro__ if not is_ours(base)]

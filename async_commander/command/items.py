@@ -35,7 +35,7 @@ class ItemGone(LookupError):
 
 
 class UnfitItem(ItemError):
-    """An item that cannot be told from others, or that JSON cannot hold; the message has its place in the source."""
+    """An item without a key of its own, or one that JSON cannot hold; the message says where it is in the source."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def is_seconds(value: object) -> bool:
 
 
 def plain_json(value: Any) -> Any:
-    """A value, which may be anything, as JSON keeps it: what JSON cannot say is told by its text."""
+    """Any value as JSON keeps it; one that JSON has no form for becomes its text."""
     text = json.dumps(value, cls=DjangoJSONEncoder, default=str, skipkeys=True)
     return json.loads(text, parse_constant=str)
 

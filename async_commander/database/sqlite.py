@@ -74,7 +74,7 @@ def lock_rows(connection: BaseDatabaseWrapper) -> bool:
         return False
     for name in _FEATURES:
         setattr(wrapper.features, name, True)
-    wrapper.ops.for_update_sql = _for_update_sql
+    wrapper.ops.for_update_sql = lambda *_, **__: FOR_UPDATE
     return True
 
 
@@ -101,7 +101,3 @@ def without_for_update(sql: str) -> str:
     """Raw SQL that has FOR UPDATE at its end, which SQLite does not understand, with FOR_UPDATE in its place."""
     reads = sql.lstrip()[:6].upper().startswith(("SELECT", "WITH"))
     return _WRITTEN_OUT.sub(FOR_UPDATE, sql) if reads and "UPDATE" in sql[-200:].upper() else sql
-
-
-def _for_update_sql(*_: Any, **__: Any) -> str:
-    return FOR_UPDATE

@@ -81,7 +81,7 @@ class Inflater:
                 data = stream.unused_data if stream.eof else b""
 
     def _begin(self, data: bytes) -> bytes:
-        """Choose the decompressor for what starts here; the first two bytes tell, and are waited for."""
+        """Choose the decompressor for what starts here by its first two bytes, which are waited for."""
         if len(data) < 2:
             self._held = data
             return b""

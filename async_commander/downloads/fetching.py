@@ -46,12 +46,12 @@ class Fetched:
         return self
 
     def as_response(self) -> httpx.Response:
-        """The same as a response of httpx."""
+        """This answer as a response of httpx."""
         headers = [pair for pair in self.raw_headers if pair[0].lower() != b"content-encoding"]  # it is decoded
         request = httpx.Request("GET", self.url)
         return httpx.Response(self.status, headers=headers, content=self.content, request=request)
 
 
 def fetched(response: httpx.Response) -> Fetched:
-    """The same of a response that was read."""
+    """A response that was read, as a plain value."""
     return Fetched(str(response.url), response.status_code, tuple(response.headers.raw), response.content)

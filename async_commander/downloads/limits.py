@@ -37,7 +37,7 @@ PIECE = 64 * 1024
 FREE = 128 * 1024
 """Bytes that each body may hold in memory without asking."""
 SHARED = 32 * 1024 * 1024
-"""Bytes that all bodies may hold together above that, unless a client is told otherwise."""
+"""Bytes that all bodies may hold together above that, unless a client is given another number."""
 DRIP = 16 * 1024
 """Bytes a second: a body that brings less gives its memory to those who wait for it."""
 PATIENCE = 2.0

@@ -77,8 +77,8 @@ class ConnectionPool:
     def reuse(self, origin: Origin, *, idempotent: bool) -> Connection | None:
         """An idle connection that is open and silent, if there is one.
 
-        Where a server sent what nobody asked for, none of its connections is used twice: what comes late cannot be told
-        from an answer. What may not be sent twice gets a connection of its own until the server is known to keep them.
+        Where a server sent what nobody asked for, none of its connections is used twice: what comes late would be taken
+        for an answer. What may not be sent twice gets a connection of its own until the server is known to keep them.
         """
         known = True if idempotent else self._keeps.get(origin)
         while known is not False and (there := self._idle_at.get(origin)):

@@ -65,7 +65,7 @@ class Trust:
 
 
 def _verifying(verify: Verify) -> ssl.SSLContext:
-    """A context of one's own; TypeError for False, so that nobody is trusted by a slip."""
+    """A context of one's own; TypeError for False, so that nobody turns the verification off by mistake."""
     if verify is True:
         return httpx.create_ssl_context()
     if isinstance(verify, ssl.SSLContext):

@@ -123,7 +123,10 @@ class BoundedTransport:
 
 
 def check_address(url: httpx.URL) -> httpx.URL:
-    """What can be told before anything is resolved; the guard at the socket sees the rest. BlockedAddress."""
+    """The URL, checked before anything is resolved; the guard at the socket sees the rest.
+
+    Raises BlockedAddress, and httpx.UnsupportedProtocol for what is no address at all.
+    """
     if not url.scheme:
         text = str(url).lstrip("/")
         if not text or "://" in text:

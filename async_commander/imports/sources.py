@@ -102,7 +102,7 @@ class _AsItWas(io.RawIOBase):
 
 @contextmanager
 def _opened(path: Path, encoding: str) -> Iterator[tuple[io.TextIOBase, _AsItWas]]:
-    """The text of a file. What is not in this encoding is kept as it is, and told with its row."""
+    """The text of a file. What is not in this encoding is kept as it is; its row is rejected."""
     with path.open("rb") as file:
         head = file.read(2)
         file.seek(0)

@@ -1,4 +1,4 @@
-"""From a line in the terminal to a run: reads the line, builds the command, hands over to the runner, tells the end."""
+"""From a line in the terminal to a run: reads the line, builds the command, has it run, reports the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.results import EXIT_USAGE, RunStatus
 from async_commander.text.clean import plain
 
-from .options import acting, bounds_in, check_together, requests_in
+from .options import acting, bounds_in, requests_in
 from .parsers import CommandLineParser, command_parser
 from .refusals import code_of, reason_of, refusal_code, told_where_unreachable
 from .steps import Invocation
@@ -154,8 +154,9 @@ class RunCommand(TerminalCommand):
         from async_commander.runner.request import RunRequest
 
         command_class = self._chosen()
-        if not command_class.option_defaults.get("resume"):
-            check_together(options)
+        by_itself = command_class.option_defaults.get("resume")
+        if options.get("resume") and options.get("resume_run") is not None and not by_itself:
+            raise ValueError("--resume and --resume-run contradict each other: the newest unfinished run, or that one")
         check_acting(command_class, options)
         progress = options.get("progress")
         if progress is not None and (problem := BY_NAME["progress"].problem(progress)):  # by keyword: no parser saw it
@@ -225,7 +226,7 @@ class RunCommand(TerminalCommand):
         self._end(result, options, invocation.redact, told=reporter.result is not None and request.verbosity > 0)
 
     def _end(self, result: RunResult, options: Mapping[str, Any], redact: Redactor, *, told: bool) -> None:
-        """Tell programs what the summary told people, then leave with the exit code."""
+        """Print the result for programs, which people have read in the summary; leave with the exit code."""
         if options["json"]:
             from .summary import json_document
 

@@ -1,4 +1,4 @@
-"""Every command in one line, told from its file without running it."""
+"""Every command in one line, read from its file without running it."""
 
 from __future__ import annotations
 

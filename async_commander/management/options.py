@@ -107,9 +107,3 @@ def requests_in(values: Mapping[str, Any]) -> dict[str, Any]:
     """What was given of the other shared options that a `RunRequest` knows."""
     names = ON_THE_LINE & REQUESTS.keys()
     return {name: values[name] for name in sorted(names) if values.get(name) is not None}
-
-
-def check_together(values: Mapping[str, Any]) -> None:
-    """ValueError where two options that were given contradict each other."""
-    if values.get("resume") and values.get("resume_run") is not None:
-        raise ValueError("--resume and --resume-run contradict each other: the newest unfinished run, or that one")

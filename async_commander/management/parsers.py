@@ -145,7 +145,7 @@ class CommandLineParser(KeepsDashes, CommandParser):
 
 
 class Refusal(SystemExit):
-    """The end of the process before there was a run; `text` says why, to programs: people were told."""
+    """The end of the process before there was a run; `text` says why, for programs: people have read it already."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(code)

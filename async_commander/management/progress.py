@@ -18,7 +18,7 @@ from async_commander.results import Tally, items_in_words
 from async_commander.text.clean import shorten
 
 from .formatting import clock, count, rate
-from .screen import Verbatim, from_command
+from .screen import Verbatim
 
 WINDOW = 10.0
 """Seconds that count as recent."""
@@ -233,8 +233,8 @@ class BarDisplay:
             stream.flush()
 
     def above(self, text: str) -> None:
-        """See Mover."""
-        self.console.print(from_command(text), soft_wrap=True)
+        """See Mover. The command's own output keeps the colours that it chose."""
+        self.console.print(Text.from_ansi(text), soft_wrap=True)
 
     def make_way(self) -> None:
         """See Mover."""

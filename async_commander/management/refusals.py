@@ -43,7 +43,7 @@ def code_of(error: BaseException) -> int:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a process ends: Django tells an error to people, and then exits with its code."""
+    """Why a process ends. Django prints an error for people and then exits with its code: the error is the context."""
     if isinstance(error, Refusal):
         return error.text
     cause = error.__context__ if isinstance(error, SystemExit) else error

@@ -14,7 +14,7 @@ from rich.text import Text
 from async_commander.text.clean import plain
 
 from .progress import BarDisplay, Display, Meter, NoDisplay, PlainDisplay
-from .screen import Verbatim, Writable, moves, open_console, speaks_unicode
+from .screen import Verbatim, Writable, moves, open_console
 from .summary import summary_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class TerminalReporter:
     """A Reporter on one console: progress while the run goes on, notes above it, a summary at the end.
 
     Verbosity 0 shows errors of the run only, 1 notes, progress and summary, 2 failing items as well, 3 everything.
-    A console that goes away (a closed pipe) ends the telling, never the run.
+    A console that goes away (a closed pipe) ends the reporting, never the run.
     """
 
     def __init__(
@@ -105,7 +105,8 @@ class TerminalReporter:
         if self.verbosity >= 1:
             width = None if self.console.soft_wrap else self.console.width
             summary = summary_of(result, self._meter, self.invocation, counts_items=self.counts_items)
-            for line in summary.lines(unicode=speaks_unicode(self.console), width=width):
+            unicode = self.console.encoding.lower().startswith("utf")
+            for line in summary.lines(unicode=unicode, width=width):
                 self._say(line)
 
     async def watch(self) -> None:

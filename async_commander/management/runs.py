@@ -111,7 +111,7 @@ def _lines(rows: list[list[str]], shown: Sequence[str], names: int) -> list[str]
 
 
 def cells(run: Run, *, resumed: bool = False) -> list[str]:
-    """What the table says of one run. The duration of a resumed one holds its pauses, which leaves no rate to tell."""
+    """One run's row of the table. The duration of a resumed run includes its pauses, so that it has no rate."""
     return [
         str(run.pk),
         plain(run.command),

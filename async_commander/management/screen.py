@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Protocol, TextIO, cast
 
 from rich.console import Console
-from rich.text import Text
 
 
 class Writable(Protocol):
@@ -115,13 +114,3 @@ def open_console(stream: Verbatim, *, no_color: bool = False, force_color: bool 
 def moves(console: Console, stream: Verbatim) -> bool:
     """Whether something may be kept moving there."""
     return stream.isatty() and not console.is_dumb_terminal
-
-
-def speaks_unicode(console: Console) -> bool:
-    """Whether more than ASCII can be shown."""
-    return console.encoding.lower().startswith("utf")
-
-
-def from_command(text: str) -> Text:
-    """The command's own output, with the colours it chose."""
-    return Text.from_ansi(text)

@@ -60,7 +60,7 @@ def main(parent: int) -> NoReturn:
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # not in the terminal's foreground, it may print there all the same
     os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
     pipe = ChildPipe()
-    end_with_parent(parent)
+    threading.Thread(target=end_with_parent, args=(parent,), name="parent-watch", daemon=True).start()
     sys.stdout = sys.stderr  # file descriptor 1 leads there as well: the parent's stdout may be a document (--json)
     with suppress(ConnectionError):
         serve(pipe)
@@ -167,10 +167,6 @@ def _go_on(number: int, frame: FrameType | None) -> None:
 
 def end_with_parent(parent: int) -> None:
     """End this process, and what its functions have started, when its parent is gone, whatever is running here."""
-    threading.Thread(target=_watch, args=(parent,), name="parent-watch", daemon=True).start()
-
-
-def _watch(parent: int) -> None:
     # Not by the end of the pipe: a process that the parent has forked may hold the other end open.
     watch, patience = select.poll(), 1_000
     # Its number may be another process's by the time that it is opened: getppid() in the loop tells.

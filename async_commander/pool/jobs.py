@@ -30,7 +30,7 @@ class Job:
     wait: Wait = field(default_factory=uncharged)
     """Over when the call begins."""
     item: ItemClock | None = field(default_factory=item_clock.get)
-    """What tells calls of one item from those of others, where the time of items is limited."""
+    """The clock of the item that made the call, where the time of items is limited: its calls are charged together."""
     loop: Any = field(default_factory=lambda: current_token().native_token)
     finished: anyio.Event = field(default_factory=anyio.Event)
     child: Child | None = None

@@ -38,12 +38,12 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 START_ATTEMPTS: Final = 5
-"""Children that may die one after the other while they start, before the callers are told."""
+"""Children that may die one after the other while they start, before the callers get an error."""
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 60.0
 """Seconds between starts that fail; twice as long each time."""
 BROKEN_PAUSE: Final = 1.0
-"""Seconds for which calls are refused at least, after the callers were told that no child can be started."""
+"""Seconds for which calls are refused at least, once no child could be started."""
 EXIT_WAIT: Final = 2.0
 """Seconds that the interpreter's exit waits for killed children."""
 

@@ -89,13 +89,13 @@ def drive_from_call(
         raise AsyncCommanderError("ac.run() cannot be used inside a running event loop: `await ac.arun(...)` there.")
     shared = must_share(database_of(request))
     plan = make_plan(command, request, shared=shared, tenants=Tenants(), recorder=recorder)
-    result: RunResult = async_to_sync(_in_a_context_of_its_own)(plan, reporter)
+
+    async def in_a_context_of_its_own() -> RunResult:
+        # What a run sets, a language in its `lifespan()`, would be carried back to the caller by `async_to_sync`.
+        return await InContext(copy_context(), execute(plan, reporter, StopRequests()))
+
+    result: RunResult = async_to_sync(in_a_context_of_its_own)()
     return result
-
-
-async def _in_a_context_of_its_own(plan: Plan, reporter: Reporter) -> RunResult:
-    """What a run sets, a language in its `lifespan()`, would be carried back to the caller by `async_to_sync`."""
-    return await InContext(copy_context(), execute(plan, reporter, StopRequests()))
 
 
 def told(result: RunResult) -> RunResult:

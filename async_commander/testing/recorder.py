@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 class InMemoryRecorder:
     """A recorder for tests without a ledger: `run_command(Command(), recorder=InMemoryRecorder())`.
 
-    A command that writes no rows needs no database at all. `items` holds the outcomes by the ledger's key, `logs`,
-    `slices` and `errors` what was noted, `ending` the end. The same recorder given to a second run with `resume=True`
-    goes on where the first one ended.
+    A command that writes no rows needs no database at all, unless its `parse_and_save` is a plain `def`, which has a
+    transaction. `items` holds the outcomes by the ledger's key, `logs`, `slices` and `errors` what was noted, `ending`
+    the end. The same recorder given to a second run with `resume=True` goes on where the first one ended.
     """
 
     def __init__(self) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from .fresh import ROOT, fresh_project, typed
+
 STEPS = (ROOT / "README.md").read_text().partition("## First steps")[2].partition("\n## ")[0]
 
 
@@ -24,26 +22,7 @@ def blocks(step: int) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """What `startproject` and `startapp` make, with the app installed."""
-    for line in ("startproject mysite .", "startapp shop"):
-        subprocess.run([sys.executable, "-m", "django", *line.split()], cwd=tmp_path, check=True, env=environment())
-    with (tmp_path / "mysite" / "settings.py").open("a") as settings:
-        settings.write('INSTALLED_APPS += ["shop"]\n')
-    return tmp_path
-
-
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-    return {**kept, "PYTHONPATH": str(ROOT)}
-
-
-def typed(project: Path, line: str) -> str:
-    command = [sys.executable, *line.split()[1:]]
-    ended = subprocess.run(
-        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    return fresh_project(tmp_path)
 
 
 def test_there_are_five_steps_and_the_first_command_has_ten_lines() -> None:

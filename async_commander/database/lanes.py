@@ -17,6 +17,7 @@ from django.db import DatabaseError, connections
 
 from .connections import close_all, lay_aside, take_over_thread
 from .lent_lane import Lane, LentLane, result_of, settle
+from .outage import Hurry
 from .preparing import SetByItem
 from .sqlite import DatabaseFiles, is_in_memory, lock_rows, stop_locking_rows
 from .transaction import LaneTransaction
@@ -215,7 +216,7 @@ class LanePool:
         """Models of whose rows in other databases the run was told; the same for the pools made of this one."""
         self.files = DatabaseFiles()
         """SQLite's, of the whole run."""
-        self.hurry = threading.Event()
+        self.hurry = Hurry()
         """Set when no outage is to be waited out any more; the same for the pools made of this one."""
         self.mutex = threading.Lock()
         self._callers_lane = callers_lane
@@ -245,7 +246,12 @@ class LanePool:
         else:
             patience = {"gate_patience": self.gate_limit}
         return LaneTransaction(
-            alias or self.alias, shared=self.shared, timeouts=self.timeouts, files=self.files, **patience
+            alias or self.alias,
+            shared=self.shared,
+            timeouts=self.timeouts,
+            files=self.files,
+            hurry=self.hurry,
+            **patience,
         )
 
     def as_ledger(self) -> AbstractContextManager[None]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from async_commander.engine.charging import Wait
 
+    from .outage import Hurry
     from .transaction import LaneTransaction
 
 P = ParamSpec("P")
@@ -99,7 +100,7 @@ class Lender(Protocol):
 
     alias: str
     shared: bool
-    hurry: threading.Event
+    hurry: Hurry
     mutex: threading.Lock
     """Held for each decision about who has which lane."""
     warned_of: set[str]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
+import threading
+import time
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,13 +21,14 @@ from .sqlite import DatabaseFileGone
 from .timeouts import IdleTooLong, LockedTooLong, StatementTooLong
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
 T = TypeVar("T")
 
 OUTAGE_BUDGET = 60.0
 """Seconds for which a database that is away is waited for."""
+HURRIED_SECONDS = 1.0
+"""For so long a lock of SQLite's file is waited for still once the run is to end."""
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
 MEMORY_PATIENCE = 1.0
@@ -120,9 +124,10 @@ _OURS: dict[type[Exception], Trouble] = {
 class OutageTooLong(OperationalError):
     """The database stayed away for longer than the run can wait."""
 
-    def __init__(self, budget: float, error: BaseException) -> None:
+    def __init__(self, budget: float, error: BaseException, *, hurried: bool = False) -> None:
+        until = ", when the run was asked to end," if hurried else ""
         super().__init__(
-            f"The database did not come back within {budget:g} s: {error}. "
+            f"The database did not come back within {budget:g} s{until}: {str(error).rstrip('.')}. "
             "What was committed stays; resume the run when the database is there."
         )
 
@@ -239,6 +244,24 @@ def _number(error: BaseException) -> int | None:
     return number if isinstance(number, int) else None
 
 
+class Hurry(threading.Event):
+    """Set when nothing is waited out any more: the run is to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked_at = math.inf
+
+    def set(self) -> None:
+        """See Event."""
+        self._asked_at = min(self._asked_at, time.monotonic())
+        super().set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is so long ago that not even a lock that others keep for a moment is waited for."""
+        return time.monotonic() >= self._asked_at + HURRIED_SECONDS
+
+
 class Outage:
     """The patience for one piece of work: growing waits with jitter, until `budget` seconds are over."""
 
@@ -254,7 +277,9 @@ class Outage:
         code = getattr(error.__cause__, "sqlite_errorcode", 0)
         if code == _SQLITE_LOCKED_IN_MEMORY and awake.time() >= self._began + MEMORY_PATIENCE:
             raise MemoryHeld(error) from error
-        if self._hurry.is_set() or awake.time() >= self._ends:
+        if self._hurry.is_set():
+            raise OutageTooLong(round(awake.time() - self._began, 1), error, hurried=True) from error
+        if awake.time() >= self._ends:
             raise OutageTooLong(self._budget, error) from error
         jitter = random.uniform(0.5, 1.0)  # noqa: S311  it spreads, it need not surprise
         self._hurry.wait(min(jitter * self._wait, self._ends - awake.time()))

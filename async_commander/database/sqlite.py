@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from django.db import OperationalError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
 
@@ -18,6 +21,9 @@ _WRITTEN_OUT = re.compile(
     r"\bFOR\s+(?:NO\s+KEY\s+)?UPDATE(?:\s+OF\s+[\w\s\".,]+?)?(?:\s+NOWAIT|\s+SKIP\s+LOCKED)?(?=\s*;?\s*$)",
     re.IGNORECASE,
 )
+SLICE = 250
+"""Milliseconds after which a wait for the lock of another process looks up."""
+_BUSY = 5
 _VARIANTS = ("", "_nowait", "_skip_locked", "_of")
 _FEATURES = (*(f"has_select_for_update{variant}" for variant in _VARIANTS), "has_select_for_no_key_update")
 
@@ -76,6 +82,33 @@ def lock_rows(connection: BaseDatabaseWrapper) -> bool:
         setattr(wrapper.features, name, True)
     wrapper.ops.for_update_sql = lambda *_, **__: FOR_UPDATE
     return True
+
+
+def begin(connection: BaseDatabaseWrapper, mode: str, waits_on: Callable[[], bool]) -> None:
+    """Send BEGIN, and wait for the lock of another process for as long as this connection does.
+
+    SQLite itself cannot be interrupted while it waits: it waits in slices, and `waits_on()` says between them
+    whether there is still a reason to. The error of the last one is raised.
+    """
+    wrapper: Any = connection
+    raw, began = wrapper.connection, time.monotonic()
+    (patience,) = raw.execute("PRAGMA busy_timeout").fetchone()
+    slices = patience > SLICE
+    try:
+        if slices:
+            raw.execute(f"PRAGMA busy_timeout={SLICE}")
+        while True:
+            try:
+                raw.execute(f"BEGIN {mode}")
+            except wrapper.Database.OperationalError as error:
+                waited = time.monotonic() - began
+                if error.sqlite_errorcode & 0xFF != _BUSY or waited >= patience / 1000 or not waits_on():
+                    raise
+            else:
+                return
+    finally:
+        if slices:
+            raw.execute(f"PRAGMA busy_timeout={patience}")
 
 
 def begin_at_once(connection: BaseDatabaseWrapper) -> None:

@@ -26,7 +26,7 @@ from .connections import (
 )
 from .gate import GateHeldTooLong, gate_of
 from .outage import ConnectionLost, EndedByItself, is_consequence, is_outage, is_transient
-from .sqlite import needs_write_lock, without_for_update
+from .sqlite import begin, needs_write_lock, without_for_update
 from .timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .gate import WriteGate
+    from .outage import Hurry
     from .sqlite import DatabaseFiles
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class LaneTransaction:
     it is, and inside an open transaction this one is a savepoint. Who holds another gate has `gate_patience`, in
     seconds: two who wait for each other's gates would wait for ever. On PostgreSQL a transaction that is not shared is
     READ COMMITTED, whatever OPTIONS["isolation_level"] says. `files`: SQLite's, to be the same ones at each begin and
-    before each commit.
+    before each commit. `hurry`: set when the lock of another process is not waited for any more.
     """
 
     given_up = False
@@ -82,8 +83,10 @@ class LaneTransaction:
         gate_patience: float | None = None,
         timeouts: Timeouts | None = None,
         files: DatabaseFiles | None = None,
+        hurry: Hurry | None = None,
     ) -> None:
         self.alias = alias
+        self.hurry = hurry
         self.shared = shared
         self.gate_limit = gate_limit
         self.gate_patience = gate_patience
@@ -283,11 +286,15 @@ class LaneTransaction:
             gate.enter(self, patience=self.gate_patience)
             try:
                 with connection.wrap_database_errors:
-                    connection.connection.execute(f"BEGIN {mode}")
+                    begin(connection, mode, self._waits_on)
             except BaseException:
                 gate.leave()  # nothing was begun: the next statement that may write tries again
                 raise
         self._hold(gate)
+
+    def _waits_on(self) -> bool:
+        """Whether another process's lock is waited for still: not where nobody waits for us, or the run is to end."""
+        return not self.given_up and not (self.hurry is not None and self.hurry.is_over)
 
     def _hold(self, gate: WriteGate) -> None:
         # Under everything else in the stack: left after COMMIT or ROLLBACK, whatever these raise.

@@ -265,7 +265,7 @@ class DatabaseRecorder:
 
     def _start_heart(self) -> None:
         if not self._lanes.shared:
-            self._heartbeat = Heartbeat(self._ownership, self._lease_seconds, self)
+            self._heartbeat = Heartbeat(self._ownership, self._lease_seconds, self, self._lanes.hurry)
             self._heartbeat.start()
 
     async def _stop_heart(self) -> None:

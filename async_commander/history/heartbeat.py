@@ -10,6 +10,7 @@ from typing import Protocol
 from django.db.utils import Error as DatabaseError
 
 from async_commander.database.connections import close_all, drop
+from async_commander.database.outage import Hurry
 from async_commander.database.timeouts import Timeouts
 from async_commander.database.transaction import LaneTransaction
 
@@ -30,14 +31,15 @@ class HeartOwner(Protocol):
 class Heartbeat:
     """Renews `ownership` every quarter of `seconds`, unless the loop has not ticked for half of them.
 
-    It reports each renewal to `owner`.
+    It reports each renewal to `owner`. `hurry`: set when a locked SQLite file is not waited for any more.
     """
 
-    def __init__(self, ownership: Ownership, seconds: float, owner: HeartOwner) -> None:
+    def __init__(self, ownership: Ownership, seconds: float, owner: HeartOwner, hurry: Hurry) -> None:
         self._ownership = ownership
         self._seconds = seconds
         self._timeouts = Timeouts.of_writer(lease_seconds=seconds)
         self._owner = owner
+        self._hurry = hurry
         self._ended = threading.Event()
         self._ticked = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat-run-{ownership.run_id}", daemon=True)
@@ -65,7 +67,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         try:
-            with LaneTransaction(self._ownership.alias, timeouts=self._timeouts):
+            with LaneTransaction(self._ownership.alias, timeouts=self._timeouts, hurry=self._hurry):
                 renewal = renew(self._ownership, self._seconds)
         except DatabaseError as error:
             logger.warning("The lease of run %s could not be renewed: %s", self._ownership.run_id, error)

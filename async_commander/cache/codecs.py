@@ -43,7 +43,13 @@ def pack(value: Any) -> Packed:
         return Packed("bytes", bytes(value))
     polars = sys.modules.get("polars")
     if polars is not None and isinstance(value, polars.DataFrame):
-        return Packed("arrow", _frame_bytes(value, polars))
+        objects = [name for name, kind in value.schema.items() if kind == polars.Object]
+        if objects:
+            raise TypeError(
+                f"found a data frame with Python objects in {', '.join(objects)}; give these columns a type"
+            )
+        value.write_ipc(file := io.BytesIO())
+        return Packed("arrow", file.getvalue())
     try:
         plain = _plain(value)
     except RecursionError:
@@ -115,15 +121,6 @@ def _refused(value: Any) -> str:
 
 
 # -- data frames -------------------------------------------------------------------------------------------------------
-
-
-def _frame_bytes(frame: Any, polars: Any) -> bytes:
-    objects = [name for name, kind in frame.schema.items() if kind == polars.Object]
-    if objects:
-        raise TypeError(f"found a data frame with Python objects in {', '.join(objects)}; give these columns a type")
-    file = io.BytesIO()
-    frame.write_ipc(file)
-    return file.getvalue()
 
 
 def _frame(body: bytes) -> Any:

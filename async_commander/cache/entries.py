@@ -46,7 +46,8 @@ def from_bytes(raw: bytes, key: str) -> Entry:
         raise Damaged("it does not begin as an entry does")
     start = len(MARK) + _DIGITS + 1
     signature, signed = raw[len(MARK) : start], raw[start:]
-    if not any(_is_signed(signed, signature, secret) for secret in _secrets()):
+    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    if not any(constant_time_compare(signature, _signature(signed, one).encode() + b"\n") for one in secrets):
         raise Damaged("it was cut or changed, or written under another SECRET_KEY")
     line, _, body = signed.partition(b"\n")
     try:
@@ -61,14 +62,6 @@ def from_bytes(raw: bytes, key: str) -> Entry:
     if not packed.is_readable:
         raise Damaged(f"its result is kept as {packed.codec!r}, which cannot be read here")
     return entry
-
-
-def _secrets() -> list[str | bytes]:
-    return [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-
-
-def _is_signed(signed: bytes, signature: bytes, secret: str | bytes) -> bool:
-    return constant_time_compare(signature, _signature(signed, secret).encode() + b"\n")
 
 
 def _signature(signed: bytes, secret: str | bytes) -> str:

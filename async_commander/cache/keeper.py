@@ -24,7 +24,7 @@ from async_commander.database.connections import close_all
 from async_commander.database.surroundings import Surroundings
 from async_commander.database.unit import current_unit, unit_on_lane
 from async_commander.engine.charging import uncharged
-from async_commander.engine.threads import DaemonThreads
+from async_commander.engine.threads import DaemonThreads, loop_is_running
 
 from .codecs import Packed, pack_result
 from .entries import Damaged, Entry
@@ -119,7 +119,8 @@ class Keeper:
     def result(self, call: CachedCall) -> Any:
         """The result of a call of a plain function, in its thread."""
         unit = unit_on_lane.get()
-        alone = _is_loop_thread() or (unit is not None and unit.lane is not None) or self._is_in_transaction()
+        in_transaction = self._alias is not None and connections[self._alias].in_atomic_block
+        alone = loop_is_running() or in_transaction or (unit is not None and unit.lane is not None)
         steps = self._steps(call, alone=alone)
         answer, failure = None, None
         while True:
@@ -146,9 +147,6 @@ class Keeper:
             case Pause(seconds):
                 with uncharged():
                     return await anyio.sleep(seconds)
-
-    def _is_in_transaction(self) -> bool:
-        return self._alias is not None and connections[self._alias].in_atomic_block
 
     # -- what happens ------------------------------------------------------------------------------------------
 
@@ -273,11 +271,3 @@ def _closing_connections(function: Callable[[], Any]) -> Any:
         return function()
     finally:
         close_all()
-
-
-def _is_loop_thread() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

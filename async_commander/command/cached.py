@@ -123,7 +123,8 @@ def cached(
 
     def declare(function: Function) -> Function:
         caching = Caching(function=function, ttl=ttl, version=version, vary=vary, key=key)
-        marked = _wrapped(caching) if _is_method(function) else function
+        is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        marked = _wrapped(caching) if inspect.isfunction(function) and not is_generator else function
         try:
             setattr(marked, _MARK, caching)
         except AttributeError:  # a property, or what else is no function: it is refused with the class
@@ -162,12 +163,6 @@ def _marked(attribute: object) -> Caching | None:
         if isinstance(caching := getattr(one, _MARK, None), Caching):
             return caching if one is attribute else Caching(function=attribute)  # type: ignore[arg-type]
     return None
-
-
-def _is_method(function: object) -> bool:
-    return inspect.isfunction(function) and not (
-        inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    )
 
 
 def _wrapped(caching: Caching) -> Callable[..., Any]:

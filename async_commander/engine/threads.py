@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Executor, Future
@@ -16,6 +17,15 @@ T = TypeVar("T")
 
 IDLE_SECONDS = 5.0
 """For so long a thread waits for another call before it ends."""
+
+
+def loop_is_running() -> bool:
+    """Whether an event loop of asyncio's runs in this thread: nothing may block it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class DaemonThreads(Executor):

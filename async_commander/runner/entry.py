@@ -25,6 +25,7 @@ from async_commander.database.lanes import must_share
 from async_commander.database.preparing import Tenants
 from async_commander.engine.limits import BOUNDS
 from async_commander.engine.stepping import InContext
+from async_commander.engine.threads import loop_is_running
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
 from async_commander.results import RunResult, RunStatus
@@ -48,7 +49,7 @@ async def call_async(
     command: Runnable, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command on the running event loop. See `doors.arun`."""
-    if not _loop_is_running():
+    if not loop_is_running():
         raise AsyncCommanderError(
             "ac.arun() needs a running asyncio loop, as Django's own async side does: trio is none. Begin with "
             "anyio.run(main) and no other backend, or call ac.run() on a worker thread."
@@ -85,7 +86,7 @@ def drive_from_call(
 
     Raises AsyncCommanderError inside a running event loop.
     """
-    if _loop_is_running():
+    if loop_is_running():
         raise AsyncCommanderError("ac.run() cannot be used inside a running event loop: `await ac.arun(...)` there.")
     shared = must_share(database_of(request))
     plan = make_plan(command, request, shared=shared, tenants=Tenants(), recorder=recorder)
@@ -184,14 +185,6 @@ async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter, stops: StopReque
         task.exception()
         raise cancelled
     return task.result()
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def drive_from_shell(

@@ -109,7 +109,8 @@ class Command(TerminalCommand):
         entries = [entry for share in shares for entry in share.entries]
         if not entries:
             _check_name(store, name)
-        told = f"{_results(len(entries))} of {plain(name)}, {size(sum(share.size for share in shares))}"
+        results = "1 result" if len(entries) == 1 else f"{count(len(entries))} results"
+        told = f"{results} of {plain(name)}, {size(sum(share.size for share in shares))}"
         removed = bool(entries) and self._is_agreed(f"Remove {told}?", options)
         if removed:
             for share in shares:
@@ -164,10 +165,6 @@ def _check_name(store: Store, name: str) -> None:
         find_command(name)
     except AsyncCommanderError as error:
         raise CommandError(f"Nothing is kept of {name!r}, and {error}", returncode=EXIT_USAGE) from error
-
-
-def _results(number: int) -> str:
-    return "1 result" if number == 1 else f"{count(number)} results"
 
 
 def _table(shares: list[Share]) -> list[str]:

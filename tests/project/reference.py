@@ -12,6 +12,8 @@ from async_commander.management.options import flags_of, metavar_of
 DOCS = Path(__file__).parents[2] / "docs"
 LIMITS = ("commands.md", "| `ac.Limits(…)` | default | |")
 OPTIONS = ("running.md", "| option | |")
+IN_CODE = ("running.md", "Some options exist in code only:\n\n| option | |")
+SETTINGS = ("running.md", "| key of `ASYNC_COMMANDER` | |")
 
 
 def table(page: str, head: str) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
-from async_commander.command.options import ON_THE_LINE
+from async_commander.command.options import ON_THE_LINE, REQUESTS
+from async_commander.conf import Settings
 from async_commander.engine.limits import BOUNDS, Limits
 from tests.project import reference
 
@@ -17,6 +19,16 @@ def test_every_option_of_the_command_line_is_in_the_reference_and_no_other() -> 
     }
     of_django = {"no_color"}
     assert told == ON_THE_LINE | of_django
+
+
+def test_every_option_of_a_call_only_is_in_the_reference_and_no_other() -> None:
+    told = {name for row in reference.table(*reference.IN_CODE) for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert told == {name for name, option in REQUESTS.items() if option.written is None}
+
+
+def test_every_setting_is_in_the_reference_and_no_other() -> None:
+    told = [re.findall(r"`(\w+)`", row)[0] for row in reference.table(*reference.SETTINGS)]
+    assert sorted(told) == sorted(each.name.upper() for each in fields(Settings))
 
 
 def test_the_rows_about_bounds_are_those_of_the_table() -> None:

@@ -77,16 +77,13 @@ class Leavable(Stepped[T]):
         except (Left, StopIteration):
             pass
         else:
-            self._close_for_ever()
+            try:
+                self._coroutine.close()
+            except RuntimeError:
+                # It ignores GeneratorExit, too. Whoever frees it closes it once more, and outside of the loop, where
+                # its awaits fail at once, `while True: try … except: pass` would never return: it is never freed.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coroutine))
         raise CancelIgnored(
             f"{self._name} went on when it was cancelled, and was left where it was. Let CancelledError through "
             "(`except Exception` does), and keep shields short."
         )
-
-    def _close_for_ever(self) -> None:
-        try:
-            self._coroutine.close()
-        except RuntimeError:
-            # It ignores GeneratorExit, too. Whoever frees it closes it once more, and outside of the loop, where its
-            # awaits fail at once, `while True: try … except: pass` would never return: it is never freed.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coroutine))

@@ -18,7 +18,6 @@ from uuid import UUID
 
 from django.db.models import Model
 
-from async_commander.text.clean import plain
 from async_commander.text.redactor import Redactor, no_credentials
 from async_commander.text.values import MOST_BITS, redacted_value, text_of_value
 
@@ -103,7 +102,7 @@ def item_label(item: Any, redact: Redactor = no_credentials) -> str:
             text = _dump(redacted_value(_plain(item), redact))
     except Exception:  # noqa: BLE001 - an item that cannot be looked at has a label all the same
         text = f"{type(item).__qualname__} {text_of_value(item, lambda one: str(_url_of(one) or ''))}"
-    return plain(redact(text, 2 * LABEL_LENGTH), LABEL_LENGTH)
+    return redact.line(text, LABEL_LENGTH)
 
 
 def host_of(item: Any) -> str | None:

@@ -28,9 +28,9 @@ def write(alias: str, requests: Sequence[Request], undo: Undo) -> None:
     """
     groups: dict[tuple[Any, ...], Group] = {}
     rows: dict[type[Model], dict[tuple[Group, int], Row]] = defaultdict(dict)
+    undo.remember(obj for request in requests for obj in request.objects)
     for request in requests:
         for obj in request.objects:
-            undo.remember(obj)
             # What another unit has saved meanwhile needs no insert.
             if request.verb is Verb.UPSERT or (request.verb is Verb.ADD and not is_saved(obj)):
                 kind = type(obj), request.verb, request.unique, request.fields

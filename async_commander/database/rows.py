@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from django.db import models, router
@@ -65,22 +65,32 @@ def upsert(alias: str, objects: Sequence[Model], unique: Names, update: Update) 
     """Rows that are inserted, or that overwrite the one with the same values in `unique`."""
     for obj in objects:
         _check_object(Verb.UPSERT, obj)
-    model = concrete(objects[0]) if objects else None
     if unique is None or isinstance(unique, NotGiven):
-        known = "" if model is None else f" {model._meta.label} has: {_constraints(model)}."
+        known = f" {objects[0]._meta.label} has: {_constraints(concrete(objects[0]))}." if objects else ""
         raise TypeError(f"upsert() needs unique=[...], the fields of the unique constraint that finds the row.{known}")
     named = _names("unique", unique)
     if update is None or isinstance(update, NotGiven):
-        known = "" if model is None else f" {model._meta.label} has: {', '.join(_overwritten(model, named))}."
+        fields = _overwritten(concrete(objects[0]), named) if objects else ()
+        known = f" {objects[0]._meta.label} has: {', '.join(fields)}." if objects else ""
         raise TypeError(
             f"upsert(unique={list(named)}) needs update=[...], the fields to overwrite where the row exists.{known} "
             f'update=[] leaves such a row as it is; update="{ALL}" overwrites all these fields, those that were not '
             "given a value with their defaults."
         )
     overwritten = None if update == ALL else _names("update", update)
-    if model is None:
+    if not objects:
         return []
-    _check_one_model(Verb.UPSERT, objects)
+    if len(objects) > 1:
+        _check_one_model(Verb.UPSERT, objects)
+    return _requests(alias, Verb.UPSERT, objects, *_found_and_overwritten(type(objects[0]), named, overwritten))
+
+
+@lru_cache(maxsize=1024)
+def _found_and_overwritten(
+    kind: type[Model], named: tuple[str, ...], overwritten: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The constraint that finds the row of an upsert, and the fields that are overwritten where it is there."""
+    model = concrete(kind)
     names = {_field(model, "unique", name).name for name in named}
     found = next((its for its in layout_of(model).uniques if names == set(its)), ())
     if not found:
@@ -91,8 +101,7 @@ def upsert(alias: str, objects: Sequence[Model], unique: Names, update: Update) 
             f"database cannot find the row to overwrite. It has: {_constraints(model)}.{besides} Add a "
             "UniqueConstraint, or use one of them."
         )
-    fields = _overwritten(model, found) if overwritten is None else _updatable(model, overwritten, "update")
-    return _requests(alias, Verb.UPSERT, objects, found, fields)
+    return found, _overwritten(model, found) if overwritten is None else _updatable(model, overwritten, "update")
 
 
 def update(alias: str, objects: Sequence[Model], fields: Names) -> list[Request]:
@@ -106,7 +115,8 @@ def update(alias: str, objects: Sequence[Model], fields: Names) -> list[Request]
         _check_object(Verb.UPDATE, obj)
     if model is None:
         return []
-    _check_one_model(Verb.UPDATE, objects)
+    if len(objects) > 1:
+        _check_one_model(Verb.UPDATE, objects)
     return _requests(alias, Verb.UPDATE, objects, (), _updatable(model, named))
 
 
@@ -136,7 +146,7 @@ def _requests(
 
 def _check_object(verb: Verb, obj: Any) -> None:
     if isinstance(obj, models.Model):
-        if verb in (Verb.ADD, Verb.UPSERT) and concrete(obj)._meta.parents:
+        if verb in (Verb.ADD, Verb.UPSERT) and _is_in_several_tables(type(obj)):
             raise ValueError(
                 f"{verb}({shown(obj)}): {obj._meta.label} is stored in several tables (it inherits from another "
                 "model), which cannot be written in bulk: use `await obj.asave()`."
@@ -156,9 +166,12 @@ def _check_object(verb: Verb, obj: Any) -> None:
     raise TypeError(f"{verb}({shown(obj)}): {what} is not a model instance.{remedy}")
 
 
+@cache
+def _is_in_several_tables(kind: type[Model]) -> bool:
+    return bool(concrete(kind)._meta.parents)
+
+
 def _check_one_model(verb: Verb, objects: Sequence[Model]) -> None:
-    if len(objects) == 1:
-        return
     labels = {concrete(obj)._meta.label for obj in objects}
     if len(labels) > 1:
         raise ValueError(f"{verb}() of several models at once ({', '.join(sorted(labels))}): one call for each.")

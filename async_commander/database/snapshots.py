@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from .layout import concrete, layout_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django.db.models import Model
 
 
@@ -23,11 +25,13 @@ class Undo:
     def __init__(self) -> None:
         self._before: dict[int, tuple[Model, dict[str, Any], bool, str | None, dict[str, Any]]] = {}
 
-    def remember(self, obj: Model) -> None:
-        """Call this before the object is changed; the first call counts."""
-        if id(obj) not in self._before:
-            state = obj._state
-            self._before[id(obj)] = obj, obj.__dict__.copy(), state.adding, state.db, state.fields_cache.copy()
+    def remember(self, objects: Iterable[Model]) -> None:
+        """Call this before the objects are changed; of each, the first call counts."""
+        before = self._before
+        for obj in objects:
+            if id(obj) not in before:
+                state = obj._state
+                before[id(obj)] = obj, obj.__dict__.copy(), state.adding, state.db, state.fields_cache.copy()
 
     def restore(self) -> None:
         """Put all objects back into the state they were in; done once, it does nothing any more.

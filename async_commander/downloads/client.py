@@ -134,7 +134,8 @@ class Client(httpx.AsyncClient):
             return self._shared
         cookies = scope.cookies.get(self)
         if cookies is None:
-            cookies = scope.cookies[self] = ItemCookies(self._shared)
+            cookies = ItemCookies(self._shared)
+            scope.cookies = {**scope.cookies, self: cookies}
         return cookies
 
     @cookies.setter
@@ -143,7 +144,7 @@ class Client(httpx.AsyncClient):
         if scope is None or self.share_cookies:
             self._shared = httpx.Cookies(cookies)
         else:
-            scope.cookies[self] = httpx.Cookies(cookies)
+            scope.cookies = {**scope.cookies, self: httpx.Cookies(cookies)}
 
     @property
     def proxy(self) -> str | None:

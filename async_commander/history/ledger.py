@@ -146,11 +146,10 @@ class Ledger:
         if room is not None and room < len(keys):
             return None
         with self._keys_mutex:
-            if any(key in self._keys_met for key in keys):
+            if self._keys_met.among(keys):
                 return None
             self._pending = 0, list(keys)
-            for key in keys:
-                self._keys_met.add(key)
+            self._keys_met.add(keys)
         return list(keys)
 
     def claim_new(self, keys: Sequence[UUID], change: int) -> Admission:
@@ -198,7 +197,7 @@ class Ledger:
             if len(answer.fresh) < room:
                 answer.fresh.add(key)
                 with self._keys_mutex:
-                    self._keys_met.add(key)
+                    self._keys_met.add([key])
         elif row.state == ItemState.CLAIMED.value or (row.state == ItemState.RETRY.value and row.item is None):
             known = Known(key, row.attempts, row.crashes, error_kind=row.error_kind, error=row.error)
             (answer.crashed if row.crashes >= CRASHES_DEAD else answer.again)[key] = known
@@ -269,18 +268,18 @@ class Ledger:
         A unit without an outcome belongs to a hook of the run as a whole: only the fence is its.
         """
         outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
-        if any(outcome.delay is not None for outcome in outcomes):
+        if delayed := [outcome for outcome in outcomes if outcome.delay is not None]:
             now = self._clock.now()
-            for outcome in outcomes:
-                outcome.next_at = None if outcome.delay is None else now + timedelta(seconds=outcome.delay)
-        counts = _moved(claimed=-len(outcomes), **Counter(outcome.state.value for outcome in outcomes))
+            for outcome in delayed:
+                outcome.next_at = now + timedelta(seconds=outcome.delay or 0.0)
+        states = Counter(outcome.state for outcome in outcomes)
+        counts = _moved(claimed=-len(outcomes), **{state.value: number for state, number in states.items()})
         closed: list[int] = []
         with suppress(IndexError):  # several lanes may take from here at once: each claim goes to one of them
             while True:
                 closed.append(self._closed_claims.popleft())
-        if outcomes and all(outcome.is_private for outcome in outcomes):
-            lease_first = not any(_has_lane(unit) for unit in units)
-            insert_batch(self.ownership, outcomes, counts, closed, lease_first=lease_first)
+        if outcomes and _are_new(outcomes):
+            insert_batch(self.ownership, outcomes, counts, closed, lease_first=_are_the_writers(units))
             return
         self._count(**counts)  # the lock of the run's row comes first
         self._insert([outcome for outcome in outcomes if not outcome.known])
@@ -296,9 +295,8 @@ class Ledger:
 
     def finishes_at_once(self, units: Sequence[Unit]) -> bool:
         """Whether `finish` is a single statement on PostgreSQL, which may be a transaction of its own."""
-        return bool(units) and all(
-            not _has_lane(unit) and isinstance(unit.outcome, ItemOutcome) and unit.outcome.is_private for unit in units
-        )
+        outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
+        return 0 < len(units) == len(outcomes) and _are_new(outcomes) and _are_the_writers(units)
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """Which of these units (by position) are in the ledger already: their commit's answer was lost on the way.
@@ -326,8 +324,7 @@ class Ledger:
         wanted = {item.key: item for item in outcome.followed}
         with self._keys_mutex:
             met = self._met(wanted)
-            for key in wanted:
-                self._keys_met.add(key)
+            self._keys_met.add(wanted)
         for row in self._find(met):
             del wanted[row.key]
         pending = () if self._pending is None else self._pending[1]
@@ -408,7 +405,7 @@ class Ledger:
         """Those that the ledger may know: of a run that is all ours, what was handed out or brought up before."""
         if self._has_earlier_rows or self._restarted:
             return keys
-        return [key for key in keys if key in self._keys_met]
+        return self._keys_met.among(keys)
 
     def _find(self, keys: Collection[UUID]) -> list[RunItem]:
         return find_items(self.ownership.alias, self.ownership.run_id, keys)
@@ -420,9 +417,14 @@ class Ledger:
         return RunClaim.objects.using(self.ownership.alias).filter(run_id=self.ownership.run_id)
 
 
-def _has_lane(unit: Unit) -> bool:
-    """Whether it commits on a lane of its own, which its item has asked for: else it is the writer's."""
-    return unit.lane is not None and unit.lane.taken
+def _are_new(outcomes: Sequence[ItemOutcome]) -> bool:
+    """Whether nobody else can be about to write what they write: the first rows of their items, and no others."""
+    return not any(outcome.known or outcome.followed for outcome in outcomes)
+
+
+def _are_the_writers(units: Sequence[Unit]) -> bool:
+    """Whether none commits on a lane of its own, which its item has asked for."""
+    return not any(unit.lane is not None and unit.lane.taken for unit in units)
 
 
 def _keys_of(claims: QuerySet[RunClaim]) -> set[UUID]:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -217,7 +218,7 @@ def _columns_of(
     """
     now = time.monotonic()
     columns: dict[str, Sequence[Any]] = {"key": [one.key.hex for one in outcomes]}
-    columns |= {name: [getattr(one, name) for one in outcomes] for name in _AS_THEY_ARE}
+    columns |= zip(_AS_THEY_ARE, zip(*map(attrgetter(*_AS_THEY_ARE), outcomes), strict=True), strict=True)
     columns["state"] = [one.state.value for one in outcomes]
     columns["item"] = [None if one.item is None else json.dumps(one.item, cls=DjangoJSONEncoder) for one in outcomes]
     columns["save_ms"] = [int((now - one.handed_over) * 1000) for one in outcomes]

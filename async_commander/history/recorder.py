@@ -151,11 +151,6 @@ class ItemOutcome:
     left_out: int = field(default=0, init=False)
     """How many of these were more than the run may take, and are not kept; set when the outcome is written."""
 
-    @property
-    def is_private(self) -> bool:
-        """Whether nobody else can be about to write what it writes: the first row of its item, and no other."""
-        return not (self.known or self.followed)
-
 
 @dataclass(frozen=True, slots=True)
 class LogLine:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from async_commander.command.items import UnfitItem
-from async_commander.database.unit import Unit, current_unit, unit_on_lane
-from async_commander.downloads.scope import ItemScope, item_scope
+from async_commander.database.unit import current_unit, unit_on_lane
+from async_commander.downloads.scope import item_scope
 from async_commander.engine.pace import pace_key_held
 from async_commander.engine.ports import Ticket
 from async_commander.history.ledger import CRASHES_ALONE
@@ -57,17 +57,7 @@ class ItemTicket(Ticket):
 
 
 in_hand: ContextVar[ItemTicket | None] = ContextVar("async_commander_in_hand", default=None)
-
-
-def hold(ticket: ItemTicket, unit: Unit) -> None:
-    """`self.db`, `self.follow()`, the log and the cookies of `self.http` find the item that this task has in hand.
-
-    To be called in the item's own context, which ends with the attempt.
-    """
-    in_hand.set(ticket)
-    item_in_hand.set(ticket.uuid)
-    current_unit.set(unit)
-    item_scope.set(ItemScope())
+"""Set in the item's own context, for the time of an attempt."""
 
 
 @contextmanager

@@ -15,22 +15,22 @@ from asgiref.sync import sync_to_async
 from django.db import IntegrityError
 
 from async_commander.command.identity import item_label, key_uuid
-from async_commander.command.items import ItemGone, UnfitItem
+from async_commander.command.items import ItemGone, UnfitItem, item_to_json
 from async_commander.database.outage import is_transient
-from async_commander.database.unit import Unit, unit_on_lane
+from async_commander.database.unit import Unit, current_unit, unit_on_lane
+from async_commander.downloads.scope import ItemScope, item_scope
 from async_commander.engine.charging import uncharged
 from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Verdict
 from async_commander.engine.quota import Quota
 from async_commander.exceptions import InvalidCommand
-from async_commander.history.log_capture import told_briefly
+from async_commander.history.log_capture import item_in_hand, told_briefly
 from async_commander.history.recorder import Candidate, ItemOutcome, Known
 from async_commander.results import ItemState, items_in_words
 from async_commander.text.errors import readable
 from async_commander.text.values import ADDRESS, text_of_value
 
-from .in_hand import ItemTicket, hold
-from .outcomes import Outcomes
+from .in_hand import ItemTicket, in_hand
 from .sources import restored
 from .verdicts import REASON_LENGTH, in_a_template, judge, kind_of, place_of, text_of
 
@@ -58,7 +58,6 @@ class ItemPorts:
         self._session = session
         self._download = download
         self._acknowledger = acknowledger
-        self._outcomes = Outcomes(session)
         self._hooks = session.hooks
         self._recorder = session.recorder
         self._tally = session.context.tally
@@ -69,7 +68,7 @@ class ItemPorts:
         self._quota = quota
         self._source_ended = False
         self._left_over = True
-        self._warned_of_duplicates = self._warned_of_the_left_out = False
+        self._warned_of_duplicates = self._warned_of_the_left_out = self._warned_of_the_unkept = False
         self.source: Any = None
         """What `iterate` gave. Where it is a queryset, items of the ledger are read again as it gives them."""
         self.pipeline: Pipeline[ItemTicket]
@@ -120,8 +119,8 @@ class ItemPorts:
                 ticket.attempts = max(ticket.attempts, 1)
                 self.pipeline.handed_over(ticket)
                 self.failed(ticket, ticket.unfit, Verdict("dead", reason=ticket.unfit.reason))
-                told = {"error_kind": ticket.error_kind, "error": ticket.error}
-                self._outcomes.hand_over(ticket, ItemState.DEAD, reason=ticket.unfit.reason, **told)
+                told: dict[str, Any] = {"error_kind": ticket.error_kind, "error": ticket.error}
+                self._hand_over(ticket, ItemState.DEAD, reason=ticket.unfit.reason, **told)
         return ours
 
     def _ticket(self, item: Any, place: int, now: float) -> ItemTicket:
@@ -143,7 +142,7 @@ class ItemPorts:
         self.pipeline.handed_over(ticket)
         text = f"The process ended {ticket.crashes} times while it had this item in hand."
         self._figures.failed("Crashed", text, ticket.label)
-        self._outcomes.hand_over(ticket, ItemState.DEAD, reason="crashed", error_kind="Crashed", error=text)
+        self._hand_over(ticket, ItemState.DEAD, reason="crashed", error_kind="Crashed", error=text)
 
     # -- the work ----------------------------------------------------------------------------------------------
 
@@ -154,7 +153,12 @@ class ItemPorts:
             with uncharged():
                 await self._recorder.claim([ticket.uuid])
         unit = Unit(self._lanes.alias, lanes=self._lanes, ticket=ticket)
-        hold(ticket, unit)
+        # Where `self.db`, `self.follow()`, the log and the cookies of `self.http` find what this task has in hand; the
+        # item's own context ends with the attempt.
+        in_hand.set(ticket)
+        item_in_hand.set(ticket.uuid)
+        current_unit.set(unit)
+        item_scope.set(ItemScope())
         arguments: tuple[Any, ...] = (ticket.item,)
         began, stage = time.monotonic(), "download"
         try:
@@ -181,9 +185,30 @@ class ItemPorts:
             if isinstance(error, Exception) and lost is not None and not (is_transient(error) and is_transient(lost)):
                 raise lost  # noqa: B904  whatever the hook made of it; the error has a cause of its own
             raise
-        self._outcomes.done(ticket, unit)
+        self._hand_over(ticket, ItemState.DONE, unit, followed=ticket.followed)
 
     # -- what became of it -------------------------------------------------------------------------------------
+
+    def _hand_over(self, ticket: ItemTicket, state: ItemState, unit: Unit | None = None, **columns: Any) -> None:
+        """Its writes are to commit, together with its ledger row; without a unit only that."""
+        if unit is None:
+            unit = Unit(self._lanes.alias, ticket=ticket)
+            if state in (ItemState.DEAD, ItemState.RETRY) and ticket.unfit is None:
+                columns["item"] = self._stored_item(ticket)
+        unit.outcome = _outcome_of(ticket, state, columns)
+        ticket.state = state
+        self._recorder.put(unit)
+
+    def _stored_item(self, ticket: ItemTicket) -> Any:
+        try:
+            return item_to_json(ticket.item)
+        except (TypeError, ValueError) as error:
+            if not self._warned_of_the_unkept:
+                self._warned_of_the_unkept = True
+                why = text_of(error, self._session.redact)
+                text = f"Items that wait for another attempt cannot be kept; they wait for a resume: {why}"
+                self._session.reporter.message(text, logging.WARNING)
+            return None
 
     def verdict(self, ticket: ItemTicket, error: BaseException) -> Verdict:
         """What an error means for its item."""
@@ -215,7 +240,7 @@ class ItemPorts:
         """Dead or skipped: only the ledger row is written."""
         if verdict.kind == "skip":
             reason = text_of(error, self._session.redact, REASON_LENGTH) if error.args else "skipped"
-            self._outcomes.hand_over(ticket, ItemState.SKIPPED, reason=reason)
+            self._hand_over(ticket, ItemState.SKIPPED, reason=reason)
             return
         state = None
         if isinstance(error, IntegrityError) and not ticket.known:
@@ -231,9 +256,9 @@ class ItemPorts:
             self._tally.taken -= 1
             self._tally.retry -= 1
             ticket.known = True
-            self._outcomes.hand_over(ticket, ItemState.RETRY, delay=0.0)
+            self._hand_over(ticket, ItemState.RETRY, delay=0.0)
             return
-        self._outcomes.hand_over(
+        self._hand_over(
             ticket,
             ItemState.DEAD,
             reason=verdict.reason,
@@ -243,18 +268,25 @@ class ItemPorts:
 
     def keepable(self, ticket: ItemTicket) -> bool:
         """Whether JSON can hold the item, so that the ledger gives it back."""
-        return self._outcomes.keepable(ticket)
+        try:
+            return item_to_json(ticket.item) is not None
+        except (TypeError, ValueError):
+            return False
 
     async def postpone(self, ticket: ItemTicket, delay: float) -> None:
         """Kept in the ledger until its time has come."""
         self._left_over = True
-        self._outcomes.hand_over(ticket, ItemState.RETRY, delay=delay, error_kind=ticket.error_kind, error=ticket.error)
+        self._hand_over(ticket, ItemState.RETRY, delay=delay, error_kind=ticket.error_kind, error=ticket.error)
 
     async def release(self, tickets: Sequence[ItemTicket]) -> None:
         """Stopped before they were done: given back."""
         fresh = [ticket for ticket in tickets if not ticket.known]
         known = [ticket for ticket in tickets if ticket.known]
-        await self._recorder.release([one.uuid for one in fresh], list(map(self._outcomes.given_back, known)))
+        given_back = []
+        for ticket in known:
+            columns = {"item": self._stored_item(ticket), "error_kind": ticket.error_kind, "error": ticket.error}
+            given_back.append(_outcome_of(ticket, ItemState.RETRY, columns))
+        await self._recorder.release([one.uuid for one in fresh], given_back)
         self._tally.taken -= len(fresh)
         self._tally.retry += len(known)
 
@@ -281,7 +313,7 @@ class ItemPorts:
         if isinstance(items, ItemGone):
             self.pipeline.handed_over(ticket)
             text = text_of(items, self._session.redact)
-            self._outcomes.hand_over(ticket, ItemState.SKIPPED, reason="gone", error=text)
+            self._hand_over(ticket, ItemState.SKIPPED, reason="gone", error=text)
             return None
         ticket.item = items[0] if len(items) == 1 else self._meant(known.key, items)
         ticket.key = self._hooks.decide("item_key", ticket.item)
@@ -334,3 +366,21 @@ class ItemPorts:
             self.pipeline.enough()
         if outcome.followed_new:
             self.pipeline.nudge()
+
+
+def _outcome_of(ticket: ItemTicket, state: ItemState, columns: dict[str, Any]) -> ItemOutcome:
+    began = ticket.work_began
+    return ItemOutcome(
+        key=ticket.uuid,
+        label=ticket.label,
+        state=state,
+        known=ticket.known,
+        attempts=ticket.attempts,
+        crashes=ticket.crashes,
+        started=ticket.started,
+        wait_ms=int((began - ticket.admitted) * 1000) if began else None,
+        download_ms=ticket.download_ms,
+        parse_ms=ticket.parse_ms,
+        worker=ticket.worker,
+        **columns,
+    )

@@ -12,10 +12,12 @@ import anyio
 from async_commander.command.shapes import is_passing
 from async_commander.downloads.pacing import retry_after
 
-from .sources import closed_at_the_end, stream
+from .hook_lanes import Kind, calls_of
+from .sources import closed_at_the_end, in_pieces
 from .verdicts import kind_of, text_of
 
 if TYPE_CHECKING:
+    from .items import ItemPorts
     from .outages import Absence
     from .session import RunSession
 
@@ -37,29 +39,34 @@ class SourceRetry:
                 await self._rest(attempt, error)
         return None
 
-    async def items(self, source: Any, opened: Callable[[], Awaitable[Any]]) -> AsyncIterator[tuple[int, Any]]:
-        """The items of a source, each with its place there, from 1 on.
+    async def items(self, source: Any, opened: Callable[[], Awaitable[Any]], ports: ItemPorts) -> AsyncIterator[Any]:
+        """The items of a source; the ports hear of each one, and of the end.
 
         After an error that passes it is begun anew; what is known already is passed over. Only a pass that gets further
         than all before it has its failures forgiven.
         """
         failures = furthest = 0
-        while True:
-            try:
-                position = 0
-                async with closed_at_the_end(stream(source)) as items:
-                    async for item in items:
-                        position += 1
-                        if position > furthest:
-                            furthest, failures, self.absence = position, 0, None
-                        yield position, item
-            except Exception as error:  # noqa: BLE001 - judged there, and raised where it does not pass
-                failures += 1
-                await self._rest(failures, error)
-            else:
-                return
-            self._session.recorder.source_restarted()
-            source = await self.insist(opened)
+        with calls_of(Kind.SOURCE):  # in the one task that reads them
+            while True:
+                try:
+                    position = 0
+                    async with closed_at_the_end(in_pieces(source)) as pieces:
+                        async for piece in pieces:
+                            for item in piece:
+                                position += 1
+                                if position > furthest:
+                                    furthest, failures, self.absence = position, 0, None
+                                ports.source_yielded(position)
+                                yield item
+                except Exception as error:  # noqa: BLE001 - judged there, and raised where it does not pass
+                    failures += 1
+                    await self._rest(failures, error)
+                else:
+                    break
+                self._session.recorder.source_restarted()
+                source = await self.insist(opened)
+        await self._session.commit_hook()
+        ports.source_ended()
 
     async def _rest(self, attempt: int, error: Exception) -> None:
         session, retry = self._session, self._session.context.retry

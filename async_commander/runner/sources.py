@@ -92,20 +92,20 @@ def _watched(hooks: HookCaller, items: Iterator[Any]) -> Iterator[Any]:
             yield item
 
 
-async def stream(source: Any) -> AsyncIterator[Any]:
-    """The items of a queryset, an iterable or an asynchronous iterable, one by one.
+def in_pieces(source: Any) -> AsyncIterator[Sequence[Any]]:
+    """The items of a queryset, an iterable or an asynchronous iterable; those of the last one by one.
 
     Synchronous sources are read, and closed, on the current lane, a chunk at a time: they may use the ORM.
     """
-    if isinstance(source, AsyncIterable) and not isinstance(source, QuerySet):
-        async with closed_at_the_end(source) as items:
-            async for item in items:
-                yield item
-        return
-    async with closed_at_the_end(_pages(source) if isinstance(source, QuerySet) else _chunks(source)) as chunks:
-        async for chunk in chunks:
-            for item in chunk:
-                yield item
+    if isinstance(source, QuerySet):
+        return _pages(source)
+    return _one_by_one(source) if isinstance(source, AsyncIterable) else _chunks(source)
+
+
+async def _one_by_one(source: AsyncIterable[Any]) -> AsyncIterator[Sequence[Any]]:
+    async with closed_at_the_end(source) as items:
+        async for item in items:
+            yield (item,)
 
 
 @asynccontextmanager

@@ -18,10 +18,9 @@ from .acknowledging import Acknowledger
 from .hook_lanes import Kind, calls_of
 from .items import ItemPorts
 from .source_retry import SourceRetry
-from .sources import closed_at_the_end, counted, open_source
+from .sources import counted, open_source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
     from anyio.abc import TaskGroup
@@ -145,17 +144,8 @@ class Work:
         with calls_of(Kind.SOURCE):
             source = ports.source = await retried.insist(opened)
             await self._count(source, quota)
-        carried = await self._pipeline.run(self._read(retried.items(source, opened), ports))
+        carried = await self._pipeline.run(retried.items(source, opened, ports))
         return carried and not (self._pipeline.cut and quota.narrower)
-
-    async def _read(self, items: AsyncIterator[tuple[int, Any]], ports: ItemPorts) -> AsyncIterator[Any]:
-        with calls_of(Kind.SOURCE):  # in the one task that reads them
-            async with closed_at_the_end(items):
-                async for place, item in items:
-                    ports.source_yielded(place)
-                    yield item
-        await self._session.commit_hook()
-        ports.source_ended()
 
     async def _count(self, source: Any, quota: Quota) -> None:
         total = await self._hooks.call("total") if self._hooks.has("total") else None

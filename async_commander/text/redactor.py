@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .clean import keepable, storable
+from .clean import keepable, plain, storable
 from .credentials import Span, credentials, may_hold_credentials
 from .decoding import GAPS, View, views
 from .spellings import SHORT, WIDEST, folded, patterns_of, texts_of
@@ -40,6 +40,12 @@ class Redactor:
         # Of what was cut off unseen, a part may be left at the end: it is not shown, also where little is left else.
         last = min(bound, max(0, len(seen) - self.reach)) if len(text) > bound + self.reach else bound
         return self._hidden(seen, 0, last)[:bound]
+
+    def line(self, text: str, bound: int) -> str:
+        """The text as one plain line (see `plain`), an ellipsis at its end where it is too long."""
+        if len(text) > bound or not text.isprintable() or self._pattern is not None or may_hold_credentials(text):
+            return plain(self(text, 2 * bound), bound)
+        return text.strip()
 
     def end(self, text: str, bound: int, *, cut: bool = False) -> str:
         """The last `bound` characters of the text. `cut`: its beginning is missing already."""

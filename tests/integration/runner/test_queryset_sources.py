@@ -158,7 +158,8 @@ def test_more_rows_of_one_key_than_a_page_holds(run_on_lanes: Any, library: None
 async def test_who_has_a_row_may_take_its_key_from_it(arun_db: None, library: None) -> None:
     """As `delete()` does, and who copies a row."""
     count = 0
-    async for author in sources.stream(Author.objects.all()):
-        author.pk = None
-        count += 1
+    async for piece in sources.in_pieces(Author.objects.all()):
+        for author in piece:
+            author.pk = None
+            count += 1
     assert count == AUTHORS

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 import async_commander as ac
-from async_commander.runner.sources import stream
+from async_commander.runner.sources import in_pieces
 from tests.testapp.models import Author, Tag
 
 from .ledger import row_of
@@ -199,8 +199,8 @@ def test_what_a_plain_generator_gave_comes_before_its_error() -> None:
         raise ValueError("it broke")
 
     async def read() -> None:
-        async for item in stream(broken()):
-            came.append(item)
+        async for piece in in_pieces(broken()):
+            came.extend(piece)
 
     came: list[str] = []
     with pytest.raises(ValueError, match="it broke"):

@@ -377,7 +377,7 @@ class DatabaseRecorder:
     def units_settled(self, units: Sequence[Unit], error: BaseException | None) -> None:
         """See WriterOwner."""
         if error is None:
-            self._ledger.settled(unit.outcome.key for unit in units if isinstance(unit.outcome, ItemOutcome))
+            self._ledger.settled([unit.outcome.key for unit in units if isinstance(unit.outcome, ItemOutcome)])
         self._items.settled(units, error)
 
     # -- beside them -------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class Ledger:
         self._open_claims: Counter[int] = Counter()
         self._closed_claims: deque[int] = deque()
         self._alone: set[UUID] = set()
-        self._pending: tuple[int, Sequence[UUID]] | None = None
+        self._pending: tuple[int, Collection[UUID]] | None = None
         self._restarted = False
         self._has_earlier_rows = False
         self._keys_met = KeyFilter()
@@ -134,13 +134,13 @@ class Ledger:
 
     # -- handing out -------------------------------------------------------------------------------------------
 
-    def reserve(self, candidates: Sequence[Candidate], room: int | None = None) -> Sequence[UUID] | None:
+    def reserve(self, candidates: Sequence[Candidate], room: int | None = None) -> Collection[UUID] | None:
         """Return the keys of a chunk that is surely new, for `claim_new`; None where only the ledger knows: `admit`.
 
         It asks no database and needs no lock of the run's row: an item that brings up one of these keys from now on
         finds it among those that are being claimed.
         """
-        keys = {one.key: None for one in candidates}
+        keys = {one.key: None for one in candidates}  # a dict, as all that is made of it: their hashes are Python's
         if self._has_earlier_rows or self._restarted or self.taken_at_most is not None or len(keys) < len(candidates):
             return None
         if room is not None and room < len(keys):
@@ -148,11 +148,11 @@ class Ledger:
         with self._keys_mutex:
             if self._keys_met.among(keys):
                 return None
-            self._pending = 0, list(keys)
+            self._pending = 0, keys
             self._keys_met.add(keys)
-        return list(keys)
+        return keys
 
-    def claim_new(self, keys: Sequence[UUID], change: int) -> Admission:
+    def claim_new(self, keys: Collection[UUID], change: int) -> Admission:
         """Claim what was reserved, as this change of the run; on PostgreSQL in one statement."""
         claim = insert_claim(self.ownership, keys, {"taken": len(keys), "claimed": len(keys)}, change=change)
         self._pending = claim, keys
@@ -390,13 +390,13 @@ class Ledger:
             self._open_claims[claim] += len(keys)
             self._pending = None
 
-    def settled(self, keys: Iterable[UUID]) -> None:
+    def settled(self, keys: Collection[UUID]) -> None:
         """These items have an outcome, or were given back: forget them, and drop claims that are worked off."""
-        for key in keys:
-            self._alone.discard(key)
-            claim = self._claim_of.pop(key, None)
+        if self._alone:
+            self._alone.difference_update(keys)
+        for claim, number in Counter(self._claim_of.pop(key, None) for key in keys).items():
             if claim is not None:
-                self._open_claims[claim] -= 1
+                self._open_claims[claim] -= number
                 if not self._open_claims[claim]:
                     del self._open_claims[claim]
                     self._closed_claims.append(claim)

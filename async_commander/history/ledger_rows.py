@@ -40,6 +40,8 @@ _AS_THEY_ARE = (
     "worker", "by_follow",
 )  # fmt: skip
 """Columns that take the values of an outcome unchanged."""
+_STATES = {state: state.value for state in ItemState}
+"""The plain texts: `value` takes ten times as long."""
 _TYPES = {
     "key": "uuid", "label": "text", "item": "jsonb", "state": "text", "reason": "text", "error_kind": "text",
     "error": "text", "started": "timestamptz", "next_at": "timestamptz", "by_follow": "bool",
@@ -70,7 +72,7 @@ def find_items(alias: str, run_id: int, keys: Collection[UUID]) -> list[RunItem]
 
 
 def insert_claim(
-    ownership: Ownership, keys: Sequence[UUID], counts: dict[str, int], *, change: int | None = None
+    ownership: Ownership, keys: Collection[UUID], counts: dict[str, int], *, change: int | None = None
 ) -> int:
     """A claim of these keys, what changes with it in the run's counts, and the fence; the claim's number.
 
@@ -219,7 +221,7 @@ def _columns_of(
     now = time.monotonic()
     columns: dict[str, Sequence[Any]] = {"key": [one.key.hex for one in outcomes]}
     columns |= zip(_AS_THEY_ARE, zip(*map(attrgetter(*_AS_THEY_ARE), outcomes), strict=True), strict=True)
-    columns["state"] = [one.state.value for one in outcomes]
+    columns["state"] = [_STATES[one.state] for one in outcomes]
     columns["item"] = [None if one.item is None else json.dumps(one.item, cls=DjangoJSONEncoder) for one in outcomes]
     columns["save_ms"] = [int((now - one.handed_over) * 1000) for one in outcomes]
     columns["started"] = _moments(connection, [one.started for one in outcomes])

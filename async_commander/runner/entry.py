@@ -204,7 +204,7 @@ def drive_from_shell(
         ended.append(await work())
 
     try:
-        with _collected_less_often():
+        with collected_less_often():
             anyio.run(run_to_its_end, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
     except Exception:
         if not ended:
@@ -215,7 +215,7 @@ def drive_from_shell(
 
 
 @contextmanager
-def _collected_less_often() -> Iterator[None]:
+def collected_less_often() -> Iterator[None]:
     """For a process that is there for one run: the garbage collector costs a small item a tenth of its time.
 
     What was imported until now it need not look at again and again; and it looks when more has come, unless the project

@@ -19,7 +19,7 @@ from async_commander.history.values import kept_value
 from async_commander.results import ErrorKind, Tally
 from async_commander.runner import signals
 from async_commander.runner.ending import ending_of
-from async_commander.runner.entry import COLLECT_AFTER, _collected_less_often
+from async_commander.runner.entry import COLLECT_AFTER, collected_less_often
 from async_commander.runner.output import OUTPUT_CAP, Kept, Output
 from async_commander.runner.request import RunRequest, split_call
 from async_commander.runner.signals import StopRequests
@@ -244,7 +244,7 @@ def test_a_process_for_one_run_collects_garbage_less_often_unless_the_project_sa
     before = gc.get_threshold()
     gc.set_threshold(threshold, *before[1:])
     try:
-        with _collected_less_often():
+        with collected_less_often():
             assert gc.get_threshold()[0] == meanwhile
             assert gc.get_freeze_count() > 0
         assert (gc.get_threshold()[0], gc.get_freeze_count()) == (threshold, 0)

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -41,8 +40,6 @@ logger = logging.getLogger("async_commander.run")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class HookCaller:
@@ -98,7 +95,8 @@ class HookCaller:
 
         Raises InvalidCommand where that is a wrong kind of thing, and where an `await` is missing in it.
         """
-        hook, named = self._hooks[name], _NONE
+        hook = self._hooks[name]
+        named: dict[str, Any] = {}
         if hook.named is not None:
             arguments, named = hook.named.picked(options or {})
         elif len(arguments) > hook.arguments:

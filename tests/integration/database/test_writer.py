@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,7 +19,7 @@ from async_commander.database.unit import Unit
 from tests.testapp.models import Author, Book, Page, Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from async_commander.database.lanes import LanePool
     from async_commander.database.writer import Writer
@@ -658,3 +659,39 @@ async def test_batches_of_slow_units_take_no_longer_than_their_time(
     sizes = await batches_of(lanes, owner, monkeypatch, 0.005)
     assert sizes[0] <= 16
     assert set(sizes[2:-1]) <= {9, 10}
+
+
+@asynccontextmanager
+async def resting(lanes: LanePool, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Writer]:
+    """A writer whose first transaction took an hour, and that would rest for as long."""
+    clock = Clock()
+    monkeypatch.setattr(writer_module, "time", clock)
+    monkeypatch.setattr(writer_module, "BATCH_SECONDS", 3_600.0)
+
+    def finish(units: Sequence[Unit]) -> None:
+        clock.now = 3_600.0
+        owner.finish(units)
+
+    async with owner.writer(lanes, finish=finish, batch_size=4) as writer:
+        writer.put(page_unit("first"))
+        await writer.drain()
+        for name in ("second", "third", "fourth"):
+            writer.put(page_unit(name))
+            await anyio.sleep(0.01)  # nothing is to happen: so nothing can be waited for
+        yield writer
+        with anyio.fail_after(20):
+            await writer.drain()
+
+
+async def test_units_gather_while_the_writer_rests_until_somebody_calls(
+    lanes: LanePool, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with resting(lanes, owner, monkeypatch) as writer:
+        await writer.call(lambda: None)
+    assert owner.batches == [["first"], ["second", "third", "fourth"]]
+
+
+async def test_a_full_batch_ends_the_rest(lanes: LanePool, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with resting(lanes, owner, monkeypatch) as writer:
+        writer.put(page_unit("fifth"))
+    assert owner.batches == [["first"], ["second", "third", "fourth", "fifth"]]

@@ -118,14 +118,15 @@ def test_an_item_that_is_being_claimed_is_not_brought_up_as_well(ledger: Ledger)
     (first,) = claimed(ledger, 1, change=1)
     reserved = ledger.reserve(candidates(1))
     assert reserved is not None
-    outcome = ItemOutcome(key=first, followed=[Followed(reserved[0], "again", "x"), Followed(uuid4(), "new", "y")])
+    (again,) = reserved
+    outcome = ItemOutcome(key=first, followed=[Followed(again, "again", "x"), Followed(uuid4(), "new", "y")])
     with transaction.atomic():
         ledger.finish([Unit("default", outcome=outcome)])
     assert outcome.followed_new == 1
     with at_once():
         ledger.claim_new(reserved, 2)
     assert counts() == (3, 1, 1, 2)
-    assert not RunItem.objects.filter(key=reserved[0]).exists()
+    assert not RunItem.objects.filter(key=again).exists()
 
 
 def test_an_item_that_was_brought_up_is_asked_for(ledger: Ledger) -> None:

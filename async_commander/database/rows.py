@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from django.db import models, router
@@ -146,7 +146,7 @@ def _requests(
 
 def _check_object(verb: Verb, obj: Any) -> None:
     if isinstance(obj, models.Model):
-        if verb in (Verb.ADD, Verb.UPSERT) and _is_in_several_tables(type(obj)):
+        if verb in (Verb.ADD, Verb.UPSERT) and concrete(obj)._meta.parents:
             raise ValueError(
                 f"{verb}({shown(obj)}): {obj._meta.label} is stored in several tables (it inherits from another "
                 "model), which cannot be written in bulk: use `await obj.asave()`."
@@ -164,11 +164,6 @@ def _check_object(verb: Verb, obj: Any) -> None:
     elif isinstance(obj, AsyncIterable):
         remedy = f" Unpack it: {verb}(*[obj async for obj in objects])."
     raise TypeError(f"{verb}({shown(obj)}): {what} is not a model instance.{remedy}")
-
-
-@cache
-def _is_in_several_tables(kind: type[Model]) -> bool:
-    return bool(concrete(kind)._meta.parents)
 
 
 def _check_one_model(verb: Verb, objects: Sequence[Model]) -> None:

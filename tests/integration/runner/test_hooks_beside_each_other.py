@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 import async_commander as ac
-from async_commander.runner.sources import CHUNK_SECONDS, stream
+from async_commander.runner.sources import CHUNK_SECONDS, in_pieces
 from tests.testapp.models import Effect, Tag
 
 from .ledger import row_of
@@ -243,9 +243,9 @@ async def test_no_item_is_lost_between_a_slow_source_and_a_slow_reader() -> None
         yield from range(1, 10)
 
     seen = []
-    async for item in stream(items()):
-        seen.append(item)
-        if item == 0:
+    async for piece in in_pieces(items()):
+        seen.extend(piece)
+        if piece[0] == 0:
             goes_on.set()
             await anyio.sleep(2 * CHUNK_SECONDS)
     assert seen == list(range(10))
@@ -259,8 +259,8 @@ async def test_what_came_before_an_error_is_given_first() -> None:
 
     seen = []
     with pytest.raises(ValueError, match="broken"):
-        async for item in stream(items()):
-            seen.append(item)
+        async for piece in in_pieces(items()):
+            seen.extend(piece)
     assert seen == [0, 1, 2]
 
 
@@ -277,8 +277,8 @@ async def test_a_reader_that_leaves_waits_for_no_step_and_the_generator_is_close
             closed.set()
 
     with anyio.move_on_after(0.3):
-        async for item in stream(items()):
-            assert item == 0
+        async for piece in in_pieces(items()):
+            assert list(piece) == [0]
             threading.Timer(0.6, goes_on.set).start()
     assert goes_on.is_set()
     assert closed.wait(LONG)

@@ -222,7 +222,7 @@ class Keeper:
     # -- the store ---------------------------------------------------------------------------------------------
 
     def _find(self, call: CachedCall, key: str) -> Packed | None:
-        """What is kept and still good. Trouble with the store is told once, and costs only the time to make it anew."""
+        """What is kept and still good. Trouble with the store is logged once, and costs the time to make it anew."""
         try:
             entry = self._store.read(self._command, key)
         except Damaged as error:

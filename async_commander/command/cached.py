@@ -56,7 +56,7 @@ class Caching:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options whose values tell results apart."""
+        """The options by whose values results differ."""
         return (self.vary,) if isinstance(self.vary, str) else tuple(self.vary)
 
 
@@ -74,7 +74,7 @@ class CachedCall:
         return self.caching.function(self.command, *self.positional, **self.named)
 
     def arguments(self) -> Any:
-        """What tells this call from others of the function: its arguments by name, or what `key=` makes of them."""
+        """What makes this call another one than others: its arguments by name, or what `key=` makes of them."""
         if self.caching.key is not None:
             return self.caching.key(self.command, *self.positional, **self.named)
         bound = inspect.signature(self.caching.function).bind(self.command, *self.positional, **self.named)

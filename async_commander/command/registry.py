@@ -118,7 +118,7 @@ def find_clashes() -> dict[str, tuple[CommandFile, ...]]:
 
 def name_of(cls: type[AsyncCommand]) -> str:
     """The name that a class is run under: `app_label.name` where two apps have one of that name, so that their runs
-    are told apart; module and class where it is in no commands folder.
+    differ in name; module and class where it is in no commands folder.
     """
     files = _files()
     for file in files:

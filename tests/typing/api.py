@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, assert_type
 
 import httpx
+import polars as pl
+from django.db.models import Model
 
 import async_commander as ac
 
@@ -162,6 +164,48 @@ class Untyped(ac.IterateDownloadCommand[Site, str]):
 
     async def parse_and_save(self, site, html):  # type: ignore[no-untyped-def]
         print(site, html)
+
+
+class Load(ac.ImportCommand):
+    """An import of a file: its path is what is extracted."""
+
+    path: str
+
+    def extract(self) -> str:
+        return self.path
+
+    def transform(self, frame: pl.DataFrame) -> dict[type[Model], list[Model]]:
+        return {}
+
+
+class LoadFrames(ac.ImportCommand):
+    """An import of a stream of frames."""
+
+    async def extract(self) -> AsyncIterator[pl.DataFrame]:
+        yield pl.DataFrame()
+
+    def transform(self, frame: pl.DataFrame) -> dict[type[Model], list[Model]]:
+        return {}
+
+
+class LoadAwaited(ac.ImportCommand):
+    """An import of a frame that is awaited."""
+
+    async def extract(self) -> pl.DataFrame:
+        return pl.DataFrame()
+
+    async def transform(self, frame: pl.DataFrame) -> dict[type[Model], list[Model]]:
+        return {}
+
+
+class LoadNothing(ac.ImportCommand):
+    """What is extracted is no table."""
+
+    def extract(self) -> int:  # wrong: a number is no table
+        return 3
+
+    def transform(self, frame: pl.DataFrame) -> dict[type[Model], list[Model]]:
+        return {}
 
 
 class Unfinished(ac.IterateDownloadCommand[str, str]):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from async_commander.command.arguments import Option as Option
     from async_commander.command.base import AsyncCommand as AsyncCommand
     from async_commander.command.cached import cached as cached
+    from async_commander.command.dependencies import DependsOn as DependsOn
     from async_commander.command.registry import get_command as get_command
     from async_commander.command.registry import get_commands as get_commands
     from async_commander.command.shapes import DownloadIterateCommand as DownloadIterateCommand
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from async_commander.exceptions import AsyncCommanderError as AsyncCommanderError
     from async_commander.exceptions import CommandNotFound as CommandNotFound
     from async_commander.exceptions import InvalidCommand as InvalidCommand
+    from async_commander.exceptions import MissingDependency as MissingDependency
     from async_commander.exceptions import RunFailed as RunFailed
     from async_commander.exceptions import RunLocked as RunLocked
     from async_commander.exceptions import SkipItem as SkipItem
@@ -41,13 +43,22 @@ _HOMES = {
     "command.arguments": ("Option",),
     "command.base": ("AsyncCommand",),
     "command.cached": ("cached",),
+    "command.dependencies": ("DependsOn",),
     "command.registry": ("get_command", "get_commands"),
     "command.shapes": ("DownloadIterateCommand", "IterateDownloadCommand"),
     "engine.context": ("RunContext", "current_run"),
     "engine.every": ("every",),
     "engine.limits": ("Limits", "Retry"),
     "results": ("RunResult", "RunStatus"),
-    "exceptions": ("AsyncCommanderError", "CommandNotFound", "InvalidCommand", "RunFailed", "RunLocked", "SkipItem"),
+    "exceptions": (
+        "AsyncCommanderError",
+        "CommandNotFound",
+        "InvalidCommand",
+        "MissingDependency",
+        "RunFailed",
+        "RunLocked",
+        "SkipItem",
+    ),
     "imports.command": ("ImportCommand",),
     "management.dispatch": ("as_management_command",),
     "runner.doors": ("arun", "run"),

@@ -38,7 +38,7 @@ Ts = TypeVarTuple("Ts")
 
 OF_THE_CLASS = frozenset({
     "limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks",
-    "test_parameters", "test_options",
+    "dependencies", "test_parameters", "test_options",
 })  # fmt: skip
 """Attributes of the class that a run goes by, and that no instance has."""
 
@@ -90,6 +90,8 @@ class AsyncCommand:
     """What `--help` says; else the class's docstring."""
     option_defaults: ClassVar[Mapping[str, Any]] = {}
     """Other defaults for shared options: `{"threads": 50, "yes": True}`. `progress` acts in the terminal only."""
+    dependencies: ClassVar[Sequence[Any]] = ()
+    """Runs that must have succeeded before one of this command: `[ac.DependsOn("rosters_load", region="eu")]`."""
     test_parameters: ClassVar[Mapping[str, Any]] = {}
     """What `--test` runs the command with where its arguments are not given: `{"domain": "example.org"}`."""
     test_options: ClassVar[Mapping[str, Any]] = {}

@@ -14,6 +14,7 @@ from async_commander.exceptions import InvalidCommand
 from .annotations import is_ours, label_of
 from .arguments import Argument, arguments_of
 from .cached import Caching, cached_of
+from .dependencies import ALLOWED, DependsOn, dependencies_in
 from .hooks import Declaring, Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
 from .options import ALWAYS_GIVEN, BY_NAME, CACHED, GIVEN_BY_DJANGO, ITEMS, ON_THE_LINE, SHARED
 from .parser import ExtraOption, extra_options, spelt_names
@@ -35,6 +36,8 @@ class Declaration:
     """Those that its author wrote."""
     stages: Stages | None
     """The way of its items; None where it has none, and does one job in `handle()`."""
+    dependencies: tuple[DependsOn, ...]
+    """Runs that must have succeeded before."""
     test_values: Mapping[str, Any]
     """What stands for what is not given, in a trial run: `test_parameters` and `test_options` together."""
     has_test_values: bool
@@ -83,6 +86,7 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         specs=specs,
         hooks=hooks_of(cls),
         stages=cls._stages,
+        dependencies=_dependencies(cls),
         test_values=_test_values(cls),
         has_test_values=any(vars(base).keys() & _TEST_VALUES for base in cls.__mro__ if not is_ours(base)),
         cached=cached_of(cls, specs, options),
@@ -162,6 +166,13 @@ def idle_names(cls: type[Declaring]) -> Iterator[tuple[type, str, str]]:
                 yield base, name, f"limits = ac.Limits({name}=…)"
 
 
+def _dependencies(cls: type[Declaring]) -> tuple[DependsOn, ...]:
+    try:
+        return dependencies_in(cls.dependencies)
+    except TypeError as error:
+        raise InvalidCommand(f"{label_of(cls)}: dependencies cannot be read: {error}; allowed: {ALLOWED}") from None
+
+
 def _test_values(cls: type[Declaring]) -> dict[str, Any]:
     """By the names that the values have, whatever the class calls them. What is no dict is named later."""
     spelt, given = spelt_names(cls), (cls.test_parameters, cls.test_options)
@@ -225,6 +236,7 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "retry": ("ac.Retry(…)", _is_a(Retry)),
     "help": ("a text", _is_a(str)),
     "option_defaults": _A_DICT,
+    "dependencies": (ALLOWED, lambda value: isinstance(value, Sequence) and not isinstance(value, str)),
     "test_parameters": _A_DICT,
     "test_options": _A_DICT,
     "keep_values": _YES_OR_NO,

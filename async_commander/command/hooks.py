@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -184,6 +184,7 @@ class Declaring(Protocol):
     """What a command class has beside its annotations and hooks, as those see it who read its declaration."""
 
     option_defaults: ClassVar[Mapping[str, Any]]
+    dependencies: ClassVar[Sequence[Any]]
     test_parameters: ClassVar[Mapping[str, Any]]
     test_options: ClassVar[Mapping[str, Any]]
     _stages: ClassVar[Stages | None]

@@ -113,6 +113,18 @@ SHARED = (
         fits=_or_none(is_whole),
         needed="the number of a run is needed",
     ),
+    SharedOption(
+        name="run_dependencies",
+        help="where runs are missing that this one depends on, run them first",
+        written="",
+        rare=True,
+    ),
+    SharedOption(
+        name="ignore_dependencies",
+        help="run also where runs are missing that this one depends on",
+        written="",
+        rare=True,
+    ),
     SharedOption(name="yes", help="answer every question with yes", written=""),
     SharedOption(
         name="test",

@@ -10,7 +10,7 @@ from async_commander.text.redactor import HIDDEN, Redactor, no_credentials
 from async_commander.text.values import redacted_value
 
 from .arguments import Argument
-from .identity import identity
+from .identity import canonical_json, identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ class RunIdentity:
         for name, now in self.parameters.items():
             argument = self.arguments[name]
             if name not in then:
-                same = not argument.required and argument.to_json(argument.accept(argument.default)) == now
+                same = not argument.required and _equal(argument.to_json(argument.accept(argument.default)), now)
             elif HIDDEN in str(then[name]):
                 same = then[name] == self._redacted(name, now)
             else:
-                same = self._read(argument, then[name]) == now
+                same = _equal(self._read(argument, then[name]), now)
             if not same:
                 differences[name] = then.get(name), self._redacted(name, now)
         hidden = [name for name in self.parameters if name in parameters and HIDDEN in str(parameters[name])]
@@ -98,3 +98,8 @@ class RunIdentity:
 
     def _redacted(self, name: str, value: Any) -> Any:
         return redacted_value({name: value}, self.redact, shown=[name])[name]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Exactly: to Python 1 is True, and to JSON it is not."""
+    return canonical_json(one) == canonical_json(other)

@@ -25,6 +25,7 @@ from async_commander.results import ItemState
 
 from . import runs, unstored_ends
 from .changes import Changes
+from .dependencies import Unmet, unmet
 from .heartbeat import Heartbeat
 from .lease import LEASE_SECONDS, Ownership, Renewal, holds, inserts_lock_the_run, renew
 from .ledger import CRASHES_ALONE, Ledger
@@ -125,6 +126,8 @@ class DatabaseRecorder:
                 say(f"{told} A new run begins.", logging.WARNING)
             else:
                 say("There is no unfinished run to resume; a new one begins.")
+        if opening.needs and (lacking := await self._writer.call(unmet, alias, opening.needs)):
+            raise Unmet(opening.command, lacking)
         known_by = await self._writer.call(runs.known_identity, alias, opening)
         opening = replace(opening, identity=known_by)
         self._ownership, _ = await self._opened_once(lambda: (runs.begin(alias, opening, self._lease_seconds), None))

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+from async_commander.command.needs import Need
 from async_commander.command.run_identity import RunIdentity
 from async_commander.database.lanes import LanePool
 from async_commander.database.surroundings import Surroundings
@@ -35,6 +36,8 @@ class Opening:
     known_by: RunIdentity | None = field(default=None, repr=False)
     """Tells the same run also where the command's class has changed; None: by `identity` alone."""
     testing: bool = False
+    needs: Sequence[Need] = ()
+    """Runs that must have succeeded before a new one begins."""
     longest_wait: float = 3600.0
     """Seconds for which an item may wait for its next attempt."""
     parent: int | None = None
@@ -240,7 +243,10 @@ class Recorder(Protocol):
         """These are the run's lanes. Called once, before anything else, on the run's event loop."""
 
     async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
-        """Begin a run, or take one over. Raises RunLocked where somebody else has it."""
+        """Begin a run, or take one over.
+
+        Raises RunLocked where somebody else has it, Unmet where runs are missing that a new one depends on.
+        """
 
     async def rows(self) -> Rows:
         """This run's row and the one before."""

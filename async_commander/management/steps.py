@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from async_commander.exceptions import AsyncCommanderError, TooManyFailures
 from async_commander.results import RunResult, RunStatus
-from async_commander.text.redactor import HIDDEN as STARS
-from async_commander.text.redactor import Redactor, no_credentials
+from async_commander.text.redactor import HIDDEN, Redactor, no_credentials
+from async_commander.text.shell import LEFT_OUT, typed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +19,6 @@ _PLACES = frozenset({"--settings", "--pythonpath"})
 """Options of Django's that say which project it is."""
 _FLAGS = frozenset({"--resume"})
 """Of the options that are left out of a line, those that take no value."""
-HIDDEN = "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +69,7 @@ class Invocation:
     def _shown(self, token: str) -> str:
         name, equals, value = token.partition("=") if token.startswith("--") else ("", "", token)
         hidden = self.redact.within(value)
-        return typed(name + equals + (hidden.replace(STARS, HIDDEN) if STARS in hidden else value))
-
-
-def typed(token: str) -> str:
-    """A token as it is typed in a shell. What could move the terminal is written with escapes, as bash reads them."""
-    if token.isprintable():
-        shown = token.replace(HIDDEN, "x")
-        return token if shlex.quote(shown) == shown else shlex.quote(token)
-    written = ""
-    for character in token:
-        code = ord(character)
-        if character.isprintable():
-            written += f"\\{character}" if character in "\\'" else character
-        elif 0xDC80 <= code <= 0xDCFF:  # a byte of the command line that is no UTF-8
-            written += f"\\x{code - 0xDC00:02x}"
-        else:
-            written += f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
-    return f"$'{written}'"
+        return typed(name + equals + (hidden.replace(HIDDEN, LEFT_OUT) if HIDDEN in hidden else value))
 
 
 def next_steps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from async_commander.engine.awake import awake
 from async_commander.engine.context import RunContext
 from async_commander.exceptions import InvalidCommand, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
+from async_commander.history.dependencies import Unmet
 from async_commander.history.runs import OthersUnfinished
 from async_commander.results import RunResult, RunStatus
 
@@ -118,15 +120,30 @@ async def _open_unless_stopped(
 
 
 async def _opened(plan: Plan, recorder: Recorder, reporter: Reporter) -> Opened:
-    try:
-        return await recorder.open(plan.opening, reporter.message)
-    except OthersUnfinished as others:
-        err = plan.request.stderr or sys.stderr
-        err.write(f"{others}\nBegin a new run of {plan.name}? [y/N] ")
-        err.flush()
-        if not is_yes(await typed_line()):
-            raise InvalidCommand("No run was begun.") from None
-        return await recorder.open(replace(plan.opening, resume=False), reporter.message)
+    """Open the record; what stands in the way of that a person may put aside, or `--yes`."""
+    opening = plan.opening
+    while True:
+        try:
+            return await recorder.open(opening, reporter.message)
+        except OthersUnfinished as others:
+            if not await _agreed(plan, f"{others}\nBegin a new run of {plan.name}?"):
+                raise InvalidCommand("No run was begun.") from None
+            opening = replace(opening, resume=False)
+        except Unmet as unmet:
+            if plan.request.run_dependencies:
+                raise
+            if plan.request.yes:
+                reporter.message(f"{unmet} It begins all the same: --yes was given.", logging.WARNING)
+            elif opening.anew or not await _agreed(plan, f"{unmet}\nBegin the run of {plan.name} all the same?"):
+                raise
+            opening = replace(opening, needs=())
+
+
+async def _agreed(plan: Plan, question: str) -> bool:
+    err = plan.request.stderr or sys.stderr
+    err.write(f"{question} [y/N] ")
+    err.flush()
+    return is_yes(await typed_line())
 
 
 def context_of(plan: Plan, opened: Opened) -> RunContext:

@@ -13,7 +13,8 @@ from django.utils.module_loading import import_string
 from async_commander.cache.store import Store, open_store
 from async_commander.command.arguments import REQUIRED, Argument, to_json
 from async_commander.command.base import AsyncCommand, redactor_of
-from async_commander.command.declaration import declaration_of
+from async_commander.command.declaration import declaration_of, filled_in
+from async_commander.command.needs import Need, needs_of
 from async_commander.command.parser import ExtraOption
 from async_commander.command.registry import name_of
 from async_commander.command.run_identity import RunIdentity
@@ -22,14 +23,14 @@ from async_commander.conf import get_settings
 from async_commander.database.preparing import Preparation, Tenants
 from async_commander.database.schema_errors import lacks_schema
 from async_commander.engine.limits import BOUNDS, Limits
-from async_commander.exceptions import AsyncCommanderError, InvalidCommand
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand, MissingDependency
 from async_commander.history.recorder import Opened, Opening, Recorder
 from async_commander.models import Run
 from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import HIDDEN, Redactor
 from async_commander.text.values import redacted_value
 
-from .request import RunRequest
+from .request import RunRequest, split_call
 from .signals import open_run
 from .threads import a_person_is_there
 
@@ -50,6 +51,11 @@ class Plan:
     """What each connection of the run is prepared with."""
     store: Store | None = None
     """Where the results of cached methods are kept, if there are any."""
+    tenants: Tenants | None = None
+    processes: int | None = None
+    """As they were given to `make_plan`: for the plan of a run that this one depends on."""
+    before: tuple[str, ...] = ()
+    """The identities of the runs for whose sake this one is run first."""
     redact: Redactor = field(default_factory=Redactor, repr=False)
     """Keeps the command's secrets out of every text."""
 
@@ -95,6 +101,8 @@ def make_plan(
         shared=shared,
         recorder=recorder,
         preparation=_preparation(command, None if shared else tenants),
+        tenants=tenants,
+        processes=processes,
         redact=redact,
         store=open_store() if declaration_of(cls).cached else None,
         opening=Opening(
@@ -111,9 +119,43 @@ def make_plan(
             resume_run=request.resume_run,
             longest_wait=max(command.retry.maximum, command.retry.retry_after_cap),
             testing=request.test,
+            needs=() if request.test or request.ignore_dependencies or request.resume_run else needs_of(command),
             parent=around.row if around is not None and around.alias == alias else None,
         ),
     )
+
+
+DEEPEST = 100
+"""Runs that are begun one for the sake of the other, at most."""
+
+
+def plan_before(plan: Plan, need: Need) -> Plan:
+    """The plan of a run that another one depends on. It is asked for by the same person, at the same place.
+
+    MissingDependency where it cannot be run with what the dependency names.
+    """
+    before = (*plan.before, plan.opening.identity)
+    if need.known_by.digest in before or len(before) > DEEPEST:
+        raise MissingDependency(f"{need} is needed by what it needs itself, without an end: no run was begun.")
+    try:
+        command = need.command_class(**need.known_by.parameters)
+    except (TypeError, InvalidCommand) as error:
+        raise MissingDependency(f"{need}, which {plan.name} depends on, cannot be run: {error}") from error
+    asked, _ = split_call(filled_in(need.command_class, {}), declaration_of(need.command_class).names)
+    request = replace(
+        asked,
+        **{name: getattr(plan.request, name) for name in _OF_THE_CALLER},
+        run_dependencies=True,
+        trigger="dependency",
+        user=plan.opening.user,
+    )
+    made = make_plan(command, request, shared=plan.shared, tenants=plan.tenants, processes=plan.processes)
+    return replace(made, before=before)
+
+
+_OF_THE_CALLER = (
+    "verbosity", "database", "stdout", "stderr", "json", "no_color", "force_color", "lease_seconds", "yes", "grace",
+)  # fmt: skip
 
 
 def _preparation(command: AsyncCommand, tenants: Tenants | None) -> Preparation | None:

@@ -34,6 +34,39 @@ class Reporter(Protocol):
         """Runs beside the run and is cancelled at its end."""
 
 
+class Aside:
+    """Tells of a run that goes before another one, by notes of that one's reporter."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def started(self, context: RunContext) -> None:
+        """See Reporter."""
+
+    def message(self, text: str, level: int = logging.INFO) -> None:
+        """See Reporter."""
+        self._reporter.message(text, level)
+
+    def item_failed(self, label: str, kind: str, text: str, final: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+        """See Reporter."""
+        self._reporter.item_failed(label, kind, text, final)
+
+    def stage(self, text: str) -> None:
+        """See Reporter."""
+
+    def asks(self, text: str) -> None:
+        """See Reporter."""
+        self._reporter.asks(text)
+
+    def finished(self, result: RunResult) -> None:
+        """See Reporter."""
+        number = f" (run {result.run_id})" if result.run_id is not None else ""
+        self._reporter.message(f"{result.command}{number} {result.status}. {result.error}".rstrip())
+
+    async def watch(self) -> None:
+        """See Reporter."""
+
+
 class Silent:
     """Tells nobody but the log."""
 

@@ -32,6 +32,8 @@ class RunRequest:
     force: bool = False
     test: bool = False
     refresh_cache: bool = False
+    run_dependencies: bool = False
+    ignore_dependencies: bool = False
     verbosity: int = 1
     database: str | None = None
     trigger: str = "call"
@@ -48,6 +50,8 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         """Raises InvalidCommand, with what was found and what is allowed."""
+        if self.run_dependencies and self.ignore_dependencies:
+            raise InvalidCommand("run_dependencies and ignore_dependencies contradict each other: give one of them.")
         for name, option in REQUESTS.items():
             if problem := option.problem(getattr(self, name)):
                 raise InvalidCommand(f"{problem}.")

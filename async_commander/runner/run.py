@@ -25,8 +25,9 @@ from async_commander.command.shapes import ItemCommand
 from async_commander.engine.context import run_entered
 from async_commander.engine.failures import CancelledFromOutside, unwrapped
 from async_commander.engine.undisturbed import Undisturbed, again_after_native_cancels
-from async_commander.exceptions import RunFenced, RunLocked
+from async_commander.exceptions import MissingDependency, RunFenced, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
+from async_commander.history.dependencies import Unmet
 from async_commander.history.figures import Figures
 from async_commander.history.log_capture import LogCapture, told_briefly
 from async_commander.history.recorder import Ending
@@ -40,7 +41,8 @@ from .forks import end_with_hook
 from .hook_lanes import lanes_for_hooks
 from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
-from .plan import Plan, as_opened
+from .plan import Plan, as_opened, plan_before
+from .reporting import Aside
 from .session import RunSession
 from .signals import OpenRun, open_run
 from .stopping import Stopping
@@ -50,6 +52,7 @@ from .work import Work
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from async_commander.command.needs import Need
     from async_commander.database.lanes import LanePool
     from async_commander.history.recorder import Opened, Recorder
 
@@ -76,6 +79,28 @@ async def execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunRes
 
 
 async def _execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunResult:
+    """The run, after those that it depends on and that are missing: each at most once."""
+    tried: list[Need] = []
+    while True:
+        try:
+            return await _carry_out(plan, reporter, stops)
+        except Unmet as unmet:
+            need = unmet.lacking[0].need
+            if not plan.request.run_dependencies or unmet.circle or need in tried:
+                raise
+        tried.append(need)
+        reporter.message(f"{plan.name} depends on {need}: running that first.")
+        result = await execute(plan_before(plan, need), Aside(reporter), stops)
+        if stops.count:
+            return RunResult(run_id=None, command=plan.name, status=RunStatus.INTERRUPTED, signal=stops.signal)
+        if result.status is not RunStatus.SUCCEEDED:
+            raise MissingDependency(
+                f"{need}, which {plan.name} depends on, was run first and is {result.status}"
+                f"{f' (run {result.run_id})' if result.run_id is not None else ''}. {result.error}".rstrip()
+            )
+
+
+async def _carry_out(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunResult:
     async with recorder_of(plan) as (lanes, recorder):
         opened = await open_record(plan, recorder, reporter, stops)
         if isinstance(opened, RunResult):

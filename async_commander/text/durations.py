@@ -50,3 +50,13 @@ def duration_as_text(value: timedelta) -> str:
         f"{number}{letter}" for number, letter in ((hours, "H"), (minutes, "M"), (exact, "S")) if number not in (0, "0")
     )
     return f"{sign}P{days}{'T' if time else ''}{time}" if days or time else "PT0S"
+
+
+def duration_in_words(value: timedelta) -> str:
+    """For people, to the second: 1 day, or 2 days 3 hours."""
+    seconds, parts = value.days * 86_400 + value.seconds, []
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        number, seconds = divmod(seconds, size)
+        if number:
+            parts.append(f"{number:,} {unit}{'' if number == 1 else 's'}")
+    return " ".join(parts) or f"{value.total_seconds():g} seconds"

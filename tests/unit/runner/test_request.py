@@ -16,7 +16,10 @@ from async_commander.command.options import REQUESTS, TRIGGER_LENGTH, USER_LENGT
 from async_commander.runner.request import RunRequest, split_call
 
 BOTH = (True, False)
-FLAGS = ("resume", "yes", "force", "test", "refresh_cache", "json", "no_color", "force_color")
+FLAGS = (
+    "resume", "yes", "force", "test", "refresh_cache", "run_dependencies", "ignore_dependencies", "json", "no_color",
+    "force_color",
+)  # fmt: skip
 
 TAKEN: dict[str, tuple[Any, ...]] = {
     "max_items": (None, 1, 10**9),

@@ -17,7 +17,9 @@ from django.utils.module_loading import import_string
 
 from async_commander.cache.store import open_store
 from async_commander.command.annotations import label_of
+from async_commander.command.base import AsyncCommand
 from async_commander.command.declaration import declaration_of, idle_names
+from async_commander.command.needs import check_dependency, circles_in, graph_of
 from async_commander.command.parser import check_parser
 from async_commander.command.registry import CommandFile, find_clashes, get_commands, get_runnable, load_command
 from async_commander.conf import NAME, get_settings
@@ -181,6 +183,7 @@ def _short_of_descriptors(limits: Limits, whose: str) -> Iterator[CheckMessage]:
 @register(TAG)
 def check_commands(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """E003: a command's file cannot be imported, or its class cannot be used. W006: a name in it is misspelt.
+    E005: it depends on what does not exist. E006: commands depend on one another in a circle.
 
     Imports every command, and so only where this tag was asked for: not before each `migrate` and `runserver`.
     """
@@ -194,6 +197,7 @@ def check_commands(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
 
 def broken_commands() -> Iterator[CheckMessage]:
     """One message for each command that cannot be used, or not as it is meant."""
+    usable: list[type[AsyncCommand]] = []
     for name, file in get_runnable().items():
         try:
             command_class = load_command(file)
@@ -202,6 +206,8 @@ def broken_commands() -> Iterator[CheckMessage]:
         except AsyncCommanderError as error:
             yield Error(str(error), obj=name, id="async_commander.E003")
             continue
+        usable.append(command_class)
+        yield from _unknown_dependencies(command_class, name)
         if "threads" in command_class.limits.given:
             yield from _short_of_descriptors(command_class.limits, name)
         for owner, found, meant in idle_names(command_class):
@@ -211,3 +217,18 @@ def broken_commands() -> Iterator[CheckMessage]:
                 obj=name,
                 id="async_commander.W006",
             )
+    for circle in circles_in(graph_of(usable)):
+        yield Error(
+            f"These commands depend on one another in a circle: {' → '.join(circle)}. None of them can be run first.",
+            hint="Take one of them out of the `dependencies` of another one.",
+            obj=circle[0],
+            id="async_commander.E006",
+        )
+
+
+def _unknown_dependencies(command_class: type[AsyncCommand], name: str) -> Iterator[CheckMessage]:
+    for dependency in declaration_of(command_class).dependencies:
+        try:
+            check_dependency(command_class, dependency)
+        except InvalidCommand as error:
+            yield Error(str(error), obj=name, id="async_commander.E005")

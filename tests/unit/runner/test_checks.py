@@ -213,3 +213,49 @@ def test_w006_a_slip_of_the_pen_in_an_optional_name_is_named(package: Path, line
 def test_w006_leaves_names_of_the_author_s_own_alone(package: Path, line: str) -> None:
     (package / "own.py").write_text(f"{ITEMS}    {line}\n")
     assert ids([TAG]) == []
+
+
+NEEDING = """
+import async_commander as ac
+
+class Command(ac.AsyncCommand):
+    domain: str = ""
+    dependencies = [{}]
+
+    async def handle(self): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("needed", "told"),
+    [
+        ("ac.DependsOn('rosters_laod')", "there is no command 'rosters_laod'. Did you mean rosters_load?"),
+        ("('rosters_load', {'regoin': 'eu'})", "'regoin' is no parameter of it; did you mean 'region'?"),
+        ("ac.DependsOn('rosters_load', region=3)", "'region': found 3 (int), allowed: a text"),
+    ],
+)
+def test_e005_a_dependency_that_does_not_exist_is_named(package: Path, needed: str, told: str) -> None:
+    (package / "rosters_load.py").write_text(NEEDING.format("").replace("domain", "region"))
+    (package / f"posts_{len(needed)}.py").write_text(NEEDING.format(needed))
+    assert ids() == []
+    assert ids([TAG]) == ["E005"]
+    assert told in message("E005").msg
+    assert message("E005").obj == f"posts_{len(needed)}"
+
+
+def test_e006_a_circle_is_named_once(package: Path) -> None:
+    for name, needed in (("hen", "'egg'"), ("egg", "'nest'"), ("nest", "'hen'"), ("farm", "'hen'")):
+        (package / f"{name}.py").write_text(NEEDING.format(needed))
+    assert ids([TAG]) == ["E006"]
+    shown = message("E006").msg
+    assert all(part in shown for part in ("hen → egg", "egg → nest", "nest → hen"))
+    assert "farm" not in shown
+
+
+def test_a_command_that_needs_itself_of_before_is_no_circle(package: Path) -> None:
+    (package / "month.py").write_text(
+        NEEDING.format("ac.DependsOn('month', domain=lambda command: command.domain[1:])")
+    )
+    assert ids([TAG]) == []
+    (package / "itself.py").write_text(NEEDING.format("'itself'"))
+    assert ids([TAG]) == ["E006"]

@@ -17,6 +17,7 @@ from django.db import DatabaseError, connections
 
 from .connections import close_all, lay_aside, take_over_thread
 from .lent_lane import Lane, LentLane, result_of, settle
+from .lock_watch import LockWatch
 from .outage import Hurry
 from .preparing import SetByItem
 from .sqlite import DatabaseFiles, is_in_memory, lock_rows, stop_locking_rows
@@ -219,6 +220,8 @@ class LanePool:
         self.hurry = Hurry()
         """Set when no outage is to be waited out any more; the same for the pools made of this one."""
         self.mutex = threading.Lock()
+        limited = timeouts is not None and timeouts.statement is not None
+        self._watch = LockWatch(alias) if limited else None
         self._callers_lane = callers_lane
         self._lanes: list[Lane] = []
         self._idle: list[Lane] = []
@@ -251,6 +254,7 @@ class LanePool:
             timeouts=self.timeouts,
             files=self.files,
             hurry=self.hurry,
+            watch=self._watch,
             **patience,
         )
 
@@ -304,6 +308,8 @@ class LanePool:
                 tenant.end(commit=False)
         for closed in [lane.close() for lane in lanes]:
             await settle(closed)
+        if self._watch is not None:
+            await settle(self._watch.close())
 
     def ask(self, lent: LentLane) -> None:
         """For lent lanes, under the mutex: grant a lane, now or later."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError
 
@@ -48,7 +48,10 @@ class StatementTooLong(OperationalError):
     """A statement took as long as the whole item may; it may be tried again."""
 
     def __init__(self, limit: float) -> None:
-        super().__init__(f"One statement of the item took longer than its item_timeout of {limit:g} s, and was ended.")
+        super().__init__(
+            f"One statement of the item took longer than {limit:g} s, its item_timeout and a wait for a lock, and was "
+            "ended."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,19 +81,26 @@ class Timeouts:
     def of_items(cls, *, lease_seconds: float, item_timeout: float | None) -> Timeouts:
         """For an item on its lane."""
         lock = LOCK_SECONDS if item_timeout is None else min(LOCK_SECONDS, LOCK_SHARE * item_timeout)
-        return replace(cls.of_writer(lease_seconds=lease_seconds), lock=lock, statement=item_timeout)
+        statement = None if item_timeout is None else item_timeout + lock
+        return replace(cls.of_writer(lease_seconds=lease_seconds), lock=lock, statement=statement)
 
     @property
     def when_idle(self) -> Timeouts:
         """The same, for who waits for locks and statements."""
         return replace(self, lock=None, statement=None)
 
-    def begin(self, connection: BaseDatabaseWrapper) -> None:
-        """Set them for the transaction that is open on this connection, in one statement."""
+    def begin(self, connection: BaseDatabaseWrapper) -> int | None:
+        """Set them for the transaction that is open on this connection, in one statement.
+
+        Returns the number of the server's session, which is the same until the transaction ends.
+        """
         statement = _statement(self)
-        if statement:
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
+        if not statement:
+            return None
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            row: tuple[Any, ...] = cursor.fetchone()
+        return int(row[-1])
 
     def passed(self, error: BaseException, seconds: float) -> OperationalError | None:
         """Which of these a statement that ended in this error after so many seconds has passed, if any."""
@@ -112,7 +122,7 @@ def _statement(timeouts: Timeouts) -> str:
         "statement_timeout": timeouts.statement,
     }
     calls = [_call(name, seconds) for name, seconds in named.items() if seconds is not None]
-    return f"SELECT {', '.join(calls)}" if calls else ""
+    return f"SELECT {', '.join(calls)}, pg_backend_pid()" if calls else ""
 
 
 def _call(name: str, seconds: float) -> str:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .gate import WriteGate
+    from .lock_watch import LockWatch
     from .outage import Hurry
     from .sqlite import DatabaseFiles
 
@@ -68,7 +69,8 @@ class LaneTransaction:
     it is, and inside an open transaction this one is a savepoint. Who holds another gate has `gate_patience`, in
     seconds: two who wait for each other's gates would wait for ever. On PostgreSQL a transaction that is not shared is
     READ COMMITTED, whatever OPTIONS["isolation_level"] says. `files`: SQLite's, to be the same ones at each begin and
-    before each commit. `hurry`: set when the lock of another process is not waited for any more.
+    before each commit. `hurry`: set when the lock of another process is not waited for any more. `watch`:
+    keeps waits for locks from being charged to the item.
     """
 
     given_up = False
@@ -84,9 +86,13 @@ class LaneTransaction:
         timeouts: Timeouts | None = None,
         files: DatabaseFiles | None = None,
         hurry: Hurry | None = None,
+        watch: LockWatch | None = None,
     ) -> None:
         self.alias = alias
         self.hurry = hurry
+        self.watch = None if shared else watch
+        self._backend: int | None = None
+        """The server's session, where it is known."""
         self.shared = shared
         self.gate_limit = gate_limit
         self.gate_patience = gate_patience
@@ -232,7 +238,7 @@ class LaneTransaction:
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         if is_postgres(connection):
-            self.timeouts.begin(connection)
+            self._backend = self.timeouts.begin(connection)
         self._inner_from = len(connection.savepoint_ids), len(connection.atomic_blocks)
         if outermost:
             transaction.on_commit(self._mark_committed, using=self.alias)
@@ -247,7 +253,11 @@ class LaneTransaction:
                 sql = without_for_update(sql)
                 if self._gate is not None and self._swallowed(sql, connection, self._gate):
                     return None
-            result = execute(sql, params, many, context)
+            if self.watch is None or self._backend is None:
+                result = execute(sql, params, many, context)
+            else:
+                with self.watch.over(self._backend):
+                    result = execute(sql, params, many, context)
         except Exception as error:
             passed = self.timeouts.passed(error, time.monotonic() - asked)
             self._remember(passed or error, connection)

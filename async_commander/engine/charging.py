@@ -45,12 +45,13 @@ class ItemClock:
         with _mutex:
             if self._over:
                 return math.inf
-            if self._waits:
-                return now + max(self._left, _THREADS_ARE_SEEN_AFTER)
-            if self._ends_at <= now and (stolen := awake.stolen() - self._stolen) > 0:
-                self._ends_at += stolen
+            left = self._left if self._waits else self._ends_at - now
+            if left <= 0 and (stolen := awake.stolen() - self._stolen) > 0:
+                left, self._left, self._ends_at = left + stolen, self._left + stolen, self._ends_at + stolen
                 self._stolen += stolen
-            return self._ends_at
+            if self._waits and left > 0:
+                return now + max(left, _THREADS_ARE_SEEN_AFTER)
+            return now + left
 
     def close(self) -> None:
         """The attempt ended. Waits that its tasks left behind change nothing any more."""
@@ -71,6 +72,11 @@ class ItemClock:
             self._waits -= 1
             if not self._waits:
                 self._ends_at = now + self._left
+
+    def charge(self, seconds: float) -> None:
+        """So much of a wait that lasts was none."""
+        with _mutex:
+            self._left -= seconds
 
     def _now(self) -> float:
         try:
@@ -97,6 +103,11 @@ class Wait:
         self._clocks = [] if clock is None else [clock]
         if clock is not None:
             clock.stand_still()
+
+    def charge(self, seconds: float) -> None:
+        """So much of the time until now counts all the same. Before `over()`."""
+        for clock in self._clocks:
+            clock.charge(seconds)
 
     def over(self) -> None:
         """From here on the time counts again."""

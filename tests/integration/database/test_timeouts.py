@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ async def test_they_hold_in_a_lanes_transaction_and_nowhere_else(options: dict[s
     options.update(more)
     async with open_lanes("default", 1, timeouts=OF_ITEMS) as lanes:
         before = await lanes.call(settings_now)
-        assert await of_an_item(lanes) == dict(zip(NAMES, ("30s", "30s", "90s"), strict=True))
+        assert await of_an_item(lanes) == dict(zip(NAMES, ("30s", "30s", "2min"), strict=True))
         assert await lanes.call(settings_now) == before == dict.fromkeys(NAMES, "0")
     await sync_to_async(connections.close_all)()
 
@@ -161,7 +162,7 @@ def test_the_lanes_of_a_run_have_them() -> None:
             self.db.add(Page(url=item))
 
     assert ac.run(Command()).status == "succeeded"
-    assert seen == [dict(zip(NAMES, ("30s", "10s", "20s"), strict=True))]
+    assert seen == [dict(zip(NAMES, ("30s", "10s", "30s"), strict=True))]
 
 
 class Locked(ac.IterateDownloadCommand[str, str]):
@@ -215,3 +216,83 @@ def test_who_waits_for_somebodys_lock_for_longer_than_its_time_pays_nothing() ->
     assert (result.counts["done"], result.counts["dead"]) == (3, 0)
     assert {one.kind for one in result.errors} == {"LockedTooLong"}
     assert sorted(Tag.objects.values_list("name", flat=True)) == ["a", "b", "c"]
+
+
+class Working(ac.IterateDownloadCommand[str, str]):
+    """Its item works for most of its time, waits for a row that somebody else has, and works a little more."""
+
+    work: float = 0.7
+    wait: float = 0.45
+    limits = ac.Limits(threads=1, item_timeout=1)
+    retry = ac.Retry(attempts=1)
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.attempts = 0
+        self.meets = threading.Event()
+
+    async def iterate(self):
+        return ["a"]
+
+    async def download(self, item: str) -> str:
+        return item
+
+    async def parse_and_save(self, item: str, payload: str) -> None:
+        self.attempts += 1
+        await anyio.sleep(self.work)
+        self.meets.set()
+        await Tag.objects.filter(name="shared").aupdate(name="shared")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("work", "wait"), [(0.7, 0.45), (0.3, 0.45), (0.95, 0.3), (0.6, 1.5)])
+def test_a_wait_for_a_lock_is_not_charged_to_an_item_that_worked_before_it(work: float, wait: float) -> None:
+    """The last one waits for longer than it may at once, and is tried again at no cost."""
+    Tag.objects.create(name="shared")
+    command, locked = Working(work=work, wait=wait), threading.Event()
+
+    def keep_the_row() -> None:
+        try:
+            with transaction.atomic():
+                Tag.objects.select_for_update().get(name="shared")
+                locked.set()
+                command.meets.wait(30)
+                time.sleep(wait)
+        finally:
+            connection.close()
+
+    keeper = threading.Thread(target=keep_the_row)
+    keeper.start()
+    try:
+        assert locked.wait(10)
+        result = ac.run(command)
+    finally:
+        command.meets.set()
+        keeper.join()
+    assert (result.counts["done"], result.counts["dead"]) == (1, 0)
+    assert {one.kind for one in result.errors} <= ({"LockedTooLong"} if wait > 0.5 else set())
+
+
+class Slow(Working):
+    """Its own statement takes too long: no lock is in the way."""
+
+    in_pieces: bool = False
+
+    async def parse_and_save(self, item: str, payload: str) -> None:
+        for _ in range(300 if self.in_pieces else 1):
+            await self.db(sleep_there, 0.02 if self.in_pieces else 30.0)
+
+
+def sleep_there(seconds: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_an_items_own_statements_are_charged(in_pieces: bool) -> None:
+    began = time.monotonic()
+    with pytest.raises(ac.RunFailed) as raised:
+        ac.run(Slow(in_pieces=in_pieces))
+    assert time.monotonic() - began < 5
+    assert {one.kind for one in raised.value.result.errors} <= {"ItemTimeout", "StatementTooLong"}

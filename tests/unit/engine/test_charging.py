@@ -169,3 +169,25 @@ async def test_time_in_which_the_process_was_stopped_is_not_charged(monkeypatch)
     assert desk.of(ItemState.DONE) == [1]
     assert desk.of(ItemState.DEAD) == [1000]
     assert ended == pytest.approx([52, 53])
+
+
+async def test_what_of_a_wait_was_none_is_charged_and_may_end_the_item_while_it_lasts() -> None:
+    """As a statement does: nobody knows at its beginning whether it waits."""
+    ended: list[float] = []
+
+    async def work(item) -> None:
+        began = anyio.current_time()
+        try:
+            with uncharged() as wait:
+                for _ in range(10):
+                    await anyio.sleep(1)
+                    wait.charge(item)
+        finally:
+            ended.append(anyio.current_time() - began)
+
+    desk = desk_of(work, threads=1)
+    assert await desk.run([0.1, 1.0])
+    assert desk.of(ItemState.DONE) == [0.1]
+    assert desk.of(ItemState.DEAD) == [1.0]
+    assert ended[0] == pytest.approx(10)
+    assert ended[1] < 6

@@ -136,7 +136,7 @@ def test_w001_sqlite_that_is_not_set_up_for_writers_is_named(options: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("pool", "known"), [({"max_size": 9}, True), ({"max_size": 10}, False), (True, True), (False, False)]
+    ("pool", "known"), [({"max_size": 10}, True), ({"max_size": 11}, False), (True, True), (False, False)]
 )
 def test_w002_a_pool_that_is_too_small_is_named(options: dict[str, Any], pool: Any, known: bool) -> None:
     options["pool"] = pool
@@ -144,9 +144,9 @@ def test_w002_a_pool_that_is_too_small_is_named(options: dict[str, Any], pool: A
 
 
 def test_w002_counts_the_lanes_of_the_settings(options: dict[str, Any], settings: Any) -> None:
-    options["pool"] = {"max_size": 10}
+    options["pool"] = {"max_size": 11}
     settings.ASYNC_COMMANDER = {"LIMITS": {"db_lanes": 10}}
-    assert "one run may hold 16 connections" in message("W002").msg
+    assert "one run may hold 17 connections" in message("W002").msg
 
 
 def test_w005_a_limit_of_descriptors_that_is_too_low_for_threads_is_named(

@@ -19,14 +19,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import models, router, transaction
 
 from async_commander.database import rows
 from async_commander.database.bulk import write
-from async_commander.database.chunks import PARAMETERS, chunks, in_key_order
+from async_commander.database.chunks import PARAMETERS, STEP, check_step, chunks, in_key_order, is_paged
 from async_commander.database.deletion_preview import DeletionPreview, Touched, preview_deletion
 from async_commander.database.differences import Changed, Diff, diff
 from async_commander.database.layout import concrete, has_key, parents_first
@@ -43,8 +43,6 @@ __all__ = [
     "apreview_deletion", "aupdate", "aupsert", "create", "create_models", "delete", "diff", "preview_deletion",
     "update", "upsert",
 ]  # fmt: skip
-
-STEP: Final = 1000
 
 
 def create(objects: Iterable[M], *, step: int = STEP, using: str | None = None, atomic: bool = True) -> int:
@@ -120,7 +118,7 @@ def delete(
     `objects` may be a queryset, whose rows are not read, only their keys, a step at a time. Rows that a model's
     default manager hides are found. ProtectedError and RestrictedError as from Django: see `preview_deletion()`.
     """
-    _check_step(step)
+    check_step(step)
     keyed: Iterator[list[_Key]]
     if isinstance(objects, models.QuerySet):
         alias = using or router.db_for_write(objects.model)
@@ -163,7 +161,7 @@ def _write_steps(
     undo: list[Undo] | None = None,
 ) -> int:
     """Write a step after the other. Each is in a block of its own, so that objects of a failed one can be restored."""
-    _check_step(step)
+    check_step(step)
     remaining = iter(objects)
     first = next(remaining, None)
     if first is None:
@@ -236,8 +234,8 @@ def _key(using: str | None, obj: models.Model) -> _Key:
 
 def _pages(queryset: models.QuerySet[Any], alias: str, step: int) -> Iterator[list[_Key]]:
     """Keys of the rows, in their order, each page after the last key of the one before."""
-    model, query = concrete(queryset.model), queryset.query
-    if query.is_sliced or query.combinator or query.distinct_fields:
+    model = concrete(queryset.model)
+    if not is_paged(queryset):
         # No page can be asked for in another order, and the next one would not have the same rows in front of it.
         for some in chunks(list(queryset.values_list("pk", flat=True)), step):
             yield [_Key(alias, model, pk) for pk in some]
@@ -273,8 +271,3 @@ def _only(model: type[M], objects: Iterable[M]) -> Iterator[M]:
 def _check_object(obj: object) -> None:
     if not isinstance(obj, models.Model):
         raise TypeError(f"{obj!r:.80} is a {type(obj).__name__}; an iterable of model instances is needed")
-
-
-def _check_step(step: int) -> None:
-    if not isinstance(step, int) or isinstance(step, bool) or step < 1:
-        raise ValueError(f"step={step!r}: at least 1 row at a time")

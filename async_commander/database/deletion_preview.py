@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db import models, router
 
-from .chunks import chunks
-from .layout import concrete, has_key
+from .chunks import STEP, check_step, chunks, in_key_order, is_paged
+from .layout import concrete, has_key, parents_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -88,43 +88,53 @@ class _Reference(NamedTuple):
     effect: str
 
 
-def preview_deletion(objects: Iterable[models.Model], *, using: str | None = None) -> DeletionPreview:
-    """Find out what a deletion of these objects, or of a queryset, would do. Writes nothing.
+@dataclass(slots=True)
+class _Found:
+    """What goes, and what refers to it: of each row the step in which it goes, or in which that does."""
 
-    Primary keys of what would go are kept in memory, rows are not, but for a few examples of what stays. Proxies and
-    several models may be mixed. ValueError for an object that was never saved.
+    gone: dict[type[models.Model], dict[Any, int]] = field(default_factory=lambda: defaultdict(dict))
+    kept: dict[_Reference, dict[Any, int]] = field(default_factory=lambda: defaultdict(dict))
+
+
+def preview_deletion(objects: Iterable[models.Model], *, step: int = STEP, using: str | None = None) -> DeletionPreview:
+    """Find out what a `bulk.delete()` of these objects, or of a queryset, in steps of that size would do.
+
+    Writes nothing. Primary keys of what would go are kept in memory, rows are not, but for a few examples of what
+    stays. Proxies and several models may be mixed. ValueError for an object that was never saved.
+
+    A row that is named itself forbids the deletion of what it refers to where it would go in a later step.
     """
-    alias, named = using, dict[type[models.Model], dict[Any, None]]()
+    check_step(step)
+    alias, named = using, dict[type[models.Model], dict[Any, int]]()
     if isinstance(objects, models.QuerySet):
         alias = using or objects.db
-        named[concrete(objects.model)] = dict.fromkeys(objects.using(alias).values_list("pk", flat=True))
+        rows = objects.using(alias)
+        rows = in_key_order(rows) if is_paged(rows) else rows
+        keys = dict.fromkeys(rows.values_list("pk", flat=True))
+        named[concrete(objects.model)] = {key: place // step for place, key in enumerate(keys)}
     else:
-        for obj in objects:
+        for place, obj in enumerate(objects):
             if not isinstance(obj, models.Model):
                 raise TypeError(f"{obj!r:.80} is a {type(obj).__name__}; an iterable of model instances is needed")
             if not has_key(obj):
                 raise ValueError(f"{obj!r} was never saved, so that there is no row to delete.")
             alias = alias or obj._state.db
-            named.setdefault(concrete(obj), {})[obj.pk] = None
-    gone: dict[type[models.Model], dict[Any, None]] = defaultdict(dict)
-    kept: dict[_Reference, dict[Any, None]] = defaultdict(dict)
-    for model, some in named.items():
-        its = alias or router.db_for_write(model)
-        present = model._base_manager.using(its)
-        for part in chunks(list(some)):
-            found = present.filter(pk__in=part).values_list("pk", flat=True)
-            _follow(its, model, [key for key in found if key not in gone[model]], gone, kept)
+            named.setdefault(concrete(obj), {}).setdefault(obj.pk, place // step)
+    found = _Found()
+    gone = found.gone
+    children_first = parents_first(frozenset(named))[::-1]
+    for number in sorted({number for some in named.values() for number in some.values()}):
+        for model in children_first:
+            its = alias or router.db_for_write(model)
+            present = model._base_manager.using(its)
+            for part in chunks([key for key, its_step in named[model].items() if its_step == number]):
+                there = present.filter(pk__in=part).values_list("pk", flat=True)
+                _follow(its, model, [key for key in there if key not in gone[model]], number, found)
     deleted = {model: sum(key in gone[model] for key in some) for model, some in named.items()}
     cascaded = Counter({model: len(keys) for model, keys in gone.items()}) - Counter(deleted)
     touched = []
-    for reference, found_keys in kept.items():
-        # What goes anyway is neither restricted nor changed. PROTECT forbids even that, but for rows that were named:
-        # they are deleted before those that they refer to, unless both are rows of one model.
-        protects, target = reference.effect == "protected", concrete(reference.field.related_model)
-        leaving = named.get(reference.model, {}) if protects else gone.get(reference.model, {})
-        if protects and reference.model is target:
-            leaving = {}
-        staying = [key for key in found_keys if key not in leaving]
+    for reference, keys_of_it in found.kept.items():
+        staying = [key for key, number in keys_of_it.items() if _stays(reference, key, number, named, gone)]
         if staying:
             its = alias or router.db_for_write(reference.model)
             examples = reference.model._base_manager.using(its).filter(pk__in=staying[:EXAMPLES])
@@ -133,19 +143,34 @@ def preview_deletion(objects: Iterable[models.Model], *, using: str | None = Non
     return DeletionPreview({model: count for model, count in deleted.items() if count}, dict(cascaded), tuple(touched))
 
 
-def _follow(
-    alias: str,
-    model: type[models.Model],
-    keys: list[Any],
-    gone: dict[type[models.Model], dict[Any, None]],
-    kept: dict[_Reference, dict[Any, None]],
-) -> None:
+def _stays(
+    reference: _Reference,
+    key: Any,
+    number: int,
+    named: Mapping[type[models.Model], Mapping[Any, int]],
+    gone: Mapping[type[models.Model], Mapping[Any, int]],
+) -> bool:
+    """Whether this row is there and refers to what goes in step `number`, when that step comes.
+
+    What goes anyway is not changed, and by then not restricted. PROTECT forbids even that, but for rows that were
+    named: they are deleted before those that they refer to, unless both are rows of one model.
+    """
+    leaves = gone.get(reference.model, {}).get(key)
+    if reference.effect != "protected":
+        return leaves is None or (reference.effect == "restricted" and leaves > number)
+    if leaves is not None and leaves < number:
+        return False
+    its_own_step = named.get(reference.model, {}).get(key)
+    return its_own_step != number or reference.model is concrete(reference.field.related_model)
+
+
+def _follow(alias: str, model: type[models.Model], keys: list[Any], number: int, known: _Found) -> None:
     """Collect these rows and what cascades from them, and what refers to any of them."""
     pending = [(model, keys)]
     while pending:
         model, keys = pending.pop()
-        new = [key for key in keys if key not in gone[model]]
-        gone[model].update(dict.fromkeys(new))
+        new = [key for key in keys if key not in known.gone[model]]
+        known.gone[model].update(dict.fromkeys(new, number))
         if not new:
             continue
         pending.extend(_beside(alias, model, new))
@@ -154,7 +179,8 @@ def _follow(
             if reference.effect == "cascades":
                 pending.append((reference.model, found))
             else:
-                kept[reference].update(dict.fromkeys(found))
+                for key in found:
+                    known.kept[reference].setdefault(key, number)
 
 
 def _beside(alias: str, model: type[models.Model], keys: list[Any]) -> Iterator[tuple[type[models.Model], list[Any]]]:
@@ -166,9 +192,9 @@ def _beside(alias: str, model: type[models.Model], keys: list[Any]) -> Iterator[
             if link is not None:
                 links = model._base_manager.using(alias).filter(pk__in=part).values_list(link.attname, flat=True)
                 yield concrete(parent), list(links)
-        for field in model._meta.private_fields:
-            if hasattr(field, "bulk_related_objects"):
-                related = field.bulk_related_objects([model(pk=key) for key in part], alias)
+        for generic in model._meta.private_fields:
+            if hasattr(generic, "bulk_related_objects"):
+                related = generic.bulk_related_objects([model(pk=key) for key in part], alias)
                 yield concrete(related.model), list(related.values_list("pk", flat=True))
 
 

@@ -143,9 +143,17 @@ class Cleaner:
     required: ClassVar[Sequence[str]] = ()
     """Columns that may not be null: such a row is rejected."""
     unique: ClassVar[Sequence[Sequence[str]]] = ()
-    """Sets of columns: of rows with the same values in one of them the first is kept. Null equals nothing."""
+    """Sets of columns: of rows with the same values in one of them the first is kept. Null equals nothing.
+
+    Of the rows that are cleaned together: an ImportCommand cleans a batch at a time. What lies in two batches meets in
+    the database, by the `unique` of the command: the later row overwrites the earlier one.
+    """
     sum_duplicates: ClassVar[Sequence[str]] = ()
-    """Columns whose values are added up where rows are merged by `unique`."""
+    """Columns whose values are added up where rows are merged by `unique`: in an ImportCommand those of one batch.
+
+    To add up a whole file, let `extract()` return a frame that is grouped already, or make `rows_per_batch` larger than
+    it.
+    """
     sort: ClassVar[Sequence[str | tuple[str, bool]]] = ()
     """Columns, `"-name"` or `("name", True)` for descending; nulls come last."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, connection, connections, models, transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, RestrictedError
 from django.test.utils import CaptureQueriesContext
 
 from async_commander import bulk
@@ -327,6 +328,42 @@ def test_restricted_rows_are_told_unless_they_go_as_well() -> None:
     both = bulk.preview_deletion([tag, product])
     assert both.is_possible
     assert both.cascaded == {Review: 1}
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_preview_says_what_a_deletion_in_such_steps_comes_to(firm: Company, seed: int) -> None:
+    rng = random.Random(seed)
+    firms = [firm, Company.objects.create(name="other")]
+    labels = [Tag.objects.create(name=name) for name in "ab"]
+    products = [Product.objects.create(sku=str(n), supplier=rng.choice([None, *firms])) for n in range(4)]
+    reviews = [Review.objects.create(product=one, about=rng.choice([None, *labels])) for one in products]
+    rows: list[models.Model] = [*firms, *labels, *products, *reviews]
+    named = rng.sample(rows, rng.randint(1, len(rows)))
+    step = rng.choice([1, 2, 3, 100])
+    preview = bulk.preview_deletion(named, step=step)
+    try:
+        with transaction.atomic():
+            total = bulk.delete(named, step=step)[0]
+    except (ProtectedError, RestrictedError):
+        assert not preview.is_possible
+    else:
+        assert preview.is_possible
+        assert preview.total == total
+
+
+def test_a_row_that_goes_in_a_later_step_protects_what_it_refers_to(firm: Company) -> None:
+    supplied = Product.objects.create(sku="a", supplier=firm)
+    assert not bulk.preview_deletion([firm, supplied], step=1).is_possible
+    assert bulk.preview_deletion([supplied, firm], step=1).is_possible
+    with pytest.raises(ProtectedError), transaction.atomic():
+        bulk.delete([firm, supplied], step=1)
+    assert bulk.delete([supplied, firm], step=1)[0] == 3
+
+
+@pytest.mark.parametrize("step", [0, -1, True, 1.5, "7"])
+def test_a_preview_takes_the_steps_that_a_deletion_takes(step: Any) -> None:
+    with pytest.raises(ValueError, match="at least 1 row at a time"):
+        bulk.preview_deletion([], step=step)
 
 
 def test_rows_of_a_many_to_many_table_and_generations_are_counted() -> None:

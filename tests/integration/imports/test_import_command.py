@@ -340,6 +340,19 @@ def test_sums_of_duplicates_outlive_the_halving_of_a_refused_batch(run: Any) -> 
     assert (result.status, result.counts["dead"]) == (ac.RunStatus.PARTIAL, 2)
 
 
+def test_sums_are_those_of_a_batch_and_a_source_that_is_grouped_sums_the_file(run_here: Any, tmp_path: Path) -> None:
+    path = tmp_path / "stock.csv"
+    pl.concat([rows(4, 1), rows(4, 1)]).write_csv(path)
+    run_here(from_frame(pl.read_csv(path, infer_schema=False), cleaner=Summed)(rows_per_batch=4))
+    assert dict(Product.objects.values_list("sku", "stock"))["s0003"] == 3, "the later batch wins"
+
+    def grouped(self):
+        return pl.scan_csv(path).group_by("SKU", "name", "price").agg(pl.sum("stock")).sort("SKU")
+
+    run_here(type("Command", (LoadProducts,), {"extract": grouped, "__module__": __name__})(rows_per_batch=4))
+    assert dict(Product.objects.values_list("sku", "stock")) == {f"s{n:04}": 2 * n for n in range(1, 5)}
+
+
 def test_a_refused_row_takes_those_that_were_merged_into_it_along(run_here: Any, tmp_path: Path) -> None:
     Product.objects.create(sku="s0001", stock=0)
     frame = pl.concat([rows(3), rows(3)])

@@ -44,8 +44,9 @@ T = TypeVar("T")
 SECOND_LOOK = 0.25
 """Seconds after which a COMMIT in doubt is looked for again: it may have been under way at the first look."""
 FIRST_BATCH = 16
-BATCH_SECONDS = 0.05
-"""Batches grow while their transactions are shorter than this, and shrink when they are longer: so locks are short."""
+BATCH_SECONDS = 0.1
+"""Batches grow while their transactions are shorter than half of this, and shrink when they are longer: so locks are
+short. Where threads wait for a core more than for the database, smaller batches would only cost more of it."""
 
 
 class WriterOwner(Protocol):

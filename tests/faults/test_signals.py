@@ -100,3 +100,40 @@ def test_signals_stop_a_command_line_in_order(template: Template, tmp_path: Path
     interrupt_runs(
         template, tmp_path, ShellVictim, count("P10_SHELL_BURSTS"), tuple(stage for stage in STAGES if stage != "start")
     )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("number", "times", "to_group"),
+    [
+        (signal.SIGTERM, 1, False),
+        (signal.SIGTERM, 2, True),  # as systemd does with KillMode=control-group, children of the pool included
+        (signal.SIGHUP, 1, True),
+        (signal.SIGINT, 2, False),
+    ],
+)
+def test_a_clean_up_that_ignores_everything_is_left_in_bounded_time(
+    template: Template, tmp_path: Path, number: signal.Signals, times: int, to_group: bool
+) -> None:
+    """The items are done and stay so; the run has failed, as its clean-up has."""
+    trial = Trial(
+        template, tmp_path, "stubborn", "stages", count=20,
+        arguments={"seed": 1, "stage": "stubborn"}, limits={"processes": 2}, request={"grace": GRACE},
+    )  # fmt: skip
+    victim = trial.start(ShellVictim)
+    assert trial.wait_for(victim, "cleanup"), victim.said()
+    sent = time.monotonic()
+    for turn in range(times):
+        time.sleep(0.2 * turn)
+        (os.killpg if to_group else os.kill)(victim.pid, number)
+    code = victim.wait()
+    assert time.monotonic() - sent < 3 * GRACE + LENIENCE, victim.said()
+    wait_until(lambda: not live_session(victim.pid), 2, f"the end of all processes of {victim.said()}")
+    run = run_of(trial.label)
+    assert (code, run.status, run.claimed, run.done + run.dead) == (1, "failed", 0, run.taken), victim.said()
+    assert "cleanup() went on when it was cancelled" in run.error
+    trial.calm_down()
+    last = trial.start()
+    assert last.wait() in (0, 3), last.said()
+    check_complete(trial.label, trial.behaviour, trial.count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from asgiref.sync import sync_to_async
 
@@ -54,3 +55,6 @@ class Command(effects.Command):
         effects.tell(self.journal, "cleanup")
         if self.is_slow("cleanup"):
             await asyncio.sleep(10 * SLOW)
+        while self.is_slow("stubborn"):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(ENDLESS)

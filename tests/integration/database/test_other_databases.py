@@ -10,6 +10,8 @@ from uuid import uuid4
 import anyio
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test import override_settings
 
@@ -256,6 +258,21 @@ def test_a_run_warns_once_for_each_model_and_only_the_guilty_item_dies(
     assert "'archive'" in warnings[0]
     assert "self.db.upsert()" in warnings[0]
     assert run.logs.filter(message=warnings[0]).count() == 1
+
+
+@pytest.mark.parametrize("lane", [False, True], ids=["queued", "lane"])
+def test_the_database_of_a_run_is_no_router_of_its_rows(archive: None, lane: bool) -> None:
+    """`--database` says where the record is; rows go where the project's router sends them."""
+    with connections["archive"].schema_editor() as editor:
+        for model in (ContentType, *apps.get_app_config("async_commander").get_models()):
+            editor.create_model(model)
+    result = ac.run(Pages(lane=lane), database="archive")
+    run = Run.objects.using("archive").get(pk=result.run_id)
+    assert (run.status, run.done, run.dead) == ("partial", 11, 1)
+    assert not Run.objects.using("default").exists()
+    assert urls() == sorted({f"p{number}" for number in range(12)} - {"p5"})
+    assert not Page.objects.using("default").exists()
+    assert set(tags()) >= {page for page in urls() if page != "p0"}, "those are in `default`, as without the option"
 
 
 @pytest.mark.parametrize("recorder", [None, InMemoryRecorder])

@@ -10,6 +10,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils import timezone
 
+import async_commander as ac  # the front door, which loads nothing by itself
 from async_commander.results import ItemState, RunStatus
 
 if TYPE_CHECKING:
@@ -86,6 +87,23 @@ class Run(models.Model):
         """Items with an outcome per second over the whole duration."""
         duration = self.duration
         return self.settled / duration.total_seconds() if duration and duration.total_seconds() else None
+
+    @property
+    def command_class(self) -> type[ac.AsyncCommand]:
+        """The class of its command, imported now. CommandNotFound or InvalidCommand where it is gone, or broken."""
+        return ac.get_command(self.command)
+
+    def again(self, **changes: Any) -> ac.RunResult:
+        """Run the same command again, from synchronous code, with the same arguments and options; `changes` go first.
+
+        It is a new run, and a trial where this one was. Secrets, which no run keeps, are given once more:
+        `run.again(api_token="…")`. Raises and returns what `ac.run()` does.
+        """
+        return ac.run(self.command_class, again=self.pk, **{"database": self._state.db, **changes})
+
+    async def aagain(self, **changes: Any) -> ac.RunResult:
+        """The same on the running event loop, as `ac.arun()`."""
+        return await ac.arun(self.command_class, again=self.pk, **{"database": self._state.db, **changes})
 
     @property
     def settled(self) -> int:

@@ -116,6 +116,8 @@ def filled_in(cls: type[Declaring], given: Mapping[str, Any], *, own: bool = Tru
     Without `own` the command has its own arguments from elsewhere: only shared options are filled in.
     """
     asked = {**cls.option_defaults, **given}
+    if any(given.get(name) is not None for name in ("resume_run", "again")):
+        asked["resume"] = bool(given.get("resume"))  # the class may go on with any run: not where one is named
     if not asked.get("test"):
         return asked
     declared = declaration_of(cls)

@@ -114,6 +114,14 @@ SHARED = (
         needed="the number of a run is needed",
     ),
     SharedOption(
+        name="again",
+        help="a new run with the arguments and options of this one",
+        written="ID",
+        rare=True,
+        fits=_or_none(is_whole),
+        needed="the number of a run is needed",
+    ),
+    SharedOption(
         name="run_dependencies",
         help="where runs are missing that this one depends on, run them first",
         written="",
@@ -174,6 +182,11 @@ SHARED = (
         name="trigger",
         fits=_text(TRIGGER_LENGTH),
         needed=f"a text of at most {TRIGGER_LENGTH} characters is needed",
+    ),
+    SharedOption(
+        name="request",
+        fits=_or_none(lambda value: hasattr(value, "META")),
+        needed="a request of Django is needed",
     ),
     SharedOption(name="user", fits=_text(USER_LENGTH), needed=f"a text of at most {USER_LENGTH} characters is needed"),
     SharedOption(name="stdout", **_WRITABLE),

@@ -66,10 +66,26 @@ def get_commands() -> dict[str, CommandFile]:
 def get_command(name: str) -> type[AsyncCommand]:
     """The command class of that name, or of `app_label.name`; its module is imported now.
 
+    A class in no commands folder is found by module and name, as its runs are recorded: `shop.jobs.Fetch`.
+
     CommandNotFound, with up to three names that are near it, where there is none. InvalidCommand where two files
     share the name, or where the file is broken: the import error is its `__cause__`.
     """
-    return load_command(find_command(name))
+    try:
+        return load_command(find_command(name))
+    except CommandNotFound:
+        if (outside := _outside_of_folders(name)) is None:
+            raise
+        return outside
+
+
+def _outside_of_folders(name: str) -> type[AsyncCommand] | None:
+    module, _, found = name.rpartition(".")
+    try:
+        command = getattr(importlib.import_module(module), found, None) if module else None
+    except Exception:  # noqa: BLE001 - whatever it is: no command of that name can be had
+        return None
+    return command if isinstance(command, type) and issubclass(command, AsyncCommand) else None
 
 
 def find_command(name: str) -> CommandFile:

@@ -140,9 +140,6 @@ class RunCommand(TerminalCommand):
         """Run the command and end with its exit code."""
         if args:  # which Django takes out of what was parsed
             options["args"] = list(args)
-        names = declaration_of(self._chosen()).names
-        given = {name: value for name, value in options.items() if value is not None or name in names}
-        options |= filled_in(self._chosen(), given, own=options.get("resume_run") is None)
         try:
             command, request = self._prepared(options)
         except (AsyncCommanderError, TypeError, ValueError) as error:
@@ -150,22 +147,25 @@ class RunCommand(TerminalCommand):
             raise CommandError(str(error), returncode=code) from error
         self._run(command, request, options)
 
-    def _prepared(self, options: Mapping[str, Any]) -> tuple[AsyncCommand, RunRequest]:
+    def _prepared(self, options: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
+        """The command, and what is asked of its run. What the line leaves out is put into `options`."""
         from async_commander.runner.request import RunRequest
 
         command_class = self._chosen()
-        by_itself = command_class.option_defaults.get("resume")
-        if options.get("resume") and options.get("resume_run") is not None and not by_itself:
-            raise ValueError("--resume and --resume-run contradict each other: the newest unfinished run, or that one")
+        names = declaration_of(command_class).names
+        given = {name: value for name, value in options.items() if value is not None or name in names}
+        asked = [name for name in ("resume", "resume_run", "again") if given.get(name)]
+        if len(asked) > 1:
+            told = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
+            raise ValueError(f"{told} contradict each other: the newest unfinished run, that one, or a new one like it")
+        if run_ids := [given[name] for name in asked if name != "resume"]:
+            given = self._with_stored(command_class, given, run_ids[0])
+        options |= filled_in(command_class, given, own=not run_ids)
         check_acting(command_class, options)
         progress = options.get("progress")
         if progress is not None and (problem := BY_NAME["progress"].problem(progress)):  # by keyword: no parser saw it
             raise InvalidCommand(f"{problem}.")
-        names = declaration_of(command_class).names
-        given = {name: value for name, value in options.items() if name in names}
-        if options.get("resume_run") is not None:
-            given = self._with_stored(command_class, given, options)
-        command = command_class(**given)
+        command = command_class(**{name: value for name, value in options.items() if name in names})
         check_made(command)
         request = RunRequest(
             **requests_in(options),
@@ -178,20 +178,18 @@ class RunCommand(TerminalCommand):
         )
         return command, request
 
-    def _with_stored(
-        self, command_class: type[AsyncCommand], given: dict[str, Any], options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """What was given, with what the run that is to be resumed was begun with; its secrets are asked for."""
+    def _with_stored(self, command_class: type[AsyncCommand], given: dict[str, Any], run_id: int) -> dict[str, Any]:
+        """What was given, with what that run was begun with; its secrets are asked for."""
         from async_commander.runner.plan import database_of, lacking_in_words, stored_arguments
         from async_commander.runner.request import RunRequest
 
-        run_id: int = options["resume_run"]
-        alias = database_of(RunRequest(database=options.get("database")))
+        alias = database_of(RunRequest(database=filled_in(command_class, given, own=False).get("database")))
         stored = stored_arguments(command_class, run_id, alias, given)
         if stored.lacking and not (self._called_from_command_line and sys.stdin and sys.stdin.isatty()):
             raise InvalidCommand(lacking_in_words(run_id, stored.lacking))
         asked = {name: asked_for_secret(f"{name}, which run {run_id} does not keep: ") for name in stored.lacking}
-        return {**stored.values, **asked, **given}
+        shared = stored.shared if given.get("again") else {}
+        return {**shared, **stored.values, **asked, **given}
 
     def _run(self, command: AsyncCommand, request: RunRequest, options: Mapping[str, Any]) -> None:
         from async_commander.runner.entry import drive_from_call, drive_from_shell

@@ -252,9 +252,9 @@ class FrontParser(CommandLineParser):
 
 
 def is_completed_later(tokens: Iterable[str]) -> bool:
-    """Whether a line brings arguments that it does not have: `--resume-run` those of the run, `--test` test values."""
+    """Whether a line brings arguments that it does not have: those of a run, or test values."""
     given = {token.partition("=")[0].replace("_", "-") for token in before_dashes(tokens)}
-    return not given.isdisjoint({"--resume-run", "--test"})
+    return not given.isdisjoint({"--resume-run", "--again", "--test"})
 
 
 def before_dashes(tokens: Iterable[str]) -> Iterable[str]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 _UNFINISHED = {RunStatus.INTERRUPTED, RunStatus.FAILED}
-_ASKED_TO_GO_ON = frozenset({"--resume", "--resume-run"})
+_BRINGS_ARGUMENTS = frozenset({"--resume-run", "--again"})
+_ASKED_TO_GO_ON = _BRINGS_ARGUMENTS | {"--resume"}
 _PLACES = frozenset({"--settings", "--pythonpath"})
 """Options of Django's that say which project it is."""
 _FLAGS = frozenset({"--resume"})
@@ -58,9 +59,14 @@ class Invocation:
         kept = _left(options, {*_ASKED_TO_GO_ON, *map(_option, more), *without})
         return " ".join([self.prog, *map(self._shown, [*kept, *more, *positionals])])
 
-    def line_to_resume(self, *more: str) -> str:
-        """The command line that goes on with the run. It has no `--max-items`: that would take so many once more."""
-        return self.line("--resume", *more, without=("--max-items",))
+    def line_to_resume(self, *more: str, run_id: object = None) -> str:
+        """The command line that goes on with the run. It has no `--max-items`: that would take so many once more.
+
+        Where the line has its arguments from a run, the run to go on with is named by its number.
+        """
+        named = run_id is not None and not _BRINGS_ARGUMENTS.isdisjoint(map(_option, self._parts()[0]))
+        how = ("--resume-run", str(run_id)) if named else ("--resume",)
+        return self.line(*how, *more, without=("--max-items",))
 
     def _parts(self) -> tuple[Sequence[str], Sequence[str]]:
         end = self.tokens.index("--") if "--" in self.tokens else len(self.tokens)
@@ -91,7 +97,7 @@ def next_steps(
     has_something_left = not result.complete and (unsettled or not (out_of_failures and all_taken))
     if resumable and result.status in _UNFINISHED and not result.locked and has_something_left:
         more = ["--max-failures", "100%"] if out_of_failures else []
-        steps.append(("resume", invocation.line_to_resume(*more)))
+        steps.append(("resume", invocation.line_to_resume(*more, run_id=result.run_id)))
     elif invocation.can_begin_anew and (result.status is RunStatus.PARTIAL or counts.get("dead")):
         steps.append(("new run", invocation.line()))
     return steps

@@ -19,7 +19,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from async_commander.command.arguments import check_names
 from async_commander.command.base import AsyncCommand, check_made
 from async_commander.command.declaration import check_acting, declaration_of, filled_in
-from async_commander.command.options import ALSO_CALLED, REQUESTS
+from async_commander.command.options import REQUESTS
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
 from async_commander.database.preparing import Tenants
@@ -31,9 +31,10 @@ from async_commander.history.recorder import Recorder
 from async_commander.results import RunResult, RunStatus
 from async_commander.text.values import text_of_value
 
+from .caller import as_served, is_served
 from .plan import Plan, database_of, lacking_in_words, make_plan, stored_arguments
 from .reporting import Reporter, Silent
-from .request import RunRequest, split_call
+from .request import RunRequest, by_their_names, split_call
 from .run import execute
 from .signals import StopRequests, install, open_run, served_runs
 
@@ -55,10 +56,12 @@ async def call_async(
             "anyio.run(main) and no other backend, or call ac.run() on a worker thread."
         )
     _check_ports(reporter, recorder)
-    cls, arguments = _sorted(command, arguments)
-    if recorder is None and not isinstance(command, AsyncCommand) and arguments.get("resume_run") is not None:
-        arguments = await sync_to_async(_with_stored)(cls, arguments)
+    cls = _class_of(command)
+    if (run_id := _brought_by(command, arguments, recorder)) is not None:
+        arguments = await sync_to_async(_with_stored)(cls, run_id, arguments)
     made, request = _prepared(command, cls, arguments)
+    if is_served(request):
+        request = await sync_to_async(as_served)(request)
     shared = await sync_to_async(must_share)(database_of(request))
     tenants = await sync_to_async(Tenants)()
     plan = make_plan(made, request, shared=shared, tenants=tenants, recorder=recorder, processes=1)
@@ -71,10 +74,11 @@ def call_sync(
     command: Runnable, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command from synchronous code. See `doors.run`."""
+    _check_no_loop()
     _check_ports(reporter, recorder)
-    cls, arguments = _sorted(command, arguments)
-    if recorder is None and not isinstance(command, AsyncCommand) and arguments.get("resume_run") is not None:
-        arguments = _with_stored(cls, arguments)
+    cls = _class_of(command)
+    if (run_id := _brought_by(command, arguments, recorder)) is not None:
+        arguments = _with_stored(cls, run_id, arguments)
     made, request = _prepared(command, cls, arguments)
     return told(drive_from_call(made, request, reporter or Silent(), recorder=recorder))
 
@@ -86,8 +90,8 @@ def drive_from_call(
 
     Raises AsyncCommanderError inside a running event loop.
     """
-    if loop_is_running():
-        raise AsyncCommanderError("ac.run() cannot be used inside a running event loop: `await ac.arun(...)` there.")
+    _check_no_loop()
+    request = as_served(request)
     shared = must_share(database_of(request))
     plan = make_plan(command, request, shared=shared, tenants=Tenants(), recorder=recorder)
 
@@ -112,6 +116,11 @@ def told(result: RunResult) -> RunResult:
     return result
 
 
+def _check_no_loop() -> None:
+    if loop_is_running():
+        raise AsyncCommanderError("ac.run() cannot be used inside a running event loop: `await ac.arun(...)` there.")
+
+
 def _check_ports(reporter: object, recorder: object) -> None:
     """InvalidCommand for what cannot be told of a run, or keep one: each call of it would fail, in the middle."""
     for name, port, given in (("reporter", Reporter, reporter), ("recorder", Recorder, recorder)):
@@ -123,38 +132,39 @@ def _check_ports(reporter: object, recorder: object) -> None:
             raise InvalidCommand(f"{name}={text_of_value(given):.80}: a {port.__name__} is needed, and {why}.")
 
 
-def _sorted(command: Runnable, arguments: dict[str, Any]) -> tuple[type[AsyncCommand], dict[str, Any]]:
-    """The class of a command, and what was asked of it: what the class itself asks where nothing was said."""
+def _class_of(command: Runnable) -> type[AsyncCommand]:
     cls = get_command(command) if isinstance(command, str) else command if isinstance(command, type) else type(command)
     if not issubclass(cls, AsyncCommand):
         raise TypeError(f"a command to run is a name, a class or an instance of AsyncCommand, not {command!r:.80}")
-    for name, known in ALSO_CALLED.items():
-        if name in arguments:
-            value = arguments.pop(name)
-            if arguments.setdefault(known, value) != value:
-                raise InvalidCommand(f"{name}={value!r:.80} and {known}=… contradict each other: they are one option.")
-    if arguments.get("resume") and arguments.get("resume_run") is not None:
-        raise InvalidCommand(
-            "resume=True and resume_run contradict each other: give the one for the newest unfinished run, the other "
-            "for the run with that number."
-        )
-    own = not isinstance(command, AsyncCommand) and arguments.get("resume_run") is None
-    return cls, {name: value for name, value in filled_in(cls, arguments, own=own).items() if name != "progress"}
+    return cls
 
 
-def _with_stored(cls: type[AsyncCommand], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The same with the arguments that the run which is to be resumed was begun with."""
-    request, own = split_call(arguments, declaration_of(cls).names)
-    assert request.resume_run is not None  # noqa: S101 - the caller's reason to call
-    stored = stored_arguments(cls, request.resume_run, database_of(request), own)
-    if stored.lacking:
-        raise InvalidCommand(lacking_in_words(request.resume_run, stored.lacking))
-    return {**stored.values, **arguments}
+def _brought_by(command: Runnable, arguments: dict[str, Any], recorder: Recorder | None) -> Any:
+    """The number of the run that brings the arguments, as it was given; None where none does."""
+    again = arguments.get("again")
+    if isinstance(command, AsyncCommand):
+        if again is not None:
+            raise InvalidCommand(f"again={again!r:.80} brings the arguments: give the command's class or its name.")
+        return None
+    return again if recorder is not None or again is not None else arguments.get("resume_run")
 
 
-def _prepared(command: Runnable, cls: type[AsyncCommand], arguments: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
+def _with_stored(cls: type[AsyncCommand], run_id: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same with the arguments that this run was begun with and, for a new one like it, its shared options."""
     declared = declaration_of(cls).names
-    request, own = split_call(arguments, declared)
+    request, own = split_call(filled_in(cls, arguments, own=False), declared)
+    stored = stored_arguments(cls, run_id, database_of(request), own)
+    if stored.lacking:
+        raise InvalidCommand(lacking_in_words(run_id, stored.lacking))
+    return {**(stored.shared if request.again is not None else {}), **stored.values, **arguments}
+
+
+def _prepared(command: Runnable, cls: type[AsyncCommand], given: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
+    """The command, and what is asked of its run: what the class itself asks where nothing was said."""
+    declared, given = declaration_of(cls).names, by_their_names(given)
+    its_own = not isinstance(command, AsyncCommand) and given.get("resume_run") is None and given.get("again") is None
+    arguments = filled_in(cls, given, own=its_own)
+    request, own = split_call({name: value for name, value in arguments.items() if name != "progress"}, declared)
     check_names(cls, own, [*declared, *BOUNDS, *sorted(REQUESTS)])
     check_acting(cls, arguments)
     if not isinstance(command, AsyncCommand):

@@ -15,6 +15,7 @@ from async_commander.command.arguments import REQUIRED, Argument, to_json
 from async_commander.command.base import AsyncCommand, redactor_of
 from async_commander.command.declaration import declaration_of, filled_in
 from async_commander.command.needs import Need, needs_of
+from async_commander.command.options import REQUESTS
 from async_commander.command.parser import ExtraOption
 from async_commander.command.registry import name_of
 from async_commander.command.run_identity import RunIdentity
@@ -192,10 +193,14 @@ class StoredArguments:
 
     values: dict[str, Any]
     lacking: list[str]
+    shared: dict[str, Any]
+    """The shared options that were asked of it and are kept."""
 
 
 def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Collection[str]) -> StoredArguments:
-    """The arguments of a run that is to be resumed by its number. `given` are the names that were given anew.
+    """The arguments of a run that is to be resumed, or begun again, by its number.
+
+    `given` are the names that were given anew.
 
     Uses the calling thread's connection, and closes it where it was closed before. InvalidCommand where there is no
     such run of this command.
@@ -203,7 +208,7 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
     connection, name = connections[alias], name_of(cls)
     was_open = connection.connection is not None
     try:
-        run = Run.objects.using(alias).filter(pk=run_id).only("command", "parameters", "options").first()
+        run = Run.objects.using(alias).filter(pk=run_id).only("command", "parameters", "options", "testing").first()
     except DatabaseError as error:
         if remedy := missing_tables(error, alias):
             raise remedy from error
@@ -214,7 +219,7 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
     if run is None:
         raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
     if run.command != name:
-        raise InvalidCommand(f"Run {run_id} is one of {run.command}: it cannot be resumed as {name}.")
+        raise InvalidCommand(f"Run {run_id} is one of {run.command}: it cannot be resumed as {name}, nor begun again.")
     stored = {**run.options, **run.parameters}
     declared, extra = declaration_of(cls).arguments, declaration_of(cls).extra
     whole = {one: value for one, value in stored.items() if one not in given and HIDDEN not in str(value)}
@@ -224,7 +229,9 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
         for one in [*declared, *extra]
         if one not in given and _is_lacking(declared[one] if one in declared else extra[one], stored.get(one))
     ]
-    return StoredArguments({one: value for one, value in values.items() if one in declared or one in extra}, lacking)
+    own = {one: value for one, value in values.items() if one in declared or one in extra}
+    shared = {one: value for one, value in run.options.items() if one in REQUESTS and one not in own}
+    return StoredArguments(own, lacking, {**shared, **({"test": True} if run.testing else {})})
 
 
 def _is_lacking(argument: Argument | ExtraOption, stored: Any) -> bool:

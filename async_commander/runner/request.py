@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand
+from django.http import HttpRequest
 
-from async_commander.command.options import ALWAYS_GIVEN, REQUESTS
+from async_commander.command.options import ALSO_CALLED, ALWAYS_GIVEN, REQUESTS
 from async_commander.engine.limits import BOUNDS, Limits
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.lease import LEASE_SECONDS
@@ -26,6 +27,7 @@ class RunRequest:
     limits: Limits = field(default_factory=Limits)
     resume: bool = False
     resume_run: int | None = None
+    again: int | None = None
     max_items: int | None = None
     grace: float = GRACE_SECONDS
     yes: bool = False
@@ -38,6 +40,8 @@ class RunRequest:
     database: str | None = None
     trigger: str = "call"
     user: str = ""
+    request: HttpRequest | None = field(default=None, repr=False)
+    """Of the view that begins the run: its user asks for it."""
     stdout: TextIO | None = None
     stderr: TextIO | None = None
     json: bool = False
@@ -50,6 +54,13 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         """Raises InvalidCommand, with what was found and what is allowed."""
+        named = {"resume=True": self.resume or None, "resume_run": self.resume_run, "again": self.again}
+        going_on = [name for name, value in named.items() if value is not None]
+        if len(going_on) > 1:
+            raise InvalidCommand(
+                f"{' and '.join(going_on)} contradict each other: `resume` means the newest unfinished run, "
+                "`resume_run` the one with that number, `again` a new run with the arguments of that one."
+            )
         if self.run_dependencies and self.ignore_dependencies:
             raise InvalidCommand("run_dependencies and ignore_dependencies contradict each other: give one of them.")
         for name, option in REQUESTS.items():
@@ -69,6 +80,17 @@ class RunRequest:
         colours = {"no_color": self.no_color, "force_color": self.force_color}
         shared = {name: getattr(self, name) for name in ALWAYS_GIVEN}
         return {**absent, "verbosity": self.verbosity, **colours, **self.django, **shared}
+
+
+def by_their_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A call's values by the names that their options have: `testing=True` is `test=True`."""
+    found = dict(values)
+    for name, known in ALSO_CALLED.items():
+        if name in found:
+            value = found.pop(name)
+            if found.setdefault(known, value) != value:
+                raise InvalidCommand(f"{name}={value!r:.80} and {known}=… contradict each other: they are one option.")
+    return found
 
 
 def split_call(values: dict[str, Any], declared: Collection[str] = ()) -> tuple[RunRequest, dict[str, Any]]:

@@ -9,6 +9,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 import pytest
+from django.http import HttpRequest
 
 import async_commander as ac
 from async_commander.command.declaration import declaration_of
@@ -24,11 +25,13 @@ FLAGS = (
 TAKEN: dict[str, tuple[Any, ...]] = {
     "max_items": (None, 1, 10**9),
     "resume_run": (None, 1),
+    "again": (None, 1),
     "grace": (0, 0.5, 3600),
     "lease_seconds": (0.1, 60),
     "verbosity": (0, 1, 2, 3),
     "database": (None, "default"),
     "trigger": ("", "t" * TRIGGER_LENGTH),
+    "request": (None, HttpRequest()),
     "user": ("", "Zoë", "u" * USER_LENGTH),
     "stdout": (None, io.StringIO()),
     "stderr": (None, io.StringIO()),
@@ -38,6 +41,7 @@ AT_MOST = ", and at most 1e+09, 31 years."
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "max_items": ((0, -1, 1.0, True, "5"), "a whole number from 1 is needed; leave it out to take all items."),
     "resume_run": ((0, True, 2.0, "7"), "the number of a run is needed."),
+    "again": ((0, True, 2.0, "7"), "the number of a run is needed."),
     "grace": (
         (-1, 1e300, math.inf, math.nan, True, "10", None),
         f"at least 0 seconds are needed{AT_MOST}",
@@ -50,6 +54,7 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "database": ((0, True, b"default", ""), "an alias of DATABASES is needed."),
     "trigger": (("t" * (TRIGGER_LENGTH + 1), "\x00", None, 1), "a text of at most 20 characters is needed."),
     "user": (("u" * (USER_LENGTH + 1), "\ud800", None, 1), "a text of at most 150 characters is needed."),
+    "request": ((True, "GET /", object()), "a request of Django is needed."),
     "stdout": (("out.txt", 1, object()), "a file to write text to is needed."),
     "stderr": (("err.txt", 2, object()), "a file to write text to is needed."),
     **dict.fromkeys(FLAGS, ((0, 1, None, "yes"), "True or False is needed.")),

@@ -184,6 +184,8 @@ def _lock(connection: BaseDatabaseWrapper, rows: QuerySet[Model]) -> None:
 def _as_expression(field: Field[Any, Any], value: Any) -> Any:
     if is_json_null(field, value):
         return Cast(Value("null", TextField()), field)
+    if value is None and isinstance(field, JSONField):
+        return Value(None)  # a Case of Django before 5.2.3 would make JSON's null of one that knows its field
     return value if is_expression(value) else Value(value, field)
 
 

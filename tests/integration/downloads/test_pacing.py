@@ -117,7 +117,7 @@ async def test_nobody_waits_in_a_circle_for_turns(server: HostileServer, small_c
             assert (await client.get(server.url("/plain", host=other))).text == "hello"
 
     ready: list[str] = []
-    async with small_client(pace=pace, internal_hosts=hosts) as client, asyncio.timeout(5):
+    async with small_client(pace=pace, internal_hosts=hosts) as client, asyncio.timeout(60):
         await asyncio.gather(item(*hosts), item(*reversed(hosts)))
     assert [pace.held(host) for host in hosts] == [0, 0]
 
@@ -135,7 +135,7 @@ async def test_items_whose_turns_the_pipeline_took_wait_in_no_circle_either(
         assert (await client.get(server.url("/plain", host=other))).text == "hello"
         pace.release(mine)
 
-    async with small_client(pace=pace, internal_hosts=hosts) as client, asyncio.timeout(5):
+    async with small_client(pace=pace, internal_hosts=hosts) as client, asyncio.timeout(60):
         await asyncio.gather(item(*hosts), item(*reversed(hosts)))
 
 
@@ -143,7 +143,7 @@ async def test_tasks_that_are_started_inside_a_stream_do_not_wait_for_it_for_eve
     server: HostileServer, small_client: OpenClient
 ) -> None:
     pace = Pace(per_key=1, per_second=None)
-    async with small_client(pace=pace) as client, asyncio.timeout(5):
+    async with small_client(pace=pace) as client, asyncio.timeout(60):
         async with client.stream("GET", server.url("/endless")):
             both = await asyncio.gather(client.get(server.url("/plain")), client.get(server.url("/plain")))
     assert [response.text for response in both] == ["hello"] * 2

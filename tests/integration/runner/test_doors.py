@@ -430,7 +430,7 @@ def test_a_second_request_ends_whatever_hangs(transactional_db: None, where: str
 
 
 @pytest.mark.parametrize("shape", ["items", "once"])
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_a_second_request_ends_a_run_whose_plain_download_blocks(transactional_db: None, shape: str) -> None:
     stops, go, ended = StopRequests(), threading.Event(), threading.Event()
 

@@ -12,7 +12,7 @@ import async_commander as ac
 
 from .ledger import items_of, row_of
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 TWO = "ValueError: first; KeyError: 'second'"
 

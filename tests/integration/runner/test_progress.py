@@ -13,7 +13,7 @@ from async_commander.models import Run
 
 from .ledger import row_of
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Counts(ac.AsyncCommand):

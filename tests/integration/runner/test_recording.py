@@ -22,7 +22,7 @@ from tests.testapp.models import Tag
 
 from .ledger import end_without_a_word, give_lease
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 
 class CannotClose(InMemoryRecorder):

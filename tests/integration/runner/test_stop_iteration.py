@@ -13,7 +13,7 @@ from tests.testapp.models import Tag
 
 from .ledger import items_of, row_of
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Letters(ac.IterateDownloadCommand[str, str]):

@@ -30,7 +30,7 @@ def raw_deflate(data: bytes) -> bytes:
     step=st.integers(1, 600),
     packed=st.sampled_from([("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", raw_deflate)]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_was_packed_comes_out_however_it_is_cut(data: bytes, step: int, packed: tuple[str, object]) -> None:
     encoding, pack = packed
     assert inflate(encoding, pack(data), step) == data
@@ -78,7 +78,7 @@ def test_an_empty_body_is_empty_whatever_its_encoding() -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_garbage_raises_declared_errors_only(data: bytes, encoding: str) -> None:
     with contextlib.suppress(BadBody, BodyTooLarge):
         inflate(encoding, data, 50)

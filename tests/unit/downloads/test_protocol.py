@@ -199,7 +199,7 @@ def exchanges(draw: st.DrawFn) -> bytes:
 
 
 @given(exchanges(), st.sampled_from([b"GET", b"HEAD", b"POST"]), st.lists(st.integers(0, 300), max_size=12))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 async def test_whatever_is_sent_is_read_as_h11_reads_it(sent: bytes, method: bytes, cuts: list[int]) -> None:
     at = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
     pieces = [sent[begin:end] for begin, end in pairwise(at)]
@@ -217,7 +217,7 @@ async def test_whatever_is_sent_is_read_as_h11_reads_it(sent: bytes, method: byt
 
 
 @given(st.binary(max_size=400), st.integers(1, 50))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 async def test_noise_raises_declared_errors_only(noise: bytes, step: int) -> None:
     await read_by_us(b"GET", [noise[at : at + step] for at in range(0, len(noise), step)])
     await read_by_us(b"GET", [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", noise])
@@ -225,7 +225,7 @@ async def test_noise_raises_declared_errors_only(noise: bytes, step: int) -> Non
 
 
 @given(st.lists(answers(), min_size=1, max_size=5), st.integers(1, 60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 async def test_a_connection_carries_one_answer_after_another_or_is_given_up(many: list[bytes], step: int) -> None:
     connection, wire, pool = connected()
     for sent in many:

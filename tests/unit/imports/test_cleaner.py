@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from async_commander.command.items import item_from_json, item_to_json
@@ -197,7 +197,7 @@ def test_a_number_is_rounded_once() -> None:
     assert column([long, "1e-3"], Decimal, precision={"x": 2}, rounding="half_up") == [Decimal("0.12"), Decimal("0.00")]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     st.lists(st.decimals(-(10**12), 10**12, allow_nan=False, places=None), min_size=1, max_size=5),
     st.sampled_from(["half_even", "half_up"]),

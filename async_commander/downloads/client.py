@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from async_commander.exceptions import AsyncCommanderError
+
 from .connecting import Connector, ThreadResolver, proxy_of
 from .cookies import ItemCookies, keep_cookies
 from .decoding import ACCEPTED
@@ -30,9 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from http.cookiejar import CookieJar
 
+    from hishel import AsyncBaseStorage
+
     from async_commander.engine.pace import Pace
 
     from .connecting import Resolver
+    from .http_cache import HttpCache
     from .response import Response
 
 USER_AGENT = f"async-commander python-httpx/{httpx.__version__}"
@@ -117,8 +122,9 @@ class Client(httpx.AsyncClient):
         self._deadline = deadline
         self._max_body = max_body
         self._memory = BodyMemory(body_memory)
+        self._closing = _Closing(transport)
         super().__init__(
-            transport=_Closing(transport),
+            transport=self._closing,
             headers={"User-Agent": user_agent, "Accept-Encoding": ACCEPTED},
             timeout=TIMEOUT,
             follow_redirects=True,
@@ -185,6 +191,26 @@ class Client(httpx.AsyncClient):
     def cert(self, given: Cert | None) -> None:
         connector = self._bounded.pool.connector
         connector.trusts = Trust(connector.trusts.verify, given)
+
+    @property
+    def cache(self) -> AsyncBaseStorage | None:
+        """A storage of hishel's, an extra, in which answers are kept as HTTP says (RFC 9111). Closed with the client.
+
+        To be set before the first request. AsyncCommanderError where hishel is not installed.
+        """
+        cache = self._closing.cache
+        return None if cache is None else cache.storage
+
+    @cache.setter
+    def cache(self, storage: AsyncBaseStorage | None) -> None:
+        if storage is None:
+            self._closing.cache = None
+            return
+        try:
+            from .http_cache import HttpCache
+        except ImportError as error:
+            raise AsyncCommanderError("client.cache needs hishel: pip install 'async-commander[hishel]'") from error
+        self._closing.cache = HttpCache(storage)
 
     def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
         """As `httpx.AsyncClient.build_request`; BlockedAddress for a URL without a scheme, which no cookie fits."""
@@ -282,7 +308,11 @@ class Client(httpx.AsyncClient):
             for hook in self.event_hooks["request"]:
                 await hook(request)
             try:
-                response = await self._bounded.send(request, journey)
+                cache = self._closing.cache
+                if cache is None:
+                    response = await self._bounded.send(request, journey)
+                else:
+                    response = await cache.send(request, journey, self._bounded)
             except httpx.RequestError as error:
                 error.request = request
                 raise
@@ -329,7 +359,15 @@ class Client(httpx.AsyncClient):
         A status is an error only through `Fetched.raise_for_status()`.
         """
         hooks, options = self.event_hooks, extensions or _NO
-        sees_httpx = self.is_closed or self.cookies or self.params or self.auth or hooks["request"] or hooks["response"]
+        sees_httpx = (
+            self.is_closed
+            or self._closing.cache
+            or self.cookies
+            or self.params
+            or self.auth
+            or hooks["request"]
+            or hooks["response"]
+        )
         if self._bounded.inner is None and not (sees_httpx or headers or options.keys() - _OF_A_JOURNEY):
             quick = httpx.URL(url)
             if not quick.is_relative_url and not quick.userinfo:
@@ -377,6 +415,8 @@ class Client(httpx.AsyncClient):
 class _Closing(httpx.AsyncBaseTransport):
     """What httpx closes with the client; requests go through `Client.send`."""
 
+    cache: HttpCache | None = None
+
     def __init__(self, bounded: BoundedTransport) -> None:
         self._bounded = bounded
 
@@ -385,3 +425,5 @@ class _Closing(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._bounded.aclose()
+        if self.cache is not None:
+            await self.cache.aclose()

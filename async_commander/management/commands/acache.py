@@ -19,7 +19,7 @@ from async_commander.management.options import seconds
 from async_commander.management.runs import moment, recorded_names
 from async_commander.management.summary import to_json
 from async_commander.management.terminal_command import TerminalCommand
-from async_commander.results import EXIT_USAGE
+from async_commander.results import EXIT_FAILED, EXIT_USAGE
 from async_commander.runner.threads import a_person_is_there, is_yes
 from async_commander.text.clean import plain
 
@@ -89,6 +89,11 @@ class Command(TerminalCommand):
                 self._list(store, options)
         except (InvalidCommand, ImproperlyConfigured) as error:
             raise CommandError(str(error), returncode=EXIT_USAGE) from error
+        except CommandError:
+            raise
+        except Exception as error:
+            told = f"The cache cannot be used: {type(error).__name__}: {error}"
+            raise CommandError(told, returncode=EXIT_FAILED) from error
 
     def _list(self, store: Store, options: dict[str, Any]) -> None:
         names = [options["name"]] if options["name"] else None

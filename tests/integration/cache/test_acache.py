@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 
 from async_commander.cache.codecs import pack
@@ -111,6 +112,16 @@ def test_what_cannot_be_done_is_refused(
         acache(*args)
     assert caught.value.returncode in (1, 2)
     assert files(kept) == 5
+
+
+def test_trouble_with_the_storage_is_told_in_a_line(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise ConnectionError("the bucket is away")
+
+    monkeypatch.setattr(FileSystemStorage, "listdir", away)
+    with pytest.raises(CommandError, match="The cache cannot be used: ConnectionError: the bucket is away") as caught:
+        acache()
+    assert caught.value.returncode == 1
 
 
 def test_a_storage_that_cannot_be_used_is_named(settings: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from async_commander.command.options import ITEMS, ON_THE_LINE, REQUESTS
+from async_commander.command.options import CACHED, ITEMS, ON_THE_LINE, REQUESTS
 from async_commander.engine.limits import BOUNDS
 from async_commander.management import options
 from async_commander.runner.request import RunRequest
@@ -102,3 +102,10 @@ def test_a_value_that_does_not_fit_is_refused_in_words_of_the_terminal(flag: str
 def test_threads_of_a_command_without_items_are_not_called_items() -> None:
     told = {option.name: option.help for option in options.acting([])}
     assert "items" not in told["threads"]
+
+
+@pytest.mark.parametrize(
+    ("features", "shown"), [([], False), ([ITEMS], False), ([CACHED], True), ([ITEMS, CACHED], True)]
+)
+def test_refresh_cache_is_offered_where_something_is_cached(features: list[str], shown: bool) -> None:
+    assert ("refresh_cache" in {option.name for option in options.acting(features)}) is shown

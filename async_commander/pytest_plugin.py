@@ -1,11 +1,14 @@
 """The pytest plugin: what respx and pytest-httpx intercept of httpx, they intercept of `self.http`, too.
 
-Both put something in the place of parts of httpx and httpcore, which the transport of `self.http` does not use. With
-this plugin, which pytest loads by itself, a client that is opened while they are at work sends through httpx.
+And what cached methods keep is gone after each test, unless the project's settings say where it is kept.
+
+Both interceptors put something in the place of parts of httpx and httpcore, which the transport of `self.http` does not
+use. With this plugin, which pytest loads by itself, a client that is opened while they are at work sends through httpx.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,19 @@ def pytest_configure(config: pytest.Config) -> None:
         from async_commander.downloads import client
 
         client.make_transport = Switch().transport
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """No test finds what another one, or the project itself, has kept."""
+    del item
+    from django.conf import settings
+
+    if settings.configured:
+        from django.core.files.storage import InMemoryStorage
+
+        from async_commander.cache import store
+
+        store.make_default = cache(InMemoryStorage)
 
 
 class Switch:

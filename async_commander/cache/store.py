@@ -8,7 +8,7 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -161,7 +161,7 @@ def open_store() -> Store:
     """The store that the settings name. InvalidCommand where it cannot be used."""
     alias = get_settings().cache
     if not alias:
-        return Store(_on_this_machine())
+        return Store(make_default())
     try:
         storage = storages[alias]
     except (InvalidStorageError, ImportError) as error:
@@ -173,7 +173,7 @@ def open_store() -> Store:
 # -- where nothing is configured ---------------------------------------------------------------------------------------
 
 
-def _on_this_machine() -> FileSystemStorage:
+def on_this_machine() -> FileSystemStorage:
     """A folder of this user and this project, which nobody else may read: never MEDIA_ROOT, which is served."""
     folder = default_folder()
     try:
@@ -190,6 +190,10 @@ def _on_this_machine() -> FileSystemStorage:
             "writing. Remove it, or make it yours alone (chmod 700)."
         )
     return FileSystemStorage(location=folder, file_permissions_mode=0o600, directory_permissions_mode=0o700)
+
+
+make_default: Callable[[], Storage] = on_this_machine
+"""Where nothing is configured; the pytest plugin gives each test a store of its own, in memory."""
 
 
 def default_folder() -> Path:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pytest
+from django.core.files.storage import FileSystemStorage
 
 import async_commander as ac
 from async_commander.cache import keeper
 from async_commander.exceptions import InvalidCommand
+from async_commander.testing import InMemoryRecorder
 
 URLS = ["https://example.org/a?b=c/d", "https://example.org/" + "long/" * 100, "ünïcode", "../../etc/passwd", ""]
 
@@ -472,3 +474,52 @@ def test_a_trial_run_has_an_area_of_its_own(run: Any, folder: Path, calls: list[
     assert len(calls) == 2 * len(URLS)
     areas = sorted(path.name for path in (folder / "async_commander").iterdir())
     assert areas == ["results", "test"]
+
+
+class Slow(FileSystemStorage):
+    """A storage that is far away."""
+
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        time.sleep(0.2)
+        return super()._open(name, mode)
+
+    def _save(self, name: str, content: Any) -> str:
+        time.sleep(0.2)
+        return super()._save(name, content)
+
+
+def test_a_slow_storage_does_not_hold_up_the_event_loop(run_on_lanes: Any, settings: Any, folder: Path) -> None:
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "kept": {"BACKEND": f"{__name__}.Slow", "OPTIONS": {"location": folder}},
+    }
+
+    class Job(ac.AsyncCommand):
+        @ac.cached
+        async def one(self, n: int) -> int:
+            return n
+
+        async def handle(self) -> float:
+            longest, last, ended = 0.0, time.monotonic(), asyncio.Event()
+
+            async def watch() -> None:
+                nonlocal longest, last
+                while not ended.is_set():
+                    await asyncio.sleep(0.001)
+                    longest, last = max(longest, time.monotonic() - last), time.monotonic()
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(watch())
+                await asyncio.gather(*(self.one(n) for n in range(3)))
+                ended.set()
+            return longest
+
+    assert min(run_on_lanes(Job(), refresh_cache=True).value for _ in range(3)) < 0.15
+
+
+def test_a_run_that_no_database_records_has_the_cache_too(calls: list[str]) -> None:
+    for _ in range(2):
+        recorder = InMemoryRecorder()
+        result = ac.run(Pages(), recorder=recorder)
+        assert result.counts["done"] == len(URLS)
+    assert sorted(calls) == sorted(URLS)

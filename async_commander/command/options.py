@@ -207,7 +207,7 @@ ALSO_CALLED = {"testing": "test"}
 REQUESTS = {name: option for name, option in BY_NAME.items() if option.bound is None and name != "progress"}
 """What a call takes beside its command's own arguments and bounds; `progress` is the terminal's."""
 
-RESERVED = frozenset({"dry_run", "help_all", "check"})
+RESERVED = frozenset({"dry_run", "help_all", "check", "test_all"})
 """Options of the terminal; and what would contradict `self.dry_run`."""
 
 # fmt: off

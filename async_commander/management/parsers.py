@@ -207,6 +207,9 @@ def front_parser(prog: str, description: str, hand_over: HandOver, *, shell: boo
     shared = CommandParser(prog=prog, add_help=False, allow_abbrev=False)
     shared.add_argument("name", nargs="?", metavar="NAME", help="the command to run; none: list them all")
     shared.add_argument("--check", action="store_true", help="import every command and tell which are broken; run none")
+    shared.add_argument(
+        "--test-all", action="store_true", help="a trial run of every command that has test values, with a report"
+    )
     add_shared(shared, acting(FEATURES))
     parser = FrontParser(
         prog=prog,
@@ -242,7 +245,8 @@ class FrontParser(CommandLineParser):
         lost = [
             (flags_of(option), value)
             for option in acting(FEATURES)
-            if option.name != "json" and (value := getattr(options, option.name)) is not None
+            if option.name not in ({"json", "database"} if options.test_all else {"json"})
+            and (value := getattr(options, option.name)) is not None
         ]
         if lost:
             flag, value = lost[0]

@@ -17,7 +17,7 @@ from async_commander.database.outage import OutageTooLong
 from async_commander.database.timeouts import Timeouts
 from async_commander.engine.awake import awake
 from async_commander.engine.context import RunContext
-from async_commander.exceptions import InvalidCommand, RunLocked
+from async_commander.exceptions import InvalidCommand, MissingDependency, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.dependencies import Unmet
 from async_commander.history.runs import OthersUnfinished
@@ -134,8 +134,10 @@ async def _opened(plan: Plan, recorder: Recorder, reporter: Reporter) -> Opened:
                 raise
             if plan.request.yes:
                 reporter.message(f"{unmet} It begins all the same: --yes was given.", logging.WARNING)
-            elif opening.anew or not await _agreed(plan, f"{unmet}\nBegin the run of {plan.name} all the same?"):
+            elif opening.anew:
                 raise
+            elif not await _agreed(plan, f"{unmet}\nBegin the run of {plan.name} all the same?"):
+                raise MissingDependency(f"No run of {plan.name} was begun.") from None
             opening = replace(opening, needs=())
 
 

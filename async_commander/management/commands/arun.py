@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,8 +16,8 @@ from async_commander.exceptions import CommandNotFound, InvalidCommand
 from async_commander.management.dispatch import RunCommand
 from async_commander.management.listing import BROKEN, Line, list_commands, render
 from async_commander.management.parsers import CommandLineParser, Refusal, front_parser
-from async_commander.management.terminal_command import program
-from async_commander.results import EXIT_FAILED, EXIT_USAGE
+from async_commander.management.terminal_command import program, stdout_on_stderr
+from async_commander.results import EXIT_FAILED, EXIT_SIGNAL_BASE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -47,8 +48,38 @@ class Command(RunCommand):
         elif options["check"]:
             self.check(tags=[TAG], display_num_errors=True)
             self.stdout.write(f"Commands checked: {len(get_runnable())}.")
+        elif options["test_all"]:
+            self._try_all(options)
         else:
             self._list(options)
+
+    def _try_all(self, options: dict[str, Any]) -> None:
+        """A trial run of every command that has test values. Exit code 1 where one failed, 128+n after signal n."""
+        from async_commander.management.summary import to_json
+        from async_commander.management.trials import FAILED, Trials, counted, counts_in_words
+        from async_commander.runner.signals import install
+
+        shell, shown = self._called_from_command_line, self.stderr if options["verbosity"] >= 2 else None
+        try:
+            trials = Trials(stops=install() if shell else None, output=shown, database=options["database"])
+        except (InvalidCommand, ImproperlyConfigured) as error:
+            raise CommandError(str(error)) from error
+        width, done = max(map(len, trials.names), default=0), []
+        with stdout_on_stderr() if options["json"] and shell else nullcontext():
+            for trial in trials:
+                done.append(trial)
+                if not options["json"]:
+                    self.stdout.write(trial.line(width), self.style.ERROR if trial.outcome == FAILED else None)
+        if options["json"]:
+            self.stdout.write(to_json({**counted(done), "trials": [trial.as_json() for trial in done]}))
+        else:
+            self.stdout.write(f"\n{counts_in_words(done)}.")
+        if trials.stops is not None and trials.stops.signal is not None:
+            sys.exit(EXIT_SIGNAL_BASE + trials.stops.signal)
+        if counted(done)[FAILED]:
+            if not shell:
+                raise CommandError(counts_in_words(done), returncode=EXIT_FAILED)
+            sys.exit(EXIT_FAILED)
 
     def _read(self, prog: str, name: str, tokens: Sequence[str]) -> Namespace:
         self._typed_name = name

@@ -64,6 +64,18 @@ def test_a_trial_fills_in_what_the_line_leaves_out(manage) -> None:
     assert (ended.code, "unknown option --nothing" in ended.err) == (2, True)
 
 
+def test_all_commands_are_tried(manage) -> None:
+    ended = manage("arun --test-all")
+    assert ended.code == 1
+    lines = {line.split()[1]: line.split()[0] for line in ended.out.splitlines() if line and not line[0].isdigit()}
+    assert (lines["greet"], lines["scrapers_fetch"]) == ("ok", "skipped")
+    assert (lines["hookless"], lines["missing"], lines["syntax"]) == ("failed", "failed", "failed")
+    assert ended.out.splitlines()[-1].startswith("1 ok, ")
+    assert "Hello Tess" not in ended.out
+    document = json.loads(manage("arun --test-all --json").out)
+    assert {one["name"]: one["run"] for one in document["trials"] if one["outcome"] == "ok"} == {"greet": 2}
+
+
 def test_json_leaves_stdout_to_one_document(manage) -> None:
     ended = manage("arun greet Ann --json")
     document = json.loads(ended.out)

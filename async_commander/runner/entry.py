@@ -56,7 +56,7 @@ async def call_async(
             "anyio.run(main) and no other backend, or call ac.run() on a worker thread."
         )
     _check_ports(reporter, recorder)
-    cls = _class_of(command)
+    cls, arguments = _class_of(command), by_their_names(arguments)
     if (run_id := _brought_by(command, arguments, recorder)) is not None:
         arguments = await sync_to_async(_with_stored)(cls, run_id, arguments)
     made, request = _prepared(command, cls, arguments)
@@ -76,7 +76,7 @@ def call_sync(
     """Run a command from synchronous code. See `doors.run`."""
     _check_no_loop()
     _check_ports(reporter, recorder)
-    cls = _class_of(command)
+    cls, arguments = _class_of(command), by_their_names(arguments)
     if (run_id := _brought_by(command, arguments, recorder)) is not None:
         arguments = _with_stored(cls, run_id, arguments)
     made, request = _prepared(command, cls, arguments)
@@ -161,7 +161,7 @@ def _with_stored(cls: type[AsyncCommand], run_id: Any, arguments: dict[str, Any]
 
 def _prepared(command: Runnable, cls: type[AsyncCommand], given: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
     """The command, and what is asked of its run: what the class itself asks where nothing was said."""
-    declared, given = declaration_of(cls).names, by_their_names(given)
+    declared = declaration_of(cls).names
     its_own = not isinstance(command, AsyncCommand) and given.get("resume_run") is None and given.get("again") is None
     arguments = filled_in(cls, given, own=its_own)
     request, own = split_call({name: value for name, value in arguments.items() if name != "progress"}, declared)

@@ -69,7 +69,7 @@ class RunRequest:
 
     def stored_options(self) -> dict[str, Any]:
         """What is kept in the run row, so that a resume does the same."""
-        shared = {"max_items": self.max_items, "force": self.force}
+        shared = {name: getattr(self, name) for name in ("max_items", "force", "ignore_dependencies")}
         return {name: value for name, value in shared.items() if value}
 
     def options_of_django(self) -> dict[str, Any]:

@@ -22,6 +22,8 @@ import async_commander as ac
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from async_commander.models import Run
+
 
 class Colour(Enum):
     RED = "red"
@@ -53,6 +55,9 @@ class Fetch(ac.IterateDownloadCommand[Site, str]):
     run_once = True
     help = "Fetch them all."
     option_defaults = {"yes": True}
+    dependencies = [ac.DependsOn("sites_load", domain=lambda command: command.domain), ("rosters_load", {"year": 2026})]
+    test_parameters = {"domain": "example.org"}
+    test_options = {"max_items": 5}
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -252,3 +257,13 @@ ac.Limits(thread=50)  # wrong: a bound is misspelt
 
 assert_type(Fetch(domain="").since, date | None)
 assert_type(Fetch(domain="").parameters, dict[str, Any])
+
+
+async def run_them(row: Run) -> None:
+    """A command is run by its class, its name, an instance, or a row."""
+    assert_type(await ac.arun(Fetch, domain="example.org", threads=5), ac.RunResult)
+    assert_type(ac.run(Fetch(domain="example.org"), test=True), ac.RunResult)
+    assert_type(row.again(domain="example.com"), ac.RunResult)
+    assert_type(await row.aagain(), ac.RunResult)
+    assert_type(row.command_class, type[ac.AsyncCommand])
+    await ac.arun(3)  # wrong: neither a command nor a name

@@ -70,8 +70,10 @@ class Command(RunCommand):
                 done.append(trial)
                 if not options["json"]:
                     self.stdout.write(trial.line(width), self.style.ERROR if trial.outcome == FAILED else None)
+                    self.stdout.flush()
         if options["json"]:
             self.stdout.write(to_json({**counted(done), "trials": [trial.as_json() for trial in done]}))
+            self._is_told = True
         else:
             self.stdout.write(f"\n{counts_in_words(done)}.")
         if trials.stops is not None and trials.stops.signal is not None:

@@ -76,6 +76,17 @@ def test_all_commands_are_tried(manage) -> None:
     assert {one["name"]: one["run"] for one in document["trials"] if one["outcome"] == "ok"} == {"greet": 2}
 
 
+def test_ctrl_c_ends_the_trials_with_a_report(manage) -> None:
+    here = {"PROJECT_SETTINGS": json.dumps({"COMMAND_PACKAGES": ["tests.acceptance.terminal.tried"]})}
+    ended = manage.interrupted("arun --test-all", when="a_fast", **here)
+    assert ended.code == 130
+    lines = {line.split()[1]: line for line in ended.out.splitlines() if line and not line[0].isdigit()}
+    assert lines["a_fast"].startswith("ok ")
+    for name in ("c_after", "greet"):
+        assert lines[name].split() == ["skipped", name, "it", "was", "stopped", "before"]
+    assert "Traceback" not in ended.err
+
+
 def test_json_leaves_stdout_to_one_document(manage) -> None:
     ended = manage("arun greet Ann --json")
     document = json.loads(ended.out)

@@ -76,6 +76,7 @@ def test_a_trial_is_a_trial_again(run: Any) -> None:
     first = row(run(Fetch, test=True))
     assert row(first.again()).testing
     assert not row(first.again(test=False)).testing
+    assert not row(first.again(testing=False)).testing
 
 
 @pytest.mark.asyncio

@@ -16,6 +16,7 @@ from async_commander.runner import beginning, plan
 from async_commander.runner.entry import drive_from_shell
 from async_commander.runner.reporting import Silent
 from async_commander.runner.request import RunRequest
+from async_commander.runner.signals import StopRequests
 from async_commander.testing import InMemoryRecorder
 
 HERE = __name__
@@ -207,6 +208,12 @@ def test_nothing_is_asked_where_it_is_ignored_in_a_trial_and_without_a_history(r
     assert run(Posts, **options).status == "succeeded"
 
 
+def test_the_row_says_that_nothing_was_looked_at(run: Any) -> None:
+    ignoring = Run.objects.get(pk=run(Posts, ignore_dependencies=True).run_id)
+    assert ignoring.options == {"ignore_dependencies": True}
+    assert ignoring.again().status == "succeeded"
+
+
 def test_yes_goes_on_and_says_what_is_missing(run: Any, caplog: Any) -> None:
     with caplog.at_level(logging.WARNING, "async_commander.run"):
         assert run(Posts, yes=True).status == "succeeded"
@@ -316,6 +323,25 @@ def test_what_cannot_be_run_by_what_is_named_says_what_it_needs(run: Any) -> Non
 
     assert "cannot be run:" in refused(run, Any_, run_dependencies=True)
     assert "missing 1 required argument: 'domain'" in refused(run, Any_, run_dependencies=True)
+
+
+class Stops(ac.AsyncCommand):
+    stops: ClassVar[StopRequests]
+
+    async def handle(self) -> None:
+        self.stops.ask()
+
+
+class After(Posts):
+    dependencies = [ac.DependsOn(Stops)]
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_what_stops_the_run_before_stops_it_all() -> None:
+    Stops.stops = StopRequests()
+    result = drive_from_shell(After(), RunRequest(run_dependencies=True), Silent(), stops=Stops.stops)
+    assert (result.status, result.run_id, result.command) == ("interrupted", None, f"{HERE}.After")
+    assert list(Run.objects.values_list("command", flat=True)) == [f"{HERE}.Stops"]
 
 
 class Month(ac.AsyncCommand):

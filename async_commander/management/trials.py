@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from async_commander.command.base import AsyncCommand, redactor_of
 from async_commander.command.declaration import declaration_of, filled_in
-from async_commander.command.needs import circles_in, graph_of
+from async_commander.command.needs import check_dependency, circles_in, graph_of
 from async_commander.command.registry import find_clashes, get_runnable, load_command, name_of
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.results import RunStatus, items_in_words
@@ -74,6 +74,8 @@ class Trials:
         for name, file in get_runnable().items():
             try:
                 cls = load_command(file)
+                for dependency in declaration_of(cls).dependencies:
+                    check_dependency(cls, dependency)
                 if declaration_of(cls).has_test_values:
                     self._classes[name_of(cls)] = cls
                 else:

@@ -96,6 +96,14 @@ def test_who_is_needed_goes_first_and_who_needs_what_failed_is_skipped(write: Ca
     assert not Run.objects.filter(command__in=["f_late", "g_later"]).exists()
 
 
+def test_a_dependency_that_cannot_be_used_is_a_failure(write: Callable[..., None]) -> None:
+    write("posts", "dependencies = ['rostres']; test_parameters = {}")
+    write("rosters")
+    told = {line[1]: line for line in tried()[:-1]}
+    assert (told["posts"][0], told["rosters"][0]) == ("failed", "ok")
+    assert "there is no command 'rostres'. Did you mean rosters?" in told["posts"][2]
+
+
 def test_a_circle_fails_and_the_others_are_tried(write: Callable[..., None]) -> None:
     for name, needed in (("egg", "hen"), ("hen", "egg"), ("farm", "hen")):
         write(name, f"dependencies = ['{needed}']; test_parameters = {{}}")

@@ -101,7 +101,7 @@ def test_a_dependency_that_cannot_be_used_is_a_failure(write: Callable[..., None
     write("rosters")
     told = {line[1]: line for line in tried()[:-1]}
     assert (told["posts"][0], told["rosters"][0]) == ("failed", "ok")
-    assert "there is no command 'rostres'. Did you mean rosters?" in told["posts"][2]
+    assert "there is no command 'rostres'. Did you mean rosters" in told["posts"][2]
 
 
 def test_a_circle_fails_and_the_others_are_tried(write: Callable[..., None]) -> None:

@@ -65,6 +65,12 @@ def test_a_line_to_resume_says_nothing_twice_and_bounds_no_items(asked: list[str
     assert line == " ".join(["manage.py arun fetch", *kept, "-v 2 --resume --max-failures 100%"])
 
 
+@pytest.mark.parametrize("asked", [["--again", "7"], ["--again=7"], ["--resume_run", "7"]])
+def test_a_line_that_has_its_arguments_from_a_run_resumes_by_the_number(asked: list[str]) -> None:
+    steps = next_steps(ended(RunStatus.INTERRUPTED), Invocation("manage.py arun", ["fetch", *asked]), resumable=True)
+    assert steps == [DETAILS, ("resume", "manage.py arun fetch --resume-run 42")]
+
+
 def test_what_follows_two_dashes_stays_behind_the_options() -> None:
     line = Invocation("manage.py arun", ["fetch", "--size=3", "--", "--resume", "-w"]).line_to_resume()
     assert line == "manage.py arun fetch --size=3 --resume -- --resume -w"

@@ -285,7 +285,7 @@ def test_what_a_call_takes_for_the_run_cannot_be_an_argument(name: str) -> None:
 
 
 def test_no_name_of_a_call_is_both_taken_by_the_run_and_free_for_a_command() -> None:
-    own = {"user", "trigger", "lease_seconds"}
+    own = {"user", "trigger", "request", "lease_seconds"}
     for name in {*BOUNDS, *REQUESTS} - own:
         with pytest.raises(InvalidCommand, match=r"shared option|given to the run|attribute of every command"):
             arguments_of(make(**{name: (str, "")}))

@@ -30,8 +30,13 @@ if TYPE_CHECKING:
     from async_commander.exceptions import RunFailed as RunFailed
     from async_commander.exceptions import RunLocked as RunLocked
     from async_commander.exceptions import SkipItem as SkipItem
+    from async_commander.history.tracking import history as history
+    from async_commander.history.tracking import record_run as record_run
+    from async_commander.history.tracking import should_run as should_run
     from async_commander.imports.command import ImportCommand as ImportCommand
     from async_commander.management.dispatch import as_management_command as as_management_command
+    from async_commander.management.managed import ManagedCommand as ManagedCommand
+    from async_commander.management.managed import tracked as tracked
     from async_commander.results import RunResult as RunResult
     from async_commander.results import RunStatus as RunStatus
     from async_commander.runner.doors import arun as arun
@@ -59,16 +64,22 @@ _HOMES = {
         "RunLocked",
         "SkipItem",
     ),
+    "history.tracking": ("record_run", "should_run"),
     "imports.command": ("ImportCommand",),
     "management.dispatch": ("as_management_command",),
+    "management.managed": ("ManagedCommand", "tracked"),
     "runner.doors": ("arun", "run"),
 }
+_CALLABLE_ROOM = "history"
+"""`ac.history(name)` calls the room: a function of that name could not stand beside it."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - a list, made from the table above
+__all__ = sorted([*_HOME_OF, _CALLABLE_ROOM])  # noqa: PLE0605 - a list, made from the table above
 
 
 def __getattr__(name: str) -> Any:
+    if name == _CALLABLE_ROOM:
+        return import_module(f"{__name__}.{name}")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

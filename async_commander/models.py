@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.contenttypes.models import ContentType
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils import timezone
 
 import async_commander as ac  # the front door, which loads nothing by itself
-from async_commander.results import ItemState, RunStatus
+from async_commander.results import ItemState, RunStatistics, RunStatus
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -22,7 +24,40 @@ FORMAT_VERSION = 1
 LABEL_LENGTH = 200
 
 RUN_STATUSES = [(status.value, status.value) for status in RunStatus]
+NOT_ENDED = [RunStatus.QUEUED.value, RunStatus.RUNNING.value, RunStatus.SKIPPED.value]
 ITEM_STATES = [(state.value, state.value) for state in ItemState]
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """Runs, and what they come to together."""
+
+    def statistics(self) -> RunStatistics:
+        """How often these runs have succeeded, and how long they took. Two queries."""
+        ended = self.filter(dry_run=False, testing=False).exclude(status__in=NOT_ENDED)
+        took = models.ExpressionWrapper(models.F("finished") - models.F("started"), models.DurationField())
+        figures = ended.aggregate(
+            count=models.Count("pk"),
+            timed=models.Count("finished"),
+            succeeded=models.Count("pk", filter=models.Q(status=RunStatus.SUCCEEDED.value)),
+            average=models.Avg(took),
+        )
+        place = math.ceil(0.95 * figures["timed"]) - 1  # the nearest rank
+        by_duration = ended.filter(finished__isnull=False).annotate(took=took).order_by("took")
+        p95 = by_duration.values_list("took", flat=True)[place] if place >= 0 else None
+        return RunStatistics(
+            count=figures["count"],
+            succeeded=figures["succeeded"],
+            average_seconds=_seconds(figures["average"]),
+            p95_seconds=_seconds(p95),
+        )
+
+    async def astatistics(self) -> RunStatistics:
+        """See `statistics`."""
+        return await sync_to_async(self.statistics)()
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
 
 
 class Run(models.Model):
@@ -31,7 +66,13 @@ class Run(models.Model):
     command = models.CharField(max_length=200)
     parameters = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     identity = models.CharField(max_length=64, help_text="SHA-256 of the command's name and its parameters")
-    once_key = models.CharField(max_length=64, null=True, blank=True, unique=True)
+    once_key = models.CharField(
+        max_length=64,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text="The identity of a run that is to happen once: while it is at work, and for ever where it succeeded",
+    )
     options = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     limits = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     status = models.CharField(max_length=12, choices=RUN_STATUSES, default=RunStatus.QUEUED.value)
@@ -62,6 +103,8 @@ class Run(models.Model):
     changes = models.BigIntegerField(
         default=0, help_text="Of this record by its owner, under the newest epoch: tells what a COMMIT in doubt came to"
     )
+
+    objects = RunQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -256,6 +299,16 @@ class Lease(models.Model):
     pid = models.PositiveIntegerField(null=True, blank=True)
     process_start = models.BigIntegerField(null=True, blank=True, help_text="In the kernel's ticks since boot")
     epoch = models.BigIntegerField(default=0)
+    run = models.ForeignKey(
+        Run,
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        help_text="The run that has a command's name, for single_instance",
+    )
 
     def __str__(self) -> str:
         return f"{self.name} epoch {self.epoch}"

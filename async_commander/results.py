@@ -50,6 +50,23 @@ _EXIT_CODES = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatistics:
+    """What many runs came to. Durations are seconds, of those runs that have one; None where there is none."""
+
+    count: int
+    """Runs that have ended, dry runs and tests apart."""
+    succeeded: int
+    average_seconds: float | None
+    p95_seconds: float | None
+    """No more than one run in twenty took longer."""
+
+    @property
+    def success_rate(self) -> float | None:
+        """From 0 to 1; None where no run has ended."""
+        return self.succeeded / self.count if self.count else None
+
+
 @dataclass(slots=True)
 class Tally:
     """The live counts of a run, in items. `taken = done + skipped + dead + retry + claimed`, always."""
@@ -115,6 +132,8 @@ class RunResult:
     errors: list[ErrorKind] = field(default_factory=list)
     duration: float = 0.0
     error: str = ""
+    reason: str = ""
+    """Why the run was skipped, where it was."""
     signal: int | None = None
     """The signal that interrupted the run, if one did."""
     locked: bool = False

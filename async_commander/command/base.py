@@ -38,7 +38,7 @@ Ts = TypeVarTuple("Ts")
 
 OF_THE_CLASS = frozenset({
     "limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks",
-    "dependencies", "test_parameters", "test_options",
+    "dependencies", "test_parameters", "test_options", "run_once", "single_instance",
 })  # fmt: skip
 """Attributes of the class that a run goes by, and that no instance has."""
 
@@ -92,6 +92,10 @@ class AsyncCommand:
     """Other defaults for shared options: `{"threads": 50, "yes": True}`. `progress` acts in the terminal only."""
     dependencies: ClassVar[Sequence[Any]] = ()
     """Runs that must have succeeded before one of this command: `[ac.DependsOn("rosters_load", region="eu")]`."""
+    run_once: ClassVar[bool] = False
+    """A run that succeeded is not run again with the same arguments: a second start is *skipped*. `--force` runs it."""
+    single_instance: ClassVar[bool] = False
+    """One run of this command at a time, whatever its arguments. A second start is refused; `--wait` waits."""
     test_parameters: ClassVar[Mapping[str, Any]] = {}
     """What `--test` runs the command with where its arguments are not given: `{"domain": "example.org"}`."""
     test_options: ClassVar[Mapping[str, Any]] = {}
@@ -282,7 +286,7 @@ class AsyncCommand:
 
     @property
     def force(self) -> bool:
-        """Whether this run was started with `--force`."""
+        """Whether this run was started with `--force`, which also passes `run_once`."""
         return self._in_run("force").force
 
     @property

@@ -16,7 +16,7 @@ from .arguments import Argument, arguments_of
 from .cached import Caching, cached_of
 from .dependencies import ALLOWED, DependsOn, dependencies_in
 from .hooks import Declaring, Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
-from .options import ALWAYS_GIVEN, BY_NAME, CACHED, GIVEN_BY_DJANGO, ITEMS, ON_THE_LINE, SHARED
+from .options import ALWAYS_GIVEN, BY_NAME, CACHED, GIVEN_BY_DJANGO, ITEMS, ON_THE_LINE, SHARED, TURNS
 from .parser import ExtraOption, extra_options, spelt_names
 
 
@@ -44,6 +44,8 @@ class Declaration:
     """Whether its author said what a trial run is, were it that nothing has to be given."""
     cached: Mapping[str, Caching]
     """The methods whose results are kept."""
+    takes_turns: bool
+    """Whether runs of it keep each other out: it says `run_once` or `single_instance`."""
 
     @property
     def names(self) -> set[str]:
@@ -58,7 +60,8 @@ class Declaration:
     @property
     def features(self) -> frozenset[str]:
         """What it has, of what shared options need."""
-        return frozenset(name for name, there in ((ITEMS, self.has_items), (CACHED, self.cached)) if there)
+        has = ((ITEMS, self.has_items), (CACHED, self.cached), (TURNS, self.takes_turns))
+        return frozenset(name for name, there in has if there)
 
 
 _TEST_VALUES = {"test_parameters", "test_options"}
@@ -90,6 +93,7 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         test_values=_test_values(cls),
         has_test_values=any(vars(base).keys() & _TEST_VALUES for base in cls.__mro__ if not is_ours(base)),
         cached=cached_of(cls, specs, options),
+        takes_turns=bool(cls.run_once or cls.single_instance),
     )
     # A hook that takes values by their names asks for such as there are.
     known = [*found.arguments, *found.extra, *sorted(GIVEN_BY_DJANGO), *sorted(ALWAYS_GIVEN)]
@@ -241,6 +245,8 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "dependencies": (ALLOWED, lambda value: isinstance(value, Sequence) and not isinstance(value, str)),
     "test_parameters": _A_DICT,
     "test_options": _A_DICT,
+    "run_once": _YES_OR_NO,
+    "single_instance": _YES_OR_NO,
     "keep_values": _YES_OR_NO,
     "requires_system_checks": (
         '"__all__" or a list of tags',

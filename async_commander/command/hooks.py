@@ -185,6 +185,8 @@ class Declaring(Protocol):
 
     option_defaults: ClassVar[Mapping[str, Any]]
     dependencies: ClassVar[Sequence[Any]]
+    run_once: ClassVar[bool]
+    single_instance: ClassVar[bool]
     test_parameters: ClassVar[Mapping[str, Any]]
     test_options: ClassVar[Mapping[str, Any]]
     _stages: ClassVar[Stages | None]

@@ -16,9 +16,9 @@ from async_commander.text.values import text_of_value
 from .values import UNSTORABLE, is_seconds, is_whole
 
 PROGRESS = ("auto", "bar", "plain", "none")
-ITEMS, CACHED = "items", "cached methods"
+ITEMS, CACHED, TURNS = "items", "cached methods", "run_once or single_instance"
 """What a command may have or lack, and some options need."""
-FEATURES = frozenset({ITEMS, CACHED})
+FEATURES = frozenset({ITEMS, CACHED, TURNS})
 TRIGGER_LENGTH = 20
 USER_LENGTH = 150
 """Characters that the run row has room for."""
@@ -30,7 +30,7 @@ class SharedOption:
 
     `written` is how the command line writes its value: "N", "ID", "TIME", "RATE", "SHARE", "ALIAS", "HOW"; "" for a
     switch, None for what only code gives. `fits` says whether a value is one, `needed` what is. `needs`: it acts only
-    where a command has such, ITEMS or CACHED; `plain_help` is what it means to one that has no items.
+    where a command has such, as ITEMS or CACHED; `plain_help` is what it means to one that has no items.
     """
 
     name: str
@@ -139,7 +139,18 @@ SHARED = (
         help="a trial run: the command's test values stand for what is not given, and self.testing is true",
         written="",
     ),
-    SharedOption(name="force", help="self.force is true: what that means is up to the command", written="", rare=True),
+    SharedOption(
+        name="force",
+        help="run also where run_once is met; self.force is true: what that means is up to the command",
+        written="",
+        rare=True,
+    ),
+    SharedOption(
+        name="wait",
+        help="wait for the end of another process's run, rather than be refused for it",
+        written="",
+        needs=TURNS,
+    ),
     SharedOption(
         name="refresh_cache",
         help="make anew what cached methods have kept, and keep that",

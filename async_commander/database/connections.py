@@ -118,6 +118,11 @@ def take_over_thread(preparation: Prepares | None = None) -> None:
             _set(connections[alias], "AUTOCOMMIT", value=True)
 
 
+def is_ours() -> bool:
+    """Whether a run made the current thread, so that nobody else uses its connections."""
+    return _thread.ours
+
+
 def lay_aside() -> None:
     """End of a use: connections that belong to a pool go back to it, the others stay open for the next use.
 

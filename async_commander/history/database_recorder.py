@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import UUID
@@ -15,7 +14,7 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connections
 
 from async_commander.database.outage import OUTAGE_BUDGET, is_locked, is_read_only
 from async_commander.database.writer import Writer
@@ -26,8 +25,9 @@ from async_commander.results import ItemState
 from . import runs, unstored_ends
 from .changes import Changes
 from .dependencies import Unmet, unmet
+from .exclusive import ATTEMPTS, admit, begin, naps_while_waiting
 from .heartbeat import Heartbeat
-from .lease import LEASE_SECONDS, Ownership, Renewal, holds, inserts_lock_the_run, renew
+from .lease import LEASE_SECONDS, Ownership, Renewal, inserts_lock_the_run, renew
 from .ledger import CRASHES_ALONE, Ledger
 from .notes import earlier_errors, write_notes
 from .ownership import this_process
@@ -55,7 +55,6 @@ T = TypeVar("T")
 
 LOST = (RunFenced,)
 LONGEST_NAP = 1.0
-TAKE_OVER_ATTEMPTS = 5
 
 
 class DatabaseRecorder:
@@ -74,6 +73,7 @@ class DatabaseRecorder:
         self._outage_budget = outage_budget
         self._heartbeat: Heartbeat | None = None
         self._resumed = False
+        self._is_whole = True
         self._cancel_told = False
         self._owner: RunOwner | None = None
         self._items: ItemsOwner
@@ -108,32 +108,56 @@ class DatabaseRecorder:
         return opened
 
     async def _open(self, opening: Opening, say: Callable[..., None]) -> Opened:
-        alias = self._lanes.alias
         await self._reach()
-        await self._writer.call(lambda: runs.sweep(alias))
-        if opening.resume or opening.resume_run is not None:
-            resumed = await self._resume(opening, say)
-            if resumed is not None:
-                return resumed
-            others = await self._writer.call(runs.others_unfinished, alias, opening)
-            told = (
-                f"No unfinished run of {opening.command} has these arguments, but there is {others}. "
-                f"--resume-run ID (resume_run=ID in code) goes on with one of these."
-            )
-            if others and not opening.anew:
-                raise runs.OthersUnfinished(told)
-            if others:
-                say(f"{told} A new run begins.", logging.WARNING)
-            else:
-                say("There is no unfinished run to resume; a new one begins.")
-        if opening.needs and (lacking := await self._writer.call(unmet, alias, opening.needs)):
-            raise Unmet(opening.command, lacking)
+        await self._writer.call(lambda: runs.sweep(self._lanes.alias))
+        said: set[str] = set()
+
+        def say_once(text: str, *level: int) -> None:
+            if text not in said:
+                said.add(text)
+                say(text, *level)
+
+        for nap in naps_while_waiting():
+            try:
+                return await self._begin_or_resume(opening, say_once)
+            except RunLocked as locked:
+                if not opening.wait:
+                    raise
+                say_once(f"{locked} Waiting for that.")
+            await anyio.sleep(nap)
+        raise AssertionError("the naps have no end")
+
+    async def _begin_or_resume(self, opening: Opening, say: Callable[..., None]) -> Opened:
+        alias, asked_to_resume = self._lanes.alias, opening.resume or opening.resume_run is not None
+        if asked_to_resume and (resumed := await self._resume(opening, say)) is not None:
+            return resumed
         known_by = await self._writer.call(runs.known_identity, alias, opening)
         opening = replace(opening, identity=known_by)
-        self._ownership, _ = await self._opened_once(lambda: (runs.begin(alias, opening, self._lease_seconds), None))
+        if (opening.once or opening.single) and (asked_to_resume or opening.needs):
+            await self._writer.call(lambda: admit(alias, opening))  # what need not happen needs nothing
+        if asked_to_resume:
+            await self._tell_that_nothing_is_resumed(opening, say)
+        if opening.needs and (lacking := await self._writer.call(unmet, alias, opening.needs)):
+            raise Unmet(opening.command, lacking)
+        self._ownership, _ = await self._opened_once(lambda: (begin(alias, opening, self._lease_seconds), None))
+        self._is_whole = runs.is_whole(opening.options)
         self._ledger, self._changes = Ledger(self._ownership), Changes(self._ownership)
         self._start_heart()
         return Opened(run_id=self._ownership.run_id, identity=opening.identity)
+
+    async def _tell_that_nothing_is_resumed(self, opening: Opening, say: Callable[..., None]) -> None:
+        """Before a new run begins in its place. Raises OthersUnfinished where that is somebody's to decide."""
+        others = await self._writer.call(runs.others_unfinished, self._lanes.alias, opening)
+        told = (
+            f"No unfinished run of {opening.command} has these arguments, but there is {others}. "
+            f"--resume-run ID (resume_run=ID in code) goes on with one of these."
+        )
+        if others and not opening.anew:
+            raise runs.OthersUnfinished(told)
+        if others:
+            say(f"{told} A new run begins.", logging.WARNING)
+        else:
+            say("There is no unfinished run to resume; a new one begins.")
 
     async def _reach(self) -> None:
         """The first connection. As long as there is no run there is nothing to wait an outage out for."""
@@ -155,14 +179,14 @@ class DatabaseRecorder:
 
     async def _resume(self, opening: Opening, say: Callable[[str], None]) -> Opened | None:
         """Take over what there is to resume. Who was faster may only have marked it as crashed: then once more."""
-        for attempt in range(TAKE_OVER_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             run = await self._wait_for_resumable(opening, say)
             if run is None:
                 return None
             try:
                 return await self._reopen(run, opening)
             except RunLocked:
-                if attempt + 1 == TAKE_OVER_ATTEMPTS:
+                if attempt + 1 == ATTEMPTS:
                     raise
         return None
 
@@ -186,13 +210,17 @@ class DatabaseRecorder:
 
     async def _reopen(self, run: Run, opening: Opening) -> Opened:
         def take() -> tuple[Ownership, tuple[int, dict[str, int], dict[str, int]]]:
-            ownership, crashed = runs.reopen(self._lanes.alias, run, opening, self._lease_seconds)
+            alias = self._lanes.alias
+            place = admit(alias, replace(opening, identity=run.identity), resumed=run.pk)
+            ownership, crashed = runs.reopen(alias, run, opening, self._lease_seconds, place.once_key)
+            ownership = place.taken_by(ownership)
             self._ledger = Ledger(ownership)
             recovered = self._ledger.take_over(crashed=crashed, longest_wait=opening.longest_wait)
             return ownership, (recovered, runs.stored_counts(ownership), earlier_errors(ownership))
 
         self._ownership, (recovered, counts, self._earlier) = await self._opened_once(take)
         self._resumed, self._changes = True, Changes(self._ownership)
+        self._is_whole = runs.is_whole(run.options)
         self._start_heart()
         return Opened(
             run_id=run.pk,
@@ -208,23 +236,20 @@ class DatabaseRecorder:
         )
 
     async def _opened_once(self, function: Callable[[], tuple[Ownership, T]]) -> tuple[Ownership, T]:
-        """Begin or take over. Where the COMMIT was in doubt, the lease tells whether it was done already.
+        """Begin or take over.
 
         Once begun it is not left: a cancel comes through later, when there is somebody to close what was opened.
-        The heartbeat is compared as well: what was rolled back leaves its run's number to others.
         """
-        made: list[tuple[tuple[Ownership, T], datetime | None]] = []
-
-        def guarded() -> tuple[Ownership, T]:
-            if made and holds(made[0][0][0]) and runs.last_heartbeat(made[0][0][0]) == made[0][1]:
-                return made[0][0]
-            opened = function()
-            made[:] = [(opened, runs.last_heartbeat(opened[0]))]
-            return opened
-
+        work = runs.opened_once(function)
         with anyio.CancelScope(shield=True):
-            opened = await self._writer.call(guarded)
-        return opened  # noqa: RET504 - a return inside of the scope is none to mypy: a scope may swallow
+            for attempt in range(ATTEMPTS):
+                try:
+                    opened = await self._writer.call(work)
+                    break
+                except IntegrityError:  # another process began the same at this moment: the next look sees its run
+                    if attempt + 1 == ATTEMPTS:
+                        raise
+        return opened
 
     async def _change(self, work: Callable[[], T]) -> T:
         """Change the record, once: work that is done again after a lost connection is not done twice."""
@@ -241,7 +266,7 @@ class DatabaseRecorder:
 
         def let_go() -> dict[str, int]:
             self._ledger.let_go()
-            return runs.close(self._ownership, ending, add_output=self._resumed)
+            return runs.close(self._ownership, ending, add_output=self._resumed, whole=self._is_whole)
 
         try:
             return await self._change(let_go)

@@ -6,11 +6,11 @@ Every function here is synchronous, runs on whichever thread calls it, and uses 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections
+from django.db import IntegrityError, connections
 from django.db.models import F
 from django.utils import timezone
 
@@ -33,6 +33,8 @@ class Ownership:
     alias: str
     run_id: int
     epoch: int
+    single: str = ""
+    """The command whose name it has as well, so that no other run of it begins."""
 
     @property
     def name(self) -> str:
@@ -180,7 +182,7 @@ def epoch_of(alias: str, run_id: int) -> int | None:
 
 
 def release(ownership: Ownership) -> None:
-    """Leave the run to nobody. Raises RunFenced where it is not ours any more."""
+    """Leave the run, and the name that it has, to nobody. Raises RunFenced where it is not ours any more."""
     released = (
         Lease.objects.using(ownership.alias)
         .filter(name=ownership.name, epoch=ownership.epoch)
@@ -188,6 +190,27 @@ def release(ownership: Ownership) -> None:
     )
     if not released:
         raise RunFenced(f"Run {ownership.run_id} was taken over before it could be closed here.")
+    if ownership.single:
+        leave_name(ownership.alias, ownership.single, ownership.run_id)
+
+
+def take_name(ownership: Ownership, name: str, seen: Lease | None) -> Ownership:
+    """Have a command's name for this run, too; the caller has found it free, as `seen` says.
+
+    Raises IntegrityError where somebody else was faster.
+    """
+    mine = {"run_id": ownership.run_id, **_columns(this_process())}
+    leases = Lease.objects.using(ownership.alias)
+    if seen is None:
+        leases.create(name=name, epoch=1, **mine)
+    elif not leases.filter(name=name, epoch=seen.epoch).update(epoch=F("epoch") + 1, **mine):
+        raise IntegrityError(f"another run of {name} began just now")
+    return replace(ownership, single=name)
+
+
+def leave_name(alias: str, name: str, run_id: int) -> None:
+    """A run has ended: the command's name is nobody's, if it was this run's."""
+    Lease.objects.using(alias).filter(name=name, run_id=run_id).update(run_id=None, **_columns(NOBODY))
 
 
 def _columns(owner: Owner) -> dict[str, object]:

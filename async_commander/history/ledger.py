@@ -32,7 +32,7 @@ from async_commander.results import ItemState
 from .key_filter import KeyFilter
 from .lease import Ownership, SteadyClock, fence
 from .ledger_rows import COLUMNS, find_items, insert_batch, insert_claim, insert_outcomes, move_counts
-from .naive_times import as_stored
+from .moments import as_stored
 from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
 
 CRASHES_ALONE = 2

@@ -20,7 +20,7 @@ from async_commander.models import Run, RunClaim, RunItem
 from async_commander.results import ItemState
 
 from .lease import Ownership, fence, fence_statement, fenced
-from .naive_times import as_stored
+from .moments import as_stored
 from .recorder import ItemOutcome
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from async_commander.text.clean import storable
 
 from .lease import Ownership, fence
 from .log_capture import gap
-from .naive_times import as_stored
+from .moments import as_stored
 from .recorder import LogLine, Notes, Slice
 
 T = TypeVar("T")

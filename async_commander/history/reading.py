@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
+from async_commander.command.registry import find_clashes, find_command
+from async_commander.engine.threads import loop_is_running
+from async_commander.exceptions import AsyncCommanderError
 from async_commander.models import Lease, Run
 from async_commander.results import RunStatus
 
@@ -23,6 +28,28 @@ def notice_crashes(alias: str) -> None:
     if next(orphans(alias), None) is not None:
         with suppress(DatabaseError), transaction.atomic(using=alias):
             sweep(alias)
+
+
+def notice_crashes_now(alias: str) -> None:
+    """The same, where the database may be asked: not on the thread of a running event loop."""
+    if not loop_is_running():
+        notice_crashes(alias)
+
+
+def recorded_names(name: str) -> set[str]:
+    """What a command's runs may be recorded under: `life` and `jobs.life` are one, unless two apps have a `life`.
+
+    Those of plain Django commands have the app's label in any case.
+    """
+    plain = set() if "." in name else {f"{app.label}.{name}" for app in apps.get_app_configs()}
+    try:
+        clashes = find_clashes()
+        if name in clashes:
+            return {name, *(file.full_name for file in clashes[name])}
+        file = find_command(name)
+    except (AsyncCommanderError, ImproperlyConfigured):  # it may be gone, or the settings be wrong: its runs are there
+        return {name, *plain}
+    return {name, file.full_name, *plain} if file.name in clashes else {name, file.full_name, file.name, *plain}
 
 
 def state_seen(run: Run) -> str:

@@ -38,6 +38,15 @@ class Opening:
     testing: bool = False
     needs: Sequence[Need] = ()
     """Runs that must have succeeded before a new one begins."""
+    dry_run: bool = False
+    once: bool = False
+    """To happen once: not while, and not after, another run of this identity does."""
+    single: bool = False
+    """One at a time: not while another run of this command does, whatever its arguments."""
+    wait: bool = False
+    """Wait for the end of such a run, rather than be refused."""
+    force: bool = False
+    """Happen also where it has happened."""
     longest_wait: float = 3600.0
     """Seconds for which an item may wait for its next attempt."""
     parent: int | None = None
@@ -245,7 +254,8 @@ class Recorder(Protocol):
     async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
         """Begin a run, or take one over.
 
-        Raises RunLocked where somebody else has it, Unmet where runs are missing that a new one depends on.
+        Raises RunLocked where somebody else has it, OnceMet where it has happened and was to happen once, Unmet where
+        runs are missing that a new one depends on.
         """
 
     async def rows(self) -> Rows:

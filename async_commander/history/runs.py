@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any, TypeVar
 
 from django.db import transaction
 from django.db.models import Q
@@ -21,13 +22,26 @@ from async_commander.models import FORMAT_VERSION, Run
 from async_commander.results import RunStatus, items_in_words
 
 from . import unstored_ends
-from .lease import Ownership, database_now, epoch_of, establish, fence, owner_of, release, take_over
+from .lease import (
+    Ownership,
+    database_now,
+    epoch_of,
+    establish,
+    fence,
+    holds,
+    leave_name,
+    owner_of,
+    release,
+    take_over,
+)
 from .ledger import Ledger
-from .naive_times import as_stored
+from .moments import as_stored
 from .notes import mark_gap
 from .ownership import host_name, this_host
 from .recorder import Ending, Opening
 from .unstored_ends import UnstoredEnd
+
+T = TypeVar("T")
 
 UNFINISHED = (
     RunStatus.INTERRUPTED.value,
@@ -48,18 +62,20 @@ class OthersUnfinished(InvalidCommand):
     """There is no run to resume by these arguments, and others of the command are unfinished."""
 
 
-def begin(alias: str, opening: Opening, seconds: float) -> Ownership:
-    """A new run, running, owned by this process."""
+def begin(alias: str, opening: Opening, seconds: float, once_key: str | None = None) -> Ownership:
+    """A new run, running, owned by this process. IntegrityError where another one has the key."""
     now = database_now(alias)
     run = Run.objects.using(alias).create(
         command=opening.command,
         identity=opening.identity,
+        once_key=once_key,
         parameters=opening.parameters,
         options=opening.options,
         limits=opening.limits,
         trigger=opening.trigger,
         user=opening.user,
         testing=opening.testing,
+        dry_run=opening.dry_run,
         parent_id=opening.parent,
         status=RunStatus.RUNNING.value,
         host=host_name(),
@@ -179,10 +195,13 @@ def lease_length(run: Run) -> float:
     return (run.expires - run.heartbeat).total_seconds() if run.expires and run.heartbeat else math.inf
 
 
-def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Ownership, bool]:
+def reopen(
+    alias: str, run: Run, opening: Opening, seconds: float, once_key: str | None = None
+) -> tuple[Ownership, bool]:
     """Take a run over under a new epoch and let it run again; and whether its last owner ended without a word.
 
-    The caller has found it free, as `run` says. Raises RunLocked where another one took it meanwhile.
+    The caller has found it free, as `run` says. Raises RunLocked where another one took it meanwhile, IntegrityError
+    where another run has the key.
     """
     seen, found_free = epoch_of(alias, run.pk), run.expires
     run.refresh_from_db(using=alias)
@@ -197,6 +216,7 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Owne
     now = database_now(alias)
     Run.objects.using(alias).filter(pk=run.pk).update(
         status=RunStatus.RUNNING.value,
+        once_key=once_key,
         limits=opening.limits,
         host=host_name(),
         pid=os.getpid(),
@@ -211,6 +231,23 @@ def reopen(alias: str, run: Run, opening: Opening, seconds: float) -> tuple[Owne
     return ownership, ended is None and run.status in (RunStatus.RUNNING.value, RunStatus.CRASHED.value)
 
 
+def opened_once(function: Callable[[], tuple[Ownership, T]]) -> Callable[[], tuple[Ownership, T]]:
+    """What begins or takes over, to be called again where its COMMIT was in doubt: the lease tells whether it was done.
+
+    The heartbeat is compared as well: what was rolled back leaves its run's number to others.
+    """
+    made: list[tuple[tuple[Ownership, T], datetime | None]] = []
+
+    def guarded() -> tuple[Ownership, T]:
+        if made and holds(made[0][0][0]) and last_heartbeat(made[0][0][0]) == made[0][1]:
+            return made[0][0]
+        opened = function()
+        made[:] = [(opened, last_heartbeat(opened[0]))]
+        return opened
+
+    return guarded
+
+
 def last_heartbeat(ownership: Ownership) -> datetime | None:
     """When the run gave its last sign of life."""
     return Run.objects.using(ownership.alias).filter(pk=ownership.run_id).values_list("heartbeat", flat=True).first()
@@ -221,8 +258,12 @@ def this_and_previous(ownership: Ownership) -> tuple[Run, Run | None]:
     runs = Run.objects.using(ownership.alias)
     run = runs.get(pk=ownership.run_id)
     earlier = runs.filter(identity=run.identity, status=RunStatus.SUCCEEDED.value, dry_run=False, testing=False)
-    whole = (one for one in earlier.filter(pk__lt=run.pk).order_by("-id")[:20] if "max_items" not in one.options)
-    return run, next(whole, None)
+    return run, next((one for one in earlier.filter(pk__lt=run.pk).order_by("-id")[:20] if is_whole(one.options)), None)
+
+
+def is_whole(options: Mapping[str, Any]) -> bool:
+    """Whether a run of these options that succeeds has taken all of its items."""
+    return "max_items" not in options
 
 
 def _unstored_end(alias: str, run: Run) -> UnstoredEnd | None:
@@ -234,10 +275,14 @@ def _unstored_end(alias: str, run: Run) -> UnstoredEnd | None:
 
 
 def close(
-    ownership: Ownership, ending: Ending, *, add_output: bool, finished: datetime | None = None
+    ownership: Ownership, ending: Ending, *, add_output: bool, whole: bool, finished: datetime | None = None
 ) -> dict[str, int]:
-    """The last line: status and end, with the lease released. Returns the stored counts."""
+    """The last line: status and end, with the lease released. Returns the stored counts.
+
+    A run that was to happen once has happened where it succeeded, `whole`; else another may begin.
+    """
     release(ownership)
+    has_happened = whole and ending.status is RunStatus.SUCCEEDED
     runs = Run.objects.using(ownership.alias).filter(pk=ownership.run_id)
     before = runs.values_list("output", flat=True).get() if add_output else ""
     runs.update(
@@ -247,6 +292,7 @@ def close(
         output=(before + ending.output)[-TEXT_CAP:],
         error=ending.error[:TEXT_CAP],
         traceback=ending.traceback[-TEXT_CAP:],
+        **({} if has_happened else {"once_key": None}),
     )
     return stored_counts(ownership)
 
@@ -281,10 +327,11 @@ def sweep(alias: str) -> int:
 
     The newest hundred at most: whoever looks for the first time at a thousand of them does not wait for all.
     """
-    return sum(_mark_crashed(alias, run) for run in list(islice(orphans(alias), SWEPT_AT_ONCE)))
+    return sum(mark_crashed(alias, run) for run in list(islice(orphans(alias), SWEPT_AT_ONCE)))
 
 
-def _mark_crashed(alias: str, run: Run) -> bool:
+def mark_crashed(alias: str, run: Run) -> bool:
+    """Close a run without an owner as crashed, or as its owner says it ended; False where it has one, or had an end."""
     try:
         with transaction.atomic(using=alias):
             seen = epoch_of(alias, run.pk)
@@ -293,15 +340,17 @@ def _mark_crashed(alias: str, run: Run) -> bool:
                 return False
             ended = _unstored_end(alias, run)
             ownership = take_over(alias, run.pk, seen=seen)
+            leave_name(alias, run.command, run.pk)
             if ended is not None:
                 Ledger(ownership).let_go()
-                close(ownership, ended.ending, add_output=True, finished=ended.at)
+                close(ownership, ended.ending, add_output=True, whole=is_whole(run.options), finished=ended.at)
                 transaction.on_commit(ended.forget, using=alias)
                 return True
             mark_gap(ownership)
             fence(ownership)
             Run.objects.using(alias).filter(pk=run.pk, status=RunStatus.RUNNING.value).update(
                 status=RunStatus.CRASHED.value,
+                once_key=None,
                 error="The process that owned this run ended without a word.",
             )
             release(ownership)

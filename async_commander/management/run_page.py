@@ -14,11 +14,12 @@ from async_commander.command.declaration import declaration_of
 from async_commander.command.registry import get_command
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.figures import latencies_of
+from async_commander.history.moments import moment
 from async_commander.results import ErrorKind, ItemState, RunStatus, items_in_words
 from async_commander.text.clean import plain, plain_block
 
 from .formatting import columns, count, duration, rate
-from .runs import SILENT, as_json, moment, state_of, style_of, took
+from .runs import SILENT, as_json, state_of, style_of, took
 from .summary import errors_title
 
 if TYPE_CHECKING:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ImproperlyConfigured
-from django.utils import timezone
-
-from async_commander.command.registry import find_clashes, find_command
-from async_commander.exceptions import AsyncCommanderError
-from async_commander.history.reading import is_silent
+from async_commander.history.moments import moment
+from async_commander.history.reading import is_silent, recorded_names
 from async_commander.results import RunStatus
 from async_commander.text.clean import plain, shorten
 
@@ -18,7 +14,6 @@ from .formatting import columns, count, duration, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from datetime import datetime
 
     from django.core.management.color import Style
     from django.db.models import QuerySet
@@ -48,18 +43,6 @@ def narrowed(runs: QuerySet[Run], *, command: str | None, status: str | None) ->
     """Newest first, of one command and in one state where these are given. A command is named as `arun` takes it."""
     runs = runs.filter(command__in=recorded_names(command)) if command else runs
     return (runs.filter(status=status) if status else runs).order_by("-pk")
-
-
-def recorded_names(name: str) -> set[str]:
-    """What a command's runs may be recorded under: `life` and `jobs.life` are one, unless two apps have a `life`."""
-    try:
-        clashes = find_clashes()
-        if name in clashes:
-            return {name, *(file.full_name for file in clashes[name])}
-        file = find_command(name)
-    except (AsyncCommanderError, ImproperlyConfigured):  # it may be gone, or the settings be wrong: its runs are there
-        return {name}
-    return {name, file.full_name} if file.name in clashes else {name, file.full_name, file.name}
 
 
 def state_of(run: Run) -> str:
@@ -127,13 +110,6 @@ def cells(run: Run, *, resumed: bool = False) -> list[str]:
 def took(run: Run) -> str:
     """How long the run lasted, or has lasted so far."""
     return duration(run.duration.total_seconds()) if run.duration is not None else ""
-
-
-def moment(at: datetime | None) -> str:
-    """A point in time in the project's time zone, to the second."""
-    if at is None:
-        return ""
-    return (timezone.localtime(at) if timezone.is_aware(at) else at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def as_json(run: Run, *, resumed: bool) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Summary:
         )
         longest = max((len(label) for label, _ in self.steps), default=0)
         blocks = [
-            [head, *(Text(MARGIN + line) for line in (plain(result.error), value) if line)],
+            [head, *(Text(MARGIN + line) for line in (plain(result.error or result.reason), value) if line)],
             self._items() if has_items else [],
             self._errors(width) if result.errors else [],
             [Text.assemble(MARGIN, (label.ljust(longest), "dim"), "  ", (line, "cyan")) for label, line in self.steps],
@@ -168,6 +168,8 @@ def json_document(result: RunResult, redact: Redactor = no_credentials) -> str:
         "error": result.error,
         "value": redacted_value(result.value, redact),
     }
+    if result.reason:
+        document["reason"] = result.reason
     if result.values:
         document["values"] = redacted_value(result.values, redact)
     return to_json(document)

@@ -17,25 +17,13 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Lease',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200, unique=True)),
-                ('host', models.CharField(blank=True, default='', max_length=255)),
-                ('boot_id', models.CharField(blank=True, default='', max_length=64)),
-                ('pid', models.PositiveIntegerField(blank=True, null=True)),
-                ('process_start', models.BigIntegerField(blank=True, help_text="In the kernel's ticks since boot", null=True)),
-                ('epoch', models.BigIntegerField(default=0)),
-            ],
-        ),
-        migrations.CreateModel(
             name='Run',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('command', models.CharField(max_length=200)),
                 ('parameters', models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
                 ('identity', models.CharField(help_text="SHA-256 of the command's name and its parameters", max_length=64)),
-                ('once_key', models.CharField(blank=True, max_length=64, null=True, unique=True)),
+                ('once_key', models.CharField(blank=True, help_text='The identity of a run that is to happen once: while it is at work, and for ever where it succeeded', max_length=64, null=True, unique=True)),
                 ('options', models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
                 ('limits', models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
                 ('status', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('succeeded', 'succeeded'), ('partial', 'partial'), ('failed', 'failed'), ('interrupted', 'interrupted'), ('crashed', 'crashed'), ('skipped', 'skipped')], default='queued', max_length=12)),
@@ -69,6 +57,19 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
                 'get_latest_by': 'id',
             },
+        ),
+        migrations.CreateModel(
+            name='Lease',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=200, unique=True)),
+                ('host', models.CharField(blank=True, default='', max_length=255)),
+                ('boot_id', models.CharField(blank=True, default='', max_length=64)),
+                ('pid', models.PositiveIntegerField(blank=True, null=True)),
+                ('process_start', models.BigIntegerField(blank=True, help_text="In the kernel's ticks since boot", null=True)),
+                ('epoch', models.BigIntegerField(default=0)),
+                ('run', models.ForeignKey(blank=True, db_constraint=False, db_index=False, help_text="The run that has a command's name, for single_instance", null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='async_commander.run')),
+            ],
         ),
         migrations.CreateModel(
             name='ObjectLog',

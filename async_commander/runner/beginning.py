@@ -20,6 +20,7 @@ from async_commander.engine.context import RunContext
 from async_commander.exceptions import InvalidCommand, MissingDependency, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.dependencies import Unmet
+from async_commander.history.exclusive import OnceMet
 from async_commander.history.runs import OthersUnfinished
 from async_commander.results import RunResult, RunStatus
 
@@ -66,7 +67,8 @@ def _lanes(plan: Plan) -> Any:
 
 
 async def open_record(plan: Plan, recorder: Recorder, reporter: Reporter, stops: StopRequests) -> Opened | RunResult:
-    """Open the record of a run; where there is none, how that ended: it is somebody else's, or we were to stop.
+    """Open the record of a run; where there is none, how that ended: it is somebody else's, it has happened and was to
+    happen once, or we were to stop.
 
     Raises InvalidCommand, and the database's errors.
     """
@@ -74,6 +76,8 @@ async def open_record(plan: Plan, recorder: Recorder, reporter: Reporter, stops:
     opened = None
     try:
         opened = await _open_unless_stopped(plan, recorder, reporter, stops)
+    except OnceMet as met:
+        return RunResult(run_id=None, command=plan.name, status=RunStatus.SKIPPED, reason=str(met), complete=True)
     except RunLocked as error:
         return RunResult(run_id=None, command=plan.name, status=RunStatus.FAILED, error=str(error), locked=True)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from django.core.management.base import CommandError
@@ -11,6 +12,7 @@ from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.recorder import Ending
 from async_commander.results import RunStatus, items_in_words
 
+from .signals import Stopped
 from .verdicts import kind_of, text_of, traceback_of
 
 if TYPE_CHECKING:
@@ -43,6 +45,19 @@ def ending_of(
     if tally.done:
         return Ending(status=RunStatus.PARTIAL)
     return Ending(status=RunStatus.FAILED, error=f"No item is done: {items_in_words(tally.dead)} dead.")
+
+
+def ending_of_call(failure: BaseException | None, redact: Redactor) -> Ending:
+    """How a plain command, or a function, has ended: with what it raised. `sys.exit(0)` is no failure.
+
+    What ends a process, or a task, from outside has interrupted it: Ctrl-C, SIGTERM, a cancel.
+    """
+    if failure is None or (type(failure) is SystemExit and failure.code in (None, 0)):
+        return Ending(status=RunStatus.SUCCEEDED)
+    error = _words(failure, redact)
+    if isinstance(failure, (KeyboardInterrupt, asyncio.CancelledError, Stopped)):
+        return Ending(status=RunStatus.INTERRUPTED, error=error)
+    return Ending(status=RunStatus.FAILED, error=error, traceback=traceback_of(failure, redact))
 
 
 def _words(failure: BaseException, redact: Redactor) -> str:

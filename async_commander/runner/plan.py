@@ -115,9 +115,13 @@ def make_plan(
             anew=request.yes or not (request.trigger == "terminal" and a_person_is_there()),
             limits={bound: getattr(limits, bound) for bound in BOUNDS},
             trigger=request.trigger,
-            user=request.user or _login(request),
+            user=request.user or login_of(request.trigger),
             resume=request.resume,
             resume_run=request.resume_run,
+            once=cls.run_once and not request.test,
+            single=cls.single_instance,
+            wait=request.wait,
+            force=request.force,
             longest_wait=max(command.retry.maximum, command.retry.retry_after_cap),
             testing=request.test,
             needs=() if request.test or request.ignore_dependencies or request.resume_run else needs_of(command),
@@ -276,8 +280,9 @@ def _own_options(command: AsyncCommand) -> dict[str, Any]:
     return {**extra, **to_json(cls, command.options), **secret}
 
 
-def _login(request: RunRequest) -> str:
-    if request.trigger != "terminal":
+def login_of(trigger: str) -> str:
+    """Who started a run from the terminal; empty where that is not to be known."""
+    if trigger != "terminal":
         return ""
     try:
         return getpass.getuser()

@@ -32,6 +32,7 @@ class RunRequest:
     grace: float = GRACE_SECONDS
     yes: bool = False
     force: bool = False
+    wait: bool = False
     test: bool = False
     refresh_cache: bool = False
     run_dependencies: bool = False

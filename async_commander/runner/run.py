@@ -94,9 +94,10 @@ async def _execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunRe
         if stops.count:
             return RunResult(run_id=None, command=plan.name, status=RunStatus.INTERRUPTED, signal=stops.signal)
         if result.status is not RunStatus.SUCCEEDED:
+            number = f" (run {result.run_id})" if result.run_id is not None else ""
             raise MissingDependency(
-                f"{need}, which {plan.name} depends on, was run first and is {result.status}"
-                f"{f' (run {result.run_id})' if result.run_id is not None else ''}. {result.error}".rstrip()
+                f"{need}, which {plan.name} depends on, was run first and is {result.status}{number}. "
+                f"{result.error or result.reason}".rstrip()
             )
 
 
@@ -104,6 +105,8 @@ async def _carry_out(plan: Plan, reporter: Reporter, stops: StopRequests) -> Run
     async with recorder_of(plan) as (lanes, recorder):
         opened = await open_record(plan, recorder, reporter, stops)
         if isinstance(opened, RunResult):
+            if opened.status is RunStatus.SKIPPED:
+                reporter.finished(opened)
             return opened
         plan = as_opened(plan, opened)
         async with lanes_for_hooks(lanes) as hook_lanes, _never_left_running(plan, recorder):

@@ -134,6 +134,39 @@ open_run: ContextVar[OpenRun | None] = ContextVar("async_commander_open_run", de
 """The run that the current code belongs to."""
 
 
+class Stopped(SystemExit):
+    """A signal ended a plain command, as it would have ended the process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(EXIT_SIGNAL_BASE + number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"ended by {signal.Signals(self.number).name}"
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """For the block, a signal that nobody handles and that would end the process raises Stopped in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    taken = [number for number in HANDLED if signal.getsignal(number) == signal.SIG_DFL]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise Stopped(number)
+
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in taken:
+            if signal.getsignal(number) is stop:
+                signal.signal(number, signal.SIG_DFL)
+
+
 def install() -> StopRequests:
     """Take over the stop signals for the rest of this process's life. Must precede everything else.
 

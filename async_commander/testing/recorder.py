@@ -13,6 +13,7 @@ from uuid import UUID
 
 from async_commander.database.lent_lane import settle
 from async_commander.database.surroundings import Surroundings
+from async_commander.history.exclusive import OnceMet
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.recorder import (
     Admission,
@@ -28,6 +29,7 @@ from async_commander.history.recorder import (
     Slice,
     Stored,
 )
+from async_commander.history.runs import is_whole
 from async_commander.results import ErrorKind, ItemState, RunStatus
 
 if TYPE_CHECKING:
@@ -79,6 +81,10 @@ class InMemoryRecorder:
 
     async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
         """See Recorder."""
+        last, succeeded = self.opening, self.ending is not None and self.ending.status is RunStatus.SUCCEEDED
+        is_met = succeeded and last is not None and last.identity == opening.identity and is_whole(last.options)
+        if opening.once and is_met and not opening.force:
+            raise OnceMet(opening.command, self._number)
         resumed = opening.resume and self.ending is not None and self.ending.status is not RunStatus.SUCCEEDED
         if not resumed:
             for kept in (self.items, self._due, self._by_follow, self.logs, self.slices, self.errors):

@@ -13,7 +13,9 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import django
@@ -21,6 +23,7 @@ import django
 django.setup()
 
 import anyio._backends._asyncio  # noqa: E402, F401  what a run would import later on is imported once, here
+from django.core.management import load_command_class  # noqa: E402
 from django.db import connections  # noqa: E402
 
 from async_commander.command.registry import get_command  # noqa: E402
@@ -46,16 +49,39 @@ def perform(job: dict[str, Any]) -> int:
         traps.set_up(**job["trap"])
     if "outage_budget" in job:
         be_impatient(job["outage_budget"])
+    if "line" in job:
+        return type_line(job)
     command = get_command(job["command"])(**job["arguments"])
     request = RunRequest(limits=Limits(**job.get("limits", {})), **job.get("request", {}))
     stops = install()
     signal.signal(signal.SIGUSR2, tell_tasks)
-    tell(job["arguments"]["journal"], "ready")
+    stand_ready(job)
     result = drive_from_shell(command, request, Silent(), stops=stops)
     print(json.dumps({"status": result.status, "error": result.error, "counts": result.counts}), flush=True)
     if job.get("trap"):
         traps.report()
     return result.exit_code
+
+
+def type_line(job: dict[str, Any]) -> int:
+    """A plain Django command, as it is typed. Returns what would be the exit code of the process."""
+    name, *words = job["line"]
+    command = load_command_class("tests.testapp", name)
+    stand_ready(job)
+    try:
+        command.run_from_argv(["manage.py", name, *words])
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def stand_ready(job: dict[str, Any]) -> None:
+    """Say so, and wait for the others."""
+    tell(job["arguments"]["journal"], "ready")
+    while "barrier" in job and not Path(job["barrier"]).exists():
+        time.sleep(0.0005)
 
 
 def be_impatient(seconds: float) -> None:
@@ -108,8 +134,10 @@ def reap(pid: int) -> int | None:
 
 def main() -> None:
     """Serve until stdin ends."""
-    for name in ("effects", "plain_effects", "stages", "killers", "holders", "counters", "keepers"):
+    for name in ("effects", "plain_effects", "stages", "killers", "holders", "counters", "keepers", "once", "single"):
         get_command(name)
+    for name in ("plain_seed", "plain_once"):
+        load_command_class("tests.testapp", name)
     gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)

@@ -267,3 +267,27 @@ async def run_them(row: Run) -> None:
     assert_type(await row.aagain(), ac.RunResult)
     assert_type(row.command_class, type[ac.AsyncCommand])
     await ac.arun(3)  # wrong: neither a command nor a name
+
+
+class Managed(ac.ManagedCommand):
+    run_once = True
+
+    async def execute_command(self, *args: Any, **options: Any) -> int:
+        return len(args) + self.record.pk
+
+
+@ac.tracked
+def add(one: int, two: int = 1) -> int:
+    return one + two
+
+
+@ac.tracked(name="shop.later", run_once=True)
+async def later(number: int) -> str:
+    return str(number)
+
+
+assert_type(add(1), int)
+add("1")  # wrong: a value of a wrong type
+assert_type(ac.should_run("shop.seed"), bool)
+assert_type(ac.history("shop.seed", limit=None).statistics().success_rate, float | None)
+ac.history("shop.seed").filter(status=ac.record_run("shop.seed", success=True, duration=2.5).status)

@@ -14,9 +14,10 @@ from django.utils import timezone
 from async_commander.cache.store import Kept, open_store
 from async_commander.command.registry import find_command
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
+from async_commander.history.moments import moment
+from async_commander.history.reading import recorded_names
 from async_commander.management.formatting import columns, count, size
 from async_commander.management.options import seconds
-from async_commander.management.runs import moment, recorded_names
 from async_commander.management.summary import to_json
 from async_commander.management.terminal_command import TerminalCommand
 from async_commander.results import EXIT_FAILED, EXIT_USAGE

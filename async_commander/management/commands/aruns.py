@@ -7,6 +7,7 @@ from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import get_commands
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 
@@ -137,7 +138,8 @@ def _runs(alias: str) -> QuerySet[Run]:
 
 def _check_name(alias: str, name: str) -> None:
     """CommandError for a command that never was; one that is gone has its runs."""
-    if narrowed(_runs(alias), command=name, status=None).exists():
+    is_plain = name.rpartition(".")[2] in get_commands()  # Django's own kind, whose runs may be kept, too
+    if is_plain or narrowed(_runs(alias), command=name, status=None).exists():
         return
     try:
         find_command(name)

@@ -21,6 +21,7 @@ def test_the_list_groups_by_app_and_imports_nothing(manage) -> None:
         "[blog]",
         "  report          Report what there is",
         "  tidy            broken: there is no class named Command in it",
+        "  water           Water it, once",
         "",
         "[shop]",
         "  greet           Greet somebody",

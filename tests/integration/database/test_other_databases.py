@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test import override_settings
 
@@ -304,3 +306,21 @@ async def test_items_that_wait_for_each_others_gates_do_not_wait_for_ever(
         with anyio.fail_after(20):
             errors = [await sync_to_async(future.exception, thread_sensitive=False)() for future in ended if future]
     assert any(isinstance(error, OperationalError) for error in errors)
+
+
+def test_a_dry_run_of_a_plain_command_is_rolled_back_there_too(archive: None) -> None:
+    class Command(ac.ManagedCommand):
+        def execute_command(self, *args: Any, **options: Any) -> list[int]:
+            Tag.objects.create(name="here")
+            Page.objects.create(url="there")
+            with transaction.atomic(using="archive"):
+                Author.objects.create(name="Ann")
+            return [Tag.objects.count(), Page.objects.count(), Author.objects.count()]
+
+    connections["archive"].close()
+    assert call_command(Command(), dry_run=True, stdout=io.StringIO()) == [1, 1, 1]
+    assert (tags(), urls(), Author.objects.using("archive").count()) == ([], [], 0)
+    run = Run.objects.get()
+    assert (run.status, run.dry_run) == ("succeeded", True)
+    Page.objects.create(url="afterwards")
+    assert urls() == ["afterwards"]

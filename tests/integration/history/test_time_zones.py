@@ -15,7 +15,7 @@ from django.utils import timezone
 
 import async_commander as ac
 from async_commander.history.lease import database_now
-from async_commander.history.naive_times import as_stored
+from async_commander.history.moments import as_stored
 from async_commander.models import Run, RunBucket, RunItem, RunLog
 from tests.integration.runner.ledger import end_without_a_word, row_of
 from tests.testapp.models import Effect

@@ -5,33 +5,52 @@ from __future__ import annotations
 from dataclasses import dataclass
 from string import Template
 
+from async_commander.command.registry import FOLDER
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaffold:
-    """A command and its test, with `$name` in it.
-
-    `imports` and `offline` are of the test: what it needs beside the command, and what stands in for the network.
-    """
+    """A command with `$name` and `$once` in it, and the parts of its test."""
 
     about: str
     command: str
+    made: str
+    """In the test, what one run is."""
     test: str
-    imports: str = ""
-    offline: str = ""
+    before: str = ""
+    """What stands above the class of the test."""
+    modules: str = ""
+    """What the test imports from the standard library."""
     needs: str = ""
     """A package that is not always there, and is the name of an extra."""
+    folder: tuple[str, ...] = (FOLDER,)
+    """Of the app's, where the command goes."""
+    is_plain: bool = False
+    """A command of Django's: it is run by its name alone, and there are no folders of such."""
 
-    def command_text(self, name: str) -> str:
+    def line(self, name: str) -> str:
+        """How it is run by `manage.py`."""
+        return name if self.is_plain else f"arun {name}"
+
+    def command_text(self, name: str, *, once: bool) -> str:
         """The command's file."""
-        return Template(self.command).substitute(name=name)
+        return Template(self.command).substitute(name=name, once="    run_once = True\n" if once else "")
 
-    def test_text(self, name: str, module: str) -> str:
+    def test_text(self, name: str, module: str, *, once: bool) -> str:
         """The test's file. `module` is the command's, to be imported."""
-        line = f"from {module} import Command"
+        line = f"from {module} import Command\n"
         if len(line) > _WIDTH:
-            line = f"from {module} import (\n    Command,\n)"
-        words = {"name": name, "command": line, "tests": f"{_camel(name)}Tests", "imports": self.imports}
-        return Template(_TEST).substitute(words, offline=self.offline, test=self.test)
+            line = f"from {module} import (\n    Command,\n)\n"
+        words = {
+            "line": self.line(name),
+            "modules": self.modules,
+            "tools": _PLAIN_TOOLS if self.is_plain else _TOOLS,
+            "command": "" if self.is_plain else f"\n{line}",
+            "before": self.before,
+            "tests": f"{_camel(name)}Tests",
+            "test": self.test + (_PLAIN_ONCE if self.is_plain else _ONCE) * once,
+        }
+        return Template(Template(_TEST).substitute(words)).substitute(made=self.made, name=name)
 
 
 _WIDTH = 88
@@ -43,18 +62,39 @@ def _camel(name: str) -> str:
 
 
 _TEST = '''\
-"""Tests of `manage.py arun $name`."""
+"""Tests of `manage.py $line`."""
 
 from __future__ import annotations
-$imports
-from async_commander.testing import run_command
-from django.test import TestCase
 
-$command
-$offline
+$modules$tools$command$before
 
 class $tests(TestCase):
 $test'''
+
+_TOOLS = """\
+from async_commander.testing import run_command
+from django.test import TestCase
+"""
+
+_PLAIN_TOOLS = """\
+from django.core.management import call_command
+from django.test import TestCase
+"""
+
+_ONCE = """
+    def test_it_runs_once(self) -> None:
+        run_command($made)
+        again = run_command($made)
+        self.assertEqual(again.status, "skipped")
+"""
+
+_PLAIN_ONCE = """
+    def test_it_runs_once(self) -> None:
+        call_command("$name", stdout=StringIO())
+        output = StringIO()
+        call_command("$name", stdout=output)
+        self.assertNotIn("Hello", output.getvalue())
+"""
 
 _ITERATE_DOWNLOAD = '''\
 """`manage.py arun $name https://example.org/`."""
@@ -70,7 +110,7 @@ class Command(ac.IterateDownloadCommand[str, str]):
     urls: list[str]
 
     limits = ac.Limits(threads=20)
-
+$once
     def iterate(self) -> list[str]:
         """Return the items, or yield them; a queryset is read in pages."""
         return self.urls
@@ -99,7 +139,7 @@ class Command(ac.DownloadIterateCommand[str, dict[str, str]]):
     """Fetch one table and save its rows."""
 
     url: str
-
+$once
     async def download(self) -> str:
         response = await self.http.get(self.url)
         return response.raise_for_status().text
@@ -140,7 +180,7 @@ class Command(ac.ImportCommand):
     file: Path
 
     cleaner = Columns
-
+$once
     def extract(self) -> Path:
         return self.file
 
@@ -162,18 +202,39 @@ class Command(ac.AsyncCommand):
     """Greet somebody."""
 
     who: str = "world"
-
+$once
     async def handle(self) -> str:
         greeting = f"Hello, {self.who}!"
         self.stdout.write(greeting)
         return greeting
 '''
 
+_MANAGED = '''\
+"""`manage.py $name --who everybody`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import async_commander as ac
+from django.core.management.base import CommandParser
+
+
+class Command(ac.ManagedCommand):
+    help = "Greet somebody."
+$once
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--who", default="world")
+
+    def execute_command(self, *args: Any, **options: Any) -> str:
+        return f"Hello, {options['who']}!"
+'''
+
 SCAFFOLDS = {
     "iterate_download": Scaffold(
         about="items first, a download for each",
         command=_ITERATE_DOWNLOAD,
-        offline='''
+        before='''
 
 class Offline(Command):
     """The command without a network."""
@@ -181,16 +242,17 @@ class Offline(Command):
     async def download(self, url: str) -> str:
         return f"the page of {url}"
 ''',
+        made='Offline(urls=["https://example.org/"])',
         test="""\
     def test_every_page_is_saved(self) -> None:
-        result = run_command(Offline(urls=["https://example.org/"]))
+        result = run_command($made)
         self.assertEqual(result.counts["done"], 1)
 """,
     ),
     "download_iterate": Scaffold(
         about="one download, then the items in it",
         command=_DOWNLOAD_ITERATE,
-        offline='''
+        before='''
 
 class Offline(Command):
     """The command without a network."""
@@ -198,25 +260,31 @@ class Offline(Command):
     async def download(self) -> str:
         return "name\\nAda\\nGrace\\n"
 ''',
+        made='Offline(url="https://example.org/rows.csv")',
         test="""\
     def test_every_row_is_saved(self) -> None:
-        result = run_command(Offline(url="https://example.org/rows.csv"))
+        result = run_command($made)
         self.assertEqual(result.counts["done"], 2)
 """,
     ),
     "import": Scaffold(
         about="a table, cleaned and loaded",
         command=_IMPORT,
-        imports="""
+        modules="""\
 import tempfile
 from pathlib import Path
+
 """,
+        made="Command(file=self.file)",
         test="""\
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.file = Path(folder.name, "rows.csv")
+        self.file.write_text("name\\nAda\\nGrace\\n")
+
     def test_a_clean_table_is_loaded(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "rows.csv")
-            file.write_text("name\\nAda\\nGrace\\n")
-            result = run_command(Command(file=file))
+        result = run_command($made)
         self.assertEqual(result.counts["dead"], 0)
 """,
         needs="polars",
@@ -224,11 +292,27 @@ from pathlib import Path
     "plain": Scaffold(
         about="one job in handle()",
         command=_PLAIN,
+        modules="from io import StringIO\n\n",
+        made='Command(who="everybody"), stdout=StringIO()',
         test="""\
     def test_everybody_is_greeted(self) -> None:
-        result = run_command(Command(who="everybody"))
+        result = run_command($made)
         self.assertEqual(result.value, "Hello, everybody!")
 """,
+    ),
+    "managed": Scaffold(
+        about="a command of Django's whose runs are kept",
+        command=_MANAGED,
+        modules="from io import StringIO\n\n",
+        made="",
+        test="""\
+    def test_everybody_is_greeted(self) -> None:
+        output = StringIO()
+        call_command("$name", who="everybody", stdout=output)
+        self.assertIn("Hello, everybody!", output.getvalue())
+""",
+        folder=("management", "commands"),
+        is_plain=True,
     ),
 }
 """By the names of their shapes; the first one is the default."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.fresh import environment, fresh_project
 
-SHAPES = ("iterate_download", "download_iterate", "import", "plain")
+SHAPES = ("iterate_download", "download_iterate", "import", "plain", "managed")
 LAYOUTS = ("tests.py", "tests/", "tests/ that is no package", "neither")
 
 
@@ -95,22 +95,25 @@ def lay_out(project: Path, layout: str) -> None:
 def test_every_shape_passes_its_test_at_once_by_both_runners_and_the_checkers(project: Path, layout: str) -> None:
     lay_out(project, layout)
     shapes = SHAPES if layout in ("tests.py", "tests/") else SHAPES[-1:]
-    asked = [["shop", f"scrapers/by_{shape}", "--shape", shape] for shape in shapes]
-    assert answers_to(project, asked) == [[0, "created"]] * len(shapes)
+    folders = {"managed": ""}
+    asked = [["shop", f"{folders.get(shape, 'scrapers/')}by_{shape}", "--shape", shape] for shape in shapes]
+    asked += [["shop", f"once_{shape}", "--shape", shape, "--run-once"] for shape in shapes]
+    assert answers_to(project, asked) == [[0, "created"]] * len(asked)
     assert not ((project / "shop" / "tests.py").exists() and (project / "shop" / "tests").exists())
     own = layout == "tests/"
+    tests = 3 * len(shapes) + own  # those that run once have two each
 
     by_django = ran(project, "manage.py", "test")
-    assert f"Ran {len(shapes) + own} test" in by_django.stderr, by_django.stderr
+    assert f"Ran {tests} tests" in by_django.stderr, by_django.stderr
     assert by_django.returncode == 0
 
     by_pytest = ran(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", DJANGO_SETTINGS_MODULE="mysite.settings")
-    assert f"{len(shapes) + own} passed" in by_pytest.stdout, by_pytest.stdout
+    assert f"{tests} passed" in by_pytest.stdout, by_pytest.stdout
 
     if layout != "tests.py":  # the texts are the same everywhere
         return
     for words in (["ruff", "check", "--isolated"], ["ruff", "format", "--check", "--isolated"], ["mypy"]):
-        written = [name for name in files(project) if "scrapers" in name or "test_scrapers" in name]
+        written = [name for name in files(project) if "by_" in name or "once_" in name]
         checked = ran(project, "-m", *words, *written)
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
@@ -148,6 +151,9 @@ def test_existing_files_are_touched_only_by_force_and_kept(project: Path) -> Non
 
 
 REFUSED = [
+    ("shop", "migrate", "django.core has a command 'migrate' already, which this one would hide", "managed"),
+    ("shop", "arun", "async_commander has a command 'arun' already", "managed"),
+    ("shop", "a/b", "Commands of Django's are in no folders", "managed"),
     ("shop", "class", "'class' is a keyword of Python"),
     ("shop", "a/import/b", "'import' is a keyword"),
     ("shop", "fetch-all", "'fetch-all' is no name in Python"),
@@ -170,8 +176,10 @@ REFUSED = [
 
 def test_what_nobody_would_take_is_refused_before_anything_is_written(project: Path) -> None:
     before = files(project)
-    answers = answers_to(project, [list(case[:2]) for case in REFUSED])
-    for (_, _, told), (code, text) in zip(REFUSED, answers, strict=True):
+    answers = answers_to(
+        project, [[app, name, *(["--shape", *shape] if shape else [])] for app, name, _, *shape in REFUSED]
+    )
+    for (_, _, told, *_), (code, text) in zip(REFUSED, answers, strict=True):
         assert code == 2
         assert told in text
     assert files(project) == before

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
+from django.core.management import get_commands as get_management_commands
 from django.core.management.base import CommandError, CommandParser
 
-from async_commander.command.registry import FOLDER, get_commands
+from async_commander.command.registry import get_commands
 from async_commander.management.parsers import did_you_mean
-from async_commander.management.scaffold import SCAFFOLDS
+from async_commander.management.scaffold import SCAFFOLDS, Scaffold
 from async_commander.management.terminal_command import TerminalCommand, program
 from async_commander.models import Run
 from async_commander.results import EXIT_FAILED, EXIT_USAGE
@@ -45,6 +46,7 @@ class Command(TerminalCommand):
         parser.add_argument(
             "--shape", choices=SCAFFOLDS, default=next(iter(SCAFFOLDS)), help=f"{shapes} (default: first)"
         )
+        parser.add_argument("--run-once", action="store_true", help="once it has succeeded, it is skipped")
         parser.add_argument(
             "--force", action="store_true", help="write over files that exist; the old ones are kept beside them"
         )
@@ -53,8 +55,8 @@ class Command(TerminalCommand):
         """See BaseCommand."""
         del args
         app, parts = _app(options["app"]), _parts(options["name"])
-        place = Place.of(app, parts)
-        scaffold = SCAFFOLDS[options["shape"]]
+        scaffold, once = SCAFFOLDS[options["shape"]], options["run_once"]
+        place = Place.of(app, parts, scaffold)
         if scaffold.needs and find_spec(scaffold.needs) is None:
             raise _refusal(
                 f"The shape {options['shape']!r} needs {scaffold.needs}: "
@@ -63,7 +65,10 @@ class Command(TerminalCommand):
         place.check(force=options["force"])
         try:
             self.write_lines(
-                place.write(scaffold.command_text(place.name), scaffold.test_text(place.name, place.module))
+                place.write(
+                    scaffold.command_text(place.name, once=once),
+                    scaffold.test_text(place.name, place.module, once=once),
+                )
             )
         except OSError as error:
             raise CommandError(f"The files could not be written: {error}", returncode=EXIT_FAILED) from error
@@ -72,7 +77,7 @@ class Command(TerminalCommand):
             [
                 "",
                 "Next:",
-                f"  {manage} arun {place.name} --help",
+                f"  {manage} {scaffold.line(place.name)} --help",
                 f"  {manage} test {place.test_module}",
             ]
         )
@@ -84,20 +89,21 @@ class Place:
 
     app: AppConfig
     parts: tuple[str, ...]
+    scaffold: Scaffold
     test: Path
 
     @classmethod
-    def of(cls, app: AppConfig, parts: tuple[str, ...]) -> Place:
+    def of(cls, app: AppConfig, parts: tuple[str, ...], scaffold: Scaffold) -> Place:
         """In the app's package `tests`, also where that is to be made; beside a `tests.py`, which it would hide."""
         folder, file = Path(app.path), f"test_{'_'.join(parts)}.py"
         has_package = (folder / "tests" / "__init__.py").is_file() or not (folder / "tests").exists()
         in_package = has_package and not (folder / "tests.py").exists()
-        return cls(app, parts, folder / "tests" / file if in_package else folder / file)
+        return cls(app, parts, scaffold, folder / "tests" / file if in_package else folder / file)
 
     @property
     def command(self) -> Path:
         """The command's file."""
-        return Path(self.app.path, FOLDER, *self.parts).with_suffix(".py")
+        return Path(self.app.path, *self.scaffold.folder, *self.parts).with_suffix(".py")
 
     @property
     def name(self) -> str:
@@ -107,7 +113,7 @@ class Place:
     @property
     def module(self) -> str:
         """The command's module."""
-        return ".".join((self.app.name, FOLDER, *self.parts))
+        return ".".join((self.app.name, *self.scaffold.folder, *self.parts))
 
     @property
     def test_module(self) -> str:
@@ -122,7 +128,7 @@ class Place:
                 raise _refusal(f"{_shown(path)} leads out of the app, by a link.")
             if path.exists() and not path.is_file():
                 raise _refusal(f"{_shown(path)} exists and is no file.")
-        for folder in (parent for path in (self.command, self.test) for parent in _below(path, root)):
+        for folder in (parent for path in (self.command, self.test) for parent in _below(path, Path(self.app.path))):
             if folder.exists() and not folder.is_dir():
                 raise _refusal(f"{_shown(folder)} is a file where a folder is needed.")
             if folder.with_suffix(".py").exists():
@@ -137,7 +143,18 @@ class Place:
             raise _refusal(f"{' and '.join(there)}: exists already. --force writes over it, and keeps the old one.")
 
     def _check_names(self) -> None:
-        """Two files of one name, in one app or two, are an error of the project's check: no test would run any more."""
+        """Two files of one name, in one app or two, are an error of the project's check: no test would run any more.
+
+        Of two commands of Django's the one hides the other.
+        """
+        if self.scaffold.is_plain:
+            if len(self.parts) > 1:
+                raise _refusal("Commands of Django's are in no folders: write fetch.")
+            owner = get_management_commands().get(self.name, self.app.name)
+            if owner != self.app.name:
+                name = owner if isinstance(owner, str) else type(owner).__module__
+                raise _refusal(f"{name} has a command {self.name!r} already, which this one would hide.")
+            return
         known = get_commands().get(self.name)
         if known is not None and known.path != self.command:
             raise _refusal(

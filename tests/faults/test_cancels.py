@@ -57,12 +57,16 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def end_the_loop_after(seconds: float, command: ac.AsyncCommand, *, hastily: bool = False) -> None:
-    """Begin a run in a task, and leave the loop while it is under way."""
+def end_the_loop_after(
+    seconds: float, command: ac.AsyncCommand, *, hastily: bool = False, begun: asyncio.Event | None = None
+) -> None:
+    """Begin a run in a task, and leave the loop while it is under way: so long after its start, or after this event."""
 
     async def main() -> None:
         await sync_to_async(connections.close_all)()
         task = asyncio.create_task(ac.arun(command, grace=5))
+        if begun is not None:
+            await begun.wait()
         await asyncio.sleep(seconds)
         if hastily:
             task.cancel()
@@ -106,9 +110,11 @@ def test_a_loop_that_ends_at_any_moment_interrupts_the_run_and_a_resume_complete
 @pytest.mark.django_db(transaction=True)
 def test_a_plain_command_may_clean_up_when_its_loop_ends() -> None:
     told: list[str] = []
+    begun = asyncio.Event()
 
     class Command(ac.AsyncCommand):
         async def handle(self) -> None:
+            begun.set()
             try:
                 await asyncio.sleep(30)
             finally:
@@ -118,7 +124,7 @@ def test_a_plain_command_may_clean_up_when_its_loop_ends() -> None:
             await asyncio.sleep(0.01)
             told.append("cleaned up")
 
-    end_the_loop_after(0.2, Command())
+    end_the_loop_after(0, Command(), begun=begun)
     assert told == ["left", "cleaned up"]
     assert Run.objects.get().status == "interrupted"
 

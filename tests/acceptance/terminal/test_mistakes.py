@@ -12,6 +12,7 @@ from async_commander.management.commands.arun import Command
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.django_db  # Django's checks ask the database what it can
 BROKEN = {
     "syntax": "class Command(:\n",
     "missing": "import nothing_of_that_name\n",

@@ -40,7 +40,8 @@ class Certificates:
         self.folder = folder
         self.authority = folder / "authority.pem"
         request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=Our Authority"]
-        self._openssl(*request, "-keyout", "authority.key", "-out", "authority.pem")
+        signs = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]  # Python 3.13 trusts no authority without it
+        self._openssl(*request, *signs, "-keyout", "authority.key", "-out", "authority.pem")
         self.server = self.signed("server", "DNS:localhost,DNS:other.test,IP:127.0.0.1")
         self.client = self.signed("client", "email:client@example.org")
         self.locked_key = folder / "locked.key"
@@ -49,7 +50,7 @@ class Certificates:
     def signed(self, name: str, names: str) -> Path:
         request = ["req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"]
         self._openssl(*request, "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        (self.folder / f"{name}.ext").write_text(f"subjectAltName={names}\n")
+        (self.folder / f"{name}.ext").write_text(f"subjectAltName={names}\nauthorityKeyIdentifier=keyid\n")
         by = ["-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial", "-days", "2"]
         self._openssl("x509", "-req", "-in", f"{name}.csr", *by, "-extfile", f"{name}.ext", "-out", f"{name}.crt")
         both = self.folder / f"{name}.pem"

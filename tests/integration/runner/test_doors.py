@@ -384,11 +384,20 @@ def test_the_end_of_grace_or_a_second_request_cancels(transactional_db: None, as
 
 
 def test_a_second_request_cancels_acknowledgements_too(transactional_db: None) -> None:
-    stops = StopRequests()
+    stops, under_way, ended = StopRequests(), set(), asyncio.Event()
 
     class Command(Letters):
+        async def iterate(self):
+            for letter in "abcdef":
+                yield letter
+            ended.set()
+
         async def committed(self, item: str) -> None:
-            stops.ask()
+            under_way.add(item)
+            if len(under_way) == 6:  # in however many batches
+                await ended.wait()
+                stops.ask()
+                stops.ask()
             await anyio.sleep_forever()
 
     run = row_of(shell(Command(), stops, grace=1000.0))

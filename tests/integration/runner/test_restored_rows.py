@@ -159,12 +159,12 @@ def test_related_rows_come_back(run_on_lanes: Any, authors: list[Author]) -> Non
 
 def test_a_resume_reads_what_waits_as_the_source_gives_it(run_on_lanes: Any, authors: list[Author]) -> None:
     class Command(WithFive):
-        again: Annotated[bool, ac.Option(identity=False)] = False
+        at_last: Annotated[bool, ac.Option(identity=False)] = False
 
         retry = ac.Retry(attempts=3, initial=60)
 
         async def download(self, item: Any) -> str:
-            if self.again:
+            if self.at_last:
                 return self.look_at(item)
             if len(self.seen) == COUNT - 1:
                 raise MemoryError
@@ -175,7 +175,7 @@ def test_a_resume_reads_what_waits_as_the_source_gives_it(run_on_lanes: Any, aut
     assert RunItem.objects.filter(state="retry").count() >= COUNT // 2
     RunItem.objects.filter(state="retry").update(next_at=timezone.now())
     Run.objects.update(options={})
-    result = run_on_lanes(Command(again=True), resume=True)
+    result = run_on_lanes(Command(at_last=True), resume=True)
     assert result.run_id == raised.value.result.run_id
     assert (result.status, result.counts["done"]) == ("succeeded", COUNT)
     assert effects() == [f"5 {name}" for name in names("here")]

@@ -222,7 +222,6 @@ class Working(ac.IterateDownloadCommand[str, str]):
     """Its item works for most of its time, waits for a row that somebody else has, and works a little more."""
 
     work: float = 0.7
-    wait: float = 0.45
     limits = ac.Limits(threads=1, item_timeout=1)
     retry = ac.Retry(attempts=1)
 
@@ -249,7 +248,7 @@ class Working(ac.IterateDownloadCommand[str, str]):
 def test_a_wait_for_a_lock_is_not_charged_to_an_item_that_worked_before_it(work: float, wait: float) -> None:
     """The last one waits for longer than it may at once, and is tried again at no cost."""
     Tag.objects.create(name="shared")
-    command, locked = Working(work=work, wait=wait), threading.Event()
+    command, locked = Working(work=work), threading.Event()
 
     def keep_the_row() -> None:
         try:

@@ -18,9 +18,9 @@ class NoDatabaseError(Exception):
 
 
 def environment(database: str, folder: Path) -> dict[str, str]:
-    """Environment variables that choose the database. Creates the PostgreSQL database; NoDatabaseError if it cannot."""
+    """Environment variables that choose an empty database. NoDatabaseError where PostgreSQL cannot give one."""
     if database == "postgres":
-        _create_postgres_database()
+        _create_postgres_database_anew()
     return {"BENCHMARK_DATABASE": database, "BENCHMARK_SQLITE": str(folder / "benchmarks.sqlite3")}
 
 
@@ -31,13 +31,17 @@ def postgres_version() -> str:
         return f"PostgreSQL {number // 10000}"
 
 
-def _create_postgres_database() -> None:
+def _create_postgres_database_anew() -> None:
+    """The one of an earlier benchmark may have the tables of another release."""
     with _maintenance_connection() as connection:
-        from psycopg import sql
+        from psycopg import errors, sql
 
-        name = POSTGRES["NAME"]
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        name = sql.Identifier(POSTGRES["NAME"])
+        try:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(name))
+        except errors.ObjectInUse as error:
+            raise NoDatabaseError(f"another benchmark is using the database {POSTGRES['NAME']}") from error
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
 
 
 def _maintenance_connection() -> psycopg.Connection:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from async_commander.database.lent_lane import settle
 from async_commander.history.ownership import Owner, this_process
@@ -113,7 +113,7 @@ class Leases:
 
     def _give_back(self, names: list[str]) -> None:
         for start in range(0, len(names), _AT_ONCE):
-            self._rows(names[start : start + _AT_ONCE]).filter(**_columns(this_process())).delete()
+            self._rows(names[start : start + _AT_ONCE]).filter(**this_process().columns).delete()
 
     def _holders(self, asked: dict[str, _Question]) -> dict[str, Holder | None]:
         """Who holds what was asked for; None for us. Rows come in one order: so nobody waits in a circle."""
@@ -121,10 +121,10 @@ class Leases:
         found: dict[str, Holder | None] = {}
         for start in range(0, len(names), _AT_ONCE):
             some = names[start : start + _AT_ONCE]
-            new = [Lease(name=name, epoch=1, **_columns(me)) for name in some]
+            new = [Lease(name=name, epoch=1, **me.columns) for name in some]
             Lease.objects.using(self._lanes.alias).bulk_create(new, ignore_conflicts=True)
             for lease in self._rows(some):
-                owner = Owner(lease.host, lease.boot_id, lease.pid, lease.process_start)
+                owner = Owner.of(lease)
                 holder = Holder(owner, lease.epoch)
                 found[lease.name] = None if owner == me or self._deposes(lease, holder, asked[lease.name]) else holder
             for name in some:  # given back between the two statements
@@ -135,9 +135,9 @@ class Leases:
         if holder != question.deposed and not holder.owner.is_gone():
             return False
         rows = self._rows([lease.name]).filter(epoch=lease.epoch)
-        return bool(rows.update(epoch=F("epoch") + 1, **_columns(this_process())))
+        return bool(rows.update(epoch=F("epoch") + 1, **this_process().columns))
 
-    def _rows(self, names: list[str]):  # type: ignore[no-untyped-def]  # a queryset, whose type is the plugin's
+    def _rows(self, names: list[str]) -> QuerySet[Lease]:
         return Lease.objects.using(self._lanes.alias).filter(name__in=names)
 
 
@@ -151,12 +151,3 @@ def _answer(question: _Question, answer: Holder | BaseException | None) -> None:
             question.answer.set_exception(answer if isinstance(answer, DatabaseError) else DatabaseError(str(answer)))
         else:
             question.answer.set_result(answer)
-
-
-def _columns(owner: Owner) -> dict[str, object]:
-    return {
-        "host": owner.host,
-        "boot_id": owner.boot_id,
-        "pid": owner.pid,
-        "process_start": owner.process_start,
-    }

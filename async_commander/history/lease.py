@@ -97,7 +97,7 @@ def inserts_lock_the_run(alias: str) -> bool:
 
 def establish(alias: str, run_id: int) -> Ownership:
     """The first lease of a new run."""
-    Lease.objects.using(alias).create(name=lease_name(run_id), epoch=1, **_columns(this_process()))
+    Lease.objects.using(alias).create(name=lease_name(run_id), epoch=1, **this_process().columns)
     return Ownership(alias, run_id, epoch=1)
 
 
@@ -112,7 +112,7 @@ def take_over(alias: str, run_id: int, *, seen: int | None = None) -> Ownership:
     taken = (
         Lease.objects.using(alias)
         .filter(pk=lease.pk, epoch=epoch)
-        .update(epoch=F("epoch") + 1, **_columns(this_process()))
+        .update(epoch=F("epoch") + 1, **this_process().columns)
     )
     if not taken:
         raise RunLocked(f"Run {run_id} was taken over by another process just now. Look with `aruns show {run_id}`.")
@@ -121,7 +121,7 @@ def take_over(alias: str, run_id: int, *, seen: int | None = None) -> Ownership:
 
 def holds(ownership: Ownership) -> bool:
     """Whether this process has the lease, in just this epoch."""
-    mine = _columns(this_process())
+    mine = this_process().columns
     return Lease.objects.using(ownership.alias).filter(name=ownership.name, epoch=ownership.epoch, **mine).exists()
 
 
@@ -130,7 +130,7 @@ def owner_of(alias: str, run_id: int) -> Owner:
     lease = Lease.objects.using(alias).filter(name=lease_name(run_id)).first()
     if lease is None:
         return NOBODY
-    return Owner(lease.host, lease.boot_id, lease.pid, lease.process_start)
+    return Owner.of(lease)
 
 
 def fence(ownership: Ownership) -> None:
@@ -184,9 +184,7 @@ def epoch_of(alias: str, run_id: int) -> int | None:
 def release(ownership: Ownership) -> None:
     """Leave the run, and the name that it has, to nobody. Raises RunFenced where it is not ours any more."""
     released = (
-        Lease.objects.using(ownership.alias)
-        .filter(name=ownership.name, epoch=ownership.epoch)
-        .update(**_columns(NOBODY))
+        Lease.objects.using(ownership.alias).filter(name=ownership.name, epoch=ownership.epoch).update(**NOBODY.columns)
     )
     if not released:
         raise RunFenced(f"Run {ownership.run_id} was taken over before it could be closed here.")
@@ -199,7 +197,7 @@ def take_name(ownership: Ownership, name: str, seen: Lease | None) -> Ownership:
 
     Raises IntegrityError where somebody else was faster.
     """
-    mine = {"run_id": ownership.run_id, **_columns(this_process())}
+    mine = {"run_id": ownership.run_id, **this_process().columns}
     leases = Lease.objects.using(ownership.alias)
     if seen is None:
         leases.create(name=name, epoch=1, **mine)
@@ -210,13 +208,4 @@ def take_name(ownership: Ownership, name: str, seen: Lease | None) -> Ownership:
 
 def leave_name(alias: str, name: str, run_id: int) -> None:
     """A run has ended: the command's name is nobody's, if it was this run's."""
-    Lease.objects.using(alias).filter(name=name, run_id=run_id).update(run_id=None, **_columns(NOBODY))
-
-
-def _columns(owner: Owner) -> dict[str, object]:
-    return {
-        "host": owner.host,
-        "boot_id": owner.boot_id,
-        "pid": owner.pid,
-        "process_start": owner.process_start,
-    }
+    Lease.objects.using(alias).filter(name=name, run_id=run_id).update(run_id=None, **NOBODY.columns)

@@ -8,6 +8,10 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from async_commander.models import Lease
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROCESS_NUMBERS = Path("/proc/self/ns/pid")
@@ -26,6 +30,21 @@ class Owner:
     boot_id: str
     pid: int | None
     process_start: int | None
+
+    @classmethod
+    def of(cls, lease: Lease) -> Self:
+        """Whose a lease is."""
+        return cls(lease.host, lease.boot_id, lease.pid, lease.process_start)
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """What a lease of its says in its row."""
+        return {
+            "host": self.host,
+            "boot_id": self.boot_id,
+            "pid": self.pid,
+            "process_start": self.process_start,
+        }
 
     @property
     def nobody(self) -> bool:

@@ -15,7 +15,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
-from async_commander.cache.store import open_store
 from async_commander.command.annotations import label_of
 from async_commander.command.base import AsyncCommand
 from async_commander.command.declaration import declaration_of, idle_names
@@ -25,7 +24,6 @@ from async_commander.command.registry import CommandFile, find_clashes, get_comm
 from async_commander.conf import NAME, get_settings
 from async_commander.database.connections import keeps_one_snapshot
 from async_commander.downloads import descriptors
-from async_commander.downloads.guard import AddressGuard
 from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.models import Run
@@ -44,9 +42,15 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
     try:
         settings = get_settings()
         Limits(**settings.limits)
-        AddressGuard.of(settings.internal_hosts)
         get_commands()
+        # Imported where they are needed: every manage.py loads this module at its start, and these load httpx and more.
+        if settings.internal_hosts:
+            from async_commander.downloads.guard import AddressGuard
+
+            AddressGuard.of(settings.internal_hosts)
         if settings.cache:
+            from async_commander.cache.store import open_store
+
             open_store()
         if settings.prepare_connection:
             import_string(settings.prepare_connection)

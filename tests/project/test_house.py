@@ -27,6 +27,22 @@ def test_the_front_door_loads_no_models_and_no_client() -> None:
     assert told.stdout.strip() == "[]"
 
 
+def test_a_project_that_starts_loads_no_client() -> None:
+    """Django loads the models and the checks for every `manage.py`, whatever it is to do."""
+    code = f"""
+import sys
+import django
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.admin", "async_commander"],
+    DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}},
+)
+django.setup()
+print([name for name in {("httpx", "h11", "rich", "polars", "hishel", "boto3")} if name in sys.modules])
+"""
+    assert outside_of_django(code).strip() == "[]"
+
+
 @pytest.mark.parametrize("name", async_commander.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(async_commander, name) is not None

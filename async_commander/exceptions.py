@@ -8,6 +8,7 @@
     + RunFenced          ... and took it over while we worked
   + RunFailed            the run ended as failed; `.result` tells the rest
   + TooManyFailures      more items failed than `max_failures` allows
+  + RestartsSpent        a part of a command that is always on failed too often to begin again
   + ItemError            one item cannot be done; `reason` says why it is given up
     + SkipItem           raised by a hook: leave this item out, on purpose
 """
@@ -58,6 +59,10 @@ class RunFailed(AsyncCommanderError):
 
 class TooManyFailures(AsyncCommanderError):
     """More items failed than `max_failures` allows."""
+
+
+class RestartsSpent(AsyncCommanderError):
+    """A part of a command that is always on failed too often, in too short a time, to begin again."""
 
 
 class ItemError(AsyncCommanderError):

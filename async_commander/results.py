@@ -34,6 +34,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_PARTIAL = 3
+EXIT_RESTARTS_SPENT = 70
 EXIT_LOCKED = 75
 EXIT_SIGNAL_BASE = 128
 
@@ -147,7 +148,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0 succeeded or skipped, 1 failed, 3 partial, 75 locked or fenced, 128+n interrupted by signal n.
+        """0 succeeded or skipped, 1 failed, 3 partial, 70 restarts spent, 75 locked or fenced, 128+n ended by signal n.
 
         A failed run has the code that its failure asks for, where it names one.
         A run that was interrupted by no signal and no error did what it was asked to (`max_items` of a resume): 0, or 3

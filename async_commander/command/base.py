@@ -39,6 +39,7 @@ Ts = TypeVarTuple("Ts")
 OF_THE_CLASS = frozenset({
     "limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks",
     "dependencies", "test_parameters", "test_options", "run_once", "single_instance",
+    "always_on", "keep_history",
 })  # fmt: skip
 """Attributes of the class that a run goes by, and that no instance has."""
 
@@ -94,6 +95,11 @@ class AsyncCommand:
     """Runs that must have succeeded before one of this command: `[ac.DependsOn("rosters_load", region="eu")]`."""
     run_once: ClassVar[bool] = False
     """A run that succeeded is not run again with the same arguments: a second start is *skipped*. `--force` runs it."""
+    always_on: ClassVar[bool] = False
+    """Made to run for ever: what `iterate`, or `handle`, fails with or comes to an end with, it is called again."""
+    keep_history: ClassVar[bool | None] = None
+    """Whether each item has a row in the ledger. Without, nothing of what is done is kept: there is no resume, and an
+    item is handled at least once. None: yes, but for a command that is always on."""
     single_instance: ClassVar[bool] = False
     """One run of this command at a time, whatever its arguments. A second start is refused; `--wait` waits."""
     test_parameters: ClassVar[Mapping[str, Any]] = {}

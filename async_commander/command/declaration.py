@@ -16,7 +16,7 @@ from .arguments import Argument, arguments_of
 from .cached import Caching, cached_of
 from .dependencies import ALLOWED, DependsOn, dependencies_in
 from .hooks import Declaring, Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
-from .options import ALWAYS_GIVEN, BY_NAME, CACHED, GIVEN_BY_DJANGO, ITEMS, ON_THE_LINE, SHARED, TURNS
+from .options import ALWAYS_GIVEN, BY_NAME, CACHED, GIVEN_BY_DJANGO, ITEMS, KEPT, ON_THE_LINE, SHARED, TURNS
 from .parser import ExtraOption, extra_options, spelt_names
 
 
@@ -44,6 +44,8 @@ class Declaration:
     """Whether its author said what a trial run is, were it that nothing has to be given."""
     cached: Mapping[str, Caching]
     """The methods whose results are kept."""
+    keeps_history: bool
+    """Whether its items have rows in the ledger."""
     takes_turns: bool
     """Whether runs of it keep each other out: it says `run_once` or `single_instance`."""
 
@@ -60,7 +62,8 @@ class Declaration:
     @property
     def features(self) -> frozenset[str]:
         """What it has, of what shared options need."""
-        has = ((ITEMS, self.has_items), (CACHED, self.cached), (TURNS, self.takes_turns))
+        kept = self.has_items and self.keeps_history
+        has = ((ITEMS, self.has_items), (KEPT, kept), (CACHED, self.cached), (TURNS, self.takes_turns))
         return frozenset(name for name, there in has if there)
 
 
@@ -93,6 +96,7 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         test_values=_test_values(cls),
         has_test_values=any(vars(base).keys() & _TEST_VALUES for base in cls.__mro__ if not is_ours(base)),
         cached=cached_of(cls, specs, options),
+        keeps_history=not cls.always_on if cls.keep_history is None else cls.keep_history,
         takes_turns=bool(cls.run_once or cls.single_instance),
     )
     # A hook that takes values by their names asks for such as there are.
@@ -108,6 +112,8 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         value = getattr(cls, name)
         if not fits(value):
             raise InvalidCommand(f"{label_of(cls)}: {name} is {value!r:.80}; allowed: {allowed}")
+    if cls.always_on and cls.run_once:
+        raise InvalidCommand(f"{label_of(cls)}: always_on has no end that run_once could count; leave one of them out")
     _check_shared(cls, "option_defaults", cls.option_defaults, found.features)
     _check_test_values(cls, found)
     _declarations[cls] = found
@@ -247,6 +253,8 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "test_options": _A_DICT,
     "run_once": _YES_OR_NO,
     "single_instance": _YES_OR_NO,
+    "always_on": _YES_OR_NO,
+    "keep_history": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
     "keep_values": _YES_OR_NO,
     "requires_system_checks": (
         '"__all__" or a list of tags',

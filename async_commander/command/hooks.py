@@ -187,6 +187,8 @@ class Declaring(Protocol):
     dependencies: ClassVar[Sequence[Any]]
     run_once: ClassVar[bool]
     single_instance: ClassVar[bool]
+    always_on: ClassVar[bool]
+    keep_history: ClassVar[bool | None]
     test_parameters: ClassVar[Mapping[str, Any]]
     test_options: ClassVar[Mapping[str, Any]]
     _stages: ClassVar[Stages | None]

@@ -16,9 +16,9 @@ from async_commander.text.values import text_of_value
 from .values import UNSTORABLE, is_seconds, is_whole
 
 PROGRESS = ("auto", "bar", "plain", "none")
-ITEMS, CACHED, TURNS = "items", "cached methods", "run_once or single_instance"
+ITEMS, KEPT, CACHED, TURNS = "items", "ledger of its items", "cached methods", "run_once or single_instance"
 """What a command may have or lack, and some options need."""
-FEATURES = frozenset({ITEMS, CACHED, TURNS})
+FEATURES = frozenset({ITEMS, KEPT, CACHED, TURNS})
 TRIGGER_LENGTH = 20
 USER_LENGTH = 150
 """Characters that the run row has room for."""
@@ -102,13 +102,13 @@ SHARED = (
         name="resume",
         help="go on with the newest unfinished run of these arguments, if there is one",
         written="",
-        needs=ITEMS,
+        needs=KEPT,
     ),
     SharedOption(
         name="resume_run",
         help="go on with this run, which brings its arguments",
         written="ID",
-        needs=ITEMS,
+        needs=KEPT,
         rare=True,
         fits=_or_none(is_whole),
         needed="the number of a run is needed",

@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from uuid import uuid4
 
 from django.db import InterfaceError, OperationalError
 
@@ -68,8 +69,12 @@ class ItemCommand(AsyncCommand, ABC, Generic[Item]):
         """What makes an item this item, in every run: a resume knows the done ones by it.
 
         The default is a model instance's label and primary key, and canonical JSON of anything else; TypeError, with
-        the remedy, where an item has neither. Called on the event loop, once per item: no I/O.
+        the remedy, where an item has neither. Of a command that keeps no history each item is another one. Called on
+        the event loop, once per item: no I/O.
         """
+        cls = type(self)
+        if cls.keep_history is False or (cls.always_on and cls.keep_history is None):
+            return uuid4().hex
         return item_key(item)
 
     @hook(kinds=PLAIN_ONLY, returned=A_THROTTLE)
@@ -88,9 +93,12 @@ class ItemCommand(AsyncCommand, ABC, Generic[Item]):
         """
         return is_passing(error)
 
-    @hook
+    @hook(may_take=("value",))
     def committed(self, item: Item, /) -> Any:
-        """Called after the item's commit: acknowledge and reply here, never before."""
+        """Called after the item's commit: acknowledge and reply here, never before.
+
+        `committed(self, item, value)` also gets what `parse_and_save` returned.
+        """
 
     def follow(self, *items: Item) -> None:
         """Add items to this run. They are stored with what the item in hand writes, and taken once, by their keys."""

@@ -106,7 +106,7 @@ class FailurePolicy(Generic[TicketT]):
             await self._hand_over(ticket, self._ports.give_up(ticket, error, verdict))
             return
         delay = self._retry.delay(max(ticket.attempts, ticket.throttled), retry_after=verdict.retry_after)
-        if self.stopping or self._waiting.full:
+        if (self.stopping or self._waiting.full) and self._ports.has_ledger:
             await self.postpone(ticket, delay)
         else:
             ticket.next_at = anyio.current_time() + delay

@@ -36,6 +36,7 @@ class Intake(Generic[TicketT]):
         *,
         chunk: int,
         largest_chunk: int,
+        lingers: bool,
         quota: Quota,
         accounting: Accounting[TicketT],
         workers: Workers,
@@ -43,6 +44,7 @@ class Intake(Generic[TicketT]):
     ) -> None:
         self._ports = ports
         self._chunk = self._smallest_chunk = chunk
+        self._lingers = lingers
         self._largest_chunk = max(chunk, largest_chunk)
         self._admitted_at = -math.inf
         self._quota = quota
@@ -63,14 +65,15 @@ class Intake(Generic[TicketT]):
 
     def open(self, source: AsyncIterable[Any] | Iterable[Any]) -> None:
         """Say where the items come from; `feed()` reads them."""
-        self._source = Source(source, self._chunk, self._workers)
+        self._source = Source(source, self._chunk, self._workers, lingers=self._lingers)
 
     async def feed(self) -> None:
         """Read the source to its end, which may be an error."""
         try:
             await self._source.feed()
         finally:
-            self.ask_now()  # what is left after the source is in the ledger
+            if not self._lingers:
+                self.ask_now()  # what is left after the source is in the ledger
 
     def stop(self) -> None:
         """Leave the source. What is ready stays."""

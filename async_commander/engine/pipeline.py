@@ -47,7 +47,8 @@ class Pipeline(Generic[TicketT]):
     are in hand, no item is begun while 2 × `batch_size` are unconfirmed, and of those that wait for a time or a turn
     10 × `threads` are kept (and what was left of a chunk); more go to the ledger. Nothing is spawned per item.
     Chunks have `chunk` items at first, and up to `largest_chunk` where items take next to no time.
-    Each attempt runs in a context of its own, which begins as that of `run()` was.
+    Each attempt runs in a context of its own, which begins as that of `run()` was. A source that `lingers` is closed
+    when all that was in hand at the stop is settled, and not before.
 
     All methods belong to the event loop's thread. All but `run()` may be called at any time, also from `ports.work()`.
     """
@@ -63,8 +64,10 @@ class Pipeline(Generic[TicketT]):
         chunk: int | None = None,
         largest_chunk: int = 1,
         quota: Quota | None = None,
+        lingers: bool = False,
     ) -> None:
         self._ports = ports
+        self._lingers = lingers
         self._pace = pace = Pace(retry=retry) if pace is None else pace
         self._workers = workers = Workers(limits.threads)
         self._deadlines = deadlines = Deadlines(limits.item_timeout, workers)
@@ -73,6 +76,7 @@ class Pipeline(Generic[TicketT]):
             ports,
             chunk=chunk or max(1, min(limits.batch_size, 2 * limits.threads)),
             largest_chunk=largest_chunk,
+            lingers=lingers,
             quota=quota or Quota(tally),
             accounting=self._accounting,
             workers=workers,
@@ -184,7 +188,7 @@ class Pipeline(Generic[TicketT]):
         self._stopping = self._policy.stopping = True
         self._intake.stop()
         if self._workers.all_rest:
-            self._over.set()
+            self._all_rest()
 
     def cancel(self) -> None:
         """Stop, and cancel what is in hand. What was handed over is still seen settled."""
@@ -330,7 +334,8 @@ class Pipeline(Generic[TicketT]):
     # The end
 
     def _all_rest(self) -> None:
-        if self._stopping or self._is_finished():
+        is_left = self._stopping and (self._accounting.idle or not self._lingers)
+        if is_left or self._is_finished():
             self._over.set()
 
     def _is_finished(self) -> bool:
@@ -350,7 +355,7 @@ class Pipeline(Generic[TicketT]):
                         await self._decide_rejected()
                     now = anyio.current_time()
                     for ticket in (*self._waiting, *self._intake.ready, *self._intake.alone):
-                        if ticket.attempts or ticket.throttled:
+                        if self._ports.has_ledger and (ticket.attempts or ticket.throttled):
                             await self._policy.postpone(ticket, max(0.0, ticket.next_at - now))
                 if held := [ticket for ticket in self._accounting if not ticket.handed]:
                     self._accounting.give_back(held)

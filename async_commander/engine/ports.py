@@ -86,6 +86,9 @@ class Ports(Protocol[TicketT]):
     is finished. An error of any but `work()` ends the run.
     """
 
+    has_ledger: bool
+    """Whether there is a ledger to put tickets off to. Without one they wait where they are, and are given back."""
+
     async def admit(self, items: Sequence[Any], /) -> Sequence[TicketT]:
         """Claim 1 to `chunk` items, one call at a time. Returns those to run now; adds to `tally.taken`."""
 

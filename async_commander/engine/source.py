@@ -23,8 +23,11 @@ _CLOSING_TIME = 10.0
 class Source(Generic[ItemT]):
     """Items waiting to be taken. `feed()` is the one task that reads; `take()` is what the workers call."""
 
-    def __init__(self, items: AsyncIterable[ItemT] | Iterable[ItemT], chunk: int, workers: Workers) -> None:
+    def __init__(
+        self, items: AsyncIterable[ItemT] | Iterable[ItemT], chunk: int, workers: Workers, *, lingers: bool = False
+    ) -> None:
         self._items = items
+        self._lingers = lingers
         self.chunk = chunk
         """So many are read ahead."""
         self._workers = workers
@@ -53,10 +56,15 @@ class Source(Generic[ItemT]):
         return taken
 
     def stop(self) -> None:
-        """Read no more, and forget what was read and not taken."""
+        """Read no more, and forget what was read and not taken.
+
+        A source that lingers is left where it is, unclosed, until `feed()` is cancelled: what it holds, a connection,
+        is needed to acknowledge what is in hand.
+        """
         self.exhausted = self.exhausted and not self._buffer
         self._buffer.clear()
-        self._reading.cancel()
+        if not self._lingers:
+            self._reading.cancel()
         self.ended = True
 
     async def feed(self) -> None:
@@ -88,6 +96,8 @@ class Source(Generic[ItemT]):
     async def _feed_async(self, items: AsyncIterator[ItemT]) -> None:
         try:
             async for item in items:
+                if self.ended and self._lingers:
+                    await anyio.sleep_forever()
                 if self.ended:
                     return
                 self._buffer.append(item)

@@ -64,6 +64,8 @@ class DatabaseRecorder:
     else can see the run, and no heartbeat thread is started.
     """
 
+    keeps_items = True
+
     def __init__(
         self, *, batch_size: int, lease_seconds: float = LEASE_SECONDS, outage_budget: float = OUTAGE_BUDGET
     ) -> None:
@@ -265,7 +267,7 @@ class DatabaseRecorder:
         await self._stop_heart()
 
         def let_go() -> dict[str, int]:
-            self._ledger.let_go()
+            self.let_go_of_items()
             return runs.close(self._ownership, ending, add_output=self._resumed, whole=self._is_whole)
 
         try:
@@ -274,6 +276,10 @@ class DatabaseRecorder:
             if not (self._lanes.shared or isinstance(error, LOST)):
                 unstored_ends.keep(self._ownership, this_process(), ending)
             raise
+
+    def let_go_of_items(self) -> None:
+        """In the transaction that closes the run: leave no item claimed."""
+        self._ledger.let_go()
 
     async def aclose(self) -> None:
         """See Recorder."""

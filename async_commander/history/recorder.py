@@ -247,6 +247,8 @@ class Recorder(Protocol):
     """Where a run is recorded. All coroutines are called on the run's event loop."""
 
     tick_seconds: float
+    keeps_items: bool
+    """Whether it has a ledger: items may be put off until later, and a resume finds what is done."""
 
     def attach(self, lanes: LanePool) -> None:
         """These are the run's lanes. Called once, before anything else, on the run's event loop."""

@@ -106,4 +106,4 @@ class Acknowledger:
     async def _call(self, ticket: ItemTicket) -> None:
         with calls_of(Kind.BESIDE):
             async with self._session.rows_of_its_own():
-                await self._hooks.call("committed", ticket.item)
+                await self._hooks.call("committed", ticket.item, ticket.return_value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from async_commander.command.base import let_go, reserve
+from async_commander.command.declaration import declaration_of
 from async_commander.database.lanes import open_lanes, open_shared_lane
 from async_commander.database.outage import OutageTooLong
 from async_commander.database.timeouts import Timeouts
@@ -21,6 +22,7 @@ from async_commander.exceptions import InvalidCommand, MissingDependency, RunLoc
 from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.dependencies import Unmet
 from async_commander.history.exclusive import OnceMet
+from async_commander.history.passing_recorder import PassingRecorder
 from async_commander.history.runs import OthersUnfinished
 from async_commander.results import RunResult, RunStatus
 
@@ -44,7 +46,8 @@ async def recorder_of(plan: Plan) -> AsyncIterator[tuple[LanePool, Recorder]]:
     async with AsyncExitStack() as stack:
         stack.enter_context(awake.ticking(asyncio.get_running_loop()))
         lanes = await stack.enter_async_context(_lanes(plan))
-        recorder: Recorder = plan.recorder or DatabaseRecorder(
+        kept = declaration_of(type(plan.command)).keeps_history
+        recorder: Recorder = plan.recorder or (DatabaseRecorder if kept else PassingRecorder)(
             batch_size=plan.limits.batch_size, lease_seconds=plan.request.lease_seconds
         )
         recorder.attach(lanes)

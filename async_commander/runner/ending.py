@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandError
 
 from async_commander.database.schema_errors import lacks_schema
-from async_commander.exceptions import AsyncCommanderError
+from async_commander.exceptions import AsyncCommanderError, RestartsSpent
 from async_commander.history.recorder import Ending
-from async_commander.results import RunStatus, items_in_words
+from async_commander.results import EXIT_RESTARTS_SPENT, RunStatus, items_in_words
 
 from .signals import Stopped
 from .verdicts import kind_of, text_of, traceback_of
@@ -70,9 +70,11 @@ def _words(failure: BaseException, redact: Redactor) -> str:
 
 
 def exit_code_in(failure: BaseException | None) -> int | None:
-    """The exit code that the author's error names, from 1 to 255: `CommandError(returncode=7)`, `sys.exit(7)`."""
+    """The exit code that an error names, from 1 to 255: `CommandError(returncode=7)`, `sys.exit(7)`."""
     code: object = None
-    if isinstance(failure, CommandError):
+    if isinstance(failure, RestartsSpent):
+        code = EXIT_RESTARTS_SPENT
+    elif isinstance(failure, CommandError):
         code = failure.returncode
     elif isinstance(failure, SystemExit):
         code = failure.code

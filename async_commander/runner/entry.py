@@ -151,6 +151,7 @@ def _brought_by(command: Runnable, arguments: dict[str, Any], recorder: Recorder
 
 def _with_stored(cls: type[AsyncCommand], run_id: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """The same with the arguments that this run was begun with and, for a new one like it, its shared options."""
+    check_acting(cls, arguments)
     declared = declaration_of(cls).names
     request, own = split_call(filled_in(cls, arguments, own=False), declared)
     stored = stored_arguments(cls, run_id, database_of(request), own)

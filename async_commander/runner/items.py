@@ -60,6 +60,7 @@ class ItemPorts:
         self._acknowledger = acknowledger
         self._hooks = session.hooks
         self._recorder = session.recorder
+        self.has_ledger = session.recorder.keeps_items
         self._tally = session.context.tally
         self._figures = session.figures
         self._lanes = session.lanes
@@ -203,7 +204,7 @@ class ItemPorts:
         try:
             return item_to_json(ticket.item)
         except (TypeError, ValueError) as error:
-            if not self._warned_of_the_unkept:
+            if self.has_ledger and not self._warned_of_the_unkept:
                 self._warned_of_the_unkept = True
                 why = text_of(error, self._session.redact)
                 text = f"Items that wait for another attempt cannot be kept; they wait for a resume: {why}"
@@ -267,7 +268,9 @@ class ItemPorts:
         )
 
     def keepable(self, ticket: ItemTicket) -> bool:
-        """Whether JSON can hold the item, so that the ledger gives it back."""
+        """Whether JSON can hold the item, so that the ledger, where there is one, gives it back."""
+        if not self.has_ledger:
+            return False
         try:
             return item_to_json(ticket.item) is not None
         except (TypeError, ValueError):

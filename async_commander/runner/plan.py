@@ -259,8 +259,9 @@ def layered_limits(cls: type[AsyncCommand], request: RunRequest, processes: int 
         settings = Limits(**get_settings().limits)
     except (TypeError, ValueError) as error:
         raise InvalidCommand(f"ASYNC_COMMANDER['LIMITS']: {error}") from error
-    fallback = None if processes is None else Limits(processes=processes)
-    return Limits.layered(request.limits, cls.limits, settings, fallback)
+    counted = None if processes is None else Limits(processes=processes)
+    endless = Limits(max_failures=None) if cls.always_on else None  # one bad message is never the end of all
+    return Limits.layered(request.limits, cls.limits, settings, counted, endless)
 
 
 def _own_options(command: AsyncCommand) -> dict[str, Any]:

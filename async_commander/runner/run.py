@@ -34,6 +34,7 @@ from async_commander.history.recorder import Ending
 from async_commander.history.values import kept_value
 from async_commander.results import RunResult, RunStatus
 
+from .always_on import AlwaysOn
 from .beginning import context_of, open_record, recorder_of
 from .calling import HookCaller, PerCall
 from .ending import ending_of, exit_code_in
@@ -250,7 +251,7 @@ class OneRun:
             if not own_client:
                 await self._open_http(stack)
             if self._hooks.has("lifespan"):
-                await stack.enter_async_context(self._hooks.lifespan())
+                await self._enter_lifespan(stack, whole)
             await self._session.commit_hook()
             if own_client:
                 await self._open_http(stack)
@@ -258,6 +259,20 @@ class OneRun:
             yield
             self._stopping.beside_work = whole
             whole.deadline = self._stopping.deadline()
+
+    async def _enter_lifespan(self, stack: AsyncExitStack, whole: anyio.CancelScope) -> None:
+        always_on = AlwaysOn(self._session, "lifespan") if type(self._plan.command).always_on else None
+        while True:
+            try:
+                await stack.enter_async_context(self._hooks.lifespan())
+            except Exception as error:
+                if always_on is None:
+                    raise
+                if not await always_on.again(error):
+                    whole.cancel()  # asked to stop before there was anything to do
+                    await anyio.lowlevel.checkpoint()
+            else:
+                return
 
     async def _open_http(self, stack: AsyncExitStack) -> None:
         self._session.open_http(await stack.enter_async_context(self._hooks.decide("http_client")))

@@ -253,6 +253,11 @@ class RunSession:
         ticket = in_hand.get()
         if ticket is None:
             raise InvalidCommand("self.follow() belongs to an item: call it in download() or parse_and_save().")
+        if not self.recorder.keeps_items:
+            raise InvalidCommand(
+                "self.follow() stores items in the ledger, and this command keeps none (always_on, or keep_history = "
+                "False): send the items to where iterate() reads from."
+            )
         for item in items:
             text = self.hooks.decide("item_key", item)
             one = Followed(key_uuid(text), item_label(item, self.redact), item_to_json(item))

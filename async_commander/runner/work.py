@@ -15,16 +15,19 @@ from async_commander.engine.pipeline import Pipeline
 from async_commander.engine.quota import Quota
 
 from .acknowledging import Acknowledger
+from .always_on import AlwaysOn
 from .hook_lanes import Kind, calls_of
 from .items import ItemPorts
 from .source_retry import SourceRetry
 from .sources import counted, open_source
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
     from anyio.abc import TaskGroup
 
+    from async_commander.command.hooks import Stages
     from async_commander.history.recorder import Opened
 
     from .in_hand import ItemTicket
@@ -106,17 +109,14 @@ class Work:
     async def _call_hooks(self) -> bool:
         """Whether all was carried that was to be carried."""
         command = self._session.command
-        stages = declaration_of(type(command)).stages
+        stages, always_on = declaration_of(type(command)).stages, type(command).always_on
         if stages is None:
             options = {**self._session.request.options_of_django(), **command.options, **command.parameters}
             if not self._context.testing:
                 options.pop("test", None)  # a command written for Django gets what `call_command` would give it
-            self.value = await self._hooks.call("handle", options=options)
-            return True
-        with calls_of(Kind.SOURCE):
-            once = [partial(self._hooks.call, hook) for hook in stages.once]
-            payloads = [await SourceRetry(self._session).insist(call) for call in once]
-        opened = partial(open_source, self._hooks, *payloads)
+            handle = partial(self._hooks.call, "handle", options=options)
+            self.value = await (AlwaysOn(self._session, "handle").calls(handle) if always_on else handle())
+            return not always_on
         limits = self._context.limits
         largest = stages.chunk or limits.batch_size
         quota = Quota(
@@ -137,15 +137,30 @@ class Work:
             chunk=min(largest, max(2 * limits.threads, SMALLEST_CHUNK)),
             largest_chunk=largest,
             quota=quota,
+            lingers=always_on,
         )
         if self._context.stopping:
             self._pipeline.stop()
+        if always_on:
+            items = AlwaysOn(self._session, "iterate").items(partial(self._connected, stages), ports)
+        else:
+            items = await self._counted_items(stages, ports, quota)
+        carried = await self._pipeline.run(items)
+        return carried and not (self._pipeline.cut and quota.narrower)
+
+    async def _connected(self, stages: Stages) -> Any:
+        """The source of a command that is always on: what comes before it is done anew each time."""
+        return await open_source(self._hooks, *[await self._hooks.call(hook) for hook in stages.once])
+
+    async def _counted_items(self, stages: Stages, ports: ItemPorts, quota: Quota) -> AsyncIterator[Any]:
         retried = SourceRetry(self._session)
         with calls_of(Kind.SOURCE):
+            once = [partial(self._hooks.call, hook) for hook in stages.once]
+            payloads = [await SourceRetry(self._session).insist(call) for call in once]
+            opened = partial(open_source, self._hooks, *payloads)
             source = ports.source = await retried.insist(opened)
             await self._count(source, quota)
-        carried = await self._pipeline.run(retried.items(source, opened, ports))
-        return carried and not (self._pipeline.cut and quota.narrower)
+        return retried.items(source, opened, ports)
 
     async def _count(self, source: Any, quota: Quota) -> None:
         total = await self._hooks.call("total") if self._hooks.has("total") else None

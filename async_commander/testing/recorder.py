@@ -48,6 +48,8 @@ class InMemoryRecorder:
     the end. The same recorder given to a second run with `resume=True` goes on where the first one ended.
     """
 
+    keeps_items = True
+
     def __init__(self) -> None:
         self.tick_seconds = 1.0
         self.items: dict[UUID, ItemOutcome] = {}

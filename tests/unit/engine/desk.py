@@ -55,6 +55,7 @@ class Desk:
     throttle: Callable[[Any], str | None] = lambda item: None
     alone: Callable[[Any], bool] = lambda item: False
     keeps: Callable[[Any], bool] = lambda item: True
+    has_ledger: bool = True
     commit_time: float = 0.0
     commits: bool = True
     """False: nobody commits but the test."""

@@ -22,6 +22,8 @@ MEGABYTE = 2**20
 class Nothing:
     """Ports without a ledger, settled at once; every `failing`-th item fails with 100 KB in its traceback's frames."""
 
+    has_ledger = True
+
     def __init__(self, failing: int = 0, pace: Pace | None = None) -> None:
         self.failing = failing
         self.paced = pace is not None

@@ -94,7 +94,7 @@ class ItemCommand(AsyncCommand, ABC, Generic[Item]):
         return is_passing(error)
 
     @hook(may_take=("value",))
-    def committed(self, item: Item, /) -> Any:
+    def committed(self, item: Item, /, *args: Any, **kwargs: Any) -> Any:
         """Called after the item's commit: acknowledge and reply here, never before.
 
         `committed(self, item, value)` also gets what `parse_and_save` returned.

@@ -18,7 +18,7 @@ from django.core.management.base import CommandError
 from async_commander.command.annotations import label_of
 from async_commander.command.base import check_made, redactor_of
 from async_commander.command.declaration import check_acting, declaration_of, filled_in
-from async_commander.command.options import BY_NAME, DJANGO_OPTIONS
+from async_commander.command.options import BY_NAME, DJANGO_OPTIONS, KEPT
 from async_commander.command.parser import add_arguments_to
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
@@ -197,18 +197,21 @@ class RunCommand(TerminalCommand):
         from .log_lines import log_shown
         from .reporter import open_terminal
 
+        declared, shell = declaration_of(type(command)), self._called_from_command_line
         invocation = replace(
             self.invocation,
+            can_resume=KEPT in declared.features,
             redact=redactor_of(command),
             database=request.database,
             resumes_by_itself=bool(command.option_defaults.get("resume")),
         )
-        shell, counts_items = self._called_from_command_line, declaration_of(type(command)).has_items
         with ExitStack() as stack:
             if request.json and shell:  # stdout is left to the document
                 stack.enter_context(stdout_on_stderr())
             terminal = stack.enter_context(
-                open_terminal(self.stdout, self.stderr, options, invocation, counts_items=counts_items, shell=shell)
+                open_terminal(
+                    self.stdout, self.stderr, options, invocation, counts_items=declared.has_items, shell=shell
+                )
             )
             reporter = terminal.reporter
             stack.enter_context(log_shown(name_of(type(command)), request.verbosity, reporter))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 
 from async_commander.command.declaration import declaration_of
+from async_commander.command.options import KEPT
 from async_commander.command.registry import get_command
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.figures import latencies_of
@@ -137,9 +138,9 @@ class RunPage:
 
 
 def _can_be_resumed(run: Run) -> bool:
-    """Whether its command hands out items; one that is gone, or broken, is none that is resumed now."""
+    """Whether its command keeps a ledger; one that is gone, or broken, is none that is resumed now."""
     try:
-        return declaration_of(get_command(run.command)).has_items
+        return KEPT in declaration_of(get_command(run.command)).features
     except (AsyncCommanderError, ImproperlyConfigured):
         return False
 

@@ -25,6 +25,8 @@ class Scaffold:
     """A package that is not always there, and is the name of an extra."""
     folder: tuple[str, ...] = (FOLDER,)
     """Of the app's, where the command goes."""
+    ends: bool = True
+    """False: it is always on, so that it cannot be one that runs once."""
     is_plain: bool = False
     """A command of Django's: it is run by its name alone, and there are no folders of such."""
 
@@ -190,6 +192,42 @@ $once
         return {}
 '''
 
+_BOT = '''\
+"""`manage.py arun $name`, for ever."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import async_commander as ac
+
+
+class Command(ac.DownloadIterateCommand[None, str]):
+    """Handle messages as they come."""
+
+    seconds: float = 60.0
+
+    always_on = True
+    single_instance = True
+    limits = ac.Limits(threads=20)
+$once
+    async def download(self) -> None:
+        """Connect to where the messages come from, and return the connection."""
+
+    async def iterate(self, connection: None) -> AsyncIterator[str]:
+        """Yield each message; where this fails, it connects anew."""
+        async for tick in ac.every(self.seconds):
+            yield f"message {tick}"
+
+    async def parse_and_save(self, message: str) -> str:
+        """Queue rows by `self.db.add(…)`: they commit together."""
+        return message.upper()
+
+    async def committed(self, message: str, answer: str) -> None:
+        """Reply, and acknowledge: what was saved is safe now."""
+        self.log.info("%s", answer)
+'''
+
 _PLAIN = '''\
 """`manage.py arun $name --who everybody`."""
 
@@ -288,6 +326,27 @@ from pathlib import Path
         self.assertEqual(result.counts["dead"], 0)
 """,
         needs="polars",
+    ),
+    "bot": Scaffold(
+        about="messages for ever, handled as they come",
+        command=_BOT,
+        before='''
+
+class Offline(Command):
+    """The bot with a short line."""
+
+    async def iterate(self, connection: None) -> AsyncIterator[str]:
+        yield "hello"
+        yield "hello"
+''',
+        modules="from collections.abc import AsyncIterator\n\n",
+        made="Offline(), max_items=2",
+        test="""\
+    def test_every_message_is_handled(self) -> None:
+        result = run_command($made)
+        self.assertEqual(result.counts["done"], 2)
+""",
+        ends=False,
     ),
     "plain": Scaffold(
         about="one job in handle()",

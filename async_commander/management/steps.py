@@ -31,6 +31,8 @@ class Invocation:
     redact: Redactor = no_credentials
     database: str | None = None
     """Where the run is recorded, if that was said."""
+    can_resume: bool = True
+    """Whether a run of the command can be resumed."""
     resumes_by_itself: bool = False
     """Whether the command resumes also where the line does not say so."""
 
@@ -78,9 +80,7 @@ class Invocation:
         return typed(name + equals + (hidden.replace(HIDDEN, LEFT_OUT) if HIDDEN in hidden else value))
 
 
-def next_steps(
-    result: RunResult, invocation: Invocation, *, resumable: bool, total: int | None = None
-) -> list[tuple[str, str]]:
+def next_steps(result: RunResult, invocation: Invocation, *, total: int | None = None) -> list[tuple[str, str]]:
     """Pairs of a word and a command line that helps; none after a run that went well or was never recorded.
 
     `total` is how many items there are, where that is known: a run that took all of them has none left to resume.
@@ -95,7 +95,7 @@ def next_steps(
     all_taken = total is not None and counts.get("taken", 0) >= total
     unsettled = counts.get("retry", 0) + counts.get("claimed", 0)
     has_something_left = not result.complete and (unsettled or not (out_of_failures and all_taken))
-    if resumable and result.status in _UNFINISHED and not result.locked and has_something_left:
+    if invocation.can_resume and result.status in _UNFINISHED and not result.locked and has_something_left:
         more = ["--max-failures", "100%"] if out_of_failures else []
         steps.append(("resume", invocation.line_to_resume(*more, run_id=result.run_id)))
     elif invocation.can_begin_anew and (result.status is RunStatus.PARTIAL or counts.get("dead")):

@@ -133,7 +133,7 @@ class Summary:
 def summary_of(result: RunResult, meter: Meter | None, invocation: Invocation, *, counts_items: bool) -> Summary:
     """The summary of a result with its next steps, and without secrets in its value. `meter`: of a run that began."""
     total = meter.tally.total if meter else None
-    steps = next_steps(result, invocation, resumable=counts_items, total=total)
+    steps = next_steps(result, invocation, total=total)
     result = replace(result, value=redacted_value(result.value, invocation.redact))
     summary = Summary(result, steps=steps, counts_items=counts_items)
     if meter is None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.fresh import environment, fresh_project
 
-SHAPES = ("iterate_download", "download_iterate", "import", "plain", "managed")
+SHAPES = ("iterate_download", "download_iterate", "import", "bot", "plain", "managed")
 LAYOUTS = ("tests.py", "tests/", "tests/ that is no package", "neither")
 
 
@@ -97,11 +97,12 @@ def test_every_shape_passes_its_test_at_once_by_both_runners_and_the_checkers(pr
     shapes = SHAPES if layout in ("tests.py", "tests/") else SHAPES[-1:]
     folders = {"managed": ""}
     asked = [["shop", f"{folders.get(shape, 'scrapers/')}by_{shape}", "--shape", shape] for shape in shapes]
-    asked += [["shop", f"once_{shape}", "--shape", shape, "--run-once"] for shape in shapes]
+    ending = [shape for shape in shapes if shape != "bot"]
+    asked += [["shop", f"once_{shape}", "--shape", shape, "--run-once"] for shape in ending]
     assert answers_to(project, asked) == [[0, "created"]] * len(asked)
     assert not ((project / "shop" / "tests.py").exists() and (project / "shop" / "tests").exists())
     own = layout == "tests/"
-    tests = 3 * len(shapes) + own  # those that run once have two each
+    tests = len(shapes) + 2 * len(ending) + own  # those that run once have two each
 
     by_django = ran(project, "manage.py", "test")
     assert f"Ran {tests} tests" in by_django.stderr, by_django.stderr
@@ -116,6 +117,12 @@ def test_every_shape_passes_its_test_at_once_by_both_runners_and_the_checkers(pr
         written = [name for name in files(project) if "by_" in name or "once_" in name]
         checked = ran(project, "-m", *words, *written)
         assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_what_is_always_on_cannot_run_once(project: Path) -> None:
+    code, told = answers_to(project, [["shop", "inbox", "--shape", "bot", "--run-once"]])[0]
+    assert (code, "always on" in told) == (2, True)
+    assert not (project / "shop" / "commands").exists()
 
 
 def test_paths_and_next_steps_are_told_and_the_docstring_is_the_help(project: Path) -> None:

@@ -98,3 +98,43 @@ def test_the_tests_of_the_page_about_testing_pass(project: Path) -> None:
     (project / "test_shop.py").write_text("\n".join(code_of("docs/testing.md", has) for has in tests))
     (project / "pytest.ini").write_text("[pytest]\nDJANGO_SETTINGS_MODULE = mysite.settings\npythonpath = .\n")
     assert "4 passed" in typed(project, "python -m pytest -q test_shop.py")
+
+
+BROKER = """
+import asyncio
+
+class Message:
+    sender, answers = "Ada", []
+    async def reply(self, text):
+        self.answers.append(text)
+    async def acknowledge(self):
+        self.answers.append("acknowledged")
+
+class Broker:
+    async def messages(self):
+        yield Message()
+        await asyncio.sleep(60)
+    async def close(self): ...
+
+async def connect():
+    return Broker()
+"""
+BOT = """
+import os, django
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+django.setup()
+import async_commander as ac
+from shop.broker import Message
+assert ac.run("inbox_bot", max_items=1).status == "succeeded"
+assert Message.answers == ["Thank you, Ada!", "acknowledged"], Message.answers
+"""
+
+
+def test_the_bot_of_the_page_answers(project: Path) -> None:
+    typed(project, "python manage.py migrate")
+    (project / "shop" / "broker.py").write_text(BROKER)
+    (project / "shop" / "commands" / "inbox_bot.py").write_text(
+        code_of("docs/bots.md", "class Command(ac.DownloadIterate")
+    )
+    (project / "bot.py").write_text(BOT)
+    typed(project, "python bot.py")

@@ -129,6 +129,9 @@ class Plain(Dated, ac.IterateDownloadCommand[str, bytes]):
     def cleanup(self) -> None:
         print("done")
 
+    async def committed(self, url: str, value: None) -> None:
+        print(url, value)
+
 
 class Feed(ac.DownloadIterateCommand[str, dict[str, str]]):
     """The other shape, with an async generator."""

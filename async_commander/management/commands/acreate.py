@@ -62,6 +62,8 @@ class Command(TerminalCommand):
                 f"The shape {options['shape']!r} needs {scaffold.needs}: "
                 f"pip install 'async-commander[{scaffold.needs}]'"
             )
+        if once and not scaffold.ends:
+            raise _refusal(f"The shape {options['shape']!r} is always on: it has no end that --run-once could count.")
         place.check(force=options["force"])
         try:
             self.write_lines(

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from async_commander.command.options import CACHED, ITEMS, ON_THE_LINE, REQUESTS
+from async_commander.command.options import CACHED, ITEMS, KEPT, ON_THE_LINE, REQUESTS
 from async_commander.engine.limits import BOUNDS
 from async_commander.management import options
 from async_commander.runner.request import RunRequest
@@ -15,7 +15,7 @@ from async_commander.runner.request import RunRequest
 
 def parse(*tokens: str, has_items: bool = True) -> dict[str, object]:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    options.add_shared(parser, options.acting([ITEMS] if has_items else []))
+    options.add_shared(parser, options.acting([ITEMS, KEPT] if has_items else []))
     return vars(parser.parse_args(tokens))
 
 

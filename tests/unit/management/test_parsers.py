@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.management.base import BaseCommand, CommandError
 
-from async_commander.command.options import ITEMS
+from async_commander.command.options import ITEMS, KEPT
 from async_commander.management.options import acting
 from async_commander.management.parsers import command_parser, did_you_mean, front_parser, split_name
 
@@ -24,7 +24,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def make(*, shell: bool = True, has_items: bool = True) -> Any:
-    return command_parser("manage.py arun fetch", "Fetch.", declare, acting([ITEMS] if has_items else []), shell=shell)
+    return command_parser(
+        "manage.py arun fetch", "Fetch.", declare, acting([ITEMS, KEPT] if has_items else []), shell=shell
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,6 +192,6 @@ def test_two_dashes_are_a_value_like_any_other(shell: bool) -> None:
         parser.add_argument("--choice", choices=["--", "-"])
         parser.add_argument("rest", nargs="*")
 
-    parser = command_parser("manage.py arun fetch", "Fetch.", declare, acting([ITEMS]), shell=shell)
+    parser = command_parser("manage.py arun fetch", "Fetch.", declare, acting([ITEMS, KEPT]), shell=shell)
     options = parser.parse_args(["--mark=--", "--marks=--", "--choice=--", "--", "--mark=x"])
     assert (options.mark, options.marks, options.choice, options.rest) == ("--", ["--"], "--", ["--mark=x"])

@@ -34,16 +34,16 @@ RESUME = ("resume", "manage.py arun fetch 'a b' --threads 50 --resume")
     ],
 )
 def test_a_run_that_ended_early_can_be_resumed(status: RunStatus, steps: list[tuple[str, str]]) -> None:
-    assert next_steps(ended(status), INVOCATION, resumable=True) == steps
+    assert next_steps(ended(status), INVOCATION) == steps
 
 
 def test_nothing_is_proposed_for_a_run_that_was_never_recorded() -> None:
-    assert next_steps(ended(RunStatus.FAILED, run_id=None), INVOCATION, resumable=True) == []
+    assert next_steps(ended(RunStatus.FAILED, run_id=None), INVOCATION) == []
 
 
 def test_a_command_without_items_or_another_owner_s_run_is_not_resumed() -> None:
-    assert next_steps(ended(RunStatus.FAILED), INVOCATION, resumable=False) == [DETAILS]
-    assert next_steps(ended(RunStatus.FAILED, locked=True), INVOCATION, resumable=True) == [DETAILS]
+    assert next_steps(ended(RunStatus.FAILED), replace(INVOCATION, can_resume=False)) == [DETAILS]
+    assert next_steps(ended(RunStatus.FAILED, locked=True), INVOCATION) == [DETAILS]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_line_to_resume_says_nothing_twice_and_bounds_no_items(asked: list[str
 
 @pytest.mark.parametrize("asked", [["--again", "7"], ["--again=7"], ["--resume_run", "7"]])
 def test_a_line_that_has_its_arguments_from_a_run_resumes_by_the_number(asked: list[str]) -> None:
-    steps = next_steps(ended(RunStatus.INTERRUPTED), Invocation("manage.py arun", ["fetch", *asked]), resumable=True)
+    steps = next_steps(ended(RunStatus.INTERRUPTED), Invocation("manage.py arun", ["fetch", *asked]))
     assert steps == [DETAILS, ("resume", "manage.py arun fetch --resume-run 42")]
 
 
@@ -78,12 +78,12 @@ def test_what_follows_two_dashes_stays_behind_the_options() -> None:
 
 def test_a_failure_of_the_project_s_code_has_its_traceback() -> None:
     failed = replace(ended(RunStatus.FAILED), failure=LookupError("nobody"))
-    assert next_steps(failed, INVOCATION, resumable=False) == [DETAILS, ("traceback", f"{DETAILS[1]} -v 2")]
+    assert next_steps(failed, replace(INVOCATION, can_resume=False)) == [DETAILS, ("traceback", f"{DETAILS[1]} -v 2")]
 
 
 def test_a_resume_that_leaves_dead_items_names_the_line_of_a_new_run() -> None:
     invocation = Invocation("manage.py arun", ["fetch", "--threads", "5", "--resume"])
-    assert next_steps(ended(RunStatus.PARTIAL), invocation, resumable=True) == [
+    assert next_steps(ended(RunStatus.PARTIAL), invocation) == [
         DETAILS,
         ("new run", "manage.py arun fetch --threads 5"),
     ]
@@ -94,7 +94,7 @@ def test_a_resume_that_leaves_dead_items_names_the_line_of_a_new_run() -> None:
 )
 def test_no_new_run_is_offered_by_a_line_that_begins_none(asked: list[str], itself: bool) -> None:
     invocation = Invocation("manage.py arun", ["fetch", *asked], resumes_by_itself=itself)
-    assert next_steps(ended(RunStatus.PARTIAL), invocation, resumable=True) == [DETAILS]
+    assert next_steps(ended(RunStatus.PARTIAL), invocation) == [DETAILS]
 
 
 def test_details_are_where_the_run_is_recorded() -> None:
@@ -109,7 +109,7 @@ def test_details_are_where_the_run_is_recorded() -> None:
         "--settings",
         "x",
     ]
-    steps = next_steps(ended(RunStatus.PARTIAL), Invocation("manage.py arun", tokens, database="other"), resumable=True)
+    steps = next_steps(ended(RunStatus.PARTIAL), Invocation("manage.py arun", tokens, database="other"))
     assert steps == [
         ("details", "manage.py aruns show 42 --settings shop.settings --pythonpath=src --database other"),
     ]
@@ -133,7 +133,7 @@ OUT_OF_FAILURES = TooManyFailures("12 items failed, 10 allowed")
 def test_a_resume_is_offered_only_where_it_would_take_items(
     more: dict[str, Any], total: int | None, offered: bool
 ) -> None:
-    steps = next_steps(replace(ended(RunStatus.FAILED), **more), INVOCATION, resumable=True, total=total)
+    steps = next_steps(replace(ended(RunStatus.FAILED), **more), INVOCATION, total=total)
     assert ("resume" in dict(steps)) is offered
 
 
@@ -173,4 +173,4 @@ def test_what_is_shown_is_what_a_shell_reads(token: str) -> None:
 
 def test_a_run_that_failed_too_often_is_resumed_with_another_bound() -> None:
     failed = replace(ended(RunStatus.FAILED), failure=TooManyFailures("12 items failed, 10 allowed"))
-    assert next_steps(failed, INVOCATION, resumable=True)[1] == (RESUME[0], f"{RESUME[1]} --max-failures 100%")
+    assert next_steps(failed, INVOCATION)[1] == (RESUME[0], f"{RESUME[1]} --max-failures 100%")

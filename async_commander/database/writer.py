@@ -24,6 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from .lent_lane import Call, result_of, settle
+from .misfits import with_misfits
 from .other_databases import write_other_databases
 from .outage import OUTAGE_BUDGET, OutageTooLong, is_read_only, may_do_in_parts, patiently
 from .sqlite import DatabaseFileGone
@@ -150,9 +151,12 @@ class Writer:
 
         try:
             await self._call(attempt)
-        except Exception:
+        except Exception as error:
             unit.restore()
-            raise
+            told = with_misfits(error, unit)
+            if told is error:
+                raise
+            raise told from error
         unit.forget()
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -277,7 +281,7 @@ class Writer:
             for unit in undone:
                 unit.restore()
             if len(undone) < 2:
-                self._settle(undone, error)
+                self._settle(undone, with_misfits(error, undone[0]) if undone else error)
                 return
             half = len(undone) // 2
             self._write(undone[:half])
@@ -357,7 +361,7 @@ class Writer:
                 self._enqueue(Call(partial(self._look_for, unit, error)))
             else:
                 unit.restore()
-                self._settle([unit], error)
+                self._settle([unit], with_misfits(error, unit) if isinstance(error, Exception) else error)
         except BaseException as failure:  # noqa: BLE001  a future drops what its callbacks raise: the owner hears it
             self._die(failure)
 

@@ -44,6 +44,7 @@ from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
 from .plan import Plan, as_opened, plan_before
 from .reporting import Aside
+from .service import ServiceManager
 from .session import RunSession
 from .signals import OpenRun, open_run
 from .stopping import Stopping
@@ -200,7 +201,7 @@ class OneRun:
             with self._capture.attached(), run_entered(self._context), holding_nothing(), self._stopping.heard():
                 async with anyio.create_task_group() as beside:
                     clocks = (self._stopping.time_out, self._stopping.cancel_after_grace)
-                    for work in (self._notes.tick, self._notes.keep, self._reporter.watch, *clocks):
+                    for work in (self._notes.tick, self._notes.keep, self._reporter.watch, *clocks, self._attended):
                         beside.start_soon(again_after_native_cancels, work)
                     # A task beside that is cancelled natively before its first step cancels the group: not this block.
                     with self._work.acknowledged_beside(beside), anyio.CancelScope(shield=True):
@@ -214,6 +215,11 @@ class OneRun:
             open_run.reset(token)
             unbind(self._plan.command)
         return result
+
+    async def _attended(self) -> None:
+        """Tell the service manager that started this process for the run, if one did."""
+        if self._plan.request.trigger == "terminal" and (manager := ServiceManager.of_process()) is not None:
+            await manager.attend(self._context, self._recorder)
 
     # -- lifespan( work, cleanup ) -----------------------------------------------------------------------------
 

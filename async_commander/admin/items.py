@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 REASONS = (
     "permanent", "exhausted", "timeout", "crashed", "too_large", "blocked_address", "bad_body", "proxy", "throttled",
-    "rejected", "skipped", "duplicate", "gone",
+    "rejected", "skipped", "duplicate", "gone", "step",
 )  # fmt: skip
 """Why items are given up, or left out; an error of the project's may have a `reason` of its own."""
 _BREAK = mark_safe("/<wbr>")

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
 from async_commander.history.figures import latencies_of
-from async_commander.history.reading import resumed_among, state_seen
+from async_commander.history.reading import resumed_among, state_seen, steps_of
 from async_commander.models import Run, RunErrorKind
 from async_commander.results import ItemState
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 else:
     RunInline, OneRunAdmin = admin.TabularInline, admin.ModelAdmin
 
+_OF_ROWS = ("rows", "steps")
+"""Fields of the page with what other rows say."""
+STEPS_SHOWN = 20
 _LINKED = ((ItemState.DEAD.value, "dead items"), (ItemState.RETRY.value, "items to be tried again"))
 
 
@@ -61,7 +64,7 @@ class RunAdmin(ReadOnly, OneRunAdmin):
     inlines = (ErrorKindInline,)
     lines_of_error, lines_of_traceback, lines_of_output = map(lines_of, ("error", "traceback", "output"))
     readonly_fields = (
-        "state", "took", "items_per_second", "rows", "latencies", "lines_of_error", "lines_of_traceback",
+        "state", "took", "items_per_second", "rows", "latencies", "steps", "lines_of_error", "lines_of_traceback",
         "lines_of_output",
     )  # fmt: skip
     fieldsets = (
@@ -69,7 +72,10 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             None,
             {"fields": ("command", "state", "parameters", "started", "finished", "took", "items_per_second", "rows")},
         ),
-        ("Items", {"fields": (("total", "taken"), ("done", "skipped", "dead"), ("retry", "claimed"), "latencies")}),
+        (
+            "Items",
+            {"fields": (("total", "taken"), ("done", "skipped", "dead"), ("retry", "claimed"), "latencies", "steps")},
+        ),
         ("How it ended", {"fields": ("value", "lines_of_error", "lines_of_traceback", "lines_of_output")}),
         ("How it was asked for", {"fields": ("trigger", "user", "testing", "options", "limits", "identity")}),
         ("Where it ran", {"fields": (("host", "pid"), ("heartbeat", "expires"), "parent", "format_version")}),
@@ -82,7 +88,7 @@ class RunAdmin(ReadOnly, OneRunAdmin):
         """The page, with links to rows for those who may read them."""
         may_read = all(request.user.has_perm(f"async_commander.view_{model}") for model in ("runitem", "runlog"))
         return [
-            (title, {"fields": [field for field in options["fields"] if field != "rows" or may_read]})
+            (title, {"fields": [field for field in options["fields"] if may_read or field not in _OF_ROWS]})
             for title, options in super().get_fieldsets(request, obj)
         ]
 
@@ -113,6 +119,13 @@ class RunAdmin(ReadOnly, OneRunAdmin):
         rows = format_html_join("", "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", figures)
         head = "<tr><th>stage</th><th>count</th><th>median</th><th>95th percentile</th><th>at most</th></tr>"
         return format_html(f"<table>{head}{{}}</table>", rows) if rows else "–"
+
+    @admin.display(description="steps that are kept")
+    def steps(self, run: Run) -> SafeString | str:
+        """The last steps of its `handle()`: a resume goes on after them."""
+        steps = ((one.label, f"{one.parse_ms or 0:,} ms") for one in steps_of(run, STEPS_SHOWN))
+        rows = format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", steps)
+        return format_html("<table>{}</table>", rows) if rows else "–"
 
     @admin.display(description="look at")
     def rows(self, run: Run) -> SafeString:

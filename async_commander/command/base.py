@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 from inspect import currentframe
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, TypeVarTuple, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, TypeVarTuple, dataclass_transform, overload
 
 from async_commander.engine.limits import BOUNDS, Limits, Retry
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
@@ -20,7 +20,7 @@ from .parser import complete_extra
 if TYPE_CHECKING:
     import logging
     from argparse import ArgumentParser
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import httpx
     from django.core.management.base import OutputWrapper
@@ -259,6 +259,25 @@ class AsyncCommand:
         the function, an argument or the result cannot be pickled.
         """
         return await self._in_run("cpu()").cpu(function, *args)
+
+    @overload
+    async def step(self, name: str, function: Callable[[*Ts], Awaitable[T]], /, *args: *Ts) -> T: ...
+    @overload
+    async def step(self, name: str, function: Callable[[*Ts], T], /, *args: *Ts) -> T: ...
+    async def step(self, name: str, function: Callable[[*Ts], Any], /, *args: *Ts) -> Any:
+        """A part of `handle()` that is done once: its result and the rows that it writes are kept, or none of them.
+
+            for month in months:
+                total = await self.step("load", self.load, month)
+
+        A step is known by its name and its arguments, which need a stable text as items do. The function is `async def`
+        or plain; its ORM calls and what it queues with `self.db` are one transaction on a lane of its own. A resume
+        (`--resume`) returns what it returned, and does not call it again, also where its code has changed since.
+
+        The result is data: plain values, dates, dataclasses; up to 1 MiB of JSON. What it raises is raised here, and
+        rolls it back: nothing is kept. InvalidCommand outside of `handle()`, and for what cannot be kept.
+        """
+        return await self._in_run("step()").step(name, function, *args)
 
     @property
     def log(self) -> logging.Logger:

@@ -62,8 +62,7 @@ class Declaration:
     @property
     def features(self) -> frozenset[str]:
         """What it has, of what shared options need."""
-        kept = self.has_items and self.keeps_history
-        has = ((ITEMS, self.has_items), (KEPT, kept), (CACHED, self.cached), (TURNS, self.takes_turns))
+        has = ((ITEMS, self.has_items), (KEPT, self.keeps_history), (CACHED, self.cached), (TURNS, self.takes_turns))
         return frozenset(name for name, there in has if there)
 
 

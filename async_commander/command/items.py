@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from dataclasses import dataclass, fields, is_dataclass
@@ -32,6 +33,17 @@ EXACT_BITS = 63
 
 class ItemGone(LookupError):
     """The row that an item stands for is not there any more."""
+
+
+class NoForm(TypeError):
+    """A value, or a part of one, that JSON cannot hold so that the same comes back; `kind` is its type."""
+
+    def __init__(self, cls: type) -> None:
+        self.kind = f"{cls.__module__}.{cls.__qualname__}"
+        super().__init__(
+            f"an item of type {self.kind} cannot be kept as JSON; yield plain data, saved model instances, or a "
+            f"dataclass, a named tuple or an Enum defined at the top of a module"
+        )
 
 
 class UnfitItem(ItemError):
@@ -150,6 +162,38 @@ def row_reference(stored: Any) -> RowReference | None:
     return None
 
 
+def text_to_keep(value: Any) -> str:
+    """JSON, as a text, for a value that is no item: `value_kept()` gives back the same, of the same type.
+
+    A text, for databases do not keep the order of JSON's members, nor a float of many digits. TypeError where the value
+    has no such form, or a part of it is a model instance: its row may be another one, or none, by then. ValueError for
+    one that is nested too deep.
+    """
+    try:
+        stored = item_to_json(value)
+    except NoForm as error:
+        raise TypeError(
+            f"a {error.kind} cannot be kept as JSON; allowed: plain data, dates, Decimal, UUID, and dataclasses, named "
+            f"tuples and Enums that are defined at the top of a module"
+        ) from None
+    if (row := _row_in(stored)) is not None:
+        raise TypeError(f"a {row.label} is a row, which may have changed by then; give its primary key instead")
+    return json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
+
+
+def value_kept(text: str) -> Any:
+    """The value again. TypeError where a class that it was made of is not known any more."""
+    return item_from_json(json.loads(text))
+
+
+def _row_in(stored: Any) -> RowReference | None:
+    """The first row that is a part of what is stored."""
+    if (row := row_reference(stored)) is not None:
+        return row
+    members = stored.values() if isinstance(stored, dict) else stored if isinstance(stored, list) else ()
+    return next(filter(None, map(_row_in, members)), None)
+
+
 _FORMS: dict[type, _Form] = {
     tuple: _Form(list, tuple),
     set: _Form(list, set),
@@ -186,10 +230,7 @@ def _typed(item: Any) -> dict[str, Any]:
             return {TYPE: f"{cls.__module__}:{cls.__qualname__}", VALUE: values}
         if isinstance(item, tuple) and hasattr(item, "_asdict"):
             return {TYPE: f"{cls.__module__}:{cls.__qualname__}", VALUE: _to_json(item._asdict())}
-    raise TypeError(
-        f"an item of type {cls.__module__}.{cls.__qualname__} cannot be kept as JSON; yield plain data, saved model "
-        f"instances, or a dataclass, a named tuple or an Enum defined at the top of a module"
-    )
+    raise NoForm(cls)
 
 
 def _restored(name: str, value: Any) -> Any:

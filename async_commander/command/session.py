@@ -98,6 +98,9 @@ class Session(Protocol):
     async def cpu(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a module-level function in the process pool."""
 
+    async def step(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        """A step of `handle()`: done now, or kept from before."""
+
     async def confirm(self, text: str) -> bool:
         """Ask the person at the terminal; `--yes` answers; without a terminal an error."""
 

@@ -33,6 +33,10 @@ class RunContext:
     """On the event loop's clock, in seconds."""
     stopping: bool = False
     """True from the moment the run was asked to stop."""
+    steps_in_hand: list[str] = field(default_factory=list)
+    """Steps of `handle()` that are under way, by their labels."""
+    steps_kept: int = 0
+    """Those that are known to be done, by an earlier sitting of the run as well."""
     stop_asked: anyio.Event = field(default_factory=anyio.Event, repr=False)
     """Set in that moment."""
 

@@ -37,6 +37,7 @@ from .recorder import (
     Ending,
     ItemOutcome,
     ItemsOwner,
+    Known,
     Notes,
     Opened,
     Opening,
@@ -335,6 +336,15 @@ class DatabaseRecorder:
         """See Recorder."""
         self._items = owner
         self._ledger.taken_at_most = taken_at_most
+
+    def begin_steps(self, owner: ItemsOwner) -> None:
+        """See Recorder."""
+        self._items = owner
+        self._ledger.keeps_steps = True
+
+    async def kept(self, key: UUID) -> Known | None:
+        """See Recorder."""
+        return await self._writer.call(lambda: self._ledger.kept(key))
 
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
         """See Recorder."""

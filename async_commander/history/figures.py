@@ -16,8 +16,8 @@ HISTOGRAM_BINS = 20
 KINDS_KEPT = 200
 """Kinds of errors told apart in one run; what comes later is counted under one name."""
 OTHER_KINDS = "(other kinds)"
-STAGES = ("download", "parse", "cpu", "item")
-"""In the order of an item's way; the last one is the whole of it."""
+STAGES = ("download", "parse", "cpu", "item", "step")
+"""In the order of an item's way, the last one of which is the whole of it; and the steps of a plain command."""
 
 
 @dataclass(slots=True)

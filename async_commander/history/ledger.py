@@ -50,6 +50,8 @@ class Ledger:
         self._clock = SteadyClock(ownership.alias)
         self.taken_at_most: int | None = None
         """How many items the run may take in all, those that others bring up included."""
+        self.keeps_steps = False
+        """Whether its rows are steps of `handle()`: none of them was claimed or taken, and no count moves."""
         self._first_row_of_this_epoch = 0
         self._claim_of: dict[UUID, int] = {}
         self._open_claims: Counter[int] = Counter()
@@ -268,6 +270,10 @@ class Ledger:
         A unit without an outcome belongs to a hook of the run as a whole: only the fence is its.
         """
         outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
+        if self.keeps_steps:
+            self._insert(outcomes)
+            fence(self.ownership)
+            return
         if delayed := [outcome for outcome in outcomes if outcome.delay is not None]:
             now = self._clock.now()
             for outcome in delayed:
@@ -296,6 +302,8 @@ class Ledger:
     def finishes_at_once(self, units: Sequence[Unit]) -> bool:
         """Whether `finish` is a single statement on PostgreSQL, which may be a transaction of its own."""
         outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
+        if self.keeps_steps:
+            return False
         return 0 < len(units) == len(outcomes) and _are_new(outcomes) and _are_the_writers(units)
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
@@ -312,6 +320,10 @@ class Ledger:
     def state_of(self, key: UUID) -> ItemState | None:
         """What the ledger says of one item; None where it has no row."""
         return next((ItemState(row.state) for row in self._find([key])), None)
+
+    def kept(self, key: UUID) -> Known | None:
+        """A step that is done."""
+        return next((Known(row.key, label=row.label, item=row.item) for row in self._find([key])), None)
 
     def adopt(self, key: UUID) -> None:
         """Make a claimed item and its own waiting row one: it was followed while the source yielded it."""

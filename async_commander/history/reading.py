@@ -13,10 +13,11 @@ from django.utils import timezone
 from async_commander.command.registry import find_clashes, find_command
 from async_commander.engine.threads import loop_is_running
 from async_commander.exceptions import AsyncCommanderError
-from async_commander.models import Lease, Run
+from async_commander.models import Lease, Run, RunItem
 from async_commander.results import RunStatus
 
 from .lease import lease_name
+from .recorder import STEP
 from .runs import is_orphan, orphans, sweep
 
 
@@ -73,3 +74,14 @@ def resumed_among(alias: str, runs: Iterable[Run]) -> set[int]:
     leases = Lease.objects.using(alias).filter(name__in=by_lease, epoch__gt=1).values_list("name", "epoch")
     crashed = {name for name, run in by_lease.items() if run.status == RunStatus.CRASHED.value}
     return {by_lease[name].pk for name, epoch in leases if epoch > 1 + (name in crashed)}
+
+
+def steps_of(run: Run, limit: int) -> list[RunItem]:
+    """The last steps of its `handle()` that are kept, the oldest first; none of a run of items.
+
+    A run has the ones or the others, so that one row tells: no page reads the ledger for it.
+    """
+    one = next(iter(run.items.all()[:1]), None)
+    if one is None or one.reason != STEP:
+        return []
+    return list(run.items.order_by("-pk")[:limit])[::-1]

@@ -17,6 +17,9 @@ from async_commander.database.unit import Unit
 from async_commander.models import Run
 from async_commander.results import ErrorKind, ItemState, RunStatus
 
+STEP = "step"
+"""The reason in the row of a step of `handle()`: it tells that from an item's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
@@ -274,6 +277,12 @@ class Recorder(Protocol):
 
         Those that items in hand bring up are among them.
         """
+
+    def begin_steps(self, owner: ItemsOwner) -> None:
+        """From now on steps of `handle()` come, in the place of items: none is claimed, and the counts do not move."""
+
+    async def kept(self, key: UUID) -> Known | None:
+        """What the ledger says of a step; None where it is not done."""
 
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
         """Claim a chunk of items, before any of them begins; of those that are new at most `room`, and no others."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MESSAGE_WIDTH = 1000
 ERROR_WIDTH = 300
+STEP_WIDTH = 60
 
 _LEAST = {0: logging.ERROR, 1: logging.INFO, 2: logging.INFO, 3: logging.DEBUG}
 _STYLES = {
@@ -67,11 +68,13 @@ class TerminalReporter:
         self._stage = ""
         self._questions = 0
         self._meter: Meter | None = None
+        self._context: RunContext | None = None
         self._gone = False
 
     def started(self, context: RunContext) -> None:
         """See Reporter."""
         asked_first: int | None = context.options.get("max_items")
+        self._context = context
         at_most = asked_first if self.max_items is None else context.tally.taken + self.max_items
         self._meter = Meter(plain(context.command), context.tally, self.counts_items, taken_at_most=at_most)
 
@@ -104,7 +107,10 @@ class TerminalReporter:
         self.close()
         if self.verbosity >= 1:
             width = None if self.console.soft_wrap else self.console.width
-            summary = summary_of(result, self._meter, self.invocation, counts_items=self.counts_items)
+            kept_steps = self._context is not None and self._context.steps_kept > 0
+            summary = summary_of(
+                result, self._meter, self.invocation, counts_items=self.counts_items, kept_steps=kept_steps
+            )
             unicode = self.console.encoding.lower().startswith("utf")
             for line in summary.lines(unicode=unicode, width=width):
                 self._say(line)
@@ -114,7 +120,14 @@ class TerminalReporter:
         while (meter := self._meter) is not None and not self._gone:
             await anyio.sleep(self.display.refresh)
             if not self._questions:  # several items may ask at once
-                self._safely(self.display.show, meter, self._stage)
+                self._safely(self.display.show, meter, self._stage or self._steps())
+
+    def _steps(self) -> str:
+        """The steps in hand of a `handle()`."""
+        if self._context is None or not self._context.steps_in_hand:
+            return ""
+        first, *others = self._context.steps_in_hand
+        return f"{plain(first, STEP_WIDTH)}{f' and {len(others)} more' if others else ''}"
 
     def close(self) -> None:
         """Give the terminal back; may be called at any time and more than once."""

@@ -16,6 +16,7 @@ from async_commander.command.registry import get_command
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.figures import latencies_of
 from async_commander.history.moments import moment
+from async_commander.history.reading import steps_of
 from async_commander.results import ErrorKind, ItemState, RunStatus, items_in_words
 from async_commander.text.clean import plain, plain_block
 
@@ -63,7 +64,7 @@ class RunPage:
         yield ""
         for line in columns([[name, value] for name, value in self._facts().items() if value]):
             yield f"{MARGIN}{line}"
-        sections = [self._latencies(), self._errors(), self._dead(), self._log()]
+        sections = [self._latencies(), self._steps(), self._errors(), self._dead(), self._log()]
         if self.more:
             sections += [("Output", plain_block(run.output)), ("Traceback", plain_block(run.traceback))]
         for title, lines in sections:
@@ -105,6 +106,15 @@ class RunPage:
         ]
         return "Latencies", columns([head, *rows], right=frozenset({1, 2, 3, 4})) if rows else []
 
+    def _steps(self) -> Section:
+        limit = MORE_SHOWN if self.more else ITEMS_SHOWN
+        steps = steps_of(self.run, limit)
+        rows = [[plain(one.label), in_milliseconds(one.parse_ms or 0), moment(one.started)] for one in steps]
+        number = self.run.items.count() if len(steps) == limit else len(steps)
+        title = "Steps that are kept"
+        title += f", the last {limit} of {count(number)}" if number > limit else ""
+        return title, columns(rows, right=frozenset({1})) if rows else []
+
     def _errors(self) -> Section:
         kinds = list(self.run.error_kinds.order_by("-count", "kind"))
         title = errors_title(
@@ -138,11 +148,12 @@ class RunPage:
 
 
 def _can_be_resumed(run: Run) -> bool:
-    """Whether its command keeps a ledger; one that is gone, or broken, is none that is resumed now."""
+    """Whether it has something to go on with. A command that is gone, or broken, is none that is resumed now."""
     try:
-        return KEPT in declaration_of(get_command(run.command)).features
+        declared = declaration_of(get_command(run.command))
     except (AsyncCommanderError, ImproperlyConfigured):
         return False
+    return KEPT in declared.features and (declared.has_items or bool(steps_of(run, 1)))
 
 
 def in_short(message: str) -> str:
@@ -173,6 +184,9 @@ def page_json(run: Run, *, resumed: bool, more: bool = False) -> dict[str, Any]:
                 "attempts": one.attempts,
             }
             for one in dead_items(run, limit)
+        ],
+        "steps": [
+            {"label": one.label, "started": one.started, "milliseconds": one.parse_ms} for one in steps_of(run, limit)
         ],
         "log": [{"at": one.at, "level": one.level, "message": one.message} for one in last_log(run, limit)],
     }

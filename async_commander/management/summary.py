@@ -130,9 +130,16 @@ class Summary:
         return lines
 
 
-def summary_of(result: RunResult, meter: Meter | None, invocation: Invocation, *, counts_items: bool) -> Summary:
-    """The summary of a result with its next steps, and without secrets in its value. `meter`: of a run that began."""
+def summary_of(
+    result: RunResult, meter: Meter | None, invocation: Invocation, *, counts_items: bool, kept_steps: bool = False
+) -> Summary:
+    """The summary of a result with its next steps, and without secrets in its value. `meter`: of a run that began.
+
+    `kept_steps`: a `handle()` would go on after these.
+    """
     total = meter.tally.total if meter else None
+    if not (counts_items or kept_steps):
+        invocation = replace(invocation, can_resume=False)
     steps = next_steps(result, invocation, total=total)
     result = replace(result, value=redacted_value(result.value, invocation.redact))
     summary = Summary(result, steps=steps, counts_items=counts_items)

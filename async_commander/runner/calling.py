@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.db import connections
 
 from async_commander.command.declaration import declaration_of
@@ -122,6 +122,13 @@ class HookCaller:
                     value = await sync_to_async(function)(*arguments, **named)
             self._specs[name].check_returned(self._command, value)
         return value
+
+    async def call_for(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function that this hook hands over as if it were the hook: a plain one on the current lane."""
+        with self.watched(name):
+            if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+                return await function(*arguments)
+            return await sync_to_async(partial(_without_generator_exit, function))(*arguments)
 
     def watched(self, name: str) -> NothingUnawaited:
         """For a call of a hook, or one step of it: it is an error to leave a coroutine unawaited."""

@@ -7,11 +7,12 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from async_commander.command.items import UnfitItem
-from async_commander.database.unit import current_unit, unit_on_lane
+from async_commander.database.outage import is_transient
+from async_commander.database.unit import Unit, current_unit, unit_on_lane
 from async_commander.downloads.scope import item_scope
 from async_commander.engine.pace import pace_key_held
 from async_commander.engine.ports import Ticket
@@ -20,7 +21,7 @@ from async_commander.history.log_capture import item_in_hand
 from async_commander.history.recorder import Followed, Known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .outages import Absence
 
@@ -56,8 +57,38 @@ class ItemTicket(Ticket):
         self.error_kind, self.error = known.error_kind, known.error
 
 
+class OpenSteps(Protocol):
+    """The steps of a `handle()` that is at work."""
+
+    async def step(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """What a step comes to."""
+
+
+steps_open: ContextVar[OpenSteps | None] = ContextVar("async_commander_steps", default=None)
+"""Those of the `handle()` that this code is part of."""
+
 in_hand: ContextVar[ItemTicket | None] = ContextVar("async_commander_in_hand", default=None)
 """Set in the item's own context, for the time of an attempt."""
+
+
+@contextmanager
+def holding(ticket: ItemTicket, unit: Unit) -> Iterator[None]:
+    """For a step of `handle()`, which has no context of its own: what an item has in its own."""
+    with ExitStack() as stack:
+        stack.callback(in_hand.reset, in_hand.set(ticket))
+        stack.callback(item_in_hand.reset, item_in_hand.set(ticket.uuid))
+        stack.callback(current_unit.reset, current_unit.set(unit))
+        stack.callback(unit_on_lane.reset, unit_on_lane.set(unit))
+        yield
+
+
+async def undone(unit: Unit, error: BaseException) -> BaseException:
+    """Roll back what a unit did. The error that it failed with: where its connection was lost, that is the reason."""
+    await unit.discard()
+    lost = None if unit.lane is None else unit.lane.lost
+    if isinstance(error, Exception) and lost is not None and not (is_transient(error) and is_transient(lost)):
+        return lost
+    return error
 
 
 @contextmanager

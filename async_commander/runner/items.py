@@ -16,7 +16,6 @@ from django.db import IntegrityError
 
 from async_commander.command.identity import item_label, key_uuid
 from async_commander.command.items import ItemGone, UnfitItem, item_to_json
-from async_commander.database.outage import is_transient
 from async_commander.database.unit import Unit, current_unit, unit_on_lane
 from async_commander.downloads.scope import ItemScope, item_scope
 from async_commander.engine.charging import uncharged
@@ -30,7 +29,7 @@ from async_commander.results import ItemState, items_in_words
 from async_commander.text.errors import readable
 from async_commander.text.values import ADDRESS, text_of_value
 
-from .in_hand import ItemTicket, in_hand
+from .in_hand import ItemTicket, in_hand, undone
 from .sources import restored
 from .verdicts import REASON_LENGTH, in_a_template, judge, kind_of, place_of, text_of
 
@@ -181,10 +180,9 @@ class ItemPorts:
                 self._session.log_failure(
                     f"{in_a_template(kind_of(error))} in item “%s” ends the run:", error, ticket.label
                 )
-            await unit.discard()
-            lost = None if unit.lane is None else unit.lane.lost
-            if isinstance(error, Exception) and lost is not None and not (is_transient(error) and is_transient(lost)):
-                raise lost  # noqa: B904  whatever the hook made of it; the error has a cause of its own
+            reason = await undone(unit, error)
+            if reason is not error:
+                raise reason  # noqa: B904  whatever the hook made of it; the error has a cause of its own
             raise
         self._hand_over(ticket, ItemState.DONE, unit, followed=ticket.followed)
 

@@ -24,7 +24,7 @@ from async_commander.history.recorder import Followed
 from async_commander.pool.child import Hooks
 from async_commander.pool.processes import Share, shared_pool
 
-from .in_hand import in_hand
+from .in_hand import OpenSteps, in_hand, steps_open
 from .outages import Outages
 from .output import Output
 from .threads import a_person_is_there, is_yes, typed_line
@@ -91,6 +91,8 @@ class RunSession:
         self.outages = Outages(context.retry.maximum)
         limits = context.limits
         self.pace = Pace(limits.per_host, limits.per_second, context.retry)
+        self.steps: OpenSteps | None = None
+        """Of a plain command, while its `handle()` is at work."""
         self._run_unit = Unit(lanes.alias, committer=recorder)
         self._kept = kept
         self._client: Any = None
@@ -204,6 +206,20 @@ class RunSession:
         text = f"{self.identity}:{ticket.key}" if ticket is not None else f"{self.identity}:run:{self.context.run_id}"
         text = f"test:{text}" if self.context.testing else text  # a trial must not use up the key of the real run
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    async def step(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        """See Session."""
+        if not self.recorder.keeps_items or type(self.command).always_on:
+            raise InvalidCommand(
+                f"self.step({name!r}) keeps what it comes to for a resume, and this command has none (always_on, or "
+                "keep_history = False): call the function itself."
+            )
+        if self.steps is None or self.steps is not steps_open.get():
+            raise InvalidCommand(
+                f"self.step({name!r}) belongs to handle(), and to the tasks that it starts and waits for. What an item "
+                "does is kept with the item; what belongs to no step is done where it stands."
+            )
+        return await self.steps.step(name, function, args)
 
     async def confirm(self, text: str) -> bool:
         """See Session."""

@@ -99,7 +99,7 @@ class Stopping:
 
     def _in_hand(self) -> str:
         if not isinstance(self._session.command, ItemCommand):
-            return "handle() is waited for"
+            return f"{', '.join(self._context.steps_in_hand) or 'handle()'} is waited for"
         return f"{items_in_words(self._context.tally.in_flight)} in hand"
 
     def _cancel(self) -> None:

@@ -20,6 +20,7 @@ from .hook_lanes import Kind, calls_of
 from .items import ItemPorts
 from .source_retry import SourceRetry
 from .sources import counted, open_source
+from .steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,6 +48,7 @@ class Work:
         self._opened = opened
         self._scope = anyio.CancelScope()
         self._pipeline: Pipeline[ItemTicket] | None = None
+        self._steps: Steps | None = None
         self._acknowledger = Acknowledger(session)
         self.value: Any = None
         """What `handle()` returned."""
@@ -101,8 +103,10 @@ class Work:
         """End what is in hand, and the run with this error."""
         if self._pipeline is not None and self._pipeline.begun:
             self._pipeline.abort(error)
-        else:
-            self._scope.cancel()
+            return
+        if self._steps is not None:
+            self._steps.abort(error)
+        self._scope.cancel()
 
     # -- the shapes --------------------------------------------------------------------------------------------
 
@@ -115,8 +119,12 @@ class Work:
             if not self._context.testing:
                 options.pop("test", None)  # a command written for Django gets what `call_command` would give it
             handle = partial(self._hooks.call, "handle", options=options)
-            self.value = await (AlwaysOn(self._session, "handle").calls(handle) if always_on else handle())
-            return not always_on
+            if always_on:
+                self.value = await AlwaysOn(self._session, "handle").calls(handle)
+                return False
+            with Steps.of(self._session, resumed=self._opened.resumed, leave=self._scope.cancel) as self._steps:
+                self.value = await handle()
+            return True
         limits = self._context.limits
         largest = stages.chunk or limits.batch_size
         quota = Quota(

@@ -44,8 +44,9 @@ class InMemoryRecorder:
     """A recorder for tests without a ledger: `run_command(Command(), recorder=InMemoryRecorder())`.
 
     A command that writes no rows needs no database at all, unless its `parse_and_save` is a plain `def`, which has a
-    transaction. `items` holds the outcomes by the ledger's key, `logs`, `slices` and `errors` what was noted, `ending`
-    the end. The same recorder given to a second run with `resume=True` goes on where the first one ended.
+    transaction. `items` holds the outcomes by the ledger's key, `steps` those of the steps of a `handle()`, `logs`,
+    `slices` and `errors` what was noted, `ending` the end. The same recorder given to a second run with `resume=True`
+    goes on where the first one ended.
     """
 
     keeps_items = True
@@ -53,6 +54,7 @@ class InMemoryRecorder:
     def __init__(self) -> None:
         self.tick_seconds = 1.0
         self.items: dict[UUID, ItemOutcome] = {}
+        self.steps: dict[UUID, ItemOutcome] = {}
         self.logs: list[LogLine] = []
         self.slices: list[Slice] = []
         self.errors: dict[str, ErrorKind] = {}
@@ -65,7 +67,7 @@ class InMemoryRecorder:
         self._all_settled = asyncio.Event()
         self._old: set[UUID] = set()
         self._by_follow: set[UUID] = set()
-        self._restarted = False
+        self._restarted = self._keeps_steps = False
         self._numbers = itertools.count(1)
         self._number = 0
         self._duplicates = 0
@@ -89,7 +91,7 @@ class InMemoryRecorder:
             raise OnceMet(opening.command, self._number)
         resumed = opening.resume and self.ending is not None and self.ending.status is not RunStatus.SUCCEEDED
         if not resumed:
-            for kept in (self.items, self._due, self._by_follow, self.logs, self.slices, self.errors):
+            for kept in (self.items, self.steps, self._due, self._by_follow, self.logs, self.slices, self.errors):
                 kept.clear()
             self._duplicates = 0
             self._number = next(self._numbers)
@@ -163,6 +165,15 @@ class InMemoryRecorder:
     def begin_items(self, owner: ItemsOwner, *, taken_at_most: int | None) -> None:
         """See Recorder."""
         self._owner, self._taken_at_most = owner, taken_at_most
+
+    def begin_steps(self, owner: ItemsOwner) -> None:
+        """See Recorder."""
+        self._owner, self._keeps_steps = owner, True
+
+    async def kept(self, key: UUID) -> Known | None:
+        """See Recorder."""
+        step = self.steps.get(key)
+        return None if step is None else Known(key, label=step.label, item=step.item)
 
     def _room_left(self) -> int | None:
         if self._taken_at_most is None:
@@ -281,6 +292,9 @@ class InMemoryRecorder:
             await self._all_settled.wait()
 
     def _keep(self, outcome: ItemOutcome) -> None:
+        if self._keeps_steps:
+            self.steps[outcome.key] = outcome
+            return
         self.items[outcome.key] = outcome
         self._in_hand.discard(outcome.key)
         if outcome.state is ItemState.RETRY:

@@ -58,6 +58,12 @@ class Redactor:
         """All of a text that is data, or has colours on purpose: nothing goes but secrets and what nobody keeps."""
         return self._hidden(keepable(text), 0, None, seen=True)
 
+    def knows(self, text: str) -> bool:
+        """Whether one of the given secrets is in the text, however it is written."""
+        if self._pattern is None:
+            return False
+        return any(True for view in views(storable(text), seen=False) for _ in self._known_in(view))
+
     def begun_in(self, text: str) -> int:
         """How many characters at the end of the text are the beginning of a secret; 0 where it ends with a line."""
         if text[-1:] in {"", "\n"}:

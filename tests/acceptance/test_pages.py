@@ -66,6 +66,7 @@ def project(tmp_path: Path) -> Path:
         ("shops", "docs/commands.md", "Load the list of shops"),
         ("import_prices", "docs/commands.md", "Import a price list"),
         ("load_books", "docs/imports.md", "Load the price list"),
+        ("raise_prices", "docs/long-jobs.md", "Raise all prices"),
     ):
         (shop / "commands" / f"{name}.py").write_text(code_of(page, has))
     with (tmp_path / "mysite" / "settings.py").open("a") as settings:
@@ -77,7 +78,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_commands_of_the_pages_run(project: Path) -> None:
     typed(project, "python manage.py migrate")
-    assert "Commands checked: 5." in typed(project, "python manage.py arun --check")
+    assert "Commands checked: 6." in typed(project, "python manage.py arun --check")
     assert "full of ACME" in typed(project, "python manage.py arun import_prices ACME --file books.csv --mode full")
     calls = code_of("docs/imports.md", "bulk.create(books").splitlines()
     written = [call if not call.startswith("bulk.update") else f"bulk.create(books); {call}" for call in calls]
@@ -89,6 +90,7 @@ def test_the_commands_of_the_pages_run(project: Path) -> None:
         + "\nassert Book.objects.count() == 2"
     )  # fmt: skip
     typed(project, "python compared.py")
+    assert '"value": 0' in typed(project, "python manage.py arun raise_prices 5 --json")
     (project / "cleaned.py").write_text(SETUP + A_FRAME + code_of("docs/imports.md", "BookCleaner.clean(frame)"))
     assert "column 'price': '12.50' is not a number in the declared format" in typed(project, "python cleaned.py")
 

@@ -13,6 +13,9 @@ if LEVEL not in LEVELS:
 _COUNTS = {
     "P1_KILLS": (100, 1_000, 10_000),
     "P1_SHELL_KILLS": (10, 10, 10),
+    "P1_STEP_KILLS": (10, 200, 1_000),
+    "P1_CURSOR_KILLS": (10, 200, 1_000),
+    "P2_STEP_POINTS": (8, 1_000, 1_000),
     "P3_KILLERS": (5, 5, 5),
     "P3_ITEMS": (1_000, 1_000, 1_000),
     "P4_PAUSES": (10, 200, 1_000),

@@ -134,7 +134,18 @@ def reap(pid: int) -> int | None:
 
 def main() -> None:
     """Serve until stdin ends."""
-    for name in ("effects", "plain_effects", "stages", "killers", "holders", "counters", "keepers", "once", "single"):
+    for name in (
+        "effects",
+        "plain_effects",
+        "stages",
+        "stepped",
+        "killers",
+        "holders",
+        "counters",
+        "keepers",
+        "once",
+        "single",
+    ):
         get_command(name)
     for name in ("plain_seed", "plain_once"):
         load_command_class("tests.testapp", name)

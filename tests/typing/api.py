@@ -155,7 +155,13 @@ class Count(ac.AsyncCommand):
 
     async def handle(self) -> int:
         self.progress(1, 2)
+        assert_type(await self.step("title", title_of, "a", 1), str)
+        assert_type(await self.step("words", self.words, "a b"), int)
+        await self.step("title", title_of, "a", "b")  # wrong: a step checks what its function is given
         return len(self.file.read_text().split())
+
+    async def words(self, text: str) -> int:
+        return len(text.split())
 
 
 class Untyped(ac.IterateDownloadCommand[Site, str]):

@@ -218,6 +218,23 @@ def test_output_and_traceback_are_shown_at_verbosity_2() -> None:
     assert "Traceback\n  Traceback:\n    File x\n" in full
 
 
+def test_the_steps_of_a_plain_command_are_shown(partial: Run) -> None:
+    stepped = run("close_month", "crashed")
+    made = timezone.now() - timedelta(days=1)
+    for number in range(12):
+        what = {"label": f"load({number})", "state": "done", "reason": "step", "parse_ms": 1500, "started": made}
+        RunItem.objects.create(run=stepped, key=uuid4(), item='"secret enough"', **what)
+    page = aruns("show", stepped.pk)
+    assert "\nSteps that are kept, the last 10 of 12\n" in page
+    assert re.search(r"\n  load\(2\) +1\.5 s  \S+ \S+\n", page)
+    assert "load(1)" not in page
+    assert "secret enough" not in page
+    assert "\nSteps that are kept\n" in aruns("show", stepped.pk, verbosity=2)
+    steps = json.loads(aruns("show", stepped.pk, json=True))["steps"]
+    assert (len(steps), steps[0]["label"], steps[0]["milliseconds"]) == (10, "load(2)", 1500)
+    assert "Steps" not in aruns("show", partial.pk)
+
+
 def test_long_lists_are_cut_and_say_so(partial: Run) -> None:
     for number in range(15):
         RunItem.objects.create(run=partial, key=uuid4(), label=f"item{number}", state="dead")

@@ -86,6 +86,20 @@ def test_the_page_of_a_run_shows_how_long_its_stages_took(recorded: Run, superus
     assert "95th percentile" not in superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
 
 
+def test_the_page_of_a_run_shows_its_steps_to_those_who_may_read_them(recorded: Run, superuser: Client) -> None:
+    page = f"/admin/async_commander/run/{recorded.pk}/change/"
+    assert "permanent" not in superuser.get(page).content.decode()
+    RunItem.objects.update(state="done", reason="step", parse_ms=1500)
+    html = superuser.get(page).content.decode()
+    assert "<tr><th>&lt;script&gt;" in html
+    assert "<td>1,500 ms</td>" in html
+    reader = User.objects.create_user("reader", password="reader", is_staff=True)
+    reader.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client = Client()
+    client.force_login(reader)
+    assert "1,500 ms" not in client.get(page).content.decode()
+
+
 def test_an_item_is_shown_without_what_it_is_run_again_with(recorded: Run, superuser: Client) -> None:
     RunItem.objects.update(label="https://********@example.org/", item="https://bob:hunter2@example.org/")
     html = superuser.get(f"/admin/async_commander/runitem/{RunItem.objects.get().pk}/change/").content.decode()

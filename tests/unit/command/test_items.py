@@ -15,7 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from async_commander.command.items import ItemGone, RowReference, item_from_json, item_to_json, row_reference
+from async_commander.command.items import (
+    ItemGone,
+    RowReference,
+    item_from_json,
+    item_to_json,
+    row_reference,
+    text_to_keep,
+    value_kept,
+)
 from tests.testapp.models import Author
 
 
@@ -164,3 +172,19 @@ def test_a_class_that_is_gone_is_named(name: str) -> None:
 def test_what_is_stored_makes_nothing_but_values() -> None:
     with pytest.raises(TypeError, match="no dataclass, named tuple or Enum"):
         item_from_json({"$type": "subprocess:Popen", "value": {"args": ["true"]}})
+
+
+def test_a_value_that_is_kept_as_a_text_comes_back_as_it_was() -> None:
+    value = {"b": 1e300, "a": [Pair(1, 2), date(2026, 2, 28)], "$type": Kind.A}
+    kept = value_kept(text_to_keep(value))
+    assert repr(kept) == repr(value)
+
+
+@pytest.mark.parametrize("inside", [lambda row: row, lambda row: {"found": [1, (row,)]}])
+def test_a_row_is_no_value_to_keep(inside: Any) -> None:
+    row = Author(pk=7, name="x")
+    row._state.adding = False
+    with pytest.raises(
+        TypeError, match=r"a testapp\.Author is a row, which may have changed by then; give its primary"
+    ):
+        text_to_keep(inside(row))

@@ -41,7 +41,7 @@ def test_zero_failures_allowed_is_a_bound_that_was_given() -> None:
 
 def test_a_command_without_items_has_no_options_about_items() -> None:
     names = {option.name for option in options.acting([])}
-    assert names.isdisjoint({"max_items", "max_failures", "batch_size", "item_timeout", "resume", "resume_run"})
+    assert names.isdisjoint({"max_items", "max_failures", "batch_size", "item_timeout"})
     assert {"threads", "timeout", "yes", "json", "database"} <= names
 
 

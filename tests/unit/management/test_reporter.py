@@ -103,6 +103,30 @@ async def test_the_watch_reads_the_live_counts() -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_steps_in_hand_are_shown() -> None:
+    looks, run = Looks(), context(Tally(in_flight=2))
+    one, _ = reporter(looks)
+    one.started(run)
+    run.steps_in_hand += ["load(2026-01)", "load(2026-02)"]
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(one.watch)
+        await looks.enough.wait()
+        beside.cancel_scope.cancel()
+    assert looks.seen[0] == ("fetch", 0, "load(2026-01) and 1 more")
+
+
+@pytest.mark.parametrize(("kept", "shown"), [(0, False), (3, True)])
+def test_a_plain_command_with_kept_steps_can_be_resumed(kept: int, shown: bool) -> None:
+    one, stream = reporter()
+    one.counts_items = False
+    run = context(Tally())
+    one.started(run)
+    run.steps_kept = kept
+    one.finished(RunResult(run_id=1, command="fetch", status=RunStatus.INTERRUPTED))
+    assert ("--resume" in stream.getvalue()) is shown
+
+
+@pytest.mark.asyncio
 async def test_nothing_is_drawn_over_a_question() -> None:
     looks, tally = Looks(), Tally(total=10)
     one, _ = reporter(looks)

@@ -276,3 +276,13 @@ def test_lines_that_only_look_like_a_secret_stay() -> None:
     redact = Redactor(["ab12", "hunter2-s3cret"])
     text = "ab\n12 and hunter2\n  then s3cret\n=C3=BC=3D\n'quoted'\n'lines'"
     assert redact(text) == text
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS.values(), ids=WRAPPINGS)
+def test_a_secret_is_known_however_it_is_written(wrapping: Callable[[str], str]) -> None:
+    assert Redactor([CANARY]).knows(f"before {wrapping(CANARY)} behind")
+
+
+def test_what_only_looks_like_a_credential_is_no_known_secret() -> None:
+    assert not Redactor([CANARY]).knows("https://bob:hunter2@example.org/?token=abc")
+    assert not Redactor().knows(CANARY)

@@ -16,7 +16,7 @@ from async_commander.text.values import text_of_value
 from .values import UNSTORABLE, is_seconds, is_whole
 
 PROGRESS = ("auto", "bar", "plain", "none")
-ITEMS, KEPT, CACHED, TURNS = "items", "ledger of its items, or its steps", "cached methods", "run_once or single_instance"
+ITEMS, KEPT, CACHED, TURNS = "items", "ledger", "cached methods", "run_once or single_instance"
 """What a command may have or lack, and some options need."""
 FEATURES = frozenset({ITEMS, KEPT, CACHED, TURNS})
 TRIGGER_LENGTH = 20

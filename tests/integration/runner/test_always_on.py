@@ -362,7 +362,7 @@ def test_a_run_without_history_ends_as_any_other(run: Any) -> None:
 @pytest.mark.parametrize("option", [{"resume": True}, {"resume_run": 1}])
 @pytest.mark.parametrize("command", [Unkept, Bot])
 def test_there_is_nothing_to_resume(run: Any, command: Any, option: Any) -> None:
-    with pytest.raises(ac.InvalidCommand, match="has no ledger of its items"):
+    with pytest.raises(ac.InvalidCommand, match="has no ledger"):
         run(command, **option)
 
 

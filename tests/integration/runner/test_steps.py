@@ -382,6 +382,12 @@ def test_a_step_outside_of_handle_is_refused(run: Any) -> None:
         async_to_sync(Cleaning().step)("len", len, "a")
 
 
+@pytest.mark.parametrize("attribute", ["always_on", "keep_history"])
+def test_a_command_that_is_not_resumed_has_no_steps(run: Any, attribute: str) -> None:
+    with pytest.raises(ac.RunFailed, match=r"self\.step\('tag'\) keeps what it comes to for a resume"):
+        run(stepping(three, **{attribute: attribute == "always_on"}))
+
+
 def test_a_run_within_a_step_has_steps_of_its_own(run_on_lanes: Any) -> None:
     async def inner(command: Any) -> str:
         return await command.step("tag", command.tag, "inner")

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 from .services import absence
 
-DATABASE_TESTS = [f"tests/integration/{name}" for name in ("admin", "command", "database", "history", "runner")]
+DATABASE_TESTS = [
+    f"tests/integration/{name}" for name in ("admin", "command", "compat", "database", "history", "runner")
+]
 BESIDE = {"postgres": [*DATABASE_TESTS, "tests/faults"], "mariadb": ["tests/integration/history"]}
 """Tests that need a server, by its name; the servers take turns."""
 _FAILED = re.compile(r"(FAILED|ERROR) .*")

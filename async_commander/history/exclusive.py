@@ -39,8 +39,8 @@ class OnceMet(AsyncCommanderError):
 
     def __init__(self, command: str, run_id: int, when: str = "") -> None:
         super().__init__(
-            f"{command} is to run once, and run {run_id} succeeded{f' on {when}' if when else ''}: nothing was done. "
-            "--force (force=True in code) runs it again."
+            f"{command} is to run once, and run {run_id} succeeded{f' on {when}' if when else ''} already: nothing was "
+            "done. --force (force=True in code) runs it again."
         )
 
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import router, transaction
 from django.db.models import Subquery, Value
@@ -22,9 +22,13 @@ from async_commander.text.values import ADDRESS, redacted_value, text_of_value
 from .ownership import host_name
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from async_commander.models import Run, RunQuerySet
 
 NAME_LENGTH = 200
+
+Some = TypeVar("Some", bound="QuerySet[Any]")
 
 
 def plain_identity(name: str) -> str:
@@ -63,7 +67,12 @@ def history(name: str, limit: int | None = 10, *, using: str | None = None) -> R
         raise InvalidCommand(f"limit={limit!r}: a whole number from 0 is needed, or None for all runs")
     alias = using or router.db_for_read(Run)
     notice_crashes_now(using or router.db_for_write(Run))
-    found = Run.objects.using(alias).filter(command__in=recorded_names(name)).order_by("-pk")
+    return newest(Run.objects.using(alias).filter(command__in=recorded_names(name)), limit)
+
+
+def newest(runs: Some, limit: int | None) -> Some:
+    """Of these runs the newest `limit`, newest first, as a queryset that can be filtered further; None: all."""
+    found = runs.order_by("-pk")
     if limit is None:
         return found
     if limit == 0:

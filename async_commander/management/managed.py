@@ -59,6 +59,10 @@ class ManagedCommand(BaseCommand):
         """Do the command's work. Options come as they do in Django's `handle`."""
         raise NotImplementedError("subclasses of ManagedCommand must provide an execute_command() method")
 
+    def body(self, *args: Any, **options: Any) -> Any:
+        """What is carried out, and kept: `execute_command`. A base class for others may put something around it."""
+        return self.execute_command(*args, **options)
+
     @property
     def record(self) -> Run:
         """The row of this run, read anew. Only while it is under way."""
@@ -96,7 +100,7 @@ class ManagedCommand(BaseCommand):
         kept = {"run_once": self.run_once, "single_instance": self.single_instance, "dry_run": self.dry_run}
         self._run = CommandRun(self, self.command_name, args, own, **kept, **ours)
         try:
-            self._value = self._run.carry_out(functools.partial(self.execute_command, *args, **options))
+            self._value = self._run.carry_out(functools.partial(self.body, *args, **options))
             self._rehearsed = self.dry_run and self._run.has_begun
         finally:
             self._run = None

@@ -33,11 +33,12 @@ class CommandRun:
     ) -> None:
         self._command = command
         self._verbosity = options.get("verbosity", 1)
+        asked = {} if self._verbosity == 1 else {"verbosity": self._verbosity}
         given = {one: value for one, value in options.items() if one not in DJANGO_OPTIONS and one != "dry_run"}
         self._plan = plan_of(
-            name or _name_of_command(type(command)),
+            name or name_of_command(type(command)),
             {**given, **({"args": list(args)} if args else {})},
-            options={} if self._verbosity == 1 else {"verbosity": self._verbosity},
+            options={**asked, "run_once": True} if how.get("run_once") else asked,
             trigger="terminal" if getattr(command, "_called_from_command_line", False) else "call",
             **how,
         )
@@ -71,7 +72,7 @@ class CommandRun:
             if not isinstance(error, OnceMet):
                 raise CommandError(str(error), returncode=refusal_code(error)) from error
             if self._verbosity > 0:
-                command.stdout.write(command.style.WARNING(f"Skipped: {error}"))
+                command.stdout.write(command.style.WARNING(f"Skipping: {error}"))
             return None
 
 
@@ -137,7 +138,7 @@ def _bound(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping
     return {name: value for name, value in values.items() if name not in {"self", "cls"}}
 
 
-def _name_of_command(command: type[BaseCommand]) -> str:
+def name_of_command(command: type[BaseCommand]) -> str:
     """`app_label.module`; all of the module's name where it is in no app."""
     return _in_its_app(command.__module__, command.__module__.rpartition(".")[2]) or command.__module__
 

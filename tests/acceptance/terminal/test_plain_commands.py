@@ -14,7 +14,7 @@ def test_a_managed_command_is_typed_as_any_and_its_runs_are_listed(manage) -> No
     assert (ended.code, ended.err, ended.out) == (0, "", "planting with ********\nplanted\n")
     again = manage("seed")
     assert (again.code, again.err) == (0, "")
-    assert again.out.startswith("Skipped: blog.seed is to run once, and run 2 succeeded on ")
+    assert again.out.startswith("Skipping: blog.seed is to run once, and run 2 succeeded on ")
     assert manage("seed --force -v 0").code == 0
     listed = json.loads(manage("aruns --json --command seed").out)
     assert [(run["run"], run["command"], run["status"]) for run in listed] == [

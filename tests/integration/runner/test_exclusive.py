@@ -327,7 +327,7 @@ def test_a_recorder_in_memory_knows_it_too() -> None:
     recorder = InMemoryRecorder()
     results = [run_command(Nothing(), recorder=recorder, force=force) for force in (False, False, True)]
     assert [one.status for one in results] == ["succeeded", "skipped", "succeeded"]
-    assert "and run 1 succeeded:" in results[1].reason
+    assert "and run 1 succeeded already:" in results[1].reason
 
 
 @pytest.mark.django_db

@@ -262,7 +262,7 @@ def test_a_command_that_succeeded_is_skipped() -> None:
     assert once()[0] == "seeded once"
     value, said = once()
     assert value is None
-    assert f"Skipped: testapp.plain_once is to run once, and run {Run.objects.get().pk} succeeded on" in said
+    assert f"Skipping: testapp.plain_once is to run once, and run {Run.objects.get().pk} succeeded on" in said
     assert Effect.objects.count() == 1
     assert once(verbosity=0) == (None, "")
 
@@ -334,7 +334,7 @@ def test_a_command_s_handle_is_tracked_and_runs_once() -> None:
     call_command(Old(), stdout=out)
     call_command(Old(), stdout=out)
     assert Effect.objects.count() == Run.objects.count() == 1
-    assert "Skipped:" in out.getvalue()
+    assert "Skipping:" in out.getvalue()
 
 
 def test_a_function_is_tracked() -> None:

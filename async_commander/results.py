@@ -30,6 +30,15 @@ class ItemState(StrEnum):
     DEAD = "dead"
 
 
+class ObjectAction(StrEnum):
+    """What a run did to an object. `linked`: a many-to-many link of it was made or cut, or it was linked by hand."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    LINKED = "linked"
+
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.utils.safestring import SafeString
 
-    from async_commander.models import RunItem, RunLog
+    from async_commander.models import ObjectLog, RunItem, RunLog
 
     AnyAdmin = admin.ModelAdmin[Any]
 else:
@@ -85,7 +85,7 @@ class OfRun(ReadOnly, AnyAdmin):
         return super().get_queryset(request).select_related("run")
 
     @admin.display(description="run", ordering="run")
-    def of_run(self, row: RunItem | RunLog) -> SafeString:
+    def of_run(self, row: RunItem | RunLog | ObjectLog) -> SafeString:
         """The way back to the run."""
         return format_html(
             '<a href="{}" title="{}">#{}</a>',

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.contenttypes.models import ContentType
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
 from async_commander.history.figures import latencies_of
+from async_commander.history.provenance import COUNTED, touched_by
 from async_commander.history.reading import resumed_among, state_seen, steps_of
 from async_commander.models import Run, RunErrorKind
 from async_commander.results import ItemState
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 else:
     RunInline, OneRunAdmin = admin.TabularInline, admin.ModelAdmin
 
-_OF_ROWS = ("rows", "steps")
-"""Fields of the page with what other rows say."""
+_NEEDS = {"rows": ("runitem", "runlog"), "steps": ("runitem", "runlog"), "touched": ("objectlog",)}
+"""Fields with what other rows say, for those who may view these, too."""
 STEPS_SHOWN = 20
 _LINKED = ((ItemState.DEAD.value, "dead items"), (ItemState.RETRY.value, "items to be tried again"))
 
@@ -64,13 +66,26 @@ class RunAdmin(ReadOnly, OneRunAdmin):
     inlines = (ErrorKindInline,)
     lines_of_error, lines_of_traceback, lines_of_output = map(lines_of, ("error", "traceback", "output"))
     readonly_fields = (
-        "state", "took", "items_per_second", "rows", "latencies", "steps", "lines_of_error", "lines_of_traceback",
+        "state", "took", "items_per_second", "rows", "touched", "latencies", "steps", "lines_of_error",
+        "lines_of_traceback",
         "lines_of_output",
     )  # fmt: skip
     fieldsets = (
         (
             None,
-            {"fields": ("command", "state", "parameters", "started", "finished", "took", "items_per_second", "rows")},
+            {
+                "fields": (
+                    "command",
+                    "state",
+                    "parameters",
+                    "started",
+                    "finished",
+                    "took",
+                    "items_per_second",
+                    "rows",
+                    "touched",
+                )
+            },
         ),
         (
             "Items",
@@ -86,9 +101,13 @@ class RunAdmin(ReadOnly, OneRunAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
         """The page, with links to rows for those who may read them."""
-        may_read = all(request.user.has_perm(f"async_commander.view_{model}") for model in ("runitem", "runlog"))
+        left_out = {
+            field
+            for field, models in _NEEDS.items()
+            if not all(request.user.has_perm(f"async_commander.view_{model}") for model in models)
+        }
         return [
-            (title, {"fields": [field for field in options["fields"] if may_read or field not in _OF_ROWS]})
+            (title, {"fields": [field for field in options["fields"] if field not in left_out]})
             for title, options in super().get_fieldsets(request, obj)
         ]
 
@@ -137,8 +156,22 @@ class RunAdmin(ReadOnly, OneRunAdmin):
         ]
         return format_html_join(" · ", '<a href="{}">{}</a>', links)
 
+    @admin.display(description="objects touched")
+    def touched(self, run: Run) -> SafeString | str:
+        """How many of which model, each with the way to them."""
+        counts = touched_by(run)
+        kinds = ContentType.objects.using(run._state.db).in_bulk({kind for kind, _, _ in counts})
+        links = [
+            (_list_of("objectlog", run, content_type__id=kind, action=action), f"{count:,} {action}", kinds[kind])
+            for kind, action, count in counts
+            if kind in kinds
+        ]
+        shown = format_html_join(" · ", '<a href="{}">{}</a> {}', links)
+        many = sum(count for _, _, count in counts) >= COUNTED
+        return format_html("{} (of the first {})", shown, f"{COUNTED:,}") if many else shown or "–"
 
-def _list_of(page: str, run: Run, **wanted: str) -> str:
+
+def _list_of(page: str, run: Run, **wanted: object) -> str:
     chosen = {"run__id__exact": run.pk} | {f"{name}__exact": value for name, value in wanted.items()}
     return f"{reverse(f'admin:async_commander_{page}_changelist')}?{urlencode(chosen)}"
 

@@ -38,7 +38,7 @@ Ts = TypeVarTuple("Ts")
 
 OF_THE_CLASS = frozenset({
     "limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks",
-    "dependencies", "test_parameters", "test_options", "run_once", "single_instance",
+    "dependencies", "test_parameters", "test_options", "run_once", "single_instance", "provenance",
     "always_on", "keep_history",
 })  # fmt: skip
 """Attributes of the class that a run goes by, and that no instance has."""
@@ -108,6 +108,8 @@ class AsyncCommand:
     """The same for options, shared ones among them: `{"quick": True, "max_items": 5}`."""
     keep_values: ClassVar[bool] = False
     """Collect what `parse_and_save` returns in the result's `values`, in memory, for this process's items."""
+    provenance: ClassVar[bool] = False
+    """Record which objects a run writes, of all models. Those of a `LoggedModel` are recorded in any case."""
     requires_system_checks: ClassVar[str | Sequence[str]] = "__all__"
     """As on Django's commands."""
     requires_migrations_checks: ClassVar[bool] = False

@@ -255,6 +255,7 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "always_on": _YES_OR_NO,
     "keep_history": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
     "keep_values": _YES_OR_NO,
+    "provenance": _YES_OR_NO,
     "requires_system_checks": (
         '"__all__" or a list of tags',
         lambda value: value == "__all__" or (isinstance(value, Sequence) and not isinstance(value, str)),

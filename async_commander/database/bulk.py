@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from async_commander.results import ObjectAction
+
 from .chunks import PARAMETERS, chunks
 from .inserts import Group, Row, insert
 from .layout import concrete, has_key, is_saved, layout_of, parents_first, shown
 from .rows import Verb
+from .touched import recording
 from .updates import update
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ def write(alias: str, requests: Sequence[Request], undo: Undo) -> None:
         _update([request for request in requests if request.verb is Verb.UPDATE], alias)
     if Verb.DELETE in verbs:
         _delete(requests, alias)
+    if Verb.LINK in verbs:
+        _link(requests, alias)
 
 
 # --- inserts and upserts, with the keys that they hand down
@@ -137,7 +142,7 @@ def _delete(requests: Sequence[Request], alias: str) -> None:
                 if not has_key(obj):
                     raise ValueError(f"delete({shown(obj)}): its key was taken away after it was queued.")
                 keys[model][obj.pk] = None
-            elif request.verb is not Verb.UPDATE and has_key(obj) and obj.pk in keys[model]:
+            elif request.verb in (Verb.ADD, Verb.UPSERT) and has_key(obj) and obj.pk in keys[model]:
                 # Of two items, each is right when it is written alone: the batch is done again in parts.
                 raise ValueError(
                     f"{request.verb}({shown(obj)}) after delete() of the same row: deletes are written last, so that "
@@ -146,3 +151,10 @@ def _delete(requests: Sequence[Request], alias: str) -> None:
     for model in reversed(parents_first(frozenset(keys))):
         for some in chunks(sorted(keys[model], key=repr), PARAMETERS // len(model._meta.pk_fields)):
             model._base_manager.using(alias).filter(pk__in=some).delete()
+
+
+def _link(requests: Sequence[Request], alias: str) -> None:
+    if (current := recording.get()) is not None:
+        for request in requests:
+            if request.verb is Verb.LINK:
+                current.link(alias, ObjectAction(request.fields[0]), request.objects)

@@ -14,6 +14,7 @@ from django.db.models import (
     CharField,
     EmailField,
     IntegerField,
+    JSONField,
     PositiveBigIntegerField,
     PositiveIntegerField,
     PositiveSmallIntegerField,
@@ -27,15 +28,18 @@ from django.db.models import (
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.sql import InsertQuery
 
-from .chunks import SERVER_PARAMETERS, chunks
+from async_commander.results import ObjectAction
+
+from .chunks import PARAMETERS, SERVER_PARAMETERS, chunks
 from .keys import PLAIN, UNKNOWN, fitting, in_order, is_expression, is_known, keys_of, rounded
 from .layout import fields_of, layout_of, quoted
 from .rows import Verb
+from .touched import recording_of
 from .updates import Change, default_of, has_placeholder, prepared, write_changes
 from .write_order import Rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Field, Model
@@ -259,6 +263,9 @@ class _Insert:
         self.compiler: Any = InsertQuery(layout.model).get_compiler(using=connection.alias)
         self.returned = list(layout.made)
         self.conflict = ""
+        self.tells: Sequence[str] = ()
+        """SQL for what is to be known of each row beside its values: RETURNING has it behind them."""
+        self.recording = recording_of(layout.model)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write them, and let their objects know what the database made of them."""
@@ -275,7 +282,8 @@ class _Insert:
         parts = [self._head, values, self.conflict]
         returns = self.returned and connection.features.can_return_columns_from_insert
         if returns:
-            parts.append(f"RETURNING {', '.join(quoted(connection, field) for field in self.returned)}")
+            columns = [*(quoted(connection, field) for field in self.returned), *self.tells]
+            parts.append(f"RETURNING {', '.join(columns)}")
         with connection.cursor() as cursor:
             cursor.execute(" ".join(filter(None, parts)), params)
             if returns:
@@ -306,6 +314,16 @@ class _Insert:
                 for name, value in zip(names, values, strict=False):
                     setattr(obj, name, value)
                 obj._state.adding, obj._state.db = False, alias
+        if self.recording is not None:
+            self._record(rows, returned)
+
+    def _record(self, rows: Sequence[Row], returned: Sequence[Sequence[Any]]) -> None:
+        del returned
+        self._touch(ObjectAction.CREATED, rows)
+
+    def _touch(self, action: ObjectAction, rows: Iterable[Row]) -> None:
+        if self.recording is not None:
+            self.recording.touch(self.connection.alias, action, (row.obj for row in rows))
 
 
 class _Upsert(_Insert):
@@ -325,6 +343,9 @@ class _Upsert(_Insert):
                 column = quoted(connection, some)
                 changes = [f"{column} = {quoted(connection, layout.model)}.{column}"]
             self.conflict = f"ON CONFLICT ({', '.join(unique)}) DO UPDATE SET {', '.join(changes)}"
+        self._there: Collection[Any] = ()
+        if self.recording is not None and self.targets and _has_row_versions(connection, layout.model):
+            self.tells = ["(xmax = 0)"]  # in a row that was there, xmax is the transaction that locked it to update it
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write them, and let their objects know the key of the row that was there, or is there now.
@@ -333,6 +354,8 @@ class _Upsert(_Insert):
         is somebody else's. There rows are looked up and locked first.
         """
         if self.targets:
+            if self.recording is not None and not self.tells:
+                self._there = self._keys_of_those_there(rows)
             super().write(rows)
             return
         generated = [name for name in self.shape.group.unique if name not in self.layout.positions]
@@ -359,16 +382,13 @@ class _Upsert(_Insert):
         """Update those that are there; returns the others."""
         layout, objects = self.layout, self.layout.model._base_manager.using(self.connection.alias)
         unique = fields_of(layout.model, self.shape.group.unique)
-        condition = Q()
-        for row in rows:
-            values = [default_of(field, row.values[layout.positions[field.name]]) for field in unique]
-            if None not in values:
-                condition |= Q(**dict(zip([field.attname for field in unique], values, strict=True)))
-        if not condition:
+        condition = self._condition(rows, unique)
+        if condition is None:
             return list(rows)
         names = [field.attname for field in (*layout.key, *unique)]
         locked = list(objects.filter(condition).order_by("pk").select_for_update().values_list(*names))
         found = self._matched(rows, unique, locked)
+        self._there = {one[0] if len(layout.key) == 1 else tuple(one[: len(layout.key)]) for one in found.values()}
         for row, one in found.items():
             self._learn([row], [one[: len(layout.key)]])
         fields = fields_of(layout.model, self.shape.group.fields)
@@ -388,6 +408,44 @@ class _Upsert(_Insert):
                         setattr(obj, name, value)
         return [row for row in rows if row not in found]
 
+    def _record(self, rows: Sequence[Row], returned: Sequence[Sequence[Any]]) -> None:
+        new = [bool(one[-1]) for one in returned] if self.tells else [row.obj.pk not in self._there for row in rows]
+        self._touch(ObjectAction.CREATED, compress(rows, new))
+        if self.shape.group.fields:  # else a row that is there is left as it is
+            self._touch(ObjectAction.UPDATED, (row for row, is_new in zip(rows, new, strict=True) if not is_new))
+
+    def _keys_of_those_there(self, rows: Sequence[Row]) -> set[Any]:
+        """The keys of the rows that this upsert will find: asked before it where its answer does not tell them apart.
+
+        That is exact on SQLite, which has one writer; a constraint of a generated column cannot be asked for.
+        """
+        unique = fields_of(self.layout.model, self.shape.group.unique)
+        objects = self.layout.model._base_manager.using(self.connection.alias)
+        found: set[Any] = set()
+        for some in chunks(rows, PARAMETERS if len(unique) == 1 else 50):
+            if (condition := self._condition(some, unique)) is not None:
+                found.update(objects.filter(condition).values_list("pk", flat=True))
+        return found
+
+    def _condition(self, rows: Sequence[Row], unique: Sequence[Field[Any, Any]]) -> Q | None:
+        """What finds the rows that have these values in the unique fields; None where none can be there."""
+        if any(field.name not in self.layout.positions for field in unique):
+            return None
+        names, positions = [field.attname for field in unique], [self.layout.positions[field.name] for field in unique]
+        keys = [
+            [default_of(field, row.values[position]) for field, position in zip(unique, positions, strict=True)]
+            for row in rows
+        ]
+        keys = [key for key in keys if None not in key]
+        if not keys:
+            return None
+        if len(names) == 1 and not isinstance(unique[0], JSONField) and all(type(key[0]) in PLAIN for key in keys):
+            return Q(**{f"{names[0]}__in": [key[0] for key in keys]})
+        condition = Q()
+        for key in keys:
+            condition |= Q(**dict(zip(names, key, strict=True)))
+        return condition
+
     def _matched(
         self, rows: Sequence[Row], unique: Sequence[Field[Any, Any]], found: Sequence[Sequence[Any]]
     ) -> dict[Row, Sequence[Any]]:
@@ -399,3 +457,18 @@ class _Upsert(_Insert):
         marks = keys_of(self.connection, self.layout.model, unique, [*ours, *theirs])
         by_mark = dict(zip(marks[len(rows) :], found, strict=True))
         return {row: by_mark[mark] for row, mark in zip(rows, marks, strict=False) if mark in by_mark}
+
+
+_row_versions: dict[tuple[str, str, type[Model]], bool] = {}
+
+
+def _has_row_versions(connection: BaseDatabaseWrapper, model: type[Model]) -> bool:
+    """Whether RETURNING can be asked for `xmax`: on PostgreSQL, of a table that is no view, and has no partitions."""
+    if connection.vendor != "postgresql":
+        return False
+    place = connection.alias, str(connection.settings_dict["NAME"]), model
+    if place not in _row_versions:  # asked once for each table
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT relkind = 'r' FROM pg_class WHERE oid = %s::regclass", [quoted(connection, model)])
+            _row_versions[place] = cursor.fetchone()[0]
+    return _row_versions[place]

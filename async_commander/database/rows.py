@@ -25,6 +25,8 @@ class Verb(StrEnum):
     UPSERT = "upsert"
     UPDATE = "update"
     DELETE = "delete"
+    LINK = "link"
+    """Nothing: the run only has to do with it."""
 
 
 ALL: Final = "__all__"

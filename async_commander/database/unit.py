@@ -16,7 +16,7 @@ from django.db import transaction
 from . import bulk, rows
 from .lent_lane import settle
 from .other_databases import write_other_databases
-from .rows import NOT_GIVEN, Names
+from .rows import NOT_GIVEN, Names, Request, Verb
 from .snapshots import Undo
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
     from async_commander.engine.ports import Ticket
+    from async_commander.results import ObjectAction
 
     from .lanes import LanePool
     from .lent_lane import Lender, LentLane
-    from .rows import Request
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -136,6 +136,11 @@ class Unit:
         self._check_open()
         self.requests.extend(rows.delete(self.alias, objects))
 
+    def link(self, obj: Model, action: ObjectAction) -> None:
+        """Record that the run has to do with this object, as soon as the item is committed: `command_logs.add()`."""
+        self._check_open()
+        self.requests.append(Request(Verb.LINK, self.alias, [obj], fields=(action.value,)))
+
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a synchronous function on the item's lane, in its transaction."""
         given: Any = function
@@ -199,7 +204,10 @@ class Unit:
         """How many rows, by verb and model label; those flushed before are included."""
         requests = (*self.written, *self.requests)
         counts = Counter(self._committed) + Counter(
-            (str(request.verb), obj._meta.label) for request in requests for obj in request.objects
+            (str(request.verb), obj._meta.label)
+            for request in requests
+            if request.verb is not Verb.LINK
+            for obj in request.objects
         )
         return sum((part.counts for part in self._flushed), counts)
 

@@ -11,9 +11,12 @@ from django.db.models import Field as ModelField
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.functions import Cast
 
+from async_commander.results import ObjectAction
+
 from .chunks import chunks
 from .keys import UNKNOWN, fitting, in_order, is_expression, keys_of
 from .layout import concrete, fields_of, layout_of, parents_first, quoted
+from .touched import recording_of
 from .write_order import Rounds
 
 if TYPE_CHECKING:
@@ -117,28 +120,47 @@ def _write_last(
         last[change.mark] = change
     fields, by_key = fields_of(model, names), [change for _, change in in_order(last.items())]
     if len(by_key) < 2 or layout_of(model).unique_fields.isdisjoint(names):
-        write_changes(connection, model, fields, by_key)
+        found = write_changes(connection, model, fields, by_key)
+    else:
+        try:
+            with transaction.atomic(using=connection.alias):
+                found = write_changes(connection, model, fields, by_key)
+        except IntegrityError:  # one may set a unique value free that the next one takes: in turn, as queued
+            for some in chunks([change.obj.pk for change in by_key]):
+                _lock(connection, model._base_manager.using(connection.alias).filter(pk__in=some))
+            found = sum(write_changes(connection, model, fields, [change]) for change in last.values())
+    _record(connection, model, by_key, found)
+
+
+def _record(connection: BaseDatabaseWrapper, model: type[Model], changes: Sequence[Change], found: int) -> None:
+    """The rows that were there are updated. Mostly all are, and nobody has to ask which."""
+    recording = recording_of(model)
+    if recording is None:
         return
-    try:
-        with transaction.atomic(using=connection.alias):
-            write_changes(connection, model, fields, by_key)
-    except IntegrityError:  # one may set a unique value free that the next one takes: in turn, as queued
-        for some in chunks([change.obj.pk for change in by_key]):
-            _lock(connection, model._base_manager.using(connection.alias).filter(pk__in=some))
-        for change in last.values():
-            write_changes(connection, model, fields, [change])
+    objects = [change.obj for change in changes]
+    if found != len(objects):
+        there = model._base_manager.using(connection.alias)
+        keys = {
+            key
+            for some in chunks([obj.pk for obj in objects])
+            for key in there.filter(pk__in=some).values_list("pk", flat=True)
+        }
+        objects = [obj for obj in objects if model._meta.pk.to_python(obj.pk) in keys]
+    recording.touch(connection.alias, ObjectAction.UPDATED, objects)
 
 
 def write_changes(
     connection: BaseDatabaseWrapper, model: type[Model], fields: Sequence[Field[Any, Any]], changes: Sequence[Change]
-) -> None:
-    """Write changes of different rows, sorted by key; what it costs grows in proportion to their number."""
+) -> int:
+    """Write changes of different rows, sorted by key; what it costs grows in proportion to their number.
+
+    Returns how many of the rows were there.
+    """
     key, table = layout_of(model).key, quoted(connection, model)
     columns = [*key, *fields]
     inherited = any(field not in model._meta.local_concrete_fields for field in fields)
     if inherited or any(change.computed for change in changes) or any(map(has_placeholder, columns)):
-        _compute(connection, model, fields, changes)
-        return
+        return _compute(connection, model, fields, changes)
     # Types of Django's own, without a type in the database of their own: PostgreSQL knows an array of these.
     kinds = [one.target_field if isinstance(one, ForeignKey) else one for one in columns]
     if (
@@ -151,7 +173,7 @@ def write_changes(
         sql = f"UPDATE {table} SET {', '.join(values)} WHERE {' AND '.join(same)}"  # noqa: S608  names
         with connection.cursor() as cursor:
             cursor.executemany(sql, [(*change.prepared, *change.key) for change in changes])
-        return
+            return int(cursor.rowcount)
     # The values as one array for each column, whatever their number. Each without its length, so that nothing is cut;
     # a text that is too long for the column is an error, as elsewhere.
     arrays = [f"%s::{str(field.db_type(connection)).partition('(')[0]}[]" for field in columns]
@@ -168,10 +190,13 @@ def write_changes(
         f"UPDATE {table} AS there SET {', '.join(values)} FROM given "
         f"WHERE {same_row} AND (SELECT count(*) FROM locked) >= 0"
     )
+    found = 0
     with connection.cursor() as cursor:
         for some in chunks(changes, UNNESTED):
             rows = [(*change.key, *change.prepared) for change in some]
             cursor.execute(sql, [list(column) for column in zip(*rows, strict=True)])
+            found += cursor.rowcount
+    return found
 
 
 def _lock(connection: BaseDatabaseWrapper, rows: QuerySet[Model]) -> None:
@@ -191,16 +216,16 @@ def _as_expression(field: Field[Any, Any], value: Any) -> Any:
 
 def _compute(
     connection: BaseDatabaseWrapper, model: type[Model], fields: Sequence[Field[Any, Any]], changes: Sequence[Change]
-) -> None:
+) -> int:
     """By Django's own UPDATE, which knows expressions and columns of several tables."""
-    objects = model._base_manager.using(connection.alias)
+    found, objects = 0, model._base_manager.using(connection.alias)
     size = connection.ops.bulk_batch_size([model._meta.pk, model._meta.pk, *fields], changes)
     for some in chunks(changes, max(1, min(CASES, size))):
         if len(some) == 1:
             values = {
                 field.attname: _as_expression(field, value) for field, value in zip(fields, some[0].values, strict=True)
             }
-            objects.filter(pk=some[0].obj.pk).update(**values)
+            found += objects.filter(pk=some[0].obj.pk).update(**values)
             continue
         rows = objects.filter(pk__in=[change.obj.pk for change in some])
         _lock(connection, rows)
@@ -210,4 +235,5 @@ def _compute(
             whens = [When(pk=key, then=_as_expression(field, one)) for key, one in given]
             case = Case(*whens, output_field=field)
             cases[field.attname] = Cast(case, field) if connection.features.requires_casted_case_in_updates else case
-        rows.update(**cases)
+        found += rows.update(**cases)
+    return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -17,6 +18,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connections
 
 from async_commander.database.outage import OUTAGE_BUDGET, is_locked, is_read_only
+from async_commander.database.surroundings import Surroundings
+from async_commander.database.touched import Recording
 from async_commander.database.writer import Writer
 from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked
 from async_commander.models import Run
@@ -27,10 +30,11 @@ from .changes import Changes
 from .dependencies import Unmet, unmet
 from .exclusive import ATTEMPTS, admit, begin, naps_while_waiting
 from .heartbeat import Heartbeat
-from .lease import LEASE_SECONDS, Ownership, Renewal, inserts_lock_the_run, renew
+from .lease import LEASE_SECONDS, Ownership, Renewal, fence, inserts_lock_the_run, renew
 from .ledger import CRASHES_ALONE, Ledger
 from .notes import earlier_errors, write_notes
 from .ownership import this_process
+from .provenance import recorded, write_touched
 from .recorder import (
     Admission,
     Candidate,
@@ -48,7 +52,6 @@ from .recorder import (
 
 if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool
-    from async_commander.database.surroundings import Surroundings
     from async_commander.database.unit import Unit
 
 P = ParamSpec("P")
@@ -79,6 +82,7 @@ class DatabaseRecorder:
         self._is_whole = True
         self._cancel_told = False
         self._owner: RunOwner | None = None
+        self._touched: Recording | None = None
         self._items: ItemsOwner
         self._earlier: dict[str, int] = {}
         self._ownership: Ownership
@@ -328,6 +332,22 @@ class DatabaseRecorder:
         """See Recorder."""
         self._owner = owner
 
+    @contextmanager
+    def objects_recorded(self, *, everything: bool) -> Iterator[None]:
+        """See Recorder."""
+        alias, run_id = self._ownership.alias, self._ownership.run_id
+        touched = Recording(
+            alias,
+            run_id,
+            partial(write_touched, alias, run_id),
+            everything=everything,
+            shared=self._lanes.shared,
+            as_ledger=self._lanes.as_ledger,
+        )
+        with recorded(touched) as self._touched:
+            self._writer.surroundings = Surroundings()  # what lifespan() queues is written in these
+            yield
+
     def within(self, surroundings: Surroundings) -> None:
         """See Recorder."""
         self._writer.surroundings = surroundings
@@ -402,11 +422,18 @@ class DatabaseRecorder:
 
     def finish(self, units: Sequence[Unit]) -> None:
         """See WriterOwner."""
+        if self._touched is not None:
+            self._touched.keep()
+        self.finish_items(units)
+
+    def finish_items(self, units: Sequence[Unit]) -> None:
+        """The last part of it: what became of the items, and the fence."""
         self._ledger.finish(units)
 
     def finishes_at_once(self, units: Sequence[Unit]) -> bool:
         """See WriterOwner."""
-        return self._ledger.finishes_at_once(units)
+        waits = self._touched is not None and self._touched.is_waiting
+        return not waits and self._ledger.finishes_at_once(units)
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """See WriterOwner."""
@@ -432,8 +459,14 @@ class DatabaseRecorder:
             work = partial(write_notes, self._ownership, notes, self._earlier)
             late = not inserts_lock_the_run(self._ownership.alias)
             await self._writer.call(self._changes.once(work, late=late))
+        if self._touched is not None and self._touched.is_waiting:
+            await self._writer.call(partial(self._keep_touched, self._touched))
         if self._lanes.shared:
             self._beat(await self._writer.call(lambda: renew(self._ownership, self._lease_seconds)))
+
+    def _keep_touched(self, touched: Recording) -> None:
+        touched.keep(of_this_block=False)
+        fence(self._ownership)
 
 
 def _connect(alias: str) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from django.db import DatabaseError, IntegrityError
 from async_commander.database.connections import close_all, drop
 from async_commander.database.lanes import must_share
 from async_commander.database.outage import is_locked, is_read_only, patiently
+from async_commander.database.touched import Recording
 from async_commander.database.transaction import LaneTransaction
 from async_commander.exceptions import RunFenced, RunLocked
 
@@ -26,11 +28,15 @@ from .exclusive import ATTEMPTS, begin, naps_while_waiting
 from .heartbeat import BEATS_PER_LEASE
 from .lease import LEASE_SECONDS, Ownership, renew
 from .ownership import this_process
+from .provenance import recorded, write_touched
 from .recorder import Ending, Opening
 
 logger = logging.getLogger("async_commander.run")
 
 T = TypeVar("T")
+
+NOTE_SECONDS = 1.0
+"""Between two looks for objects that were committed and are not recorded yet."""
 
 
 class Keeper:
@@ -48,6 +54,7 @@ class Keeper:
         self._hurry = threading.Event()
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._ownership: Ownership | None = None
+        self._touched: Recording | None = None
         self._changes: Changes
         self._thread = threading.Thread(target=self._work, name="async-commander-keeper", daemon=True)
         if not self._shared:
@@ -72,6 +79,15 @@ class Keeper:
             time.sleep(nap)
         raise AssertionError("the naps have no end")
 
+    def recorded(self, *, everything: bool) -> AbstractContextManager[Recording | None]:
+        """For the block, objects that are written are recorded for the run: those that say so, or all of them."""
+        assert self._ownership is not None  # noqa: S101 - the run has begun
+        write = partial(write_touched, self._alias, self._ownership.run_id)
+        self._touched = Recording(
+            self._alias, self._ownership.run_id, write, everything=everything, shared=self._shared
+        )
+        return recorded(self._touched)
+
     def close(self, ending: Ending) -> None:
         """Write the end of the run, where one was begun, and let the thread go. Raises nothing of the database's.
 
@@ -90,8 +106,13 @@ class Keeper:
                 self._thread.join()
 
     def _close(self, ownership: Ownership, ending: Ending) -> None:
+        def end() -> None:
+            if self._touched is not None:
+                self._touched.keep(of_this_block=False)
+            runs.close(ownership, ending, add_output=False, whole=True)
+
         try:
-            self._call(self._changes.once(lambda: runs.close(ownership, ending, add_output=False, whole=True)))
+            self._call(self._changes.once(end))
         except RunFenced as error:
             logger.warning("The end of run %s was not recorded: %s", ownership.run_id, error)
         except DatabaseError as error:
@@ -146,12 +167,17 @@ class Keeper:
             return work()
 
     def _work(self) -> None:
+        pause = self._lease_seconds / BEATS_PER_LEASE
+        beats_at = time.monotonic() + pause
         try:
             while True:
                 try:
-                    call = self._calls.get(timeout=self._lease_seconds / BEATS_PER_LEASE)
+                    call = self._calls.get(timeout=min(NOTE_SECONDS, pause))
                 except queue.Empty:
-                    self._beat()
+                    self._note()
+                    if time.monotonic() >= beats_at:
+                        self._beat()
+                        beats_at = time.monotonic() + pause
                     continue
                 if call is None:
                     return
@@ -159,16 +185,23 @@ class Keeper:
         finally:
             close_all()
 
+    def _note(self) -> None:
+        touched = self._touched
+        if touched is not None and touched.is_waiting:
+            self._try(touched.keep, "What run %s has written could not be recorded yet: %s")
+
     def _beat(self) -> None:
         ownership = self._ownership
-        if ownership is None:
-            return
+        if ownership is not None:
+            self._try(lambda: renew(ownership, self._lease_seconds), "The lease of run %s could not be renewed: %s")
+
+    def _try(self, work: Callable[[], object], failed: str) -> None:
         try:
-            self._transact(lambda: renew(ownership, self._lease_seconds))
+            self._transact(work)
         except DatabaseError as error:
             # Where the command itself has SQLite's lock it lives, and who looks at its run from this host knows.
             level = logging.DEBUG if is_locked(error) else logging.WARNING
-            logger.log(level, "The lease of run %s could not be renewed: %s", ownership.run_id, error)
+            logger.log(level, failed, self._ownership and self._ownership.run_id, error)
             drop(self._alias)
 
 

@@ -66,8 +66,8 @@ class PassingRecorder(DatabaseRecorder):
         """See Recorder: whoever sent it knows that it was not acknowledged."""
         self._in_hand.difference_update(fresh)
 
-    def finish(self, units: Sequence[Unit]) -> None:
-        """See WriterOwner: the dead, the counts and the fence."""
+    def finish_items(self, units: Sequence[Unit]) -> None:
+        """See DatabaseRecorder: the dead, the counts and the fence."""
         outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
         states = Counter(outcome.state.value for outcome in outcomes)
         move_counts(self._ownership.alias, self._ownership.run_id, {"taken": states.total(), **+states})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -268,6 +269,12 @@ class Recorder(Protocol):
 
     def answer_to(self, owner: RunOwner) -> None:
         """The run is open, and this is who works for it."""
+
+    def objects_recorded(self, *, everything: bool) -> AbstractContextManager[object]:
+        """For the block, and what is called in its context, objects that are written are recorded for this run.
+
+        Those of models that say so, or of all models.
+        """
 
     def within(self, surroundings: Surroundings) -> None:
         """From now on rows are written in these: those of the run's hooks as `lifespan()` left them."""

@@ -46,6 +46,8 @@ class ManagedCommand(BaseCommand):
     """Once it has succeeded it is skipped, whatever its options. `--force` runs it."""
     single_instance: ClassVar[bool] = False
     """One at a time. A second start is refused with exit code 75; `--wait` waits."""
+    provenance: ClassVar[bool] = False
+    """Record which objects it writes, of all models; those of a `LoggedModel` are recorded in any case."""
     command_name: ClassVar[str | None] = None
     """What its runs are recorded under; `app_label.module` where it says nothing."""
     dry_run = False
@@ -97,7 +99,7 @@ class ManagedCommand(BaseCommand):
         self.dry_run = bool(asked) if "dry_run" in self._offered else asked is True  # an author's own may be a text
         ours = {name: bool(options.get(name)) for name in ("force", "wait") if name in self._offered}
         own = {name: value for name, value in options.items() if name not in self._offered}
-        kept = {"run_once": self.run_once, "single_instance": self.single_instance, "dry_run": self.dry_run}
+        kept = {one: getattr(self, one) for one in ("run_once", "single_instance", "dry_run", "provenance")}
         self._run = CommandRun(self, self.command_name, args, own, **kept, **ours)
         try:
             self._value = self._run.carry_out(functools.partial(self.body, *args, **options))
@@ -117,7 +119,7 @@ def tracked(target: Target, /) -> Target: ...
 
 @overload
 def tracked(
-    *, name: str | None = None, run_once: bool = False, single_instance: bool = False
+    *, name: str | None = None, run_once: bool = False, single_instance: bool = False, provenance: bool = False
 ) -> Callable[[Target], Target]: ...
 
 
@@ -128,6 +130,7 @@ def tracked(
     name: str | None = None,
     run_once: bool = False,
     single_instance: bool = False,
+    provenance: bool = False,
 ) -> Any:
     """Keep the runs of a Django command that is there already, or of any function, `async def` or not.
 
@@ -139,19 +142,19 @@ def tracked(
 
     Its result is returned, its errors are raised. With `run_once` a second call returns None and does nothing, with
     `single_instance` one that comes too early raises RunLocked (a command: exit code 75). Runs are recorded under
-    `name`, else `app_label.module` of a command or a migration, `app_label.function` of anything else.
+    `name`, else `app_label.module` of a command or a migration, `app_label.function` of anything else. With
+    `provenance` each keeps which objects it has written, of all models.
     """
-    if target is None:
-        return functools.partial(_tracked, name=name, run_once=run_once, single_instance=single_instance)
-    return _tracked(target, name=name, run_once=run_once, single_instance=single_instance)
+    how = {"run_once": run_once, "single_instance": single_instance, "provenance": provenance}
+    return functools.partial(_tracked, name=name, **how) if target is None else _tracked(target, name=name, **how)
 
 
-def _tracked(target: Any, *, name: str | None, run_once: bool, single_instance: bool) -> Any:
+def _tracked(target: Any, *, name: str | None, **how: bool) -> Any:
     if isinstance(target, type) and issubclass(target, ManagedCommand):
         raise TypeError(f"{target.__qualname__} is a ManagedCommand: its runs are kept already, leave @ac.tracked out")
     if isinstance(target, type) and issubclass(target, BaseCommand):
         of_class: Any = target
-        of_class.handle = _tracked(target.handle, name=name, run_once=run_once, single_instance=single_instance)
+        of_class.handle = _tracked(target.handle, name=name, **how)
         return target
     if not inspect.isfunction(target):
         raise TypeError(
@@ -167,9 +170,7 @@ def _tracked(target: Any, *, name: str | None, run_once: bool, single_instance: 
         async def carried_out_async(*args: Any, **options: Any) -> Any:
             from .plain_runs import carry_out_async
 
-            return await carry_out_async(
-                target, name, args, options, run_once=run_once, single_instance=single_instance
-            )
+            return await carry_out_async(target, name, args, options, **how)
 
         return carried_out_async
 
@@ -177,6 +178,6 @@ def _tracked(target: Any, *, name: str | None, run_once: bool, single_instance: 
     def carried_out(*args: Any, **options: Any) -> Any:
         from .plain_runs import carry_out
 
-        return carry_out(target, name, args, options, run_once=run_once, single_instance=single_instance)
+        return carry_out(target, name, args, options, **how)
 
     return carried_out

@@ -75,11 +75,11 @@ class Migration(migrations.Migration):
             name='ObjectLog',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('object_id', models.CharField(max_length=64)),
+                ('object_id', models.CharField(help_text='Its primary key; a composite one as a JSON list', max_length=255)),
                 ('action', models.CharField(choices=[('created', 'created'), ('updated', 'updated'), ('deleted', 'deleted'), ('linked', 'linked')], max_length=8)),
                 ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('content_type', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='contenttypes.contenttype')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='object_logs', to='async_commander.run')),
+                ('content_type', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='contenttypes.contenttype')),
+                ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='object_logs', to='async_commander.run')),
             ],
         ),
         migrations.CreateModel(
@@ -172,6 +172,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='objectlog',
             index=models.Index(fields=['content_type', 'object_id'], name='ac_object_log_object'),
+        ),
+        migrations.AddConstraint(
+            model_name='objectlog',
+            constraint=models.UniqueConstraint(fields=('run', 'content_type', 'object_id', 'action'), name='ac_object_log_once'),
         ),
         migrations.AddConstraint(
             model_name='runbucket',

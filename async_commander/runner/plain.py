@@ -45,6 +45,8 @@ class PlainPlan:
     redact: Redactor = field(repr=False)
     output: Tail
     """What it writes."""
+    provenance: bool = False
+    """Whether objects of all models are recorded."""
 
 
 def plan_of(
@@ -58,6 +60,7 @@ def plan_of(
     wait: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    provenance: bool = False,
 ) -> PlainPlan:
     """The plan of one run under this name. Its arguments, `given`, are kept with it, and no part of its identity."""
     if len(name) > NAME_LENGTH:
@@ -68,6 +71,7 @@ def plan_of(
         alias=alias,
         redact=redact,
         output=Tail(OUTPUT_CAP, redact),
+        provenance=provenance,
         opening=Opening(
             command=name,
             identity=plain_identity(name),
@@ -141,10 +145,12 @@ class PlainRun:
 
     @contextmanager
     def _open(self) -> Iterator[None]:
-        """For the block, runs that are begun in it have this one as their parent."""
+        """For the block, runs that are begun in it have this one as their parent, and what is written is recorded."""
+        assert self._keeper is not None  # noqa: S101 - the run has begun
         token = open_run.set(OpenRun(StopRequests(), self._plan.alias, self.run_id))
         try:
-            yield
+            with self._keeper.recorded(everything=self._plan.provenance):
+                yield
         finally:
             open_run.reset(token)
 

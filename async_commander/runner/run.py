@@ -198,7 +198,13 @@ class OneRun:
         row = run_id if isinstance(self._recorder, DatabaseRecorder) and isinstance(run_id, int) else None
         token = open_run.set(OpenRun(self._stops, self._plan.alias, row))
         try:
-            with self._capture.attached(), run_entered(self._context), holding_nothing(), self._stopping.heard():
+            with (
+                self._capture.attached(),
+                run_entered(self._context),
+                holding_nothing(),
+                self._stopping.heard(),
+                self._recorder.objects_recorded(everything=self._plan.command.provenance),
+            ):
                 async with anyio.create_task_group() as beside:
                     clocks = (self._stopping.time_out, self._stopping.cancel_after_grace)
                     for work in (self._notes.tick, self._notes.keep, self._reporter.watch, *clocks, self._attended):

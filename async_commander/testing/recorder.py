@@ -15,6 +15,7 @@ from async_commander.database.lent_lane import settle
 from async_commander.database.surroundings import Surroundings
 from async_commander.history.exclusive import OnceMet
 from async_commander.history.ledger import CRASHES_ALONE
+from async_commander.history.provenance import recorded
 from async_commander.history.recorder import (
     Admission,
     Candidate,
@@ -34,6 +35,7 @@ from async_commander.results import ErrorKind, ItemState, RunStatus
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
 
     from async_commander.database.lanes import LanePool
     from async_commander.database.unit import Unit
@@ -157,6 +159,11 @@ class InMemoryRecorder:
 
     def answer_to(self, owner: RunOwner) -> None:
         """See Recorder. The record is never lost, and nobody asks in it for the end."""
+
+    def objects_recorded(self, *, everything: bool) -> AbstractContextManager[object]:
+        """See Recorder: there is no run that rows could tell of."""
+        del everything
+        return recorded(None)
 
     def within(self, surroundings: Surroundings) -> None:
         """See Recorder."""

@@ -137,6 +137,7 @@ def main() -> None:
     for name in (
         "effects",
         "plain_effects",
+        "recorded",
         "stages",
         "stepped",
         "killers",

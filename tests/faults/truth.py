@@ -13,7 +13,7 @@ from django.db.models import Q
 from async_commander.command.identity import item_key, key_uuid
 from async_commander.models import Run, RunClaim, RunItem
 from tests.faults.behaviour import Behaviour
-from tests.testapp.models import Effect
+from tests.testapp.models import Effect, Party
 
 
 def run_of(label: str) -> Run | None:
@@ -62,6 +62,7 @@ def check_accounts(label: str, behaviour: Behaviour, count: int) -> None:
         states = states_of(run)
         claimed = {UUID(key) for claim in RunClaim.objects.filter(run=run) for key in claim.keys}
         effects = effects_of(label)
+        check_recorded(run, label)
     told = {name: getattr(run, name) for name in ("done", "skipped", "dead", "retry", "claimed")}
     with_outcome = {key for key, state in states.items() if state != "claimed"}
     found = {name: sum(state == name for state in states.values()) for name in told}
@@ -71,6 +72,18 @@ def check_accounts(label: str, behaviour: Behaviour, count: int) -> None:
     numbers = numbers_by_key(behaviour, count)
     done = [numbers[key] for key, state in states.items() if state == "done"]
     assert effects == Counter(effect for number in done for effect in behaviour.effects(number))
+
+
+def check_recorded(run: Run, label: str) -> None:
+    """Of a run that records what it writes: all that is there was created by it, once; and nothing else is told."""
+    if run.command == "recorded":
+        told = Counter(run.object_logs.values_list("content_type__model", "object_id", "action"))
+        effects = Effect.objects.filter(run=label).values_list("pk", flat=True)
+        parties = Party.objects.filter(name__startswith=f"{label} ").values_list("pk", flat=True)
+        there = [("effect", str(key), "created") for key in effects] + [
+            ("party", str(key), "created") for key in parties
+        ]
+        assert told == Counter(there), (told - Counter(there), Counter(there) - told)
 
 
 def check_complete(label: str, behaviour: Behaviour, count: int) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.db import models
+
+from async_commander.models import LoggedModel
 
 
 class Author(models.Model):
@@ -67,3 +71,46 @@ class Review(models.Model):
     product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="reviews")
     by = models.ForeignKey(Person, null=True, on_delete=models.SET_NULL, related_name="reviews")
     about = models.ForeignKey(Tag, null=True, on_delete=models.RESTRICT, related_name="reviews")
+
+
+class Party(LoggedModel):
+    name = models.CharField(max_length=100, unique=True)
+    founded = models.IntegerField(null=True)
+    changed = models.DateTimeField(auto_now=True)
+
+
+class Cause(models.Model):
+    """Not logged itself: only by commands that say `provenance = True`."""
+
+    name = models.CharField(max_length=100, unique=True)
+
+
+class Politician(LoggedModel):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    name = models.CharField(max_length=100, unique=True)
+    district = models.CharField(max_length=100, null=True)
+    born = models.IntegerField(null=True)
+    party = models.ForeignKey(Party, null=True, on_delete=models.CASCADE, related_name="members")
+    causes = models.ManyToManyField(Cause, related_name="politicians")
+
+
+class Elder(Party):
+    """A proxy: its rows are those of parties."""
+
+    class Meta:
+        proxy = True
+
+
+class Faction(Party):
+    """In a table of its own, beside that of its party."""
+
+    seats = models.IntegerField(default=0)
+
+
+class Bench(LoggedModel):
+    """Two numbers are its key."""
+
+    pk = models.CompositePrimaryKey("row", "place")
+    row = models.IntegerField()
+    place = models.IntegerField()
+    taken = models.BooleanField(default=False)

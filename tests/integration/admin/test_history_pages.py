@@ -8,24 +8,28 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib.admin import ModelAdmin, site
 from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from async_commander.admin.items import REASONS
+from async_commander.admin.objects import RunsOfObject
 from async_commander.downloads.errors import ProxyRefuses
 from async_commander.exceptions import ItemError
 from async_commander.history.ownership import this_host
 from async_commander.history.reading import is_silent
 from async_commander.imports.rejected import RowRejected
-from async_commander.models import Lease, Run, RunBucket, RunErrorKind, RunItem, RunLog
+from async_commander.models import Lease, ObjectLog, Run, RunBucket, RunErrorKind, RunItem, RunLog
+from tests.testapp.models import Party
 
 pytestmark = pytest.mark.django_db
 
 HOSTILE = "<script>alert('x')</script>"
-PAGES = ("run", "runitem", "runlog")
+PAGES = ("run", "runitem", "runlog", "objectlog")
 
 
 @pytest.fixture
@@ -50,6 +54,8 @@ def recorded() -> Run:
         error=HOSTILE,
     )
     RunLog.objects.create(run=run, at=timezone.now(), level=40, logger="shop", message=HOSTILE)
+    kind = ContentType.objects.get_for_model(User)
+    ObjectLog.objects.create(run=run, content_type=kind, object_id=HOSTILE, action="updated")
     return run
 
 
@@ -100,6 +106,48 @@ def test_the_page_of_a_run_shows_its_steps_to_those_who_may_read_them(recorded: 
     assert "1,500 ms" not in client.get(page).content.decode()
 
 
+def test_the_page_of_a_run_tells_what_it_has_touched(
+    recorded: Run, superuser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = f"/admin/async_commander/run/{recorded.pk}/change/"
+    assert "Objects touched:" in superuser.get(page).content.decode()
+    for number in range(5):
+        Party.objects.create(name=HOSTILE + str(number)).command_logs.add(recorded, action="created")
+    Party.objects.first().command_logs.add(recorded)  # type: ignore[union-attr]
+    kind = ContentType.objects.get_for_model(Party).pk
+    link = (
+        f"/admin/async_commander/objectlog/?run__id__exact={recorded.pk}&content_type__id__exact={kind}&action__exact"
+    )
+    html = unescape(superuser.get(page).content.decode())
+    assert f'<a href="{link}=created">5 created</a> Testapp | party' in html
+    assert f'<a href="{link}=linked">1 linked</a>' in html
+    assert len(superuser.get(f"{link}=created").context["cl"].result_list) == 5
+    monkeypatch.setattr("async_commander.history.provenance.COUNTED", 3)
+    monkeypatch.setattr("async_commander.admin.runs.COUNTED", 3)
+    assert "(of the first 3)" in unescape(superuser.get(page).content.decode())
+
+
+def test_the_page_of_an_object_tells_which_runs_have_touched_it(recorded: Run, rf: RequestFactory) -> None:
+    class Plain(RunsOfObject, ModelAdmin):
+        pass
+
+    class Named(Plain):
+        fieldsets = ((None, {"fields": ("name",)}),)
+
+    party = Party.objects.create(name="greens")
+    party.command_logs.add(recorded)
+    request = rf.get("/")
+    request.user = User.objects.create_superuser("root", password="root")
+    for shown in (Named(Party, site), Plain(Party, site)):
+        fields = [field for _, options in shown.get_fieldsets(request, party) for field in options["fields"]]
+        assert fields.count("touched_by") == 1
+        assert "touched_by" not in str(shown.get_fieldsets(request))
+        assert f"/admin/async_commander/run/{recorded.pk}/change/" in str(shown.touched_by(party))
+    request.user = User.objects.create_user("staff", is_staff=True)
+    assert "touched_by" not in str(Named(Party, site).get_fieldsets(request, party))
+    assert Named(Party, site).touched_by(Party()) == "–"
+
+
 def test_an_item_is_shown_without_what_it_is_run_again_with(recorded: Run, superuser: Client) -> None:
     RunItem.objects.update(label="https://********@example.org/", item="https://bob:hunter2@example.org/")
     html = superuser.get(f"/admin/async_commander/runitem/{RunItem.objects.get().pk}/change/").content.decode()
@@ -120,7 +168,7 @@ def test_a_run_that_is_not_there_is_no_server_error(superuser: Client) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_not_even_a_superuser_adds_changes_or_deletes(recorded: Run, superuser: Client, page: str) -> None:
-    first = {"run": Run, "runitem": RunItem, "runlog": RunLog}[page].objects.get()
+    first = {"run": Run, "runitem": RunItem, "runlog": RunLog, "objectlog": ObjectLog}[page].objects.get()
     assert superuser.get(f"/admin/async_commander/{page}/add/").status_code == 403
     assert superuser.post(f"/admin/async_commander/{page}/{first.pk}/change/", {"status": "done"}).status_code == 403
     assert superuser.post(f"/admin/async_commander/{page}/{first.pk}/delete/", {"post": "yes"}).status_code == 403
@@ -294,8 +342,8 @@ def test_a_run_leads_to_its_items_and_its_log(recorded: Run, superuser: Client) 
     html = superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
     links = [unescape(link) for link in re.findall(r'href="([^"]*run__id__exact[^"]*)"', html)]
     shown = [superuser.get(link) for link in links]
-    assert [one.status_code for one in shown] == [200] * 4
-    everything, dead, retry, log = (one.content.decode() for one in shown)
+    assert [one.status_code for one in shown] == [200] * 5
+    everything, dead, retry, log, _ = (one.content.decode() for one in shown)
     assert "2 items" in everything.replace("run items", "items")
     assert "fine" not in dead
     assert "of another run" not in everything + dead + retry + log

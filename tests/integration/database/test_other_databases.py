@@ -324,3 +324,32 @@ def test_a_dry_run_of_a_plain_command_is_rolled_back_there_too(archive: None) ->
     assert (run.status, run.dry_run) == ("succeeded", True)
     Page.objects.create(url="afterwards")
     assert urls() == ["afterwards"]
+
+
+def test_rows_there_are_recorded_here_with_the_item_that_wrote_them(archive: None) -> None:
+    class Command(ac.IterateDownloadCommand[int, int]):
+        provenance = True
+        limits = ac.Limits(max_failures=100)
+
+        def iterate(self) -> Any:
+            return range(6)
+
+        async def download(self, item: int) -> int:
+            return item
+
+        async def parse_and_save(self, item: int, payload: int) -> None:
+            if item % 2:
+                await Author.objects.acreate(name=f"a{item}")
+                raise ValueError
+            self.db.upsert(Page(url=f"u{item}", title="x"), unique=["url"], update=["title"])
+
+    result = ac.run(Command())
+    run: Any = Run.objects.get(pk=result.run_id)
+    assert result.counts["dead"] == 3
+    pages = set(Page.objects.using("archive").values_list("pk", flat=True))
+    authors = set(Author.objects.using("archive").values_list("pk", flat=True))
+    told = {(kind, int(key)) for kind, key in run.object_logs.values_list("content_type__model", "object_id")}
+    assert told == {*(("page", key) for key in pages), *(("author", key) for key in authors)}
+    assert len(told) == 6  # what is committed there by itself is there, whatever becomes of its item
+    assert {page.url for page in run.objects(Page)} == {"u0", "u2", "u4"}
+    assert set(run.object_logs.values_list("action", flat=True)) == {"created"}

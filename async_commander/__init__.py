@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from async_commander.results import RunStatus as RunStatus
     from async_commander.runner.doors import arun as arun
     from async_commander.runner.doors import run as run
+    from async_commander.supervisor.schedules import cron as cron
 
 __version__ = "0.1.0"
 
@@ -69,6 +70,7 @@ _HOMES = {
     "management.dispatch": ("as_management_command",),
     "management.managed": ("ManagedCommand", "tracked"),
     "runner.doors": ("arun", "run"),
+    "supervisor.schedules": ("cron",),
 }
 _CALLABLE_ROOM = "history"
 """`ac.history(name)` calls the room: a function of that name could not stand beside it."""

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from .services import absence
 
 DATABASE_TESTS = [
-    f"tests/integration/{name}" for name in ("admin", "command", "compat", "database", "history", "runner")
+    f"tests/integration/{name}"
+    for name in ("admin", "command", "compat", "database", "history", "runner", "supervisor")
 ]
 BESIDE = {"postgres": [*DATABASE_TESTS, "tests/faults"], "mariadb": ["tests/integration/history"]}
 """Tests that need a server, by its name; the servers take turns."""

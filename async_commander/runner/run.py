@@ -225,7 +225,7 @@ class OneRun:
     async def _attended(self) -> None:
         """Tell the service manager that started this process for the run, if one did."""
         if self._plan.request.trigger == "terminal" and (manager := ServiceManager.of_process()) is not None:
-            await manager.attend(self._context, self._recorder)
+            await manager.attend([self._context], self._context.stop_asked, self._recorder.rows)
 
     # -- lifespan( work, cleanup ) -----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -18,7 +18,6 @@ import anyio
 
 if TYPE_CHECKING:
     from async_commander.engine.context import RunContext
-    from async_commander.history.recorder import Recorder
 
 logger = logging.getLogger("async_commander.run")
 
@@ -56,29 +55,33 @@ class ServiceManager:
         except OSError as error:
             logger.debug("The service manager at %r was not told %r: %s", self._address, text, error)
 
-    async def attend(self, context: RunContext, recorder: Recorder) -> None:
-        """Tell of a run that is open, until cancelled. A task beside the run."""
+    async def attend(
+        self, contexts: Collection[RunContext], stop_asked: anyio.Event, ask: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Tell of runs that are open, until cancelled. `ask` puts a question to the database. A task beside them."""
         every = STATUS_SECONDS if self._watchdog is None else self._watchdog / 2
-        self.tell(READY=1, STATUS=_counts(context))
-        while not context.stopping:
+        self.tell(READY=1, STATUS=_counts(contexts))
+        while not stop_asked.is_set():
             with anyio.move_on_after(every / 2):
-                await context.stop_asked.wait()
-            await self._look(context, recorder, every / 2)
-        self.tell(STOPPING=1, STATUS=f"stopping: {_counts(context)}", EXTEND_TIMEOUT_USEC=_extended(every))
+                await stop_asked.wait()
+            await self._look(contexts, ask, every / 2)
+        self.tell(STOPPING=1, STATUS=f"stopping: {_counts(contexts)}", EXTEND_TIMEOUT_USEC=_extended(every))
         while True:
             await anyio.sleep(every / 2)
             self.tell(EXTEND_TIMEOUT_USEC=_extended(every))
-            await self._look(context, recorder, every / 2)
+            await self._look(contexts, ask, every / 2)
 
-    async def _look(self, context: RunContext, recorder: Recorder, longest: float) -> None:
+    async def _look(
+        self, contexts: Collection[RunContext], ask: Callable[[], Awaitable[object]], longest: float
+    ) -> None:
         """Let the manager know that we live, if the database says so, too, within so many seconds."""
         answered = self._watchdog is None
         with anyio.move_on_after(longest), suppress(Exception):  # an error of the record is the run's to tell
             if not answered:
-                await recorder.rows()
+                await ask()
                 answered = True
         if answered:
-            self.tell(**({} if self._watchdog is None else {"WATCHDOG": 1}), STATUS=_counts(context))
+            self.tell(**({} if self._watchdog is None else {"WATCHDOG": 1}), STATUS=_counts(contexts))
 
 
 def _extended(seconds: float) -> int:
@@ -86,6 +89,7 @@ def _extended(seconds: float) -> int:
     return int(2 * seconds * MICROSECONDS)
 
 
-def _counts(context: RunContext) -> str:
-    tally = context.tally
-    return f"{context.command}: done {tally.done:,}, dead {tally.dead:,}, in hand {tally.in_flight:,}"
+def _counts(contexts: Collection[RunContext]) -> str:
+    found = ((one.command, one.tally) for one in contexts)
+    told = (f"{name}: done {tally.done:,}, dead {tally.dead:,}, in hand {tally.in_flight:,}" for name, tally in found)
+    return "; ".join(told) or "no run is open"

@@ -100,7 +100,7 @@ async def test_a_database_that_does_not_answer_gives_no_sign_of_life(manager: Ma
     service, recorder = ServiceManager.of_process(), Hanging()
     assert service is not None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(service.attend, context(), recorder)
+        tasks.start_soon(service.attend, [context()], anyio.Event(), recorder.rows)
         await anyio.sleep(4 * HALF)
         assert "WATCHDOG" in manager.names()
         recorder.answers = False
@@ -119,7 +119,7 @@ async def test_a_run_that_is_being_stopped_asks_for_more_time(manager: Manager) 
     service, stopped = ServiceManager.of_process(), context()
     assert service is not None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(service.attend, stopped, Hanging())
+        tasks.start_soon(service.attend, [stopped], stopped.stop_asked, Hanging().rows)
         await anyio.sleep(HALF)
         manager.heard()
         stopped.stop()

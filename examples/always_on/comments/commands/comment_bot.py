@@ -29,8 +29,13 @@ class Command(ac.DownloadIterateCommand[Client, Msg]):
     limits = ac.Limits(threads=50)
 
     async def download(self) -> Client:
-        self.connection = await nats.connect(settings.NATS_URL, max_reconnect_attempts=-1, reconnect_time_wait=0.5)
+        self.connection = await nats.connect(
+            settings.NATS_URL, max_reconnect_attempts=-1, reconnect_time_wait=0.5, error_cb=self._noticed
+        )
         return self.connection
+
+    async def _noticed(self, error: Exception) -> None:
+        self.log.info("the connection to the broker: %s", error)
 
     async def iterate(self, connection: Client) -> AsyncIterator[Msg]:
         try:

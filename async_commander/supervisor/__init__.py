@@ -1,0 +1,1 @@
+"""Bots and schedules: when something is due, and who is started again."""

@@ -1,7 +1,8 @@
-"""python -m tests.run: everything on SQLite and, beside it, what touches a database on the servers that are there.
+"""python -m tests.run: everything on SQLite, and on the servers that are there what touches a database.
 
-REQUIRE_SERVICES=1 makes an absent server a failure; otherwise it is said and passed over. The last lines name every
-test that failed, whichever part it belonged to. Arguments are handed on to pytest.
+The suite is cut into parts, two of which run at a time: each line says which part it is of. REQUIRE_SERVICES=1 makes an
+absent server a failure; otherwise it is said and passed over. The last lines name every test that failed. Arguments are
+handed on to pytest.
 """
 
 from __future__ import annotations
@@ -10,73 +11,92 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from .services import absence
 
+AT_ONCE = 2
+NOTHING_TO_RUN = 5
+"""pytest's exit code where its arguments leave no test."""
 DATABASE_TESTS = [
     f"tests/integration/{name}"
     for name in ("admin", "command", "compat", "database", "history", "runner", "supervisor")
 ]
-BESIDE = {"postgres": [*DATABASE_TESTS, "tests/faults"], "mariadb": ["tests/integration/history"]}
-"""Tests that need a server, by its name; the servers take turns."""
 _FAILED = re.compile(r"(FAILED|ERROR) .*")
+_printing = threading.Lock()
 
 
 @dataclass
 class Part:
-    """What pytest said on one database, and its exit code."""
+    """Some folders on one database; after `run()`, what pytest said of them and its exit code."""
 
+    name: str
     database: str
-    lines: list[str]
-    code: int
+    folders: Sequence[str]
+    lines: list[str] = field(default_factory=list)
+    code: int = 0
+
+    def run(self, arguments: Sequence[str]) -> None:
+        """Run it, or say why it is not run."""
+        if self.database != "sqlite" and (reason := absence(self.database)):
+            self._say(reason)
+            self.code = 1 if os.environ.get("REQUIRE_SERVICES") == "1" else 0
+            return
+        began = time.monotonic()
+        command = [sys.executable, "-m", "pytest", "-rfE", *self.folders, *arguments]
+        with subprocess.Popen(
+            command,
+            env=os.environ | {"DATABASE": self.database},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as pytest:
+            assert pytest.stdout is not None
+            for line in pytest.stdout:
+                self._say(line.rstrip("\n"))
+        self.code = 0 if pytest.returncode == NOTHING_TO_RUN and arguments else pytest.returncode
+        self._say(f"exit code {self.code} after {time.monotonic() - began:.0f} s")
 
     def failures(self) -> Iterator[str]:
         """A line for each test that failed, and one for the part."""
         if self.code:
-            yield f"{self.database}: exit code {self.code}"
-            yield from (f"{self.database}: {line}" for line in self.lines if _FAILED.match(line))
+            yield f"{self.name}: exit code {self.code}"
+            yield from (f"{self.name}: {line}" for line in self.lines if _FAILED.match(line))
+
+    def _say(self, line: str) -> None:
+        self.lines.append(line)
+        with _printing:
+            print(f"{self.name:<20} {line}", flush=True)
+
+
+def parts() -> list[Part]:
+    """The longest ones first, so that the last ones end at about the same time."""
+    long = {"tests/integration", "tests/acceptance", "tests/faults"}
+    short = sorted({f"tests/{path.parts[1]}" for path in Path("tests").rglob("test_*.py")} - long)
+    return [
+        Part("sqlite integration", "sqlite", ["tests/integration"]),
+        Part("postgres", "postgres", [*DATABASE_TESTS, "tests/faults"]),
+        Part("sqlite acceptance", "sqlite", ["tests/acceptance", "tests/faults"]),
+        Part("sqlite unit", "sqlite", short),
+        Part("mariadb", "mariadb", ["tests/integration/history"]),
+    ]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0 where every part passed."""
-    with ThreadPoolExecutor(1) as beside:
-        others = beside.submit(_on_the_servers, arguments)
-        parts = [_part("sqlite", ["tests"], arguments, show=True)]
-        parts += others.result()
-    for part in parts[1:]:
-        print(f"== {part.database} ==", *part.lines, sep="\n")
-    failures = [line for part in parts for line in part.failures()]
+    whole = parts()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda part: part.run(arguments), whole))
+    failures = [line for part in whole for line in part.failures()]
     if failures:
         print("== failed ==", *failures, sep="\n")
     return 1 if failures else 0
-
-
-def _on_the_servers(arguments: Sequence[str]) -> list[Part]:
-    return [_on_one(database, folders, arguments) for database, folders in BESIDE.items()]
-
-
-def _on_one(database: str, folders: Sequence[str], arguments: Sequence[str]) -> Part:
-    if reason := absence(database):
-        return Part(database, [reason], 1 if os.environ.get("REQUIRE_SERVICES") == "1" else 0)
-    return _part(database, folders, arguments)
-
-
-def _part(database: str, folders: Sequence[str], arguments: Sequence[str], *, show: bool = False) -> Part:
-    command = [sys.executable, "-m", "pytest", "-rfE", *folders, *arguments]
-    environment = os.environ | {"DATABASE": database}
-    lines = []
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as pytest:
-        assert pytest.stdout is not None
-        for line in pytest.stdout:
-            lines.append(line.rstrip("\n"))
-            if show:
-                print(line, end="", flush=True)
-    return Part(database, lines, pytest.returncode)
 
 
 if __name__ == "__main__":

@@ -47,13 +47,37 @@ class LoggedPerson(LoggedModel):
         return self.name
 
 
+class OneCommand(models.Model):
+    """A command, as a table of its own."""
+
+    name = models.CharField(max_length=100, unique=True)
+
+    class Meta:
+        app_label = "benchmarks"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class OneRun(models.Model):
+    """A run of it. This app has no migrations, and so no references to tables that have."""
+
+    command = models.ForeignKey(OneCommand, on_delete=models.CASCADE)
+
+    class Meta:
+        app_label = "benchmarks"
+
+    def __str__(self) -> str:
+        return f"run {self.pk}"
+
+
 class LinkedPerson(models.Model):
     """The same row, with two many-to-many tables of its own: to the runs, and to the commands that these are of."""
 
     name = models.CharField(max_length=100, unique=True)
     born = models.IntegerField(null=True)
-    command_logs = models.ManyToManyField("async_commander.Run", related_name="linked_people")
-    commands = models.ManyToManyField("contenttypes.ContentType", related_name="linked_people")
+    command_logs = models.ManyToManyField(OneRun, related_name="people")
+    commands = models.ManyToManyField(OneCommand, related_name="people")
 
     class Meta:
         app_label = "benchmarks"
@@ -79,7 +103,7 @@ class SavedBy(models.Model):
     """A run and an object that it has saved."""
 
     run_id = models.BigIntegerField()
-    content_type = models.ForeignKey("contenttypes.ContentType", on_delete=models.CASCADE)
+    content_type_id = models.IntegerField()
     object_id = models.CharField(max_length=64, db_index=True)
 
     class Meta:

@@ -9,8 +9,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 
 import async_commander as ac
-from async_commander.models import Run
-from benchmarks.models import LinkedPerson, LoggedPerson, Person, SavedBy, SavedPerson
+from benchmarks.models import LinkedPerson, LoggedPerson, OneCommand, OneRun, Person, SavedBy, SavedPerson
 
 
 class People(ac.DownloadIterateCommand[None, int]):
@@ -78,11 +77,8 @@ class CreatedOrUpdated(People):
 def linked_by_two_tables(count: int, born: int) -> None:
     """Made by hand from what django_commander documents of its models: look up, create and read again, or save; then
     a link to the run, after which the links to the commands of all of its runs are set.
-
-    A run stands for its CommandLog, a content type for its Command.
     """
-    run = Run.objects.create(command="by hand", identity="")
-    command = ContentType.objects.get_for_model(Run)
+    run = OneRun.objects.create(command=OneCommand.objects.get_or_create(name="by hand")[0])
     for number in range(count):
         name = f"person {number}"
         person = LinkedPerson.objects.filter(name=name).first()
@@ -93,17 +89,17 @@ def linked_by_two_tables(count: int, born: int) -> None:
             person.born = born
             person.save()
         person.command_logs.add(run)
-        person.commands.set({command for _ in person.command_logs.all()})
+        person.commands.set({one.command for one in person.command_logs.select_related("command")})
 
 
 def saved_with_one_row_each(count: int, born: int) -> None:
     """What a project writes by itself: `update_or_create()`, and one row about it in a table for all models."""
-    run = Run.objects.create(command="by hand", identity="")
+    run = OneRun.objects.create(command=OneCommand.objects.get_or_create(name="by hand")[0])
     kind = ContentType.objects.get_for_model(SavedPerson)
     for number in range(count):
         with transaction.atomic():
             person, _ = SavedPerson.objects.update_or_create(name=f"person {number}", defaults={"born": born})
-            SavedBy.objects.create(run_id=run.pk, content_type=kind, object_id=person.pk)
+            SavedBy.objects.create(run_id=run.pk, content_type_id=kind.pk, object_id=person.pk)
 
 
 def saved_without(count: int, born: int) -> None:

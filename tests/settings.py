@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "async_commander",
+    "async_commander.contrib.compat",
     "tests.testapp",
 ]
 MIDDLEWARE = [

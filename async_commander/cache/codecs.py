@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +16,14 @@ from typing import Any
 from async_commander.exceptions import InvalidCommand
 from async_commander.text.values import MOST_BITS
 
-ALLOWED = "text, bytes, what JSON can say (None, numbers, lists, dicts with texts as keys), tuples, polars data frames"
+from .pandas_frames import frame_from_json, frame_to_json, is_frame
+
+ALLOWED = (
+    "text, bytes, what JSON can say (None, numbers, lists, dicts with texts as keys), tuples, data frames of polars "
+    "and pandas"
+)
+_NEEDED = {"arrow": "polars", "arrow in json": "polars", "pandas": "pandas"}
+"""What a codec cannot do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,8 @@ class Packed:
     @property
     def is_readable(self) -> bool:
         """Whether it can be unpacked here."""
-        return self.codec in _CODECS and (self.codec != "arrow" or find_spec("polars") is not None)
+        needed = _NEEDED.get(self.codec)
+        return self.codec in _CODECS and (needed is None or find_spec(needed) is not None)
 
     def value(self) -> Any:
         """A new copy of the value."""
@@ -41,20 +50,16 @@ def pack(value: Any) -> Packed:
         return Packed("text", value.encode("utf-8", "surrogatepass"))
     if isinstance(value, bytes):
         return Packed("bytes", bytes(value))
-    polars = sys.modules.get("polars")
-    if polars is not None and isinstance(value, polars.DataFrame):
-        objects = [name for name, kind in value.schema.items() if kind == polars.Object]
-        if objects:
-            raise TypeError(
-                f"found a data frame with Python objects in {', '.join(objects)}; give these columns a type"
-            )
-        value.write_ipc(file := io.BytesIO())
-        return Packed("arrow", file.getvalue())
+    if _is_polars(value):
+        return Packed("arrow", _arrow(value))
     try:
         plain = _plain(value)
     except RecursionError:
         raise TypeError("found lists or dicts nested too deep, or one that contains itself") from None
-    return Packed("json", json.dumps(plain, separators=(",", ":"), allow_nan=False).encode())
+    text = json.dumps(plain, separators=(",", ":"), allow_nan=False)
+    # No text inside of JSON has these signs in this order: a quotation mark has a backslash there.
+    codec = "pandas" if f'{{"{_PANDAS}":' in text else "arrow in json" if f'{{"{_ARROW}":' in text else "json"
+    return Packed(codec, text.encode())
 
 
 def pack_result(function: str, value: Any) -> Packed:
@@ -67,8 +72,8 @@ def pack_result(function: str, value: Any) -> Packed:
 
 # -- JSON, and tuples --------------------------------------------------------------------------------------------------
 
-_TUPLE, _DICT = "$tuple", "$dict"
-"""What stands for a tuple; and for a dict with a key that could be taken for one of these."""
+_TUPLE, _DICT, _PANDAS, _ARROW = "$tuple", "$dict", "$pandas", "$arrow"
+"""What stands for a tuple; for a dict with a key that could be taken for one of these; for data frames in a list."""
 
 
 def _plain(value: Any) -> Any:
@@ -78,6 +83,10 @@ def _plain(value: Any) -> Any:
         return {_TUPLE: [_plain(each) for each in value]}
     if isinstance(value, dict):
         return _plain_dict(value)
+    if is_frame(value):
+        return {_PANDAS: frame_to_json(value)}
+    if _is_polars(value):
+        return {_ARROW: b64encode(_arrow(value)).decode()}
     if not (value is None or isinstance(value, str | int | float)) or isinstance(value, Enum):
         raise TypeError(_refused(value))
     if isinstance(value, int) and value.bit_length() > MOST_BITS:
@@ -99,6 +108,10 @@ def _plain_dict(value: dict[Any, Any]) -> Any:
 def _restored(found: dict[str, Any]) -> Any:
     if _TUPLE in found:
         return tuple(found[_TUPLE])
+    if _PANDAS in found:
+        return frame_from_json(found[_PANDAS])
+    if _ARROW in found:
+        return _frame(b64decode(found[_ARROW]))
     return dict(found[_DICT]) if _DICT in found else found
 
 
@@ -108,7 +121,6 @@ _REMEDIES: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (lambda value: hasattr(value, "_meta"), "return its primary key, or a dict of its values"),
     (lambda value: hasattr(value, "collect"), "return a DataFrame: .collect() makes one"),
     (lambda value: hasattr(value, "to_frame"), "return a DataFrame: .to_frame() makes one"),
-    (lambda value: hasattr(value, "iloc"), "return polars.from_pandas(…) of it"),
     (lambda value: isinstance(value, set | frozenset), "return a sorted list"),
     (lambda value: isinstance(value, bytearray | memoryview), "return bytes(…) of it"),
     (lambda value: True, "return its text, or a dict of what it says"),  # noqa: ARG005 - of anything else
@@ -123,6 +135,21 @@ def _refused(value: Any) -> str:
 # -- data frames -------------------------------------------------------------------------------------------------------
 
 
+def _is_polars(value: Any) -> bool:
+    polars = sys.modules.get("polars")
+    return polars is not None and isinstance(value, polars.DataFrame)
+
+
+def _arrow(frame: Any) -> bytes:
+    import polars as pl
+
+    objects = [name for name, kind in frame.schema.items() if kind == pl.Object]
+    if objects:
+        raise TypeError(f"found a data frame with Python objects in {', '.join(objects)}; give these columns a type")
+    frame.write_ipc(file := io.BytesIO())
+    return file.getvalue()
+
+
 def _frame(body: bytes) -> Any:
     import polars as pl
 
@@ -132,6 +159,6 @@ def _frame(body: bytes) -> Any:
 _CODECS: dict[str, Callable[[bytes], Any]] = {
     "text": lambda body: body.decode("utf-8", "surrogatepass"),
     "bytes": bytes,
-    "json": lambda body: json.loads(body, object_hook=_restored),
+    **dict.fromkeys(("json", "pandas", "arrow in json"), lambda body: json.loads(body, object_hook=_restored)),
     "arrow": _frame,
 }

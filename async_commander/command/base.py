@@ -116,6 +116,8 @@ class AsyncCommand:
     """As on Django's commands."""
 
     _stages: ClassVar[Stages | None] = None
+    _features: ClassVar[frozenset[str]] = frozenset()
+    """What shared options need, and each command of this kind takes, whether or not it has it."""
     _session: Session | None = None
     _reserved: bool
     _served: bool

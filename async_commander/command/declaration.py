@@ -46,6 +46,8 @@ class Declaration:
     """The methods whose results are kept."""
     keeps_history: bool
     """Whether its items have rows in the ledger."""
+    claims: frozenset[str]
+    """What its kind takes in any case, whether or not it has it."""
     takes_turns: bool
     """Whether runs of it keep each other out: it says `run_once` or `single_instance`."""
 
@@ -63,7 +65,7 @@ class Declaration:
     def features(self) -> frozenset[str]:
         """What it has, of what shared options need."""
         has = ((ITEMS, self.has_items), (KEPT, self.keeps_history), (CACHED, self.cached), (TURNS, self.takes_turns))
-        return frozenset(name for name, there in has if there)
+        return self.claims | {name for name, there in has if there}
 
 
 _TEST_VALUES = {"test_parameters", "test_options"}
@@ -96,6 +98,7 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         has_test_values=any(vars(base).keys() & _TEST_VALUES for base in cls.__mro__ if not is_ours(base)),
         cached=cached_of(cls, specs, options),
         keeps_history=not cls.always_on if cls.keep_history is None else cls.keep_history,
+        claims=cls._features,
         takes_turns=bool(cls.run_once or cls.single_instance),
     )
     # A hook that takes values by their names asks for such as there are.

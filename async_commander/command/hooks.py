@@ -192,6 +192,7 @@ class Declaring(Protocol):
     test_parameters: ClassVar[Mapping[str, Any]]
     test_options: ClassVar[Mapping[str, Any]]
     _stages: ClassVar[Stages | None]
+    _features: ClassVar[frozenset[str]]
 
     def add_arguments(self, parser: ArgumentParser, /) -> object:
         """Add what annotations cannot say."""

@@ -58,6 +58,14 @@ class _Place:
     folder: Path
 
 
+_more_places: dict[Path, _Place] = {}
+
+
+def add_folder(folder: Path, *, package: str, label: str) -> None:
+    """Find commands in this folder, too, which is that package: for an app that knows of one which is no app's."""
+    _more_places[folder] = _Place(label, package, folder)
+
+
 def get_commands() -> dict[str, CommandFile]:
     """Every command by name, in the order of INSTALLED_APPS. Of two files with one name the first is listed."""
     return {name: files[0] for name, files in _by_name(_files()).items()}
@@ -149,6 +157,8 @@ def _files() -> tuple[CommandFile, ...]:
     for package in get_settings().command_packages:
         label = package.removesuffix(f".{FOLDER}").rpartition(".")[2]
         places += [_Place(label, package, Path(folder)) for folder in _folders_of(package)]
+    known = {place.folder for place in places}
+    places += [place for folder, place in _more_places.items() if folder not in known]
     return _scan(tuple(places))
 
 

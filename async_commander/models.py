@@ -107,6 +107,11 @@ class Run(models.Model):
     retry = models.BigIntegerField(default=0)
     claimed = models.BigIntegerField(default=0)
     value = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    would = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What was not written, in rows by model and verb: by a dry run nothing, without --delete no deletion",
+    )
     output = models.TextField(blank=True, default="")
     error = models.TextField(blank=True, default="")
     traceback = models.TextField(blank=True, default="")

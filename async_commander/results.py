@@ -39,6 +39,11 @@ class ObjectAction(StrEnum):
     LINKED = "linked"
 
 
+CREATED, UPSERTED, UPDATED, DELETED = "created", "upserted", "updated", "deleted"
+"""What a dry run would have done with rows."""
+UNDELETED = "undeleted"
+"""What `self.db.delete()` was given, and was not deleted for want of `--delete`."""
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -152,6 +157,12 @@ class RunResult:
     """Nothing was left undone: each item of the source has an outcome, or `handle()` came to its end."""
     failure: BaseException | None = field(default=None, repr=False, compare=False)
     """What ended the run, where something did."""
+    dry_run: bool = False
+    """True where nothing of what it wrote was kept."""
+    would: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What it would have written, in rows by the model's label (its table, where it has none) and by `created`,
+    `upserted`, `updated` and `deleted`.
+    """
     code_asked_for: int | None = None
     """The exit code that the failure names: that of `CommandError(returncode=7)`, of `sys.exit(7)`."""
 

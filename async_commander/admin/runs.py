@@ -14,7 +14,7 @@ from async_commander.history.figures import latencies_of
 from async_commander.history.provenance import COUNTED, touched_by
 from async_commander.history.reading import resumed_among, state_seen, steps_of
 from async_commander.models import Run, RunErrorKind
-from async_commander.results import ItemState
+from async_commander.results import CREATED, DELETED, UNDELETED, UPDATED, UPSERTED, ItemState
 
 from .pages import STYLES, ReadOnly, lines_of
 
@@ -66,9 +66,8 @@ class RunAdmin(ReadOnly, OneRunAdmin):
     inlines = (ErrorKindInline,)
     lines_of_error, lines_of_traceback, lines_of_output = map(lines_of, ("error", "traceback", "output"))
     readonly_fields = (
-        "state", "took", "items_per_second", "rows", "touched", "latencies", "steps", "lines_of_error",
-        "lines_of_traceback",
-        "lines_of_output",
+        "state", "took", "items_per_second", "rows", "touched", "latencies", "steps", "would_write", "lines_of_error",
+        "lines_of_traceback", "lines_of_output",
     )  # fmt: skip
     fieldsets = (
         (
@@ -91,8 +90,14 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             "Items",
             {"fields": (("total", "taken"), ("done", "skipped", "dead"), ("retry", "claimed"), "latencies", "steps")},
         ),
-        ("How it ended", {"fields": ("value", "lines_of_error", "lines_of_traceback", "lines_of_output")}),
-        ("How it was asked for", {"fields": ("trigger", "user", "testing", "options", "limits", "identity")}),
+        (
+            "How it ended",
+            {"fields": ("value", "would_write", "lines_of_error", "lines_of_traceback", "lines_of_output")},
+        ),
+        (
+            "How it was asked for",
+            {"fields": ("trigger", "user", "testing", "dry_run", "options", "limits", "identity")},
+        ),
         ("Where it ran", {"fields": (("host", "pid"), ("heartbeat", "expires"), "parent", "format_version")}),
     )
 
@@ -145,6 +150,21 @@ class RunAdmin(ReadOnly, OneRunAdmin):
         steps = ((one.label, f"{one.parse_ms or 0:,} ms") for one in steps_of(run, STEPS_SHOWN))
         rows = format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", steps)
         return format_html("<table>{}</table>", rows) if rows else "–"
+
+    @admin.display(description="would write")
+    def would_write(self, run: Run) -> SafeString | str:
+        """What a dry run would have written, in rows by model; and what `--delete` would have deleted."""
+        verbs = (CREATED, UPSERTED, UPDATED, DELETED, UNDELETED)
+        figures = [
+            (label, *(f"{rows[verb]:,}" if verb in rows else "" for verb in verbs)) for label, rows in run.would.items()
+        ]
+        rows = format_html_join(
+            "", "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", figures
+        )
+        head = (
+            "<tr><th>model</th><th>create</th><th>upsert</th><th>update</th><th>delete</th><th>with --delete</th></tr>"
+        )
+        return format_html(f"<table>{head}{{}}</table>", rows) if figures else "–"
 
     @admin.display(description="look at")
     def rows(self, run: Run) -> SafeString:

@@ -101,7 +101,7 @@ class Leases:
                     self._turn = None
                     return
             try:
-                with self._lanes.transaction(), self._lanes.as_ledger():
+                with self._lanes.transaction(kept=True), self._lanes.as_ledger():
                     self._give_back(sorted(done))
                     holders = self._holders(asked)
             except Exception as error:  # noqa: BLE001 - whoever asked is told, and works without a lease

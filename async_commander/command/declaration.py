@@ -130,6 +130,8 @@ def filled_in(cls: type[Declaring], given: Mapping[str, Any], *, own: bool = Tru
     asked = {**cls.option_defaults, **given}
     if any(given.get(name) is not None for name in ("resume_run", "again")):
         asked["resume"] = bool(given.get("resume"))  # the class may go on with any run: not where one is named
+    if asked.get("dry_run"):
+        asked["resume"] = bool(given.get("resume"))  # it is refused where somebody asks for both
     if not asked.get("test"):
         return asked
     declared = declaration_of(cls)

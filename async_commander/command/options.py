@@ -140,6 +140,11 @@ SHARED = (
         written="",
     ),
     SharedOption(
+        name="dry_run",
+        help="do everything, keep nothing: what is written to databases is counted and rolled back",
+        written="",
+    ),
+    SharedOption(
         name="force",
         help="run also where run_once is met; self.force is true: what that means is up to the command",
         written="",
@@ -218,8 +223,8 @@ ALSO_CALLED = {"testing": "test"}
 REQUESTS = {name: option for name, option in BY_NAME.items() if option.bound is None and name != "progress"}
 """What a call takes beside its command's own arguments and bounds; `progress` is the terminal's."""
 
-RESERVED = frozenset({"dry_run", "help_all", "check", "test_all"})
-"""Options of the terminal; and what would contradict `self.dry_run`."""
+RESERVED = frozenset({"help_all", "check", "test_all"})
+"""Options of the terminal."""
 
 # fmt: off
 DJANGO_OPTIONS = frozenset({

@@ -105,13 +105,22 @@ class WriteGate:
             if self._holder != threading.get_ident():
                 raise RuntimeError("a thread left the write gate without having entered it")
             self._depth -= 1
-            if self._depth:
-                return
-            self._holder = None
-            if self._queue:
-                place = self._queue.popleft()
-                self._holder, self._depth, place.let_in = place.thread, 1, True
-                place.bolt.release()
+            if not self._depth:
+                self._let_next_in()
+
+    def taken_from(self, thread: int) -> None:
+        """Let the next one in, in the place of a thread whose transaction somebody else has ended."""
+        with self._mutex:
+            if self._holder == thread:
+                self._depth = 0
+                self._let_next_in()
+
+    def _let_next_in(self) -> None:
+        self._holder = None
+        if self._queue:
+            place = self._queue.popleft()
+            self._holder, self._depth, place.let_in = place.thread, 1, True
+            place.bolt.release()
 
     def send_away(self, waiter: Waiter) -> None:
         """Give up `waiter`: if it stands in the queue it leaves at once, if it comes later it is refused."""

@@ -37,6 +37,7 @@ from .rows import Verb
 from .touched import recording_of
 from .updates import Change, default_of, has_placeholder, prepared, write_changes
 from .write_order import Rounds
+from .written import counted_as_upserts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -366,17 +367,21 @@ class _Upsert(_Insert):
                 "Name a unique constraint of columns that are written, or use `await obj.asave()`."
             )
         for some in chunks(rows, 50):
-            missing = self._overwrite_existing(some)
-            while missing:
-                try:
-                    with transaction.atomic(using=self.connection.alias):
-                        super().write(missing)
-                    break
-                except IntegrityError:
-                    rest = self._overwrite_existing(missing)
-                    if len(rest) == len(missing):
-                        raise
-                    missing = rest  # others were quicker
+            with counted_as_upserts():
+                self._write_both(some)
+
+    def _write_both(self, rows: Sequence[Row]) -> None:
+        missing = self._overwrite_existing(rows)
+        while missing:
+            try:
+                with transaction.atomic(using=self.connection.alias):
+                    super().write(missing)
+                break
+            except IntegrityError:
+                rest = self._overwrite_existing(missing)
+                if len(rest) == len(missing):
+                    raise
+                missing = rest  # others were quicker
 
     def _overwrite_existing(self, rows: Sequence[Row]) -> list[Row]:
         """Update those that are there; returns the others."""

@@ -9,17 +9,18 @@ from collections import deque
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import anyio
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 
 from .connections import close_all, lay_aside, take_over_thread
 from .lent_lane import Lane, LentLane, result_of, settle
 from .lock_watch import LockWatch
 from .outage import Hurry
 from .preparing import SetByItem
+from .rehearsal import RehearsedTransaction, rehearsal_here
 from .sqlite import DatabaseFiles, is_in_memory, lock_rows, stop_locking_rows
 from .transaction import LaneTransaction
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from .preparing import Preparation
+    from .rehearsal import Rehearsal
     from .timeouts import Timeouts
 
 P = ParamSpec("P")
@@ -39,9 +41,11 @@ _set_by_item = SetByItem()
 def must_share(alias: str) -> bool:
     """Whether other threads could not see what this one sees: ask on the caller's thread.
 
-    True inside an atomic block (a test, or a command called by another one) and for SQLite in memory.
+    True inside an atomic block (a test, or a command called by another one), in a dry run, and for SQLite in memory.
     """
     connection = connections[alias]
+    if rehearsal_here() is not None:
+        connection.ensure_connection()  # from here on it is part of that
     return connection.in_atomic_block or is_in_memory(connection)
 
 
@@ -53,13 +57,17 @@ async def open_lanes(
     gate_limit: float | None = None,
     timeouts: Timeouts | None = None,
     preparation: Preparation | None = None,
+    rehearsal: Rehearsal | None = None,
 ) -> AsyncIterator[LanePool]:
     """At most `size` lanes to the database `alias`: each a thread that starts when it is needed first.
 
     `gate_limit`: seconds for which an item may keep SQLite's write gate; `timeouts`: those of PostgreSQL;
-    `preparation`: for each of the connections. At the end all are closed, each on its thread.
+    `preparation`: for each of the connections; `rehearsal`: nothing but the records of the run is to be kept. At the
+    end all are closed, each on its thread.
     """
-    lanes = LanePool(alias, size, gate_limit=gate_limit, timeouts=timeouts, preparation=preparation)
+    lanes = LanePool(
+        alias, size, gate_limit=gate_limit, timeouts=timeouts, preparation=preparation, rehearsal=rehearsal
+    )
     try:
         yield lanes
     finally:
@@ -67,10 +75,12 @@ async def open_lanes(
 
 
 @asynccontextmanager
-async def open_shared_lane(alias: str, preparation: Preparation | None = None) -> AsyncIterator[LanePool]:
+async def open_shared_lane(
+    alias: str, preparation: Preparation | None = None, rehearsal: Rehearsal | None = None
+) -> AsyncIterator[LanePool]:
     """One lane that is the caller's thread, with the connection and the transaction that it has."""
     lane = CallersLane()
-    lanes = LanePool(alias, 1, callers_lane=lane, preparation=preparation)
+    lanes = LanePool(alias, 1, callers_lane=lane, preparation=preparation, rehearsal=rehearsal)
     borrowed = _Borrowed(alias, preparation)
     failure: BaseException | None = None
     async with anyio.create_task_group() as group:
@@ -203,6 +213,7 @@ class LanePool:
         gate_limit: float | None = None,
         timeouts: Timeouts | None = None,
         preparation: Preparation | None = None,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"{size} database lanes: at least 1 is needed")
@@ -213,6 +224,8 @@ class LanePool:
         self.gate_limit = gate_limit
         self.timeouts = timeouts
         self.preparation = preparation
+        self.rehearsal = rehearsal
+        """Of a dry run: its items, and whatever else is no record of the run, are rolled back."""
         self.warned_of: set[str] = set()
         """Models of whose rows in other databases the run was told; the same for the pools made of this one."""
         self.files = DatabaseFiles()
@@ -242,21 +255,22 @@ class LanePool:
         """For one item. It costs nothing until its first call."""
         return LentLane(self)
 
-    def transaction(self, alias: str | None = None) -> LaneTransaction:
-        """A transaction of the kind that this pool's lanes have, or one in another database; to be opened on a lane."""
-        if alias is None or alias == self.alias:
-            patience = {"gate_limit": self.gate_limit}
-        else:
-            patience = {"gate_patience": self.gate_limit}
-        return LaneTransaction(
-            alias or self.alias,
-            shared=self.shared,
-            timeouts=self.timeouts,
-            files=self.files,
-            hurry=self.hurry,
-            watch=self._watch,
-            **patience,
-        )
+    def transaction(self, *, kept: bool = False) -> LaneTransaction:
+        """A transaction of the kind that this pool's lanes have, to be opened on one; `kept` in a dry run, too."""
+        words = self._words(gate_limit=self.gate_limit)
+        if self.rehearsal is not None and not kept:
+            return RehearsedTransaction(self.rehearsal, self.alias, **words)
+        return LaneTransaction(self.alias, **words)
+
+    def elsewhere(self, alias: str) -> AbstractContextManager[Any]:
+        """On a lane: a transaction in another database. In a dry run it is part of what the lane's own belongs to."""
+        if self.rehearsal is not None:
+            return transaction.atomic(using=alias)
+        return LaneTransaction(alias, **self._words(gate_patience=self.gate_limit))
+
+    def _words(self, **patience: float | None) -> dict[str, Any]:
+        common = {"shared": self.shared, "timeouts": self.timeouts, "files": self.files, "hurry": self.hurry}
+        return {**common, "watch": self._watch, **patience}
 
     def as_ledger(self) -> AbstractContextManager[None]:
         """On a lane, in a transaction: the tables of the run are found, however the connection was prepared."""
@@ -282,12 +296,18 @@ class LanePool:
         assert future is not None  # noqa: S101  a lane was taken
         return future
 
+    def in_transaction(self, function: Callable[[], T]) -> Future[T]:
+        """Have a function called on any lane, in a transaction of its own; never blocks."""
+        future = self.lend().end(commit=True, before=function, take=True)
+        assert future is not None  # noqa: S101  a lane was taken
+        return future
+
     def alone(self) -> LanePool:
         """A pool of one lane for who must not wait for items; in shared mode there is but this one."""
         if self.shared:
             return self
         timeouts = None if self.timeouts is None else self.timeouts.when_idle
-        alone = LanePool(self.alias, 1, timeouts=timeouts, preparation=self.preparation)
+        alone = LanePool(self.alias, 1, timeouts=timeouts, preparation=self.preparation, rehearsal=self.rehearsal)
         alone.warned_of, alone.files, alone.hurry = self.warned_of, self.files, self.hurry
         return alone
 
@@ -327,10 +347,10 @@ class LanePool:
         """For lent lanes, under the mutex: no lane is needed any more."""
         self._queue.remove(lent)
 
-    def give_back(self, lane: Lane, transaction: LaneTransaction | None) -> None:
+    def give_back(self, lane: Lane, used: LaneTransaction | None) -> None:
         """For lent lanes, on the lane: the next one may have it, and finds nothing that was set in the transaction."""
-        if transaction is not None:
-            transaction.leave_nothing()
+        if used is not None:
+            used.leave_nothing()
         if not self.shared:
             lay_aside()
         with self.mutex:

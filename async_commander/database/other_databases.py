@@ -40,7 +40,7 @@ def write_other_databases(units: Sequence[Queued], lanes: Lender | None = None) 
             _warn(requests, lanes)
         undo = Undo()
         try:
-            with LaneTransaction(alias) if lanes is None else lanes.transaction(alias):
+            with LaneTransaction(alias) if lanes is None else lanes.elsewhere(alias):
                 bulk.write(alias, requests, undo)
         except BaseException:
             undo.restore()

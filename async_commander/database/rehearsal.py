@@ -1,89 +1,451 @@
-"""Everything that is written for a while, on any database, is rolled back at its end."""
+"""Dry runs: what they write, on any database and by any path, is counted and rolled back.
+
+There is one mechanism for all paths, at the connection. While a rehearsal is open, each connection that its code uses
+is in a transaction that Django does not know how to commit, as in a TestCase; it begins with the first use:
+
+    code of the rehearsal ─▶ connection ─▶ Stretch.see_to() ─▶ Part: BEGIN … ROLLBACK
+
+A stretch is what one thread does for one item, or in one call of another hook; it has a part for each database. On a
+lane it is led by the transaction of the lane; on a thread that the project's own code uses it begins with the first use
+of a connection. `dry_runs` says how such a thread is known.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterator
+from collections import Counter
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
 
-from django.db import connections, transaction
-from django.db.backends.signals import connection_created
+from django.apps import apps
+from django.db import IntegrityError, NotSupportedError, connections, transaction
+
+from async_commander.results import CREATED, DELETED, UPDATED, UPSERTED
 
 from .connections import is_ours
+from .outage import EndedByItself
+from .sqlite import is_sqlite
+from .transaction import LaneTransaction, ends_a_transaction
+from .written import Written, table_of, writing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+    from typing import Self
+
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+GATE_PATIENCE = 30.0
+"""Seconds for which a thread of the project's own waits for SQLite's only lock."""
 
-@contextmanager
-def rehearsed(alias: str) -> Iterator[None]:
-    """For the block, each connection to a database is in a transaction that is rolled back at the end.
+Counts = Counter[tuple[str, str]]
+"""Rows by table and verb."""
+Figures = dict[str, dict[str, int]]
+"""Rows by the label of their model (their table, where it has none), and by verb."""
 
-    The one to `alias` from the beginning on, and those that are open; any other one as soon as it is opened, on
-    whichever thread, so that no database is connected to for this alone. `on_commit` hooks do not run. What a database
-    commits by itself (DDL on MariaDB), and a COMMIT that is sent as raw SQL, it cannot roll back.
+_VERBS = (CREATED, UPSERTED, UPDATED, DELETED)
+_COMMITS_BY_ITSELF = re.compile(
+    r"(?>\s+|--[^\n]*\n|/\*.*?\*/)*+"
+    r"(ALTER|(?:CREATE|DROP)\s+(?!TEMPORARY)|RENAME|TRUNCATE|(?:UN)?LOCK\s+TABLES|GRANT|REVOKE|ANALYZE|OPTIMIZE|REPAIR|"
+    r"LOAD\s+INDEX|SET\s+(?:SESSION\s+|@@)?autocommit|START\s+TRANSACTION|BEGIN)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Statements that commit what was done before them, and themselves, on MySQL and MariaDB."""
+_KEEP_ALL = (
+    "SELECT LOWER(t.table_name) FROM information_schema.tables t JOIN information_schema.engines e"
+    " ON e.engine = t.engine WHERE t.table_schema = DATABASE() AND e.transactions <> 'YES'"
+)
+"""Tables there that roll nothing back, as those of MyISAM."""
+
+
+class _Thread(threading.local):
+    stretch: Stretch | None = None
+    """The one that this thread is in."""
+    started_in: Stretch | None = None
+    """The one of all that this thread does, which code of a rehearsal has started."""
+    loose: Stretch | None = None
+    """The one of which only the context tells, so that nobody knows where it ends."""
+
+
+_here = _Thread()
+_rehearsal: ContextVar[Rehearsal | None] = ContextVar("async_commander_rehearsal", default=None)
+"""Of the run that this code is part of."""
+
+
+class Rehearsal:
+    """One dry run: to be open for as long as its code may use a database.
+
+    Memory: a counter for each table, and a transaction for each connection in use.
     """
-    blocks = _Blocks()
-    connection_created.connect(blocks.opened)
-    try:
-        for one in connections.all(initialized_only=True):
-            if one.connection is not None or one.alias == alias:
-                blocks.enter(one)
-        if alias not in blocks.aliases():
-            blocks.enter(connections[alias])
-        yield
-    finally:
-        connection_created.disconnect(blocks.opened)
-        blocks.leave()
-
-
-class _Blocks:
-    """The transactions of one rehearsal."""
 
     def __init__(self) -> None:
+        self.over = False
         self._mutex = threading.Lock()
-        self._entered: list[tuple[int, BaseDatabaseWrapper, transaction.Atomic]] = []
+        self._counts: Counts = Counter()
+        self._loose: list[Stretch] = []
+        self._unsafe: dict[str, frozenset[str]] = {}
 
-    def opened(self, connection: BaseDatabaseWrapper, **_: Any) -> None:
-        """Somebody has connected to a database. The threads of runs are none of ours: they keep records."""
-        if not is_ours() and connections[connection.alias] is connection and not connection.in_atomic_block:
-            self.enter(connection)
+    def __enter__(self) -> Self:
+        return self
 
-    def aliases(self) -> set[str]:
-        """Of the databases in which this thread is in a transaction."""
-        return {one.alias for thread, one, _ in self._entered if thread == threading.get_ident()}
-
-    def enter(self, connection: BaseDatabaseWrapper) -> None:
-        """Begin a transaction. One that is begun in it and says `durable=True` is no error, as in a test."""
-        known = {id(one) for _, one, _ in self._entered}
-        block = transaction.Atomic(connection.alias, savepoint=True, durable=False)
-        block._from_testcase = True  # type: ignore[attr-defined]  # noqa: SLF001 - as Django's own TestCase does
-        if id(connection) in known:
-            return
+    def __exit__(self, *error: object) -> None:
+        self.over = True
         with self._mutex:
-            self._entered.append((threading.get_ident(), connection, block))
-        block.__enter__()
+            loose, self._loose = self._loose, []
+        for stretch in loose:
+            stretch.drop()
 
-    def leave(self) -> None:
-        """Roll all of them back, the newest first."""
-        for thread, connection, block in reversed(self._entered):
-            if thread == threading.get_ident():
-                if connection.in_atomic_block and connection.connection is not None:
-                    transaction.set_rollback(True, using=connection.alias)
-                block.__exit__(None, None, None)
-            else:
-                _drop(connection)
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The code of this context, and of those copied from it, is the rehearsal's."""
+        token = _rehearsal.set(self)
+        try:
+            yield
+        finally:
+            _rehearsal.reset(token)
+
+    @contextmanager
+    def on_this_thread(self, *, ours: bool = False) -> Iterator[None]:
+        """One stretch: all that this thread does in the block. Raises what a COMMIT would have raised."""
+        stretch = Stretch(self, _Own if ours else _Foreign)
+        around, _here.stretch = _here.stretch, stretch
+        try:
+            with stretch.to_its_end():
+                yield
+        finally:
+            _here.stretch = around
+
+    @contextmanager
+    def of_this_thread(self) -> Iterator[None]:
+        """The same for a thread that is begun with the block; should it be one of a run's own, that goes before."""
+        _here.started_in = Stretch(self, _Foreign)
+        with _here.started_in.to_its_end():
+            yield
+
+    def would_write(self) -> Figures:
+        """What would have been written so far."""
+        models = apps.get_models(include_auto_created=True)
+        labels = {model._meta.db_table: model._meta.label for model in models if not model._meta.proxy}
+        ours = {model._meta.db_table for model in apps.get_app_config("async_commander").get_models()}
+        figures: dict[str, Counter[str]] = {}
+        for (table, verb), rows in self.counts().items():
+            if table not in ours:
+                figures.setdefault(labels.get(table, table), Counter())[verb] += rows
+        return {
+            label: {verb: found[verb] for verb in _VERBS if found[verb]} for label, found in sorted(figures.items())
+        }
+
+    def counts(self) -> Counts:
+        """The same by table."""
+        with self._mutex:
+            return self._counts.copy()
+
+    def add(self, counts: Counts) -> None:
+        """Such rows, by table and verb, would have been committed. Any thread."""
+        with self._mutex:
+            self._counts.update(counts)
+
+    def loose(self) -> Stretch:
+        """A stretch that ends with the rehearsal at the latest."""
+        stretch = Stretch(self, _Foreign)
+        with self._mutex:
+            self._loose.append(stretch)
+        return stretch
+
+    def tables_that_keep_all(self, connection: BaseDatabaseWrapper) -> frozenset[str]:
+        """Those of a database that are no part of a transaction."""
+        if connection.vendor != "mysql":
+            return frozenset()
+        if connection.alias not in self._unsafe:
+            with connection.cursor() as cursor:
+                cursor.execute(_KEEP_ALL)
+                self._unsafe[connection.alias] = frozenset(name for (name,) in cursor.fetchall())
+        return self._unsafe[connection.alias]
 
 
-def _drop(connection: BaseDatabaseWrapper) -> None:
-    """Close the connection of another thread: its database rolls back what was not committed."""
-    connection.inc_thread_sharing()
-    try:
-        with suppress(Exception):
-            connection.close()
-    finally:
-        connection.dec_thread_sharing()
-        connection.in_atomic_block = connection.closed_in_transaction = connection.needs_rollback = False
-        connection.savepoint_ids.clear()
-        connection.atomic_blocks.clear()
+def rehearsal_here() -> Rehearsal | None:
+    """The dry run that this code is part of, if it is."""
+    if _here.stretch is not None:
+        return _here.stretch.rehearsal
+    if is_ours():  # the recorder's, say
+        return None
+    if _here.started_in is not None:
+        return _here.started_in.rehearsal
+    rehearsal = _rehearsal.get()
+    return None if rehearsal is None or rehearsal.over else rehearsal
+
+
+def stretch_here() -> Stretch | None:
+    """The stretch that this code is part of; one is begun where only the context tells that there is one."""
+    if _here.stretch is not None:
+        return _here.stretch
+    if is_ours():
+        return None
+    if _here.started_in is not None:
+        return _here.started_in
+    rehearsal, loose = rehearsal_here(), _here.loose
+    if loose is not None and loose.rehearsal is not rehearsal:  # this thread belongs to many
+        loose.count()
+        loose.roll_back()
+        _here.loose = None
+    if rehearsal is not None and _here.loose is None:
+        _here.loose = rehearsal.loose()
+    return _here.loose
+
+
+class Stretch:
+    """What one thread does without a COMMIT: a transaction in each database that it uses, from its first use on."""
+
+    def __init__(self, rehearsal: Rehearsal, kind: Callable[[Stretch, str], Part]) -> None:
+        self.rehearsal = rehearsal
+        self.parts: dict[str, Part] = {}
+        self._kind = kind
+
+    def see_to(self, connection: BaseDatabaseWrapper) -> None:
+        """A connection of this thread is about to be used, and open: begin on it, where that is not done yet."""
+        alias = connection.alias
+        if alias in self.parts or connections[alias] is not connection:
+            return
+        part = self.parts[alias] = self._kind(self, alias)
+        try:
+            part.open()
+        except BaseException:
+            self.parts.pop(alias, None)
+            raise
+
+    def begin_anew(self, connection: BaseDatabaseWrapper) -> None:
+        """Somebody has closed this connection, outside of any block of theirs: it may be opened again, as ever."""
+        part = self.parts.get(connection.alias)
+        if part is not None and part.may_begin_anew and connections[connection.alias] is connection:
+            part.keep_counted()
+            LaneTransaction.roll_back(part)
+            self.parts.pop(connection.alias, None)
+
+    @contextmanager
+    def to_its_end(self) -> Iterator[None]:
+        """For the block; on the thread whose stretch it is. Raises what a COMMIT would have raised."""
+        try:
+            yield
+            self.check()
+            self.count()
+        finally:
+            self.roll_back()
+
+    def check(self) -> None:
+        """Raise what the COMMIT of one of the transactions would have raised."""
+        for part in list(self.parts.values()):
+            part.check_constraints()
+
+    def count(self) -> None:
+        """What was written would have been committed."""
+        for part in self.parts.values():
+            part.keep_counted()
+
+    def roll_back(self) -> None:
+        """Roll all of it back, the newest first. Raises nothing."""
+        for part in list(reversed(self.parts.values())):
+            LaneTransaction.roll_back(part)
+        self.parts.clear()  # not before: what rolls back uses the connection
+
+    def drop(self) -> None:
+        """From another thread: close the connections, so that their databases roll back what was not committed."""
+        for part in self.parts.values():
+            part.keep_counted()
+            part.drop_from_afar()
+        self.parts.clear()
+
+
+class Part(LaneTransaction):
+    """One transaction that is never committed, on one connection."""
+
+    def __init__(self, rehearsal: Rehearsal, alias: str, **words: Any) -> None:
+        super().__init__(alias, **words)
+        self.rehearsal = rehearsal
+        self._written = Written()
+        self._connection: BaseDatabaseWrapper | None = None
+        self._thread = threading.get_ident()
+        self._unsafe: frozenset[str] = frozenset()
+
+    @property
+    def may_begin_anew(self) -> bool:
+        """Whether nobody has a block open in it."""
+        connection = connections[self.alias]
+        return self._inner_from is not None and len(connection.atomic_blocks) <= self._inner_from[1]
+
+    def check_constraints(self) -> None:
+        """Raise IntegrityError where a COMMIT would. What is broken already would have been rolled back."""
+        connection, written = connections[self.alias], self._written.tables
+        broken = not connection.in_atomic_block or connection.needs_rollback or connection.closed_in_transaction
+        if not written or broken or connection.connection is None:
+            return
+        if is_sqlite(connection):
+            self._check_references(connection, sorted(written | _tables_that_refer_to(self._written.thinned)))
+        elif connection.vendor != "mysql":  # which has checked them before
+            connection.check_constraints()
+
+    def _check_references(self, connection: Any, tables: list[str]) -> None:
+        """SQLite tells nobody what is deferred: the tables are read. What was wrong before is nobody's fault."""
+
+        def violations() -> set[tuple[Any, ...]]:
+            with connection.cursor() as cursor:
+                found = set()
+                for table in tables:
+                    cursor.execute(f"PRAGMA foreign_key_check({connection.ops.quote_name(table)})")
+                    found.update(cursor.fetchall())
+                return found
+
+        found = violations()
+        if not found:
+            return
+        LaneTransaction.roll_back(self)
+        for table, key, parent, _ in sorted(found - violations(), key=str):
+            raise IntegrityError(
+                f"FOREIGN KEY constraint failed: row {key} of {table} refers to a row of {parent} that is not there."
+            )
+
+    def keep_counted(self) -> None:
+        """What was written so far would have been committed, and is counted once."""
+        self.rehearsal.add(self._written.counts)
+        self._written = Written()
+
+    def drop_from_afar(self) -> None:
+        """Close the connection of another thread, and forget what was begun on it."""
+        connection = self._connection
+        if connection is None:
+            return
+        connection.inc_thread_sharing()
+        try:
+            with suppress(Exception):
+                connection.close()
+        finally:
+            connection.dec_thread_sharing()
+            connection.connection = None
+            connection.in_atomic_block = connection.closed_in_transaction = connection.needs_rollback = False
+            connection.savepoint_ids.clear()
+            connection.atomic_blocks.clear()
+        if self._gate is not None and self._began_at is not None:
+            self._gate.taken_from(self._thread)
+
+    def _block(self) -> AbstractContextManager[None]:
+        return _Outermost(self.alias)
+
+    def _open(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        super()._open(connection)
+        self._unsafe = self.rehearsal.tables_that_keep_all(connection)
+        self._stack.enter_context(connection.execute_wrapper(self._rehearsed))
+
+    def _rehearsed(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 - Django's own signature
+        connection = context["connection"]
+        text = sql if isinstance(sql, str) else sql.as_string(connection.connection)
+        if not is_sqlite(connection) and ";" in text and ends_a_transaction(text):
+            self.lost = EndedByItself("sent a COMMIT among other statements, which was refused")
+            raise self.lost
+        if connection.vendor == "mysql" and (found := _COMMITS_BY_ITSELF.match(text)):
+            raise NotSupportedError(
+                f"{found[1].upper()}: {connection.display_name} commits such a statement at once, with all before it, "
+                "and a dry run may commit nothing. Leave it out where self.dry_run is true."
+            )
+        if self._unsafe and (found := writing(text)) is not None and table_of(found).lower() in self._unsafe:
+            raise NotSupportedError(
+                f"The table {table_of(found)} rolls nothing back (its engine has no transactions): a dry run cannot "
+                "write there. Convert it to InnoDB, or leave it out where self.dry_run is true."
+            )
+        return self._written.counted(execute, sql, params, many, context)
+
+
+class _Outermost:
+    """A block in which others may be `durable`, as in a TestCase.
+
+    The mark under their savepoints tells one that was begun together with it, before the connection was open, that it
+    is not the outermost itself.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._block = transaction.Atomic(alias, savepoint=True, durable=False)
+        self._block._from_testcase = True  # type: ignore[attr-defined]  # noqa: SLF001 - as Django's own TestCase does
+        self._marks: list[Any] = []
+
+    def __enter__(self) -> None:
+        self._block.__enter__()
+        self._marks = cast("list[Any]", connections[self._alias].savepoint_ids)
+        self._marks.append(None)  # Django's own sign of a block without a savepoint
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if connections[self._alias].savepoint_ids is self._marks and self._marks and self._marks[-1] is None:
+            self._marks.pop()
+        self._block.__exit__(kind, error, trace)
+
+
+class RehearsedTransaction(Part):
+    """Stands in for the transaction of a lane: what would be committed is checked and counted, and rolled back.
+
+    Its stretch is all that the lane does from its begin to its end, on any database.
+    """
+
+    def __init__(self, rehearsal: Rehearsal, alias: str, **words: Any) -> None:
+        super().__init__(rehearsal, alias, **words)
+        others = {name: words[name] for name in ("shared", "files", "hurry") if name in words}
+        self._stretch = Stretch(rehearsal, lambda stretch, other: _Own(stretch, other, **others))
+        self._around: Stretch | None = None
+
+    def open(self) -> None:
+        """See LaneTransaction."""
+        self._stretch.parts[self.alias] = self
+        self._around, _here.stretch = _here.stretch, self._stretch
+        super().open()
+
+    @property
+    def may_begin_anew(self) -> bool:
+        """An item that closes its connection has ended its transaction: it hears that."""
+        return False
+
+    def commit(self) -> None:
+        """Raise what COMMIT would raise, of any of the databases; else count, and roll back."""
+        self.check()
+        try:
+            self._stretch.check()
+        except BaseException:
+            self.roll_back()
+            raise
+        self._stretch.count()
+        self.roll_back()
+        self.committed = True  # as far as anybody asks
+
+    def roll_back(self) -> None:
+        """See LaneTransaction; all other databases first."""
+        self._stretch.roll_back()
+        super().roll_back()  # of one that could not begin
+        if _here.stretch is self._stretch:
+            _here.stretch = self._around
+
+
+class _Own(Part):
+    """On another database than the one that leads, on a thread of ours or one that is shared with us."""
+
+    def __init__(self, stretch: Stretch, alias: str, **words: Any) -> None:
+        super().__init__(stretch.rehearsal, alias, gate_patience=GATE_PATIENCE, **words)
+
+
+class _Foreign(_Own):
+    """On a thread of the project's own: its connections are used as they are."""
+
+    def _usable(self) -> BaseDatabaseWrapper:
+        return connections[self.alias]
+
+
+def _tables_that_refer_to(tables: set[str]) -> set[str]:
+    if not tables:
+        return set()
+    return {
+        model._meta.db_table
+        for model in apps.get_models(include_auto_created=True)
+        for field in model._meta.concrete_fields
+        if field.remote_field is not None and field.remote_field.model._meta.db_table in tables
+    }

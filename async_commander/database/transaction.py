@@ -31,6 +31,7 @@ from .timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
 
@@ -59,6 +60,14 @@ _ENDS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """Statements that end a transaction; where one is open, a BEGIN does so on MySQL."""
+
+
+_QUOTED = re.compile(r"\$(\w*)\$.*?\$\1\$|'(?:[^']|'')*'", re.DOTALL)
+
+
+def ends_a_transaction(text: str) -> bool:
+    """Whether one of several statements, of which a driver may send all in one go, ends the transaction."""
+    return any(map(_ENDS.match, _QUOTED.sub("''", text).split(";")))
 
 
 class LaneTransaction:
@@ -130,7 +139,7 @@ class LaneTransaction:
     def open(self) -> None:
         """Begin. Raises what connecting raises; then nothing is left open."""
         try:
-            self._open(connections[self.alias] if self.shared else freshen(self.alias))
+            self._open(self._usable())
         except BaseException:
             self.roll_back()
             raise
@@ -213,6 +222,14 @@ class LaneTransaction:
         else:
             self.roll_back()
 
+    def _usable(self) -> BaseDatabaseWrapper:
+        """This thread's connection."""
+        return connections[self.alias] if self.shared else freshen(self.alias)
+
+    def _block(self) -> AbstractContextManager[None]:
+        """What the transaction is to Django."""
+        return transaction.atomic(using=self.alias)
+
     def _open(self, connection: BaseDatabaseWrapper) -> None:
         if self._files is not None and connection.connection is None:
             self._files.check(connection)  # else it is before the commit
@@ -222,13 +239,13 @@ class LaneTransaction:
         if outermost and not self.shared:
             self._gate = gate_of(connection)
         self._stack.enter_context(connection.execute_wrapper(self._watched))
-        self._stack.enter_context(transaction.atomic(using=self.alias))
+        self._stack.enter_context(self._block())
         if self._gate is not None and self._begin is None:
             # This backend begins past the wrappers: begin again, behind the gate.
             self._stack.close()
             self._gate.enter(self, patience=self.gate_patience)
             self._hold(self._gate)
-            self._stack.enter_context(transaction.atomic(using=self.alias))
+            self._stack.enter_context(self._block())
         if (
             outermost
             and not self.shared

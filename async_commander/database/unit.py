@@ -39,6 +39,11 @@ FINISHED = (
     "Await every task that an item starts before its hook returns."
 )
 
+ATOMIC_IS_FOR_ITEMS = (
+    "self.db.atomic() needs an item's transaction, which there is in parse_and_save() only. Elsewhere put "
+    "`with transaction.atomic():` into a synchronous function, and `await self.db(function)`."
+)
+
 current_unit: ContextVar[Unit | None] = ContextVar("async_commander_unit", default=None)
 """The unit of the item that this code is part of."""
 
@@ -76,6 +81,8 @@ class Unit:
     """What is committed, here or elsewhere."""
     undo: Sequence[Undo] = ()
     """How to take back what is written and not committed, the latest last."""
+    left_behind = False
+    """Whether it was a hook's that has ended: who still has it, a task that the hook has begun, goes on without it."""
     _flushed: Sequence[Unit] = ()
     """What was written into the open transaction already, a part for each flush."""
     _committed: Mapping[tuple[str, str], int] = MappingProxyType({})
@@ -162,10 +169,7 @@ class Unit:
         """`async with self.db.atomic():` a savepoint, to be put around a call whose database error is caught."""
         self._check_open()
         if self.lane is None and self._lanes is None:
-            raise RuntimeError(
-                "self.db.atomic() needs an item's transaction, which there is in parse_and_save() only. Elsewhere put "
-                "`with transaction.atomic():` into a synchronous function, and `await self.db(function)`."
-            )
+            raise RuntimeError(ATOMIC_IS_FOR_ITEMS)
         return Savepoint(self, self.lend())
 
     def lend(self) -> LentLane:
@@ -294,6 +298,29 @@ def write_units(units: Sequence[Unit]) -> None:
         for unit in units:
             unit.undo = [*unit.undo, undo]
         bulk.write(units[0].alias, requests, undo)
+
+
+class RehearsedUnit(Unit):
+    """That of one call of a hook in a dry run: its rows, and its calls, share a transaction that is rolled back."""
+
+    def atomic(self) -> Savepoint:
+        """See Unit: as in any other run, only items have this."""
+        self._check_open()
+        raise RuntimeError(ATOMIC_IS_FOR_ITEMS)
+
+    async def end(self) -> None:
+        """Write what is queued, and roll back. Raises what a COMMIT would have raised; the unit is closed."""
+        lane = self.lend() if self.has_rows else self.lane
+        self.close()
+        self.left_behind = True
+        ended = None if lane is None else lane.end(commit=True, before=self.write, take=self.has_rows)
+        try:
+            if ended is not None:
+                await settle(ended)
+        except BaseException:
+            self.restore()
+            raise
+        self.forget()
 
 
 class Savepoint:

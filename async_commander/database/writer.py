@@ -334,7 +334,7 @@ class Writer:
         lanes = self._lanes
         if single and not lanes.shared and lanes.preparation is None and commits_by_itself(lanes.alias):
             return SingleStatement(lanes.alias)
-        return lanes.transaction()
+        return lanes.transaction(kept=True)
 
     def _patiently(self, work: Callable[[], T], *, unless: Callable[[BaseException], bool] | None = None) -> T:
         if unless is None and not self.read_only_passes:

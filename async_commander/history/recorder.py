@@ -214,6 +214,7 @@ class Ending:
 
     status: RunStatus
     value: Any = None
+    would: dict[str, dict[str, int]] = field(default_factory=dict)
     output: str = ""
     error: str = ""
     traceback: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
@@ -92,9 +93,10 @@ def resumable(alias: str, opening: Opening) -> Run | None:
 
     Raises InvalidCommand where the run that was named cannot be resumed by this command.
     """
-    runs = Run.objects.using(alias).filter(dry_run=False)
+    runs = Run.objects.using(alias)
     if opening.resume_run is not None:
         return _named(runs.filter(pk=opening.resume_run).first(), opening)
+    runs = runs.filter(dry_run=False)
     unfinished = runs.filter(Q(command=opening.command) | Q(identity=opening.identity), status__in=UNFINISHED)
     unfinished = unfinished.filter(testing=opening.testing)
     unfinished = unfinished.order_by("-id").defer("output", "traceback")
@@ -148,6 +150,11 @@ def known_identity(alias: str, opening: Opening) -> str:
 def _named(run: Run | None, opening: Opening) -> Run:
     if run is None:
         raise InvalidCommand(f"There is no run {opening.resume_run}. `manage.py aruns` lists the runs.")
+    if run.dry_run:
+        raise InvalidCommand(
+            f"Run {run.pk} is a dry run, which keeps nothing that could be gone on with. Begin a new one; --again "
+            f"{run.pk} takes its arguments."
+        )
     if run.command != opening.command and run.identity != opening.identity:
         raise InvalidCommand(f"Run {run.pk} is one of {run.command}: it cannot be resumed as {opening.command}.")
     if not (how := _compared(run, opening)).is_same:
@@ -284,17 +291,24 @@ def close(
     release(ownership)
     has_happened = whole and ending.status is RunStatus.SUCCEEDED
     runs = Run.objects.using(ownership.alias).filter(pk=ownership.run_id)
-    before = runs.values_list("output", flat=True).get() if add_output else ""
+    before, would = runs.values_list("output", "would").get() if add_output else ("", {})
     runs.update(
         status=ending.status.value,
         finished=as_stored(finished) or database_now(ownership.alias),
         value=ending.value,
+        would=_together(would, ending.would),
         output=(before + ending.output)[-TEXT_CAP:],
         error=ending.error[:TEXT_CAP],
         traceback=ending.traceback[-TEXT_CAP:],
         **({} if has_happened else {"once_key": None}),
     )
     return stored_counts(ownership)
+
+
+def _together(*figures: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Rows by model and verb, of several sittings."""
+    labels = sorted({label for one in figures for label in one})
+    return {label: dict(sum((Counter(one.get(label, {})) for one in figures), Counter())) for label in labels}
 
 
 def stored_counts(ownership: Ownership) -> dict[str, int]:

@@ -200,7 +200,7 @@ class RunCommand(TerminalCommand):
         declared, shell = declaration_of(type(command)), self._called_from_command_line
         invocation = replace(
             self.invocation,
-            can_resume=KEPT in declared.features,
+            can_resume=KEPT in declared.features and not request.dry_run,
             redact=redactor_of(command),
             database=request.database,
             resumes_by_itself=bool(command.option_defaults.get("resume")),

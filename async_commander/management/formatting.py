@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from async_commander.results import CREATED, DELETED, UNDELETED, UPDATED, UPSERTED
+
+_VERBS = {CREATED: "create", UPSERTED: "upsert", UPDATED: "update", DELETED: "delete"}
+
 
 def count(number: int) -> str:
     """A count with thousands set apart: 12,345."""
@@ -54,6 +60,23 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(max(int(seconds), 0), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}"
+
+
+def would_write(would: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A line for each model of which a dry run would have written rows."""
+    verbs = [verb for verb in _VERBS if any(verb in figures for figures in would.values())]
+    rows = [
+        [label, *(f"{_VERBS[verb]} {count(figures[verb])}" if verb in figures else "" for verb in verbs)]
+        for label, figures in would.items()
+        if figures.keys() & _VERBS.keys()
+    ]
+    return columns(rows) if rows else []
+
+
+def would_delete(would: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A line for each model of which `--delete` would delete rows."""
+    rows = [[label, count(figures[UNDELETED])] for label, figures in would.items() if UNDELETED in figures]
+    return columns(rows, right=frozenset({1})) if rows else []
 
 
 def columns(rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> list[str]:

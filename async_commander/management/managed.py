@@ -12,7 +12,10 @@ from django.core.management.base import BaseCommand, CommandParser
 from async_commander.command.inside_argparse import actions_of, spellings_of
 from async_commander.exceptions import AsyncCommanderError
 
+from .formatting import would_write
+
 if TYPE_CHECKING:
+    from async_commander.database.rehearsal import Figures
     from async_commander.models import Run
 
     from .plain_runs import CommandRun
@@ -55,6 +58,7 @@ class ManagedCommand(BaseCommand):
     _run: CommandRun | None = None
     _value: Any = None
     _rehearsed = False
+    _would: Figures | None = None
     _offered: frozenset[str] = frozenset()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -89,6 +93,8 @@ class ManagedCommand(BaseCommand):
         super().execute(*args, **options)
         if self._rehearsed and options.get("verbosity", 1) > 0:
             self.stdout.write(self.style.WARNING("DRY RUN: all that was written to databases was rolled back."))
+            for line in would_write(self._would or {}):
+                self.stdout.write(f"  {line}")
         return self._value
 
     def handle(self, *args: Any, **options: Any) -> str | None:
@@ -103,7 +109,7 @@ class ManagedCommand(BaseCommand):
         self._run = CommandRun(self, self.command_name, args, own, **kept, **ours)
         try:
             self._value = self._run.carry_out(functools.partial(self.body, *args, **options))
-            self._rehearsed = self.dry_run and self._run.has_begun
+            self._rehearsed, self._would = self.dry_run and self._run.has_begun, self._run.would
         finally:
             self._run = None
         return self._value if isinstance(self._value, str) else None

@@ -13,6 +13,7 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from async_commander.command.options import DJANGO_OPTIONS
+from async_commander.database.rehearsal import Figures
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.exclusive import OnceMet
 from async_commander.models import Run
@@ -48,6 +49,11 @@ class CommandRun:
     def has_begun(self) -> bool:
         """Whether there is a run: it was neither skipped nor refused."""
         return self._run.run_id is not None
+
+    @property
+    def would(self) -> Figures:
+        """What a dry run would have written."""
+        return self._run.would
 
     def row(self) -> Run:
         """The row of the run, read anew."""

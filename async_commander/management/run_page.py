@@ -20,7 +20,7 @@ from async_commander.history.reading import steps_of
 from async_commander.results import ErrorKind, ItemState, RunStatus, items_in_words
 from async_commander.text.clean import plain, plain_block
 
-from .formatting import columns, count, duration, rate
+from .formatting import columns, count, duration, rate, would_delete, would_write
 from .runs import SILENT, as_json, state_of, style_of, took
 from .summary import errors_title
 
@@ -60,11 +60,11 @@ class RunPage:
         """The page, line by line."""
         run, state = self.run, state_of(self.run)
         command = self.style.MIGRATE_LABEL(plain(run.command))
-        yield f"Run {run.pk}  {command}  {style_of(state, self.style)(state)}{' (test)' if run.testing else ''}"
+        yield f"Run {run.pk}  {command}  {style_of(state, self.style)(state)}{_marks(run)}"
         yield ""
         for line in columns([[name, value] for name, value in self._facts().items() if value]):
             yield f"{MARGIN}{line}"
-        sections = [self._latencies(), self._steps(), self._errors(), self._dead(), self._log()]
+        sections = [self._latencies(), self._steps(), *self._would(), self._errors(), self._dead(), self._log()]
         if self.more:
             sections += [("Output", plain_block(run.output)), ("Traceback", plain_block(run.traceback))]
         for title, lines in sections:
@@ -115,6 +115,13 @@ class RunPage:
         title += f", the last {limit} of {count(number)}" if number > limit else ""
         return title, columns(rows, right=frozenset({1})) if rows else []
 
+    def _would(self) -> list[Section]:
+        written = would_write(self.run.would)
+        return [
+            ("It would", written or (["write nothing"] if self.run.dry_run and self.run.finished else [])),
+            ("--delete would delete", would_delete(self.run.would)),
+        ]
+
     def _errors(self) -> Section:
         kinds = list(self.run.error_kinds.order_by("-count", "kind"))
         title = errors_title(
@@ -147,13 +154,17 @@ class RunPage:
         return title, lines
 
 
+def _marks(run: Run) -> str:
+    return (" (dry)" if run.dry_run else "") + (" (test)" if run.testing else "")
+
+
 def _can_be_resumed(run: Run) -> bool:
     """Whether it has something to go on with. A command that is gone, or broken, is none that is resumed now."""
     try:
         declared = declaration_of(get_command(run.command))
     except (AsyncCommanderError, ImproperlyConfigured):
         return False
-    return KEPT in declared.features and (declared.has_items or bool(steps_of(run, 1)))
+    return not run.dry_run and KEPT in declared.features and (declared.has_items or bool(steps_of(run, 1)))
 
 
 def in_short(message: str) -> str:

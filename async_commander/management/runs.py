@@ -120,6 +120,8 @@ def as_json(run: Run, *, resumed: bool) -> dict[str, Any]:
         "status": run.status,
         "parameters": run.parameters,
         "test": run.testing,
+        "dry_run": run.dry_run,
+        "would": run.would,
         "started": run.started,
         "finished": run.finished,
         "duration": run.duration.total_seconds() if run.duration is not None else None,

@@ -13,7 +13,7 @@ from async_commander.text.clean import plain
 from async_commander.text.redactor import Redactor, no_credentials
 from async_commander.text.values import redacted_value
 
-from .formatting import count, duration, rate
+from .formatting import count, duration, rate, would_delete, would_write
 from .steps import Invocation, next_steps
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Summary:
             ("locked" if result.locked else str(result.status), style),
             ("  " + plain(result.command), "bold"),
             (f"  run {result.run_id}" if result.run_id is not None else "", "dim"),
+            ("  dry run" if result.dry_run else "", "bold yellow"),
         )
         if not has_items and result.status is not RunStatus.SKIPPED:
             head.append(f"  in {duration(result.duration)}", "dim")
@@ -80,6 +81,7 @@ class Summary:
         blocks = [
             [head, *(Text(MARGIN + line) for line in (plain(result.error or result.reason), value) if line)],
             self._items() if has_items else [],
+            self._would(),
             self._errors(width) if result.errors else [],
             [Text.assemble(MARGIN, (label.ljust(longest), "dim"), "  ", (line, "cyan")) for label, line in self.steps],
         ]
@@ -108,6 +110,18 @@ class Summary:
         if self.dead_before:
             before = f"{items_in_words(self.dead_before)} dead before"
             lines.append(Text(f"{MARGIN}{before}: --resume does not try such items again, a new run does"))
+        return lines
+
+    def _would(self) -> list[Text]:
+        """What was not written: in a dry run nothing was, without `--delete` nothing was deleted."""
+        lines, would = [], self.result.would
+        if self.result.dry_run:
+            written = would_write(would)
+            lines.append(Text(f"{MARGIN}nothing was kept; it would" + ("" if written else " have written nothing")))
+            lines += [Text(MARGIN + MARGIN + plain(line)) for line in written]
+        if deleted := would_delete(would):
+            lines.append(Text(f"{MARGIN}nothing was deleted; --delete would delete"))
+            lines += [Text(MARGIN + MARGIN + plain(line)) for line in deleted]
         return lines
 
     def _errors(self, width: int | None) -> list[Text]:
@@ -177,6 +191,10 @@ def json_document(result: RunResult, redact: Redactor = no_credentials) -> str:
     }
     if result.reason:
         document["reason"] = result.reason
+    if result.dry_run:
+        document["dry_run"] = True
+    if result.dry_run or result.would:
+        document["would"] = result.would
     if result.values:
         document["values"] = redacted_value(result.values, redact)
     return to_json(document)

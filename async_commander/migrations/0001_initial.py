@@ -45,6 +45,7 @@ class Migration(migrations.Migration):
                 ('retry', models.BigIntegerField(default=0)),
                 ('claimed', models.BigIntegerField(default=0)),
                 ('value', models.JSONField(blank=True, encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+                ('would', models.JSONField(blank=True, default=dict, help_text='What was not written, in rows by model and verb: by a dry run nothing, without --delete no deletion')),
                 ('output', models.TextField(blank=True, default='')),
                 ('error', models.TextField(blank=True, default='')),
                 ('traceback', models.TextField(blank=True, default='')),

@@ -41,8 +41,8 @@ class Acknowledger:
         self.pipeline: Pipeline[ItemTicket]
         self.context = copy_context()
         """In copies of which `committed()` is called: that of the run's hooks, as `lifespan()` left it."""
-        self.wanted = self._hooks.has("committed")
-        """There is one to be called."""
+        self.wanted = self._hooks.has("committed") and not session.context.dry_run
+        """There is one to be called, and something is committed."""
         self._hurried = False
         self._unsettled = 0
         self._all_settled = anyio.Event()

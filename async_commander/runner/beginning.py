@@ -7,12 +7,14 @@ import logging
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from async_commander.command.base import let_go, reserve
 from async_commander.command.declaration import declaration_of
+from async_commander.database.dry_runs import open_rehearsal
 from async_commander.database.lanes import open_lanes, open_shared_lane
 from async_commander.database.outage import OutageTooLong
 from async_commander.database.timeouts import Timeouts
@@ -21,6 +23,7 @@ from async_commander.engine.context import RunContext
 from async_commander.exceptions import InvalidCommand, MissingDependency, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.dependencies import Unmet
+from async_commander.history.dry_run_recorder import DryRunRecorder
 from async_commander.history.exclusive import OnceMet
 from async_commander.history.passing_recorder import PassingRecorder
 from async_commander.history.runs import OthersUnfinished
@@ -30,9 +33,10 @@ from .plan import missing_tables
 from .threads import is_yes, typed_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from async_commander.database.lanes import LanePool
+    from async_commander.database.rehearsal import Rehearsal
     from async_commander.history.recorder import Opened, Recorder
 
     from .plan import Plan
@@ -45,9 +49,13 @@ async def recorder_of(plan: Plan) -> AsyncIterator[tuple[LanePool, Recorder]]:
     """The lanes of a run, and its recorder, which is attached to them."""
     async with AsyncExitStack() as stack:
         stack.enter_context(awake.ticking(asyncio.get_running_loop()))
-        lanes = await stack.enter_async_context(_lanes(plan))
+        rehearsal = stack.enter_context(open_rehearsal()) if plan.opening.dry_run else None
+        lanes = await stack.enter_async_context(_lanes(plan, rehearsal))
         kept = declaration_of(type(plan.command)).keeps_history
-        recorder: Recorder = plan.recorder or (DatabaseRecorder if kept else PassingRecorder)(
+        kind: Callable[..., Recorder] = DatabaseRecorder if kept else PassingRecorder
+        if rehearsal is not None:
+            kind = partial(DryRunRecorder, remembers=kept)
+        recorder: Recorder = plan.recorder or kind(
             batch_size=plan.limits.batch_size, lease_seconds=plan.request.lease_seconds
         )
         recorder.attach(lanes)
@@ -55,9 +63,9 @@ async def recorder_of(plan: Plan) -> AsyncIterator[tuple[LanePool, Recorder]]:
         yield lanes, recorder
 
 
-def _lanes(plan: Plan) -> Any:
+def _lanes(plan: Plan, rehearsal: Rehearsal | None) -> Any:
     if plan.shared:
-        return open_shared_lane(plan.alias, plan.preparation)
+        return open_shared_lane(plan.alias, plan.preparation, rehearsal)
     lease_seconds = plan.request.lease_seconds
     timeouts = Timeouts.of_items(lease_seconds=lease_seconds, item_timeout=plan.limits.item_timeout)
     return open_lanes(
@@ -66,6 +74,7 @@ def _lanes(plan: Plan) -> Any:
         gate_limit=lease_seconds / 4,
         timeouts=timeouts,
         preparation=plan.preparation,
+        rehearsal=rehearsal,
     )
 
 
@@ -164,6 +173,7 @@ def context_of(plan: Plan, opened: Opened) -> RunContext:
         options={**plan.opening.options, "test": plan.opening.testing},
         limits=plan.limits,
         retry=plan.command.retry,
+        dry_run=plan.opening.dry_run,
         testing=plan.opening.testing,
         verbosity=plan.request.verbosity,
         started=anyio.current_time(),

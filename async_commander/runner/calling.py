@@ -116,8 +116,7 @@ class HookCaller:
             else:
                 function = partial(_without_generator_exit, self.function(name))
                 if name == "download" and not self._shared:
-                    function = partial(_closing_connections, self._preparation, function, *arguments)
-                    value = await self._downloads.call(function)
+                    value = await self._downloads.call(partial(self._on_thread, partial(function, *arguments)))
                 else:
                     value = await sync_to_async(function)(*arguments, **named)
             self._specs[name].check_returned(self._command, value)
@@ -129,6 +128,14 @@ class HookCaller:
             if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
                 return await function(*arguments)
             return await sync_to_async(partial(_without_generator_exit, function))(*arguments)
+
+    def _on_thread(self, function: Callable[[], T]) -> T:
+        """A worker thread may outlive the run: it must not keep a connection."""
+        take_over_thread(self._preparation)
+        try:
+            return function()
+        finally:
+            close_all()
 
     def watched(self, name: str) -> NothingUnawaited:
         """For a call of a hook, or one step of it: it is an error to leave a coroutine unawaited."""
@@ -191,15 +198,6 @@ def _without_generator_exit(function: Callable[..., T], *arguments: Any, **named
         raise fit from None
 
 
-def _closing_connections(preparation: Preparation | None, function: Callable[..., T], *arguments: Any) -> T:
-    """A worker thread may outlive the run: it must not keep a connection."""
-    take_over_thread(preparation)
-    try:
-        return function(*arguments)
-    finally:
-        close_all()
-
-
 class PerCall(Executor):
     """Runs the calls of an item's `unit_on_lane` on the item's lane, and each other one on the lane of its kind.
 
@@ -217,10 +215,12 @@ class PerCall(Executor):
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See concurrent.futures.Executor."""
         unit = unit_on_lane.get()
-        if unit is not None:
+        if unit is not None and not unit.left_behind:
             return unit.lend().submit(function, *args, **kwargs)
         call = partial(_left_nothing_open, partial(function, *args, **kwargs))
         lanes = self._lanes.current
+        if lanes.rehearsal is not None:
+            return lanes.in_transaction(call)
         if lanes.shared:
             return lanes.post(partial(_by_itself, lanes.alias, call))
         return lanes.post(call, patient=True)

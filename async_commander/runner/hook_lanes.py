@@ -39,7 +39,11 @@ class HookLanes:
 
     def __init__(self, lanes: LanePool) -> None:
         self.shared = lanes.shared
+        self.rehearsal = lanes.rehearsal
         self._of = {kind: lanes.alone() for kind in Kind}
+        if lanes.rehearsal is not None and not lanes.shared:
+            for one in self._of.values():
+                one.timeouts = None  # a hook keeps its transaction for as long as it lasts
 
     @property
     def current(self) -> LanePool:

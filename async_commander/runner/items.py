@@ -159,6 +159,8 @@ class ItemPorts:
         item_in_hand.set(ticket.uuid)
         current_unit.set(unit)
         item_scope.set(ItemScope())
+        if self._lanes.rehearsal is not None:
+            unit_on_lane.set(unit)  # what its download() does with the database is rolled back with the rest
         arguments: tuple[Any, ...] = (ticket.item,)
         began, stage = time.monotonic(), "download"
         try:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DatabaseError, router
 
-from async_commander.database.rehearsal import rehearsed
+from async_commander.database.dry_runs import rehearsed
+from async_commander.database.rehearsal import Figures, Rehearsal
 from async_commander.engine.undisturbed import to_its_end
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.keeper import Keeper
@@ -97,6 +98,7 @@ class PlainRun:
         self._keeper: Keeper | None = None
         self._value: Any = None
         self._failure: BaseException | None = None
+        self._rehearsal: Rehearsal | None = None
         self.run_id: int | None = None
 
     def carry_out(self, body: Callable[[], T], say: Say) -> T:
@@ -108,7 +110,7 @@ class PlainRun:
         with stopped_by_signals():
             try:
                 self._begin(say)
-                with self._open(), rehearsed(plan.alias) if plan.opening.dry_run else nullcontext():
+                with self._open(), rehearsed(plan.alias) if plan.opening.dry_run else nullcontext() as self._rehearsal:
                     self._value = value = body()
             except BaseException as error:
                 self._failure = error
@@ -129,6 +131,11 @@ class PlainRun:
         finally:
             await to_its_end(sync_to_async(self._end)())
         return value
+
+    @property
+    def would(self) -> Figures:
+        """What it would have written, were it no dry run."""
+        return {} if self._rehearsal is None else self._rehearsal.would_write()
 
     def _begin(self, say: Say) -> None:
         self._keeper = keeper = Keeper(self._plan.alias)  # on the thread whose connection may have to be shared
@@ -158,7 +165,8 @@ class PlainRun:
         redact, text = self._plan.redact, self._plan.output.text()
         value, _ = kept_value(self._value, redact)
         if self._keeper is not None:
-            self._keeper.close(replace(ending_of_call(self._failure, redact), value=value, output=text))
+            ending = replace(ending_of_call(self._failure, redact), value=value, would=self.would, output=text)
+            self._keeper.close(ending)
 
 
 def awaited(value: Any) -> Any:

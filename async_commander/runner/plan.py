@@ -23,6 +23,7 @@ from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
 from async_commander.database.preparing import Preparation, Tenants
 from async_commander.database.schema_errors import lacks_schema
+from async_commander.engine.context import current_run
 from async_commander.engine.limits import BOUNDS, Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, MissingDependency
 from async_commander.history.recorder import Opened, Opening, Recorder
@@ -86,6 +87,8 @@ def make_plan(
     """
     cls = type(command)
     name = name_of(cls)
+    if (run := current_run()) is not None and run.dry_run and not request.dry_run:
+        request = replace(request, dry_run=True)  # a run that a dry run begins
     parameters = to_json(cls, command.parameters)
     options = {**request.stored_options(), **_own_options(command)}
     declared = declaration_of(cls).arguments
@@ -119,6 +122,7 @@ def make_plan(
             resume=request.resume,
             resume_run=request.resume_run,
             once=cls.run_once and not request.test,
+            dry_run=request.dry_run,
             single=cls.single_instance,
             wait=request.wait,
             force=request.force,
@@ -212,7 +216,8 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
     connection, name = connections[alias], name_of(cls)
     was_open = connection.connection is not None
     try:
-        run = Run.objects.using(alias).filter(pk=run_id).only("command", "parameters", "options", "testing").first()
+        wanted = ("command", "parameters", "options", "testing", "dry_run")
+        run = Run.objects.using(alias).filter(pk=run_id).only(*wanted).first()
     except DatabaseError as error:
         if remedy := missing_tables(error, alias):
             raise remedy from error
@@ -235,7 +240,8 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
     ]
     own = {one: value for one, value in values.items() if one in declared or one in extra}
     shared = {one: value for one, value in run.options.items() if one in REQUESTS and one not in own}
-    return StoredArguments(own, lacking, {**shared, **({"test": True} if run.testing else {})})
+    marks = {"test": run.testing, "dry_run": run.dry_run}
+    return StoredArguments(own, lacking, {**shared, **{name: True for name, there in marks.items() if there}})
 
 
 def _is_lacking(argument: Argument | ExtraOption, stored: Any) -> bool:

@@ -34,6 +34,7 @@ class RunRequest:
     force: bool = False
     wait: bool = False
     test: bool = False
+    dry_run: bool = False
     refresh_cache: bool = False
     run_dependencies: bool = False
     ignore_dependencies: bool = False
@@ -61,6 +62,11 @@ class RunRequest:
             raise InvalidCommand(
                 f"{' and '.join(going_on)} contradict each other: `resume` means the newest unfinished run, "
                 "`resume_run` the one with that number, `again` a new run with the arguments of that one."
+            )
+        if self.dry_run and (self.resume or self.resume_run is not None):
+            raise InvalidCommand(
+                "A dry run keeps no ledger, so that it can neither go on with a run nor be gone on with: leave "
+                "dry_run or resume out."
             )
         if self.run_dependencies and self.ignore_dependencies:
             raise InvalidCommand("run_dependencies and ignore_dependencies contradict each other: give one of them.")

@@ -43,6 +43,7 @@ from .hook_lanes import lanes_for_hooks
 from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
 from .plan import Plan, as_opened, plan_before
+from .rehearsed_hooks import RehearsedHooks
 from .reporting import Aside
 from .service import ServiceManager
 from .session import RunSession
@@ -154,9 +155,9 @@ class OneRun:
         self._redact = plan.redact
         self._context = context_of(plan, opened)
         self._figures = Figures(datetime.now(UTC), time.monotonic())
-        self._hooks = HookCaller(
-            plan.command, threads=plan.limits.threads, shared=lanes.shared, preparation=plan.preparation
-        )
+        self._rehearsal = lanes.rehearsal
+        kind = HookCaller if lanes.rehearsal is None else partial(RehearsedHooks, hook_lanes, lanes.rehearsal)
+        self._hooks = kind(plan.command, threads=plan.limits.threads, shared=lanes.shared, preparation=plan.preparation)
         self._session = RunSession(
             plan.command,
             plan.request,
@@ -198,9 +199,11 @@ class OneRun:
         row = run_id if isinstance(self._recorder, DatabaseRecorder) and isinstance(run_id, int) else None
         token = open_run.set(OpenRun(self._stops, self._plan.alias, row))
         try:
+            rehearsed = nullcontext() if self._rehearsal is None else self._rehearsal.entered()
             with (
                 self._capture.attached(),
                 run_entered(self._context),
+                rehearsed,
                 holding_nothing(),
                 self._stopping.heard(),
                 self._recorder.objects_recorded(everything=self._plan.command.provenance),
@@ -340,7 +343,7 @@ class OneRun:
         if isinstance(self._stopping.lost, RunLocked):
             return self._result(self._stopping.lost)
         try:
-            ending = replace(ending, value=value, output=self._session.output.kept)
+            ending = replace(ending, value=value, would=result.would, output=self._session.output.kept)
             result = replace(result, counts=await self._recorder.close(ending))
         except RunFenced as error:
             return replace(result, error=str(error), status=RunStatus.FAILED, locked=True)
@@ -376,4 +379,6 @@ class OneRun:
             complete=self._work.complete,
             failure=failure,
             code_asked_for=exit_code_in(failure),
+            dry_run=self._context.dry_run,
+            would={} if self._rehearsal is None else self._rehearsal.would_write(),
         )

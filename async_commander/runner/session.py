@@ -16,6 +16,7 @@ from async_commander.command.items import item_to_json
 from async_commander.command.shapes import ItemCommand
 from async_commander.conf import get_settings
 from async_commander.database.connections import close_all_of_process
+from async_commander.database.dry_runs import RehearsedCall
 from async_commander.database.unit import Unit, current_unit
 from async_commander.engine.pace import Pace
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
@@ -151,7 +152,8 @@ class RunSession:
     @property
     def db(self) -> Unit:
         """See Session."""
-        return current_unit.get() or self._run_unit
+        unit = current_unit.get()
+        return self._run_unit if unit is None or unit.left_behind else unit
 
     async def cpu(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """See Session."""
@@ -160,8 +162,14 @@ class RunSession:
         if self._share is None or self._share.pool is not pool:
             self._share = pool.share(processes)
         began, failed = time.monotonic(), True
+        rehearsal = self.lanes.rehearsal
         try:
-            result = await self._share.run(function, *args)
+            if rehearsal is None:
+                result = await self._share.run(function, *args)
+            else:
+                call: Any = RehearsedCall(function)
+                result, written = await self._share.run(call, *args)
+                rehearsal.add(written)
             failed = False
         finally:
             self.figures.took("cpu", began, time.monotonic(), failed=failed)
@@ -205,6 +213,7 @@ class RunSession:
         ticket = in_hand.get()
         text = f"{self.identity}:{ticket.key}" if ticket is not None else f"{self.identity}:run:{self.context.run_id}"
         text = f"test:{text}" if self.context.testing else text  # a trial must not use up the key of the real run
+        text = f"dry:{text}" if self.context.dry_run else text
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     async def step(self, name: str, function: Callable[..., Any], *args: Any) -> Any:

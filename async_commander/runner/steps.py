@@ -22,7 +22,7 @@ from async_commander.command.hooks import HookKind
 from async_commander.command.identity import LABEL_LENGTH, canonical_json, item_label, key_uuid
 from async_commander.command.items import text_to_keep, value_kept
 from async_commander.database.lent_lane import settle
-from async_commander.database.unit import Unit
+from async_commander.database.unit import Savepoint, Unit
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.recorder import STEP, ItemOutcome
 from async_commander.results import ItemState
@@ -53,6 +53,9 @@ class Steps:
         self._under_way: dict[UUID, anyio.Event] = {}
         self._ended: dict[Unit, Future[None]] = {}
         self._held_back = 0
+        self._rehearsed: dict[UUID, str] = {}
+        """What steps of a dry run came to, which is kept nowhere else."""
+        self._one_at_a_time = anyio.Lock()
 
     @classmethod
     @contextmanager
@@ -114,6 +117,8 @@ class Steps:
         return ItemTicket(args, whole, uuid=key_uuid(f"step:{key}"), label=label, admitted=time.monotonic())
 
     async def _kept(self, key: UUID) -> str | None:
+        if key in self._rehearsed:
+            return self._rehearsed[key]
         found = await self._session.recorder.kept(key)
         if found is None:
             return None
@@ -163,6 +168,8 @@ class Steps:
     async def _do(self, ticket: ItemTicket, name: str, function: Callable[..., Any], args: Sequence[Any]) -> str:
         """One attempt: on return all that it wrote is committed with its result, as a text."""
         session = self._session
+        if session.lanes.rehearsal is not None:
+            return await self._rehearse(ticket, name, function, args)
         unit = Unit(session.lanes.alias, lanes=session.lanes, ticket=ticket)
         began, started, failed = time.monotonic(), datetime.now(UTC), True
         try:
@@ -194,6 +201,18 @@ class Steps:
         ended = self._ended[unit] = Future()
         session.recorder.put(unit)
         await settle(ended)
+        return text
+
+    async def _rehearse(self, ticket: ItemTicket, name: str, function: Callable[..., Any], args: Sequence[Any]) -> str:
+        """One attempt in a dry run: part of what `handle()` does, whose transaction may have the locks it needs."""
+        unit = self._session.db
+        async with self._one_at_a_time:
+            with holding(ticket, unit):
+                async with Savepoint(unit, unit.lend()):
+                    text = self._fit(name, await self._session.hooks.call_for("handle", function, *args))
+                    await unit.flush()
+        self._rehearsed[ticket.uuid] = text
+        self._done.add(ticket.uuid)
         return text
 
     def _fit(self, name: str, result: Any) -> str:

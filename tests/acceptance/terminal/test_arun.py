@@ -19,6 +19,7 @@ def test_the_list_groups_by_app_and_imports_nothing(manage) -> None:
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines() == [
         "[blog]",
+        "  jot             Jot things down",
         "  report          Report what there is",
         "  tidy            broken: there is no class named Command in it",
         "  water           Water it, once",

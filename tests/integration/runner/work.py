@@ -48,3 +48,18 @@ def crowd(folder: str) -> int:
     found = len(list(Path(folder).iterdir()))
     mine.unlink()
     return found
+
+
+def save_tag(name: str, database: str) -> int:
+    """Write a row into the database of the test, which this process is told of; how many there are then."""
+    from django.db import connections, transaction
+
+    from tests.testapp.models import Tag
+
+    connections.settings["default"]["NAME"] = database
+    if connections["default"].settings_dict["NAME"] != database:
+        connections["default"].close()
+        del connections["default"]
+    with transaction.atomic():
+        Tag.objects.create(name=name)
+    return Tag.objects.count()

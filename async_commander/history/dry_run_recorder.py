@@ -1,0 +1,169 @@
+"""Records a dry run: its row, its log and its figures in the database, its items in memory only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from async_commander.database.lent_lane import settle
+from async_commander.database.misfits import with_misfits
+from async_commander.database.surroundings import Surroundings
+from async_commander.models import Run
+from async_commander.results import ItemState
+
+from .database_recorder import DatabaseRecorder
+from .memory_ledger import MemoryLedger
+from .provenance import recorded
+from .recorder import Admission, Candidate, ItemOutcome, Notes, Stored
+
+if TYPE_CHECKING:
+    from async_commander.database.lanes import LanePool
+    from async_commander.database.unit import Unit
+
+    from .recorder import ItemsOwner
+
+
+class DryRunRecorder(DatabaseRecorder):
+    """Keeps the run, marked, and no ledger. Each unit is written alone, on a lane, whose transaction is rolled back.
+
+    So a guilty one is found at once, and none sees the rows of another. The run's own rows are written by the writer,
+    whose lane is part of no rehearsal.
+    """
+
+    def __init__(self, *, batch_size: int, lease_seconds: float, remembers: bool = True) -> None:
+        super().__init__(batch_size=batch_size, lease_seconds=lease_seconds)
+        self._memory = MemoryLedger(remembers=remembers)
+
+    def attach(self, lanes: LanePool) -> None:
+        """See Recorder."""
+        super().attach(lanes)
+        self._surroundings = Surroundings()
+        self._has_items = False
+        self._noted: dict[str, int] = {}
+        self._unsettled = 0
+        self._all_settled: Future[None] | None = None
+
+    def within(self, surroundings: Surroundings) -> None:
+        """See Recorder."""
+        self._surroundings = surroundings
+
+    @contextmanager
+    def objects_recorded(self, *, everything: bool) -> Iterator[None]:
+        """See Recorder: no object is written."""
+        del everything
+        with recorded(None):
+            yield
+
+    def begin_steps(self, owner: ItemsOwner) -> None:
+        """See Recorder: no step is kept."""
+        self._items = owner
+
+    # -- the items ---------------------------------------------------------------------------------------------
+
+    def begin_items(self, owner: ItemsOwner, *, taken_at_most: int | None) -> None:
+        """See Recorder."""
+        self._items, self._has_items = owner, True
+        self._memory.taken_at_most = taken_at_most
+
+    async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
+        """See Recorder."""
+        return self._memory.admit(candidates, room)
+
+    def source_restarted(self) -> None:
+        """See Recorder."""
+        self._memory.source_restarted()
+
+    async def claim(self, keys: Sequence[UUID]) -> None:
+        """See Recorder."""
+        self._memory.claim(keys)
+
+    async def stored(self, room: int, *, source_ended: bool) -> Stored:
+        """See Recorder."""
+        del source_ended  # nobody has left anything
+        return self._memory.stored(room)
+
+    async def adopt(self, key: UUID) -> None:
+        """See Recorder."""
+        self._memory.adopt(key)
+
+    async def state_of(self, key: UUID) -> ItemState | None:
+        """See Recorder."""
+        return self._memory.state_of(key)
+
+    async def release(self, fresh: Sequence[UUID], known: Sequence[ItemOutcome]) -> None:
+        """See Recorder."""
+        self._memory.release(fresh, known)
+
+    def put(self, unit: Unit) -> None:
+        """See Recorder."""
+        unit.close()
+        self._unsettled += 1
+        lane = unit.lane or (self._lanes.lend() if unit.has_rows else None)
+        write = partial(self._surroundings.run, unit.write, self._lanes)
+        ended = None if lane is None else lane.end(commit=True, before=write, take=unit.has_rows)
+        if ended is None:
+            self._loop.call_soon(self._settle, unit, None)
+        else:
+            ended.add_done_callback(partial(self._lane_ended, unit))
+
+    def _lane_ended(self, unit: Unit, ended: Future[Any]) -> None:
+        self._loop.call_soon_threadsafe(self._settle, unit, ended.exception())
+
+    def _settle(self, unit: Unit, error: BaseException | None) -> None:
+        if error is not None:
+            unit.restore()
+            error = with_misfits(error, unit) if isinstance(error, Exception) else error
+        else:
+            unit.forget()
+            if isinstance(unit.outcome, ItemOutcome):
+                self._memory.finish(unit.outcome)
+        self._unsettled -= 1
+        self._items.settled([unit], error)
+        if not self._unsettled and self._all_settled is not None:
+            self._all_settled.set_result(None)
+            self._all_settled = None
+
+    async def drain(self) -> None:
+        """See Recorder."""
+        if self._unsettled:
+            self._all_settled = self._all_settled or Future()
+            await asyncio.shield(asyncio.wrap_future(self._all_settled))
+
+    async def commit(self, unit: Unit) -> None:
+        """See Recorder."""
+        write = partial(self._surroundings.run, unit.write, self._lanes)
+        ended = self._lanes.lend().end(commit=True, before=write, take=True)
+        try:
+            if ended is not None:
+                await settle(ended)
+        except Exception as error:
+            unit.restore()
+            told = with_misfits(error, unit)
+            if told is error:
+                raise
+            raise told from error
+        unit.forget()
+
+    # -- the record --------------------------------------------------------------------------------------------
+
+    async def note(self, notes: Notes) -> None:
+        """See Recorder."""
+        counts = self._memory.counts()
+        if self._has_items and counts != self._noted:
+            self._noted = counts
+            await self._change(partial(self._write, counts))
+        await super().note(notes)
+
+    def let_go_of_items(self) -> None:
+        """See DatabaseRecorder."""
+        self._memory.let_go()
+        if self._has_items:
+            self._write(self._memory.counts())
+
+    def _write(self, columns: dict[str, Any]) -> None:
+        Run.objects.using(self._ownership.alias).filter(pk=self._ownership.run_id).update(**columns)

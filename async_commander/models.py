@@ -118,6 +118,12 @@ class Run(models.Model):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="children")
     format_version = models.PositiveSmallIntegerField(default=FORMAT_VERSION)
+    source_ended = models.BooleanField(
+        default=False, help_text="The source was read to its end, and each item that it gave has had an outcome"
+    )
+    pruned = models.DateTimeField(
+        null=True, blank=True, help_text="Since when items that are done, or skipped, have no rows any more"
+    )
     changes = models.BigIntegerField(
         default=0, help_text="Of this record by its owner, under the newest epoch: tells what a COMMIT in doubt came to"
     )
@@ -166,6 +172,18 @@ class Run(models.Model):
     async def aagain(self, **changes: Any) -> ac.RunResult:
         """The same on the running event loop, as `ac.arun()`."""
         return await ac.arun(self.command_class, again=self.pk, **{"database": self._state.db, **changes})
+
+    def retry_failed(self, **changes: Any) -> ac.RunResult:
+        """Open this run again for its dead items, from synchronous code; `changes` are what `ac.run()` takes.
+
+        `run.retry_failed(only_kind="ReadTimeout", threads=5)`. Secrets, which no run keeps, are given once more. Raises
+        and returns what `ac.run()` does: where no item is dead the result is *skipped*, with the reason.
+        """
+        return ac.run(self.command_class, retry_failed=self.pk, **{"database": self._state.db, **changes})
+
+    async def aretry_failed(self, **changes: Any) -> ac.RunResult:
+        """The same on the running event loop, as `ac.arun()`."""
+        return await ac.arun(self.command_class, retry_failed=self.pk, **{"database": self._state.db, **changes})
 
     @property
     def settled(self) -> int:

@@ -82,6 +82,10 @@ class RunStatistics:
         return self.succeeded / self.count if self.count else None
 
 
+REJECTED = "rejected"
+"""The reason of a row that does not fit, in an import: nothing helps it but another row."""
+
+
 @dataclass(slots=True)
 class Tally:
     """The live counts of a run, in items. `taken = done + skipped + dead + retry + claimed`, always."""
@@ -100,6 +104,10 @@ class Tally:
     """Items in the timed heap now: throttled, or waiting for their next attempt."""
     paused_hosts: int = 0
     """Hosts that asked for time and have not answered since: nothing, or one item at a time, is sent to them."""
+    dead_before: int = 0
+    settled_before: int = 0
+    """Items that were dead, and that had an outcome, when a run was opened again for its dead ones: `max_failures` does
+    not count them."""
     unconfirmed: int = 0
     """Items whose writes were handed over and are not committed yet."""
 

@@ -16,7 +16,19 @@ from .arguments import Argument, arguments_of
 from .cached import Caching, cached_of
 from .dependencies import ALLOWED, DependsOn, dependencies_in
 from .hooks import Declaring, Hook, HookSpec, Stages, check_hooks, hooks_of, specs_of
-from .options import ALWAYS_GIVEN, BY_NAME, CACHED, GIVEN_BY_DJANGO, ITEMS, KEPT, ON_THE_LINE, SHARED, TURNS
+from .options import (
+    ALWAYS_GIVEN,
+    BRINGS_ARGUMENTS,
+    BY_NAME,
+    CACHED,
+    GIVEN_BY_DJANGO,
+    ITEMS,
+    KEPT,
+    KEPT_ITEMS,
+    ON_THE_LINE,
+    SHARED,
+    TURNS,
+)
 from .parser import ExtraOption, extra_options, spelt_names
 
 
@@ -64,8 +76,14 @@ class Declaration:
     @property
     def features(self) -> frozenset[str]:
         """What it has, of what shared options need."""
-        has = ((ITEMS, self.has_items), (KEPT, self.keeps_history), (CACHED, self.cached), (TURNS, self.takes_turns))
-        return self.claims | {name for name, there in has if there}
+        has = {
+            ITEMS: self.has_items,
+            KEPT: self.keeps_history,
+            KEPT_ITEMS: self.has_items and self.keeps_history,
+            CACHED: self.cached,
+            TURNS: self.takes_turns,
+        }
+        return self.claims | {name for name, there in has.items() if there}
 
 
 _TEST_VALUES = {"test_parameters", "test_options"}
@@ -128,10 +146,12 @@ def filled_in(cls: type[Declaring], given: Mapping[str, Any], *, own: bool = Tru
     Without `own` the command has its own arguments from elsewhere: only shared options are filled in.
     """
     asked = {**cls.option_defaults, **given}
-    if any(given.get(name) is not None for name in ("resume_run", "again")):
+    if any(given.get(name) is not None for name in BRINGS_ARGUMENTS):
         asked["resume"] = bool(given.get("resume"))  # the class may go on with any run: not where one is named
     if asked.get("dry_run"):
         asked["resume"] = bool(given.get("resume"))  # it is refused where somebody asks for both
+    if given.get("retry_failed") is not None and given.get("max_items") is None:
+        asked.pop("max_items", None)  # of new items, of which there are none
     if not asked.get("test"):
         return asked
     declared = declaration_of(cls)

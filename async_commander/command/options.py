@@ -17,8 +17,9 @@ from .values import UNSTORABLE, is_seconds, is_whole
 
 PROGRESS = ("auto", "bar", "plain", "none")
 ITEMS, KEPT, CACHED, TURNS = "items", "ledger", "cached methods", "run_once or single_instance"
+KEPT_ITEMS = "items in a ledger"
 """What a command may have or lack, and some options need."""
-FEATURES = frozenset({ITEMS, KEPT, CACHED, TURNS})
+FEATURES = frozenset({ITEMS, KEPT, KEPT_ITEMS, CACHED, TURNS})
 TRIGGER_LENGTH = 20
 USER_LENGTH = 150
 """Characters that the run row has room for."""
@@ -28,9 +29,10 @@ USER_LENGTH = 150
 class SharedOption:
     """One option of every run.
 
-    `written` is how the command line writes its value: "N", "ID", "TIME", "RATE", "SHARE", "ALIAS", "HOW"; "" for a
-    switch, None for what only code gives. `fits` says whether a value is one, `needed` what is. `needs`: it acts only
-    where a command has such, as ITEMS or CACHED; `plain_help` is what it means to one that has no items.
+    `written` is how the command line writes its value: "N", "ID", "TIME", "RATE", "SHARE", "ALIAS", "HOW", "KIND"; ""
+    for a switch, None for what only code gives. `fits` says whether a value is one, `needed` what is. `needs`: it acts
+    only where a command has such, as ITEMS or CACHED; `plain_help` is what it means to one that has no items.
+    `brings_arguments`: its value is a run whose arguments are taken. `repeated`: it may be given several times.
     """
 
     name: str
@@ -43,6 +45,8 @@ class SharedOption:
     plain_help: str = ""
     choices: tuple[str, ...] | None = None
     bound: Bound | None = None
+    brings_arguments: bool = False
+    repeated: bool = False
 
     def acts_on(self, features: Collection[str]) -> bool:
         """Whether it has an effect on a command that has these."""
@@ -66,6 +70,11 @@ class SharedOption:
 
 def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or fits(value)
+
+
+def kinds_in(value: Any) -> tuple[Any, ...]:
+    """What `only_kind` names: a text is one."""
+    return () if value is None else tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def _text(longest: int) -> Callable[[object], bool]:
@@ -112,6 +121,26 @@ SHARED = (
         rare=True,
         fits=_or_none(is_whole),
         needed="the number of a run is needed",
+        brings_arguments=True,
+    ),
+    SharedOption(
+        name="retry_failed",
+        help="open this run again for its dead items; it brings its arguments",
+        written="ID",
+        needs=KEPT_ITEMS,
+        fits=_or_none(is_whole),
+        needed="the number of a run is needed",
+        brings_arguments=True,
+    ),
+    SharedOption(
+        name="only_kind",
+        help="with --retry-failed: only items with errors of this kind, or dead for this reason; may be given again",
+        written="KIND",
+        needs=KEPT_ITEMS,
+        rare=True,
+        fits=_or_none(lambda value: all(isinstance(one, str) and one for one in kinds_in(value))),
+        needed="a kind of errors, as ValueError, or a reason, as crashed, is needed, or a list of such",
+        repeated=True,
     ),
     SharedOption(
         name="again",
@@ -120,6 +149,7 @@ SHARED = (
         rare=True,
         fits=_or_none(is_whole),
         needed="the number of a run is needed",
+        brings_arguments=True,
     ),
     SharedOption(
         name="run_dependencies",
@@ -218,6 +248,8 @@ SHARED = (
 """In the order of the help."""
 
 BY_NAME = {option.name: option for option in SHARED}
+BRINGS_ARGUMENTS = tuple(option.name for option in SHARED if option.brings_arguments)
+"""Options that name a run, whose arguments are taken."""
 ALSO_CALLED = {"testing": "test"}
 """Other names that a call may give options by."""
 REQUESTS = {name: option for name, option in BY_NAME.items() if option.bound is None and name != "progress"}

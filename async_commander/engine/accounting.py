@@ -95,7 +95,9 @@ class Accounting(Generic[TicketT]):
 
     def too_many_failures(self) -> TooManyFailures | None:
         """The error that ends the run, if more items are dead than `max_failures` allows."""
-        dead, finished = self._tally.dead, self._tally.done + self._tally.skipped + self._tally.dead
+        tally = self._tally
+        dead = tally.dead - tally.dead_before
+        finished = tally.done + tally.skipped + tally.dead - tally.settled_before
         allowed = self._limits.failures_allowed(finished)
         if allowed is None or dead <= allowed:
             return None

@@ -25,6 +25,8 @@ class Quota:
     resumed: bool = False
     recovered: int = 0
     """Items that a crashed process took, and that the source has not brought up again: they need no room."""
+    closed: bool = False
+    """The source was read to its end before: it gives no new items, and is read for those that were recovered alone."""
     run_at_most: int | None = None
     """What the run may take in all, by every process."""
     _at_most: int | None = None
@@ -35,6 +37,8 @@ class Quota:
             self._at_most = taken + asked
         elif begun_with is not None:
             self._at_most = max(taken, begun_with)
+        if self.closed:
+            self._at_most = taken if self.recovered > 0 else None  # else it is not read at all
         if not self.resumed:
             self.run_at_most = asked
         elif begun_with is not None and asked is not None:

@@ -25,7 +25,7 @@ from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked
 from async_commander.models import Run
 from async_commander.results import ItemState
 
-from . import runs, unstored_ends
+from . import retrying, runs, unstored_ends
 from .changes import Changes
 from .dependencies import Unmet, unmet
 from .exclusive import ATTEMPTS, admit, begin, naps_while_waiting
@@ -135,7 +135,8 @@ class DatabaseRecorder:
         raise AssertionError("the naps have no end")
 
     async def _begin_or_resume(self, opening: Opening, say: Callable[..., None]) -> Opened:
-        alias, asked_to_resume = self._lanes.alias, opening.resume or opening.resume_run is not None
+        named = opening.resume_run if opening.retry_failed is None else opening.retry_failed
+        alias, asked_to_resume = self._lanes.alias, opening.resume or named is not None
         if asked_to_resume and (resumed := await self._resume(opening, say)) is not None:
             return resumed
         known_by = await self._writer.call(runs.known_identity, alias, opening)
@@ -216,16 +217,17 @@ class DatabaseRecorder:
         return None
 
     async def _reopen(self, run: Run, opening: Opening) -> Opened:
-        def take() -> tuple[Ownership, tuple[int, dict[str, int], dict[str, int]]]:
+        def take() -> tuple[Ownership, tuple[int, int, dict[str, int], dict[str, int]]]:
             alias = self._lanes.alias
             place = admit(alias, replace(opening, identity=run.identity), resumed=run.pk)
             ownership, crashed = runs.reopen(alias, run, opening, self._lease_seconds, place.once_key)
             ownership = place.taken_by(ownership)
+            retried = 0 if opening.retry_failed is None else retrying.revive(ownership, run, opening)
             self._ledger = Ledger(ownership)
             recovered = self._ledger.take_over(crashed=crashed, longest_wait=opening.longest_wait)
-            return ownership, (recovered, runs.stored_counts(ownership), earlier_errors(ownership))
+            return ownership, (retried, recovered, runs.stored_counts(ownership), earlier_errors(ownership))
 
-        self._ownership, (recovered, counts, self._earlier) = await self._opened_once(take)
+        self._ownership, (retried, recovered, counts, self._earlier) = await self._opened_once(take)
         self._resumed, self._changes = True, Changes(self._ownership)
         self._is_whole = runs.is_whole(run.options)
         self._start_heart()
@@ -240,6 +242,8 @@ class DatabaseRecorder:
             parameters=run.parameters,
             identity=run.identity,
             testing=run.testing,
+            source_ended=run.source_ended,
+            retried=retried,
         )
 
     async def _opened_once(self, function: Callable[[], tuple[Ownership, T]]) -> tuple[Ownership, T]:

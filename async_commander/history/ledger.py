@@ -26,13 +26,14 @@ from django.db.models import Count, F, Max, Q, QuerySet
 
 from async_commander.database.chunks import chunks
 from async_commander.database.unit import Unit
+from async_commander.exceptions import ItemError
 from async_commander.models import Run, RunClaim, RunItem
-from async_commander.results import ItemState
+from async_commander.results import ItemState, items_in_words
 
 from .key_filter import KeyFilter
 from .lease import Ownership, SteadyClock, fence
 from .ledger_rows import COLUMNS, find_items, insert_batch, insert_claim, insert_outcomes, move_counts
-from .moments import as_stored
+from .moments import as_stored, moment
 from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
 
 CRASHES_ALONE = 2
@@ -60,6 +61,8 @@ class Ledger:
         self._pending: tuple[int, Collection[UUID]] | None = None
         self._restarted = False
         self._has_earlier_rows = False
+        self._pruned: datetime | None = None
+        """Since when the run's items that are done have no rows any more."""
         self._keys_met = KeyFilter()
         self._keys_mutex = threading.Lock()
         """Who looks for a key there and adds it then is not always kept out by the lock of the run's row."""
@@ -72,7 +75,8 @@ class Ledger:
         With `crashed` its owner ended without a word: what it had claimed and left without an outcome stays claimed,
         one crash the more. Else nothing is suspect, and all of that is given back. Of an item that could not be stored
         only the key is known: it is claimed until the source yields it, or has ended without it. What waits for more
-        than `longest_wait` seconds has its moment from a clock that was wrong: it is due now.
+        than `longest_wait` seconds has its moment from a clock that was wrong: it is due now. Of a run whose source was
+        read to its end nothing waits for it that is stored.
         """
         self._has_earlier_rows = True
         claims = self._claims().filter(epoch__lt=self.ownership.epoch)
@@ -92,10 +96,14 @@ class Ledger:
         waiting = self._items().filter(state=ItemState.RETRY.value)
         waiting.filter(next_at__gt=now + timedelta(seconds=longest_wait)).update(next_at=now)
         counts = self._recount()
+        run = Run.objects.using(self.ownership.alias).only("source_ended", "pruned").get(pk=self.ownership.run_id)
+        self._pruned = run.pruned
         # Of any run, for this run's own would take a scan: what we insert from now on comes after it all the same.
         newest = RunItem.objects.using(self.ownership.alias).aggregate(number=Max("id"))
         self._first_row_of_this_epoch = (newest["number"] or 0) + 1
         fence(self.ownership)
+        if run.source_ended and not self._items().filter(state=ItemState.CLAIMED.value, item__isnull=True).exists():
+            return 0
         return counts[ItemState.CLAIMED.value]
 
     def let_go(self) -> None:
@@ -248,11 +256,15 @@ class Ledger:
         rows = list(claimed.order_by("next_at", "id")[:room])  # as the index has them
         runnable = [row for row in rows if row.item is not None and row.crashes < CRASHES_DEAD]
         dead = [row for row in rows if row.crashes >= CRASHES_DEAD]
-        gone = [row for row in rows if row.item is None and row.crashes < CRASHES_DEAD]
+        lost = [row for row in rows if row.item is None and row.crashes < CRASHES_DEAD]
+        still_dead = [row for row in lost if row.reason]  # it was tried again, and only the source could give it
+        gone = [row for row in lost if not row.reason]
         self._move(dead, ItemState.DEAD, reason="crashed")
+        self._move(still_dead, ItemState.DEAD)
         self._move(gone, ItemState.SKIPPED, reason="gone")
-        self._count(claimed=-len(dead) - len(gone), dead=len(dead), skipped=len(gone))
-        return runnable, len(gone), len(dead)
+        given_up = len(dead) + len(still_dead)
+        self._count(claimed=-given_up - len(gone), dead=given_up, skipped=len(gone))
+        return runnable, len(gone), given_up
 
     def _claim(self, keys: Sequence[UUID], **counts: int) -> None:
         """Claim these, change the counts, and see that the lease is ours."""
@@ -345,6 +357,12 @@ class Ledger:
         left_out = [] if room is None else list(wanted)[room:]
         for key in left_out:
             del wanted[key]
+        if wanted and self._pruned is not None:
+            raise ItemError(
+                f"self.follow() names {items_in_words(len(wanted))} of which nobody knows whether they are done: what "
+                f"run {self.ownership.run_id} had done was removed on {moment(self._pruned)} (KEEP_DAYS). A new run "
+                f"takes them: --again {self.ownership.run_id}."
+            )
         outcome.left_out = len(left_out)
         now = self._clock.now()
         self._insert([_waiting(item, now) for item in wanted.values()])

@@ -79,10 +79,15 @@ def earlier_errors(ownership: Ownership) -> dict[str, int]:
     return dict(kinds.values_list("kind", "count"))
 
 
+def write_line(ownership: Ownership, text: str) -> None:
+    """Add a line of our own to the log of a run."""
+    _write_logs(ownership, [gap(text)])
+
+
 def mark_gap(ownership: Ownership) -> None:
     """Say in the log of a run whose owner is gone that its last lines may be missing."""
     text = "The process that had this run ended without a word: the last lines of its log are missing here."
-    _write_logs(ownership, [gap(text)])
+    write_line(ownership, text)
 
 
 def _write_logs(ownership: Ownership, lines: Sequence[LogLine]) -> None:

@@ -35,6 +35,10 @@ class Opening:
     user: str = ""
     resume: bool = False
     resume_run: int | None = None
+    retry_failed: int | None = None
+    """The run that is opened again for its dead items."""
+    only_kinds: Sequence[str] = ()
+    """Kinds of errors, or reasons, of those that are meant; empty: all."""
     anew: bool = True
     """Where there is no such run to resume but others of the command are unfinished, begin a new one all the same."""
     known_by: RunIdentity | None = field(default=None, repr=False)
@@ -76,6 +80,11 @@ class Opened:
     """What the run is known by, where an earlier one of the same arguments had another digest."""
     testing: bool = False
     """Of a resumed run: whether it was begun as a trial."""
+    source_ended: bool = False
+    """Of a resumed run: its source was read to its end before, and gives no new items. It is read again only for those
+    that were `recovered`, and then for nothing else."""
+    retried: int = 0
+    """Items that were dead, and are tried again."""
 
 
 class Candidate(NamedTuple):
@@ -218,6 +227,8 @@ class Ending:
     output: str = ""
     error: str = ""
     traceback: str = ""
+    source_ended: bool = False
+    """The source was read to its end, and each item that it gave has had an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +272,9 @@ class Recorder(Protocol):
     async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
         """Begin a run, or take one over.
 
-        Raises RunLocked where somebody else has it, OnceMet where it has happened and was to happen once, Unmet where
-        runs are missing that a new one depends on.
+        Raises RunLocked where somebody else has it, OnceMet where it has happened and was to happen once,
+        NothingToRetry where no item is dead that was to be tried again, Unmet where runs are missing that a new one
+        depends on.
         """
 
     async def rows(self) -> Rows:

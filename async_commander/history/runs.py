@@ -15,14 +15,14 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from async_commander.command.run_identity import Comparison
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked
 from async_commander.models import FORMAT_VERSION, Run
 from async_commander.results import RunStatus, items_in_words
 
-from . import unstored_ends
+from . import retrying, unstored_ends
 from .lease import (
     Ownership,
     database_now,
@@ -89,13 +89,19 @@ def begin(alias: str, opening: Opening, seconds: float, once_key: str | None = N
 
 
 def resumable(alias: str, opening: Opening) -> Run | None:
-    """The run that `--resume` or `--resume-run ID` means; None where there is nothing to resume.
+    """The run that `--resume`, `--resume-run` or `--retry-failed` means; None where there is nothing to resume.
 
-    Raises InvalidCommand where the run that was named cannot be resumed by this command.
+    Raises InvalidCommand where the run that was named cannot go on as this command, or in this way.
     """
     runs = Run.objects.using(alias)
+    if opening.retry_failed is not None:
+        named = _named(runs, opening.retry_failed, opening)
+        retrying.check(named, opening)
+        return named
     if opening.resume_run is not None:
-        return _named(runs.filter(pk=opening.resume_run).first(), opening)
+        named = _named(runs, opening.resume_run, opening)
+        _check_unfinished(named, opening)
+        return named
     runs = runs.filter(dry_run=False)
     unfinished = runs.filter(Q(command=opening.command) | Q(identity=opening.identity), status__in=UNFINISHED)
     unfinished = unfinished.filter(testing=opening.testing)
@@ -147,29 +153,32 @@ def known_identity(alias: str, opening: Opening) -> str:
     return next((run.identity for run, how in compared if how.is_same and not any(how.gone.values())), opening.identity)
 
 
-def _named(run: Run | None, opening: Opening) -> Run:
-    if run is None:
-        raise InvalidCommand(f"There is no run {opening.resume_run}. `manage.py aruns` lists the runs.")
+def _named(runs: QuerySet[Run], number: int, opening: Opening) -> Run:
+    if (run := runs.filter(pk=number).first()) is None:
+        raise InvalidCommand(f"There is no run {number}. `manage.py aruns` lists the runs.")
     if run.dry_run:
         raise InvalidCommand(
             f"Run {run.pk} is a dry run, which keeps nothing that could be gone on with. Begin a new one; --again "
             f"{run.pk} takes its arguments."
         )
     if run.command != opening.command and run.identity != opening.identity:
-        raise InvalidCommand(f"Run {run.pk} is one of {run.command}: it cannot be resumed as {opening.command}.")
+        raise InvalidCommand(f"Run {run.pk} is one of {run.command}: it cannot go on as {opening.command}.")
     if not (how := _compared(run, opening)).is_same:
         raise InvalidCommand(
             f"Run {run.pk} was begun with other arguments: {how.in_words()}. Leave these out: the run knows its own."
         )
+    _check_format(run)
+    return run
+
+
+def _check_unfinished(run: Run, opening: Opening) -> None:
     if opening.testing and not run.testing:
         raise InvalidCommand(f"Run {run.pk} is no trial run: leave --test out to go on with it.")
     if run.status not in UNFINISHED:
-        raise InvalidCommand(
-            f"Run {run.pk} is {run.status}: only {', '.join(UNFINISHED)} runs are resumed. "
-            "A new run takes all items again, those that are dead in this one too."
+        remedy = (
+            f"--retry-failed {run.pk} tries its dead items again" if run.dead else "A new run takes all items again"
         )
-    _check_format(run)
-    return run
+        raise InvalidCommand(f"Run {run.pk} is {run.status}: only {', '.join(UNFINISHED)} runs are resumed. {remedy}.")
 
 
 def _check_format(run: Run) -> None:
@@ -300,6 +309,7 @@ def close(
         output=(before + ending.output)[-TEXT_CAP:],
         error=ending.error[:TEXT_CAP],
         traceback=ending.traceback[-TEXT_CAP:],
+        **({"source_ended": True} if ending.source_ended else {}),
         **({} if has_happened else {"once_key": None}),
     )
     return stored_counts(ownership)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from async_commander.exceptions import AsyncCommanderError, ItemError
+from async_commander.results import REJECTED
 
 SHOWN = 80
 """Characters of a value in a message."""
@@ -96,4 +97,4 @@ class RowsRejected(CleaningError):
 class RowRejected(ItemError):
     """In a run: the row is a dead letter."""
 
-    reason: ClassVar[str] = "rejected"
+    reason: ClassVar[str] = REJECTED

@@ -18,7 +18,7 @@ from django.core.management.base import CommandError
 from async_commander.command.annotations import label_of
 from async_commander.command.base import check_made, redactor_of
 from async_commander.command.declaration import check_acting, declaration_of, filled_in
-from async_commander.command.options import BY_NAME, DJANGO_OPTIONS, KEPT
+from async_commander.command.options import BRINGS_ARGUMENTS, BY_NAME, DJANGO_OPTIONS, KEPT
 from async_commander.command.parser import add_arguments_to
 from async_commander.command.registry import name_of
 from async_commander.engine.limits import Limits
@@ -26,7 +26,7 @@ from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.results import EXIT_USAGE, RunStatus
 from async_commander.text.clean import plain
 
-from .options import acting, bounds_in, requests_in
+from .options import acting, bounds_in, flags_of, requests_in
 from .parsers import CommandLineParser, command_parser
 from .refusals import code_of, reason_of, refusal_code, told_where_unreachable
 from .steps import Invocation
@@ -154,10 +154,12 @@ class RunCommand(TerminalCommand):
         command_class = self._chosen()
         names = declaration_of(command_class).names
         given = {name: value for name, value in options.items() if value is not None or name in names}
-        asked = [name for name in ("resume", "resume_run", "again") if given.get(name)]
+        asked = [name for name in ("resume", *BRINGS_ARGUMENTS) if given.get(name)]
         if len(asked) > 1:
-            told = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
-            raise ValueError(f"{told} contradict each other: the newest unfinished run, that one, or a new one like it")
+            told = " and ".join(flags_of(BY_NAME[name]) for name in asked)
+            raise ValueError(
+                f"{told} contradict each other: the newest unfinished run, that one, its dead items, or one like it"
+            )
         if run_ids := [given[name] for name in asked if name != "resume"]:
             given = self._with_stored(command_class, given, run_ids[0])
         options |= filled_in(command_class, given, own=not run_ids)
@@ -203,7 +205,6 @@ class RunCommand(TerminalCommand):
             can_resume=KEPT in declared.features and not request.dry_run,
             redact=redactor_of(command),
             database=request.database,
-            resumes_by_itself=bool(command.option_defaults.get("resume")),
         )
         with ExitStack() as stack:
             if request.json and shell:  # stdout is left to the document

@@ -93,6 +93,7 @@ def add_shared(parser: argparse.ArgumentParser, options: Iterable[SharedOption])
         words: dict[str, Any] = {"dest": option.name, "default": None, "help": shown}
         if option.written:
             words |= {"metavar": metavar_of(option), "type": reader_of(option), "choices": option.choices}
+            words |= {"action": "append"} if option.repeated else {}
         else:
             words["action"] = "store_true"
         groups[RARE if option.rare else RUN].add_argument(flags_of(option), **words)

@@ -21,7 +21,7 @@ from async_commander.command.inside_argparse import (
     spellings_of,
     titled_groups_of,
 )
-from async_commander.command.options import BY_NAME, FEATURES, ON_THE_LINE, SHARED, SharedOption
+from async_commander.command.options import BRINGS_ARGUMENTS, BY_NAME, FEATURES, ON_THE_LINE, SHARED, SharedOption
 from async_commander.command.parser import accept_both_spellings
 from async_commander.results import EXIT_USAGE
 
@@ -258,7 +258,7 @@ class FrontParser(CommandLineParser):
 def is_completed_later(tokens: Iterable[str]) -> bool:
     """Whether a line brings arguments that it does not have: those of a run, or test values."""
     given = {token.partition("=")[0].replace("_", "-") for token in before_dashes(tokens)}
-    return not given.isdisjoint({"--resume-run", "--again", "--test"})
+    return not given.isdisjoint({"--test", *(flags_of(BY_NAME[name]) for name in BRINGS_ARGUMENTS)})
 
 
 def before_dashes(tokens: Iterable[str]) -> Iterable[str]:

@@ -108,9 +108,9 @@ class TerminalReporter:
         if self.verbosity >= 1:
             width = None if self.console.soft_wrap else self.console.width
             kept_steps = self._context is not None and self._context.steps_kept > 0
-            summary = summary_of(
-                result, self._meter, self.invocation, counts_items=self.counts_items, kept_steps=kept_steps
-            )
+            is_trial = self._context is not None and self._context.testing
+            told = {"counts_items": self.counts_items, "kept_steps": kept_steps, "is_trial": is_trial}
+            summary = summary_of(result, self._meter, self.invocation, **told)
             unicode = self.console.encoding.lower().startswith("utf")
             for line in summary.lines(unicode=unicode, width=width):
                 self._say(line)

@@ -5,19 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from async_commander.command.options import BRINGS_ARGUMENTS, BY_NAME
 from async_commander.exceptions import AsyncCommanderError, TooManyFailures
 from async_commander.results import RunResult, RunStatus
 from async_commander.text.redactor import HIDDEN, Redactor, no_credentials
 from async_commander.text.shell import LEFT_OUT, typed
 
+from .options import flags_of
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 _UNFINISHED = {RunStatus.INTERRUPTED, RunStatus.FAILED}
-_BRINGS_ARGUMENTS = frozenset({"--resume-run", "--again"})
+_WITH_DEAD = {RunStatus.PARTIAL, RunStatus.FAILED}
+_HOPELESS = "RowRejected"
+"""The kind of errors that another try does not help: the row itself does not fit."""
+_BRINGS_ARGUMENTS = frozenset(flags_of(BY_NAME[name]) for name in BRINGS_ARGUMENTS)
 _ASKED_TO_GO_ON = _BRINGS_ARGUMENTS | {"--resume"}
 _PLACES = frozenset({"--settings", "--pythonpath"})
 """Options of Django's that say which project it is."""
+_ABOUT_ITEMS = ("--max-items", "--only-kind")
+"""Options that say which items of this time were meant."""
 _FLAGS = frozenset({"--resume"})
 """Of the options that are left out of a line, those that take no value."""
 
@@ -33,14 +41,6 @@ class Invocation:
     """Where the run is recorded, if that was said."""
     can_resume: bool = True
     """Whether a run of the command can be resumed."""
-    resumes_by_itself: bool = False
-    """Whether the command resumes also where the line does not say so."""
-
-    @property
-    def can_begin_anew(self) -> bool:
-        """Whether the line was one of a resume, and is one of a new run without that: it has its arguments."""
-        asked = _ASKED_TO_GO_ON.intersection(map(_option, self._parts()[0]))
-        return asked == {"--resume"} and not self.resumes_by_itself
 
     def line_to_show(self, run_id: object) -> str:
         """The command line that shows a run where this one is recorded."""
@@ -68,7 +68,11 @@ class Invocation:
         """
         named = run_id is not None and not _BRINGS_ARGUMENTS.isdisjoint(map(_option, self._parts()[0]))
         how = ("--resume-run", str(run_id)) if named else ("--resume",)
-        return self.line(*how, *more, without=("--max-items",))
+        return self.line(*how, *more, without=_ABOUT_ITEMS)
+
+    def line_to_retry(self, run_id: object) -> str:
+        """The command line that opens the run again for its dead items, all of them."""
+        return self.line("--retry-failed", str(run_id), without=_ABOUT_ITEMS)
 
     def _parts(self) -> tuple[Sequence[str], Sequence[str]]:
         end = self.tokens.index("--") if "--" in self.tokens else len(self.tokens)
@@ -80,10 +84,13 @@ class Invocation:
         return typed(name + equals + (hidden.replace(HIDDEN, LEFT_OUT) if HIDDEN in hidden else value))
 
 
-def next_steps(result: RunResult, invocation: Invocation, *, total: int | None = None) -> list[tuple[str, str]]:
+def next_steps(
+    result: RunResult, invocation: Invocation, *, total: int | None = None, is_trial: bool = False
+) -> list[tuple[str, str]]:
     """Pairs of a word and a command line that helps; none after a run that went well or was never recorded.
 
     `total` is how many items there are, where that is known: a run that took all of them has none left to resume.
+    Those of a trial that are dead are not tried again.
     """
     if result.run_id is None or result.status in {RunStatus.SUCCEEDED, RunStatus.SKIPPED}:
         return []
@@ -98,8 +105,9 @@ def next_steps(result: RunResult, invocation: Invocation, *, total: int | None =
     if invocation.can_resume and result.status in _UNFINISHED and not result.locked and has_something_left:
         more = ["--max-failures", "100%"] if out_of_failures else []
         steps.append(("resume", invocation.line_to_resume(*more, run_id=result.run_id)))
-    elif invocation.can_begin_anew and (result.status is RunStatus.PARTIAL or counts.get("dead")):
-        steps.append(("new run", invocation.line()))
+    has_dead = counts.get("dead", 0) > sum(kind.count for kind in result.errors if kind.kind == _HOPELESS)
+    if invocation.can_resume and not is_trial and not result.locked and result.status in _WITH_DEAD and has_dead:
+        steps.append(("retry dead", invocation.line_to_retry(result.run_id)))
     return steps
 
 

@@ -109,7 +109,7 @@ class Summary:
             lines.append(Text(f"{MARGIN}ended by --max-items: the source was not asked for more"))
         if self.dead_before:
             before = f"{items_in_words(self.dead_before)} dead before"
-            lines.append(Text(f"{MARGIN}{before}: --resume does not try such items again, a new run does"))
+            lines.append(Text(f"{MARGIN}{before}: --resume does not try such items again, --retry-failed does"))
         return lines
 
     def _would(self) -> list[Text]:
@@ -145,7 +145,13 @@ class Summary:
 
 
 def summary_of(
-    result: RunResult, meter: Meter | None, invocation: Invocation, *, counts_items: bool, kept_steps: bool = False
+    result: RunResult,
+    meter: Meter | None,
+    invocation: Invocation,
+    *,
+    counts_items: bool,
+    kept_steps: bool = False,
+    is_trial: bool = False,
 ) -> Summary:
     """The summary of a result with its next steps, and without secrets in its value. `meter`: of a run that began.
 
@@ -154,7 +160,7 @@ def summary_of(
     total = meter.tally.total if meter else None
     if not (counts_items or kept_steps):
         invocation = replace(invocation, can_resume=False)
-    steps = next_steps(result, invocation, total=total)
+    steps = next_steps(result, invocation, total=total, is_trial=is_trial)
     result = replace(result, value=redacted_value(result.value, invocation.redact))
     summary = Summary(result, steps=steps, counts_items=counts_items)
     if meter is None:

@@ -51,6 +51,8 @@ class Migration(migrations.Migration):
                 ('traceback', models.TextField(blank=True, default='')),
                 ('cancel_requested_at', models.DateTimeField(blank=True, null=True)),
                 ('format_version', models.PositiveSmallIntegerField(default=1)),
+                ('source_ended', models.BooleanField(default=False, help_text='The source was read to its end, and each item that it gave has had an outcome')),
+                ('pruned', models.DateTimeField(blank=True, help_text='Since when items that are done, or skipped, have no rows any more', null=True)),
                 ('changes', models.BigIntegerField(default=0, help_text='Of this record by its owner, under the newest epoch: tells what a COMMIT in doubt came to')),
                 ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='children', to='async_commander.run')),
             ],

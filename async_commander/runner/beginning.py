@@ -26,6 +26,7 @@ from async_commander.history.dependencies import Unmet
 from async_commander.history.dry_run_recorder import DryRunRecorder
 from async_commander.history.exclusive import OnceMet
 from async_commander.history.passing_recorder import PassingRecorder
+from async_commander.history.retrying import NothingToRetry
 from async_commander.history.runs import OthersUnfinished
 from async_commander.results import RunResult, RunStatus
 
@@ -80,7 +81,7 @@ def _lanes(plan: Plan, rehearsal: Rehearsal | None) -> Any:
 
 async def open_record(plan: Plan, recorder: Recorder, reporter: Reporter, stops: StopRequests) -> Opened | RunResult:
     """Open the record of a run; where there is none, how that ended: it is somebody else's, it has happened and was to
-    happen once, or we were to stop.
+    happen once, there is nothing to try again, or we were to stop.
 
     Raises InvalidCommand, and the database's errors.
     """
@@ -88,7 +89,7 @@ async def open_record(plan: Plan, recorder: Recorder, reporter: Reporter, stops:
     opened = None
     try:
         opened = await _open_unless_stopped(plan, recorder, reporter, stops)
-    except OnceMet as met:
+    except (OnceMet, NothingToRetry) as met:
         return RunResult(run_id=None, command=plan.name, status=RunStatus.SKIPPED, reason=str(met), complete=True)
     except RunLocked as error:
         return RunResult(run_id=None, command=plan.name, status=RunStatus.FAILED, error=str(error), locked=True)
@@ -181,4 +182,7 @@ def context_of(plan: Plan, opened: Opened) -> RunContext:
     for name in ("taken", "done", "skipped", "dead", "retry"):
         setattr(context.tally, name, opened.counts.get(name, 0))
     context.tally.total = opened.total
+    if opened.retried:
+        context.tally.dead_before = opened.counts["dead"]
+        context.tally.settled_before = sum(opened.counts[name] for name in ("done", "skipped", "dead"))
     return context

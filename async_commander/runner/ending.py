@@ -41,10 +41,11 @@ def ending_of(
     if not complete or tally.retry or tally.claimed:
         return Ending(status=RunStatus.INTERRUPTED)
     if not tally.dead:
-        return Ending(status=RunStatus.SUCCEEDED)
+        return Ending(status=RunStatus.SUCCEEDED, source_ended=True)
     if tally.done:
-        return Ending(status=RunStatus.PARTIAL)
-    return Ending(status=RunStatus.FAILED, error=f"No item is done: {items_in_words(tally.dead)} dead.")
+        return Ending(status=RunStatus.PARTIAL, source_ended=True)
+    error = f"No item is done: {items_in_words(tally.dead)} dead."
+    return Ending(status=RunStatus.FAILED, error=error, source_ended=True)
 
 
 def ending_of_call(failure: BaseException | None, redact: Redactor) -> Ending:

@@ -19,7 +19,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from async_commander.command.arguments import check_names
 from async_commander.command.base import AsyncCommand, check_made
 from async_commander.command.declaration import check_acting, declaration_of, filled_in
-from async_commander.command.options import REQUESTS
+from async_commander.command.options import BRINGS_ARGUMENTS, REQUESTS
 from async_commander.command.registry import get_command
 from async_commander.database.lanes import must_share
 from async_commander.database.preparing import Tenants
@@ -146,7 +146,9 @@ def _brought_by(command: Runnable, arguments: dict[str, Any], recorder: Recorder
         if again is not None:
             raise InvalidCommand(f"again={again!r:.80} brings the arguments: give the command's class or its name.")
         return None
-    return again if recorder is not None or again is not None else arguments.get("resume_run")
+    if recorder is not None:
+        return again  # it has no other one's runs
+    return next((arguments[name] for name in BRINGS_ARGUMENTS if arguments.get(name) is not None), None)
 
 
 def _with_stored(cls: type[AsyncCommand], run_id: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def _with_stored(cls: type[AsyncCommand], run_id: Any, arguments: dict[str, Any]
 def _prepared(command: Runnable, cls: type[AsyncCommand], given: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
     """The command, and what is asked of its run: what the class itself asks where nothing was said."""
     declared = declaration_of(cls).names
-    its_own = not isinstance(command, AsyncCommand) and given.get("resume_run") is None and given.get("again") is None
+    its_own = not isinstance(command, AsyncCommand) and all(given.get(name) is None for name in BRINGS_ARGUMENTS)
     arguments = filled_in(cls, given, own=its_own)
     request, own = split_call({name: value for name, value in arguments.items() if name != "progress"}, declared)
     check_names(cls, own, [*declared, *BOUNDS, *sorted(REQUESTS)])

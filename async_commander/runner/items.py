@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import IntegrityError
 
 from async_commander.command.identity import item_label, key_uuid
-from async_commander.command.items import ItemGone, UnfitItem, item_to_json
+from async_commander.command.items import ItemGone, UnfitItem, item_to_json, row_reference
 from async_commander.database.unit import Unit, current_unit, unit_on_lane
 from async_commander.downloads.scope import ItemScope, item_scope
 from async_commander.engine.charging import uncharged
@@ -71,6 +71,8 @@ class ItemPorts:
         self._warned_of_duplicates = self._warned_of_the_left_out = self._warned_of_the_unkept = False
         self.source: Any = None
         """What `iterate` gave. Where it is a queryset, items of the ledger are read again as it gives them."""
+        self.open_source: Callable[[], Awaitable[Any]] | None = None
+        """Where the source is not read: gives it, for the sake of items that are rows."""
         self.pipeline: Pipeline[ItemTicket]
 
     # -- coming in ---------------------------------------------------------------------------------------------
@@ -306,7 +308,10 @@ class ItemPorts:
             self._left_over = False
         tickets = []
         if found.items:
-            items = await sync_to_async(restored)([known.item for known in found.items], self.source)
+            stored = [known.item for known in found.items]
+            if self.open_source is not None and any(map(row_reference, stored)):
+                self.source, self.open_source = await self.open_source(), None
+            items = await sync_to_async(restored)(stored, self.source)
             tickets = list(map(self._restored, found.items, items))
         next_in = 0.0 if found.gone or found.dead else found.next_in  # where some were left out, there may be more
         return Due([ticket for ticket in tickets if ticket is not None], next_in)

@@ -15,7 +15,7 @@ from async_commander.command.arguments import REQUIRED, Argument, to_json
 from async_commander.command.base import AsyncCommand, redactor_of
 from async_commander.command.declaration import declaration_of, filled_in
 from async_commander.command.needs import Need, needs_of
-from async_commander.command.options import REQUESTS
+from async_commander.command.options import REQUESTS, kinds_in
 from async_commander.command.parser import ExtraOption
 from async_commander.command.registry import name_of
 from async_commander.command.run_identity import RunIdentity
@@ -96,6 +96,7 @@ def make_plan(
     known_by = RunIdentity(name, parameters, declared, redact)
     alias, around = database_of(request), open_run.get()
     limits = layered_limits(cls, request, processes)
+    goes_on = request.resume_run is not None or request.retry_failed is not None
     return Plan(
         command=command,
         name=name,
@@ -121,6 +122,8 @@ def make_plan(
             user=request.user or login_of(request.trigger),
             resume=request.resume,
             resume_run=request.resume_run,
+            retry_failed=request.retry_failed,
+            only_kinds=kinds_in(request.only_kind),
             once=cls.run_once and not request.test,
             dry_run=request.dry_run,
             single=cls.single_instance,
@@ -128,7 +131,7 @@ def make_plan(
             force=request.force,
             longest_wait=max(command.retry.maximum, command.retry.retry_after_cap),
             testing=request.test,
-            needs=() if request.test or request.ignore_dependencies or request.resume_run else needs_of(command),
+            needs=() if request.test or request.ignore_dependencies or goes_on else needs_of(command),
             parent=around.row if around is not None and around.alias == alias else None,
         ),
     )
@@ -228,7 +231,7 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
     if run is None:
         raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
     if run.command != name:
-        raise InvalidCommand(f"Run {run_id} is one of {run.command}: it cannot be resumed as {name}, nor begun again.")
+        raise InvalidCommand(f"Run {run_id} is one of {run.command}: it cannot go on, nor begin again, as {name}.")
     stored = {**run.options, **run.parameters}
     declared, extra = declaration_of(cls).arguments, declaration_of(cls).extra
     whole = {one: value for one, value in stored.items() if one not in given and HIDDEN not in str(value)}

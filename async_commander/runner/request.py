@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand
 from django.http import HttpRequest
 
-from async_commander.command.options import ALSO_CALLED, ALWAYS_GIVEN, REQUESTS
+from async_commander.command.options import ALSO_CALLED, ALWAYS_GIVEN, BRINGS_ARGUMENTS, REQUESTS
 from async_commander.engine.limits import BOUNDS, Limits
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.lease import LEASE_SECONDS
@@ -27,6 +27,8 @@ class RunRequest:
     limits: Limits = field(default_factory=Limits)
     resume: bool = False
     resume_run: int | None = None
+    retry_failed: int | None = None
+    only_kind: str | Sequence[str] | None = None
     again: int | None = None
     max_items: int | None = None
     grace: float = GRACE_SECONDS
@@ -56,18 +58,23 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         """Raises InvalidCommand, with what was found and what is allowed."""
-        named = {"resume=True": self.resume or None, "resume_run": self.resume_run, "again": self.again}
+        named = {"resume=True": self.resume or None, **{name: getattr(self, name) for name in BRINGS_ARGUMENTS}}
         going_on = [name for name, value in named.items() if value is not None]
         if len(going_on) > 1:
             raise InvalidCommand(
                 f"{' and '.join(going_on)} contradict each other: `resume` means the newest unfinished run, "
-                "`resume_run` the one with that number, `again` a new run with the arguments of that one."
+                "`resume_run` the one with that number, `retry_failed` the dead items of that one, `again` a new run "
+                "with the arguments of that one."
             )
-        if self.dry_run and (self.resume or self.resume_run is not None):
+        if self.dry_run and (self.resume or self.resume_run is not None or self.retry_failed is not None):
             raise InvalidCommand(
                 "A dry run keeps no ledger, so that it can neither go on with a run nor be gone on with: leave "
-                "dry_run or resume out."
+                "dry_run out, or what names the run."
             )
+        if self.only_kind is not None and self.retry_failed is None:
+            raise InvalidCommand("only_kind says which dead items are tried again: give it with retry_failed.")
+        if self.max_items is not None and self.retry_failed is not None:
+            raise InvalidCommand("max_items bounds new items, and retry_failed takes those of a run: leave it out.")
         if self.run_dependencies and self.ignore_dependencies:
             raise InvalidCommand("run_dependencies and ignore_dependencies contradict each other: give one of them.")
         for name, option in REQUESTS.items():

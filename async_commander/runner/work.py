@@ -23,7 +23,7 @@ from .sources import counted, open_source
 from .steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractContextManager
 
     from anyio.abc import TaskGroup
@@ -133,6 +133,7 @@ class Work:
             begun_with=self._opened.options.get("max_items"),
             resumed=self._opened.resumed,
             recovered=self._opened.recovered,
+            closed=self._opened.source_ended,
         )
         ports = ItemPorts(self._session, self._acknowledger, download="download" in stages.per_item, quota=quota)
         self._session.recorder.begin_items(ports, taken_at_most=quota.run_at_most)
@@ -161,14 +162,32 @@ class Work:
         return await open_source(self._hooks, *[await self._hooks.call(hook) for hook in stages.once])
 
     async def _counted_items(self, stages: Stages, ports: ItemPorts, quota: Quota) -> AsyncIterator[Any]:
-        retried = SourceRetry(self._session)
+        """Those of the source, with their number; none of one that was read to its end before, where it can be spared."""
+        retried, tally = SourceRetry(self._session), self._context.tally
+        if self._opened.source_ended:
+            tally.total = tally.taken
+        if self._opened.source_ended and not self._opened.recovered:
+            ports.open_source = partial(self._source_later, stages)
+            return retried.items((), ports.open_source, ports)
+        opened = await self._source_of(stages)
+        with calls_of(Kind.SOURCE):
+            source = ports.source = await retried.insist(opened)
+            if not self._opened.source_ended:
+                await self._count(source, quota)
+        return retried.items(source, opened, ports)
+
+    async def _source_of(self, stages: Stages) -> Callable[[], Awaitable[Any]]:
+        """What opens the source, after the hooks that go before it."""
         with calls_of(Kind.SOURCE):
             once = [partial(self._hooks.call, hook) for hook in stages.once]
             payloads = [await SourceRetry(self._session).insist(call) for call in once]
-            opened = partial(open_source, self._hooks, *payloads)
-            source = ports.source = await retried.insist(opened)
-            await self._count(source, quota)
-        return retried.items(source, opened, ports)
+        return partial(open_source, self._hooks, *payloads)
+
+    async def _source_later(self, stages: Stages) -> Any:
+        """The source of a run that does not read it: items that are rows are made as it would give them."""
+        opened = await self._source_of(stages)
+        with calls_of(Kind.SOURCE):
+            return await SourceRetry(self._session).insist(opened)
 
     async def _count(self, source: Any, quota: Quota) -> None:
         total = await self._hooks.call("total") if self._hooks.has("total") else None

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from async_commander.database.lent_lane import settle
 from async_commander.database.surroundings import Surroundings
+from async_commander.exceptions import InvalidCommand
 from async_commander.history.exclusive import OnceMet
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.provenance import recorded
@@ -87,6 +88,10 @@ class InMemoryRecorder:
 
     async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
         """See Recorder."""
+        if opening.retry_failed is not None:
+            raise InvalidCommand(
+                "An InMemoryRecorder keeps no run to try failed items of again: record it in a database."
+            )
         last, succeeded = self.opening, self.ending is not None and self.ending.status is RunStatus.SUCCEEDED
         is_met = succeeded and last is not None and last.identity == opening.identity and is_whole(last.options)
         if opening.once and is_met and not opening.force:

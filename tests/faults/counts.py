@@ -16,6 +16,7 @@ _COUNTS = {
     "P1_STEP_KILLS": (10, 200, 1_000),
     "P1_CURSOR_KILLS": (10, 200, 1_000),
     "P2_STEP_POINTS": (8, 1_000, 1_000),
+    "P1_RETRY_KILLS": (3, 100, 1_000),
     "P3_KILLERS": (5, 5, 5),
     "P3_ITEMS": (1_000, 1_000, 1_000),
     "P4_PAUSES": (10, 200, 1_000),

@@ -190,6 +190,10 @@ class Trial:
         """From the next start on nothing is slow any more."""
         Path(f"{self.journal}.calm").touch()
 
+    def heal(self) -> None:
+        """From the next start on nothing fails for good."""
+        Path(f"{self.journal}.healed").touch()
+
     @property
     def behaviour(self) -> Behaviour:
         shares = ("seed", "permanent", "transient", "following")

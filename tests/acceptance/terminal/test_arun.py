@@ -576,11 +576,16 @@ def test_a_resume_tells_of_items_that_it_does_not_try_again(manage) -> None:
     resumed = manage("arun scrapers_fetch --until 5 --broken 5 --resume --max-failures 9")
     assert resumed.code == 1
     assert re.search(
-        r"^  \d items? dead before: --resume does not try such items again, a new run does$",
+        r"^  \d items? dead before: --resume does not try such items again, --retry-failed does$",
         resumed.err,
         re.MULTILINE,
     )
-    assert "new run  manage.py arun scrapers_fetch --until 5 --broken 5 --max-failures 9\n" in resumed.err
+    line = "manage.py arun scrapers_fetch --until 5 --broken 5 --max-failures 9 --retry-failed 1"
+    assert f"retry dead  {line}\n" in resumed.err
+    assert manage(line.removeprefix("manage.py ")).code == 1
+    assert "Opened again" in manage("aruns show 1").out
+    unknown = manage("arun scrapers_fetch --retry-failed 1 --only-kind KeyError --only-kind permanent")
+    assert (unknown.code, "No dead item of run 1 is of the kind 'KeyError'." in unknown.err) == (2, True)
 
 
 def test_a_failed_handle_names_the_line_that_shows_its_place(manage) -> None:

@@ -18,6 +18,8 @@ class Command(ac.IterateDownloadCommand[int, int]):
 
     calm = False
     """True where a file beside the journal says so: then no item takes longer than it must."""
+    healed = False
+    """Likewise: then nothing fails for good."""
 
     retry = ac.Retry(attempts=8, initial=0.01, maximum=0.05)
 
@@ -33,7 +35,7 @@ class Command(ac.IterateDownloadCommand[int, int]):
     async def lifespan(self):
         self.behaviour = Behaviour(self.seed, self.permanent, self.transient, self.following)
         self.tries = Counter()
-        self.calm = Path(f"{self.journal}.calm").exists()
+        self.calm, self.healed = (Path(f"{self.journal}.{word}").exists() for word in ("calm", "healed"))
         tell(self.journal, "began")
         yield
 
@@ -62,7 +64,7 @@ class Command(ac.IterateDownloadCommand[int, int]):
             self.fail(item)
 
     def fail(self, item: int) -> None:
-        if self.behaviour.is_permanent(item):
+        if self.behaviour.is_permanent(item) and not self.healed:
             raise Permanent(f"{item} never works")
         if self.behaviour.is_transient(item) and self.tries[item] == 1:
             raise Transient(f"{item} does not work yet")

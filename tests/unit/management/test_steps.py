@@ -10,7 +10,7 @@ import pytest
 
 from async_commander.exceptions import TooManyFailures
 from async_commander.management.steps import Invocation, next_steps
-from async_commander.results import RunResult, RunStatus
+from async_commander.results import ErrorKind, RunResult, RunStatus
 from async_commander.text.redactor import Redactor
 
 
@@ -81,20 +81,28 @@ def test_a_failure_of_the_project_s_code_has_its_traceback() -> None:
     assert next_steps(failed, replace(INVOCATION, can_resume=False)) == [DETAILS, ("traceback", f"{DETAILS[1]} -v 2")]
 
 
-def test_a_resume_that_leaves_dead_items_names_the_line_of_a_new_run() -> None:
-    invocation = Invocation("manage.py arun", ["fetch", "--threads", "5", "--resume"])
-    assert next_steps(ended(RunStatus.PARTIAL), invocation) == [
-        DETAILS,
-        ("new run", "manage.py arun fetch --threads 5"),
-    ]
+@pytest.mark.parametrize(
+    "asked", [[], ["--resume"], ["--retry-failed", "42", "--only-kind", "ValueError"], ["--again=7", "--max-items=3"]]
+)
+def test_dead_items_are_tried_again_by_the_number_of_the_run(asked: list[str]) -> None:
+    invocation = Invocation("manage.py arun", ["fetch", *asked, "--threads", "5"])
+    partial = replace(ended(RunStatus.PARTIAL), counts={"dead": 2})
+    line = "manage.py arun fetch --threads 5 --retry-failed 42"
+    assert next_steps(partial, invocation) == [DETAILS, ("retry dead", line)]
 
 
 @pytest.mark.parametrize(
-    ("asked", "itself"), [(["--resume_run=7"], False), (["--resume-run", "7"], False), (["--resume"], True)]
+    ("more", "trial"),
+    [
+        ({"counts": {"dead": 0}}, False),
+        ({"counts": {"dead": 2}}, True),
+        ({"counts": {"dead": 2}, "locked": True}, False),
+        ({"counts": {"dead": 2}, "errors": [ErrorKind("RowRejected", 2)]}, False),
+    ],
 )
-def test_no_new_run_is_offered_by_a_line_that_begins_none(asked: list[str], itself: bool) -> None:
-    invocation = Invocation("manage.py arun", ["fetch", *asked], resumes_by_itself=itself)
-    assert next_steps(ended(RunStatus.PARTIAL), invocation) == [DETAILS]
+def test_a_retry_is_offered_only_where_it_can_help(more: dict[str, Any], trial: bool) -> None:
+    partial = replace(ended(RunStatus.PARTIAL), **more)
+    assert next_steps(partial, INVOCATION, is_trial=trial) == [DETAILS]
 
 
 def test_details_are_where_the_run_is_recorded() -> None:

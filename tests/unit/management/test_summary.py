@@ -186,7 +186,7 @@ def test_a_run_that_max_items_ended_says_so() -> None:
 
 
 def test_a_resumed_run_says_what_becomes_of_the_items_that_were_dead() -> None:
-    told = "200 items dead before: --resume does not try such items again, a new run does"
+    told = "200 items dead before: --resume does not try such items again, --retry-failed does"
     assert told in shown(Summary(result(), before=200, dead_before=200))
     assert "dead before" not in shown(Summary(result(), before=200))
 

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-provenance clean
+.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-provenance bench-prune clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench    the contenders side by side, into benchmarks/RESULTS.md"
 	@echo "make bench-durable   items that do nothing, and upserts, beside bulk_create"
 	@echo "make bench-provenance   recording which run wrote which object, beside two ways by hand"
+	@echo "make bench-prune   a million old rows removed beside a run"
 	@echo "make faults   the fault tests at their nightly counts"
 
 $(STAMP): pyproject.toml
@@ -58,6 +59,10 @@ bench-durable: $(STAMP)
 bench-provenance: $(STAMP)
 	$(BIN)/python -m benchmarks.provenance --database sqlite
 	$(BIN)/python -m benchmarks.provenance --database postgres
+
+bench-prune: $(STAMP)
+	$(BIN)/python -m benchmarks.prune --database sqlite
+	$(BIN)/python -m benchmarks.prune --database postgres
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from async_commander.exceptions import RunFailed as RunFailed
     from async_commander.exceptions import RunLocked as RunLocked
     from async_commander.exceptions import SkipItem as SkipItem
+    from async_commander.history.cancelling import cancel_run as cancel_run
     from async_commander.history.tracking import history as history
     from async_commander.history.tracking import record_run as record_run
     from async_commander.history.tracking import should_run as should_run
@@ -65,6 +66,7 @@ _HOMES = {
         "RunLocked",
         "SkipItem",
     ),
+    "history.cancelling": ("cancel_run",),
     "history.tracking": ("record_run", "should_run"),
     "imports.command": ("ImportCommand",),
     "management.dispatch": ("as_management_command",),

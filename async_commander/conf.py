@@ -15,6 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 NAME = "ASYNC_COMMANDER"
+KEEP_DAYS: dict[str, int | None] = {"items": 30, "logs": 30, "runs": 365}
+MOST_DAYS = 36_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class Settings:
     """The alias in STORAGES of where the results of cached methods are kept; empty: on this machine, for this user."""
     internal_hosts: tuple[str, ...] = ()
     """Names, addresses and networks that `self.http` may reach although they are not public."""
+    keep_days: Mapping[str, int | None] = field(default_factory=lambda: MappingProxyType(dict(KEEP_DAYS)))
+    """For how many days `aruns prune` keeps what: items that are done, logs, and runs; None: for ever."""
     prepare_connection: str = ""
     """The dotted path of what prepares each connection of a run whose command has no hook for it."""
 
@@ -90,6 +94,14 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _days(value: Any) -> Mapping[str, int | None]:
+    given = value if isinstance(value, Mapping) else dict.fromkeys(KEEP_DAYS, value)
+    fits = all(one is None or (type(one) is int and 1 <= one <= MOST_DAYS) for one in given.values())
+    if not fits or not given.keys() <= KEEP_DAYS.keys():
+        raise ValueError(f"allowed: a dict like {KEEP_DAYS}, or one number; from 1 day to 100 years, None for ever")
+    return MappingProxyType({**KEEP_DAYS, **given})
+
+
 _DOTTED = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -97,5 +109,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "COMMAND_PACKAGES": _texts,
     "CACHE": _alias,
     "INTERNAL_HOSTS": _texts,
+    "KEEP_DAYS": _days,
     "PREPARE_CONNECTION": _dotted,
 }

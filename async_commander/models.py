@@ -185,6 +185,21 @@ class Run(models.Model):
         """The same on the running event loop, as `ac.arun()`."""
         return await ac.arun(self.command_class, retry_failed=self.pk, **{"database": self._state.db, **changes})
 
+    def cancel(self, *, user: str = "") -> bool:
+        """Ask for its end, in order, as a first Ctrl-C does; `user` is who asks, for its log.
+
+        True where a process is at work on it, which hears of it within seconds and ends it as *interrupted*. False
+        where it had ended, or is marked now as having no owner: the row is read again. AsyncCommanderError for the run
+        of a plain Django command.
+        """
+        asked = ac.cancel_run(self.pk, user=user, using=self._state.db)
+        self.refresh_from_db()
+        return asked == "asked"
+
+    async def acancel(self, *, user: str = "") -> bool:
+        """The same on a running event loop."""
+        return await sync_to_async(self.cancel)(user=user)
+
     @property
     def settled(self) -> int:
         """Items with an outcome."""

@@ -139,7 +139,7 @@ SHARED = (
         needs=KEPT_ITEMS,
         rare=True,
         fits=_or_none(lambda value: all(isinstance(one, str) and one for one in kinds_in(value))),
-        needed="a kind of errors, as ValueError, or a reason, as crashed, is needed, or a list of such",
+        needed="the name of an error, as ValueError, or a reason, as crashed, or a list of such is needed",
         repeated=True,
     ),
     SharedOption(

@@ -26,7 +26,7 @@ from django.db.models import Count, F, Max, Q, QuerySet
 
 from async_commander.database.chunks import chunks
 from async_commander.database.unit import Unit
-from async_commander.exceptions import ItemError
+from async_commander.exceptions import InvalidCommand, ItemError
 from async_commander.models import Run, RunClaim, RunItem
 from async_commander.results import ItemState, items_in_words
 
@@ -98,6 +98,11 @@ class Ledger:
         counts = self._recount()
         run = Run.objects.using(self.ownership.alias).only("source_ended", "pruned").get(pk=self.ownership.run_id)
         self._pruned = run.pruned
+        if run.pruned is not None and not run.source_ended:
+            raise InvalidCommand(
+                f"Run {self.ownership.run_id} is being removed since {moment(run.pruned)}, for its age (KEEP_DAYS): "
+                "what it has done is not known any more. Begin a new run."
+            )
         # Of any run, for this run's own would take a scan: what we insert from now on comes after it all the same.
         newest = RunItem.objects.using(self.ownership.alias).aggregate(number=Max("id"))
         self._first_row_of_this_epoch = (newest["number"] or 0) + 1

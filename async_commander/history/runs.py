@@ -104,7 +104,7 @@ def resumable(alias: str, opening: Opening) -> Run | None:
         return named
     runs = runs.filter(dry_run=False)
     unfinished = runs.filter(Q(command=opening.command) | Q(identity=opening.identity), status__in=UNFINISHED)
-    unfinished = unfinished.filter(testing=opening.testing)
+    unfinished = unfinished.filter(Q(source_ended=True) | Q(pruned=None), testing=opening.testing)
     unfinished = unfinished.order_by("-id").defer("output", "traceback")
     newest = list(unfinished[:COMPARED])
     exact = unfinished.filter(identity=opening.identity).first()  # however old
@@ -162,7 +162,7 @@ def _named(runs: QuerySet[Run], number: int, opening: Opening) -> Run:
             f"{run.pk} takes its arguments."
         )
     if run.command != opening.command and run.identity != opening.identity:
-        raise InvalidCommand(f"Run {run.pk} is one of {run.command}: it cannot go on as {opening.command}.")
+        raise InvalidCommand(f"Run {run.pk} is one of {run.command}: it cannot be resumed as {opening.command}.")
     if not (how := _compared(run, opening)).is_same:
         raise InvalidCommand(
             f"Run {run.pk} was begun with other arguments: {how.in_words()}. Leave these out: the run knows its own."
@@ -230,20 +230,26 @@ def reopen(
     elif run.status == RunStatus.RUNNING.value:
         mark_gap(ownership)
     now = database_now(alias)
-    Run.objects.using(alias).filter(pk=run.pk).update(
-        status=RunStatus.RUNNING.value,
-        once_key=once_key,
-        limits=opening.limits,
-        host=host_name(),
-        pid=os.getpid(),
-        heartbeat=now,
-        expires=now + timedelta(seconds=seconds),
-        finished=None,
-        error="",
-        traceback="",
-        cancel_requested_at=None,
-        changes=0,
+    taken = (
+        Run.objects.using(alias)
+        .filter(pk=run.pk)
+        .update(
+            status=RunStatus.RUNNING.value,
+            once_key=once_key,
+            limits=opening.limits,
+            host=host_name(),
+            pid=os.getpid(),
+            heartbeat=now,
+            expires=now + timedelta(seconds=seconds),
+            finished=None,
+            error="",
+            traceback="",
+            cancel_requested_at=None,
+            changes=0,
+        )
     )
+    if not taken:
+        raise RunLocked(f"Run {run.pk} was removed just now.")
     return ownership, ended is None and run.status in (RunStatus.RUNNING.value, RunStatus.CRASHED.value)
 
 

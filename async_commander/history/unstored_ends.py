@@ -70,14 +70,34 @@ def find(ownership: Ownership, owner: Owner) -> UnstoredEnd | None:
         return None
 
 
-def _path(ownership: Ownership, owner: Owner, *, make: bool = False) -> Path:
-    """Of one process, one ownership and one database. Raises OSError where others might write into its folder."""
+def remove(before: datetime, *, dry: bool = False) -> int:
+    """Remove what processes of this user have left here before a moment. Returns how many files it is.
+
+    Whose they were their names do not tell: the moment is one from before which no run is kept.
+    """
+    try:
+        old = [path for path in _folder().iterdir() if path.lstat().st_mtime < before.timestamp()]
+        for path in () if dry else old:
+            path.unlink(missing_ok=True)
+    except OSError:  # there is no such folder
+        return 0
+    return len(old)
+
+
+def _folder(*, make: bool = False) -> Path:
+    """Raises OSError where others might write into it."""
     folder = Path(tempfile.gettempdir()) / f"async_commander-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     if make:
         folder.mkdir(_NOBODY_ELSE, exist_ok=True)
     found = folder.lstat()
     if hasattr(os, "getuid") and (found.st_uid, stat.filemode(found.st_mode)) != (os.getuid(), "drwx------"):
         raise OSError(f"{folder} is not a folder of this user alone")
+    return folder
+
+
+def _path(ownership: Ownership, owner: Owner, *, make: bool = False) -> Path:
+    """Of one process, one ownership and one database. Raises OSError where others might write into its folder."""
+    folder = _folder(make=make)
     database = connections[ownership.alias].settings_dict
     names = [str(database[name]) for name in ("ENGINE", "NAME", "HOST", "PORT")]
     parts = [*names, ownership.name, ownership.epoch, owner.host, owner.boot_id, owner.pid, owner.process_start]

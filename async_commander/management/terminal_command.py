@@ -73,6 +73,20 @@ class TerminalCommand(BaseCommand):
         return stdout.lost is None or not self.tell_loss(stdout.lost)
 
 
+def agreed(question: str, stderr: OutputWrapper, *, yes: bool) -> bool:
+    """Whether a person agrees, or `--yes` does. CommandError where nobody is there to be asked."""
+    from async_commander.runner.threads import a_person_is_there, is_yes
+
+    if yes:
+        return True
+    if not a_person_is_there():
+        told = f"“{question}” cannot be asked without a terminal. Give --yes to agree."
+        raise CommandError(told, returncode=EXIT_USAGE)
+    stderr.write(f"{question} [y/N] ", str, ending="")
+    stderr.flush()
+    return is_yes(sys.stdin.readline())
+
+
 STDOUT, STDERR = 1, 2
 
 

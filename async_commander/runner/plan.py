@@ -231,7 +231,7 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
     if run is None:
         raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
     if run.command != name:
-        raise InvalidCommand(f"Run {run_id} is one of {run.command}: it cannot go on, nor begin again, as {name}.")
+        raise InvalidCommand(f"Run {run_id} is one of {run.command}: it cannot be resumed as {name}, nor begun again.")
     stored = {**run.options, **run.parameters}
     declared, extra = declaration_of(cls).arguments, declaration_of(cls).extra
     whole = {one: value for one, value in stored.items() if one not in given and HIDDEN not in str(value)}

@@ -71,15 +71,15 @@ class RunRequest:
                 "A dry run keeps no ledger, so that it can neither go on with a run nor be gone on with: leave "
                 "dry_run out, or what names the run."
             )
-        if self.only_kind is not None and self.retry_failed is None:
-            raise InvalidCommand("only_kind says which dead items are tried again: give it with retry_failed.")
-        if self.max_items is not None and self.retry_failed is not None:
-            raise InvalidCommand("max_items bounds new items, and retry_failed takes those of a run: leave it out.")
         if self.run_dependencies and self.ignore_dependencies:
             raise InvalidCommand("run_dependencies and ignore_dependencies contradict each other: give one of them.")
         for name, option in REQUESTS.items():
             if problem := option.problem(getattr(self, name)):
                 raise InvalidCommand(f"{problem}.")
+        if self.only_kind and self.retry_failed is None:
+            raise InvalidCommand("only_kind says which dead items are tried again: give it with retry_failed.")
+        if self.max_items is not None and self.retry_failed is not None:
+            raise InvalidCommand("max_items bounds new items, and retry_failed takes those of a run: leave it out.")
 
     def stored_options(self) -> dict[str, Any]:
         """What is kept in the run row, so that a resume does the same."""

@@ -162,7 +162,7 @@ class Work:
         return await open_source(self._hooks, *[await self._hooks.call(hook) for hook in stages.once])
 
     async def _counted_items(self, stages: Stages, ports: ItemPorts, quota: Quota) -> AsyncIterator[Any]:
-        """Those of the source, with their number; none of one that was read to its end before, where it can be spared."""
+        """Those of the source; none where that was read to its end before and can be spared."""
         retried, tally = SourceRetry(self._session), self._context.tally
         if self._opened.source_ended:
             tally.total = tally.taken

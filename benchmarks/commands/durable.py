@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from typing import Annotated
 
 import async_commander as ac
@@ -29,6 +31,26 @@ class NoOps(ac.IterateDownloadCommand[int, int]):
 
 class Upserts(NoOps):
     """Upsert one row an item."""
+
+    async def parse_and_save(self, item: int, payload: int) -> None:  # noqa: ARG002 - nothing is in it
+        """One row."""
+        self.db.upsert(Page(url=f"http://{item}", title="x", links=1), unique=["url"], update=["title", "links"])
+
+
+class Steady(ac.IterateDownloadCommand[int, int]):
+    """Upsert a row for each of any number of items, which take ten milliseconds each, until it is asked to end."""
+
+    async def iterate(self) -> AsyncIterator[int]:
+        """Numbers."""
+        for number in count():
+            if number == 1:
+                print("begun", flush=True)
+            yield number
+
+    async def download(self, item: int) -> int:
+        """Wait a little."""
+        await asyncio.sleep(0.01)
+        return item
 
     async def parse_and_save(self, item: int, payload: int) -> None:  # noqa: ARG002 - nothing is in it
         """One row."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,8 @@ from async_commander.history.reading import recorded_names
 from async_commander.management.formatting import columns, count, size
 from async_commander.management.options import seconds
 from async_commander.management.summary import to_json
-from async_commander.management.terminal_command import TerminalCommand
+from async_commander.management.terminal_command import TerminalCommand, agreed
 from async_commander.results import EXIT_FAILED, EXIT_USAGE
-from async_commander.runner.threads import a_person_is_there, is_yes
 from async_commander.text.clean import plain
 
 if TYPE_CHECKING:
@@ -117,7 +115,7 @@ class Command(TerminalCommand):
             _check_name(store, name)
         results = "1 result" if len(entries) == 1 else f"{count(len(entries))} results"
         told = f"{results} of {plain(name)}, {size(sum(share.size for share in shares))}"
-        removed = bool(entries) and self._is_agreed(f"Remove {told}?", options)
+        removed = bool(entries) and agreed(f"Remove {told}?", self.stderr, yes=options["yes"])
         if removed:
             for share in shares:
                 share.store.delete(share.entries)
@@ -127,17 +125,6 @@ class Command(TerminalCommand):
             self.write_lines([f"Nothing is kept of {plain(name)}{' for so long' if options['older_than'] else ''}."])
         else:
             self.write_lines([f"Removed {told}." if removed else "Nothing was removed."])
-
-    def _is_agreed(self, question: str, options: dict[str, Any]) -> bool:
-        if options["yes"]:
-            return True
-        if not a_person_is_there():
-            raise CommandError(
-                f"“{question}” cannot be asked without a terminal. Give --yes to agree.", returncode=EXIT_USAGE
-            )
-        self.stderr.write(f"{question} [y/N] ", str, ending="")
-        self.stderr.flush()
-        return is_yes(sys.stdin.readline())
 
 
 def _shares(store: Store, names: Iterable[str] | None) -> list[Share]:

@@ -582,7 +582,7 @@ def test_a_resume_tells_of_items_that_it_does_not_try_again(manage) -> None:
     )
     line = "manage.py arun scrapers_fetch --until 5 --broken 5 --max-failures 9 --retry-failed 1"
     assert f"retry dead  {line}\n" in resumed.err
-    assert manage(line.removeprefix("manage.py ")).code == 1
+    assert manage("aruns retry 1 --threads 3").code == 1
     assert "Opened again" in manage("aruns show 1").out
     unknown = manage("arun scrapers_fetch --retry-failed 1 --only-kind KeyError --only-kind permanent")
     assert (unknown.code, "No dead item of run 1 is of the kind 'KeyError'." in unknown.err) == (2, True)

@@ -273,7 +273,7 @@ def test_the_page_is_there_for_programs(partial: Run) -> None:
         ("show last", "'last' is no whole number"),
         ("7", "There is no run 7"),
         ("7 8", "one argument too many: '8'"),
-        ("shw", "'shw' is neither list nor show, nor a number. Did you mean show?"),
+        ("shw", "'shw' is none of list, show, retry, cancel, prune, nor a number. Did you mean show?"),
         ("--command cuont", "There are no runs of 'cuont', and there is no command 'cuont'"),
         ("show --command cuont", "there is no command 'cuont'"),
         ("list 7", "To see one run: aruns show 7"),

@@ -17,7 +17,7 @@ from django.core.management import CommandError, call_command
 from async_commander.cache.codecs import pack
 from async_commander.cache.entries import Entry
 from async_commander.cache.store import open_store
-from async_commander.management.commands import acache as acache_module
+from async_commander.runner import threads
 
 
 def acache(*args: str) -> str:
@@ -87,7 +87,7 @@ def test_clear_also_removes_what_a_killed_process_left(kept: Path) -> None:
 
 @pytest.mark.parametrize(("typed", "left"), [("y\n", 1), ("n\n", 5), ("\n", 5), ("", 5), ("__import__('os')\n", 5)])
 def test_clear_asks_a_person(kept: Path, monkeypatch: pytest.MonkeyPatch, typed: str, left: int) -> None:
-    monkeypatch.setattr(acache_module, "a_person_is_there", lambda: True)
+    monkeypatch.setattr(threads, "a_person_is_there", lambda: True)
     monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
     told = acache("clear", "pages")
     assert files(kept) == left
@@ -107,7 +107,7 @@ def test_clear_asks_a_person(kept: Path, monkeypatch: pytest.MonkeyPatch, typed:
 def test_what_cannot_be_done_is_refused(
     kept: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], told: str
 ) -> None:
-    monkeypatch.setattr(acache_module, "a_person_is_there", lambda: False)
+    monkeypatch.setattr(threads, "a_person_is_there", lambda: False)
     with pytest.raises(CommandError, match=told) as caught:
         acache(*args)
     assert caught.value.returncode in (1, 2)

@@ -38,7 +38,7 @@ def test_a_run_is_recorded_with_its_items() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_stopped_run_is_resumed_where_it_stopped() -> None:
     first = ac.run("pages", count=40, max_items=15)
-    Run.objects.filter(pk=first.run_id).update(status="interrupted", options={})
+    Run.objects.filter(pk=first.run_id).update(status="interrupted", options={}, source_ended=False)
     second = ac.run("pages", count=40, resume=True)
     assert second.run_id == first.run_id
     assert (second.status, second.counts["done"]) == ("succeeded", 40)

@@ -52,14 +52,15 @@ def labels_of(result: RunResult, **lookups: Any) -> list[str]:
     return [item.label for item in items_of(result, **lookups)]
 
 
-def end_without_a_word(run_id: Any, *items: Any) -> None:
-    """Make it look as if the run's process had been killed with these items in hand."""
+def end_without_a_word(run_id: Any, *items: Any, source_ended: bool = False) -> None:
+    """Make it look as if the run's process had been killed with these items in hand, and the source not at its end."""
     run = Run.objects.get(pk=run_id)
     lease = Lease.objects.get(name=lease_name(run.pk))
     keys = [key_uuid(item_key(item)) for item in items]
     fresh = len(keys) - RunItem.objects.filter(run=run, key__in=keys).count()
     Run.objects.filter(pk=run.pk).update(
         status="running",
+        source_ended=source_ended,
         finished=None,
         taken=F("taken") + fresh,
         claimed=F("claimed") + fresh,

@@ -132,7 +132,7 @@ def test_what_cannot_be_resumed_by_its_number_is_said(run: Any) -> None:
     with pytest.raises(ac.InvalidCommand, match="is succeeded: only interrupted, crashed, failed, running runs"):
         run(command(), resume_run=finished.run_id)
     unfinished = failed(run, command(broken=1))
-    with pytest.raises(ac.InvalidCommand, match="it cannot go on as"):
+    with pytest.raises(ac.InvalidCommand, match="it cannot be resumed as"):
         run(Other(), resume_run=unfinished.run_id)
 
 

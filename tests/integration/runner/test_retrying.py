@@ -216,7 +216,7 @@ def test_a_retry_that_is_killed_is_completed_by_a_resume_without_the_source(run:
     items.filter(label="b").update(state="claimed")
     items.filter(label="d").update(state="retry", next_at=F("started"))
     Run.objects.filter(pk=first.run_id).update(dead=1, retry=1, claimed=1)
-    end_without_a_word(first.run_id, "b")  # in the middle of a retry of these two
+    end_without_a_word(first.run_id, "b", source_ended=True)  # in the middle of a retry of these two
     letters.fails, letters.reads, letters.letters = {}, 0, "abcdefgh"
     result = run(letters, resume=True)
     row = row_of(result)
@@ -269,14 +269,14 @@ def test_what_cannot_be_tried_again_is_refused(run: Any, letters: type[Letters])
         (
             Other,
             {"retry_failed": number},
-            rf"Run {number} is one of .*Letters: it cannot go on, nor begin again, as .*Other",
+            rf"Run {number} is one of .*Letters: it cannot be resumed as .*Other, nor begun again",
         ),
         (letters(prefix="q"), {"retry_failed": number}, "was begun with other arguments: .*prefix"),
         (letters, {"retry_failed": number, "test": True}, "A trial run goes on with no other"),
         (letters, {"retry_failed": number, "resume_run": number}, "resume_run and retry_failed contradict each other"),
         (letters, {"retry_failed": number, "max_items": 2}, "max_items bounds new items"),
         (letters, {"only_kind": "ValueError"}, "give it with retry_failed"),
-        (letters, {"retry_failed": number, "only_kind": [3]}, "only_kind=.*: a kind of errors"),
+        (letters, {"retry_failed": number, "only_kind": [3]}, "only_kind=.*: the name of an error"),
     ):
         with pytest.raises(ac.InvalidCommand, match=told):
             run(command, **given)

@@ -51,7 +51,9 @@ def test_overridden_settings_are_followed_and_forgotten() -> None:
         (5, "ASYNC_COMMANDER is 5; allowed: a dict"),
         ({"LIMIT": {}}, "no key 'LIMIT'; did you mean 'LIMITS'?"),
         ({"limits": {}}, "no key 'limits'; did you mean 'LIMITS'?"),
-        ({"KEEP_DAYS": 30}, "no key 'KEEP_DAYS'; allowed: LIMITS"),
+        ({"KEEP_DAYS": 0}, r"ASYNC_COMMANDER\['KEEP_DAYS'\] is 0; allowed: a dict like {'items': 30, 'logs': 30"),
+        ({"KEEP_DAYS": {"items": True}}, "or one number; from 1 day to 100 years, None for ever"),
+        ({"KEEP_DAYS": {"item": 3}}, "allowed: a dict like"),
         ({"zzz": 1}, "no key 'zzz'; allowed: LIMITS, COMMAND_PACKAGES"),
         ({"LIMITS": 5}, r"ASYNC_COMMANDER\['LIMITS'\] is 5; allowed: a dict"),
         ({"COMMAND_PACKAGES": "jobs"}, "is 'jobs'; allowed: a list of texts"),
@@ -61,6 +63,12 @@ def test_overridden_settings_are_followed_and_forgotten() -> None:
 def test_wrong_settings_are_named_with_the_remedy(value: Any, message: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=message):
         configured(value)
+
+
+def test_what_is_kept_for_how_long_is_one_number_or_several() -> None:
+    assert get_settings().keep_days == {"items": 30, "logs": 30, "runs": 365}
+    assert configured({"KEEP_DAYS": 90}).keep_days == {"items": 90, "logs": 90, "runs": 90}
+    assert configured({"KEEP_DAYS": {"runs": None}}).keep_days == {"items": 30, "logs": 30, "runs": None}
 
 
 def test_settings_are_frozen() -> None:

@@ -25,6 +25,8 @@ FLAGS = (
 TAKEN: dict[str, tuple[Any, ...]] = {
     "max_items": (None, 1, 10**9),
     "resume_run": (None, 1),
+    "retry_failed": (None, 1),
+    "only_kind": (None, [], ()),
     "again": (None, 1),
     "grace": (0, 0.5, 3600),
     "lease_seconds": (0.1, 60),
@@ -37,10 +39,13 @@ TAKEN: dict[str, tuple[Any, ...]] = {
     "stderr": (None, io.StringIO()),
     **dict.fromkeys(FLAGS, BOTH),
 }
+ONLY_KIND = "the name of an error, as ValueError, or a reason, as crashed, or a list of such is needed."
 AT_MOST = ", and at most 1e+09, 31 years."
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "max_items": ((0, -1, 1.0, True, "5"), "a whole number from 1 is needed; leave it out to take all items."),
     "resume_run": ((0, True, 2.0, "7"), "the number of a run is needed."),
+    "retry_failed": ((0, True, 2.0, "7"), "the number of a run is needed."),
+    "only_kind": ((3, "", [""], [None]), ONLY_KIND),
     "again": ((0, True, 2.0, "7"), "the number of a run is needed."),
     "grace": (
         (-1, 1e300, math.inf, math.nan, True, "10", None),

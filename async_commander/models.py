@@ -599,7 +599,7 @@ class LoggedModel(models.Model):
     @property
     def runs(self) -> RunQuerySet:
         """The runs that have touched this object, newest first."""
-        logs = self.command_logs
+        logs = CommandLogs.of(self)
         runs: RunQuerySet = Run.objects.using(logs.db)
         return runs.filter(pk__in=logs.values("run_id"))
 
@@ -614,9 +614,13 @@ class LoggedModel(models.Model):
                 id="async_commander.E007",
             )
             for name in ("runs", "command_logs")
-            if getattr_static(cls, name) is not LoggedModel.__dict__[name]
+            if not any(getattr_static(cls, name) is vars(base).get(name) for base in cls.__mro__ if _is_ours(base))
         ]
         return [*super().check(**kwargs), *clashes]
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 class Lease(models.Model):

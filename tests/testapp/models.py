@@ -6,6 +6,7 @@ import uuid
 
 from django.db import models
 
+from async_commander.contrib.compat.django_commander import LoggedExtendedManager, LoggedExtendedModel
 from async_commander.models import LoggedModel
 
 
@@ -114,3 +115,18 @@ class Bench(LoggedModel):
     row = models.IntegerField()
     place = models.IntegerField()
     taken = models.BooleanField(default=False)
+
+
+class Parent(LoggedExtendedModel):
+    """Of django_commander's kind."""
+
+    name = models.TextField(null=True)
+
+    objects = LoggedExtendedManager().as_manager()
+
+
+class Child(LoggedExtendedModel):
+    name = models.TextField()
+    parent = models.ForeignKey(Parent, on_delete=models.CASCADE, related_name="children")
+
+    objects = LoggedExtendedManager().as_manager()

@@ -37,12 +37,14 @@ from .commander_kinds import (
     MultiprocessedDownloadIterateCommand,
     MultiprocessedIterateDownloadCommand,
 )
+from .commander_models import LoggedExtendedManager, LoggedExtendedModel
 from .commander_rows import Command, CommandLog
 
 __all__ = [
     "BasicCommand", "Command", "CommandLog", "DownloadIterateCommand", "IterateDownloadCommand",
-    "MissingDependencyException", "MultiprocessedDownloadIterateCommand", "MultiprocessedIterateDownloadCommand",
-    "cache_results", "commands", "log_command", "run_command_async", "test_commands",
+    "LoggedExtendedManager", "LoggedExtendedModel", "MissingDependencyException",
+    "MultiprocessedDownloadIterateCommand", "MultiprocessedIterateDownloadCommand", "cache_results", "commands",
+    "log_command", "run_command_async", "test_commands",
 ]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -27,6 +27,8 @@ from async_commander.database.unit import current_unit
 from async_commander.results import ItemState, ObjectAction, RunStatistics, RunStatus
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 FORMAT_VERSION = 1
@@ -71,6 +73,28 @@ class RunQuerySet(models.QuerySet["Run"]):
 
 def _seconds(duration: timedelta | None) -> float | None:
     return None if duration is None else duration.total_seconds()
+
+
+_RunManager = models.Manager.from_queryset(RunQuerySet)
+
+
+class RunManager(_RunManager["Run"]):
+    """`Run.objects` are the runs; `run.objects(Model)`, of one run, are the objects that it has touched."""
+
+    if TYPE_CHECKING:
+
+        def __get__(self, instance: Any, cls: Any = None) -> Self: ...
+        def __call__(self, model: type[M], *, action: str | None = None) -> models.QuerySet[M]: ...
+
+    def contribute_to_class(self, cls: type[models.Model], name: str) -> None:
+        """As Django's; of an instance, where Django refuses it, it is a call."""
+        super().contribute_to_class(cls, name)
+        setattr(cls, name, _Objects(self))
+
+
+class _Objects(ManagerDescriptor):
+    def __get__(self, instance: Any, cls: Any = None) -> Any:
+        return super().__get__(None, cls) if instance is None else partial(_objects_of, instance)
 
 
 class Run(models.Model):
@@ -128,7 +152,7 @@ class Run(models.Model):
         default=0, help_text="Of this record by its owner, under the newest epoch: tells what a COMMIT in doubt came to"
     )
 
-    objects = RunQuerySet.as_manager()
+    objects = RunManager()
     """Of the class all runs; of one run, `run.objects(Model)` are the objects that it has touched."""
 
     class Meta:
@@ -209,16 +233,6 @@ class Run(models.Model):
     def accounts(self) -> bool:
         """Whether every item that was taken is accounted for."""
         return self.taken == self.done + self.skipped + self.dead + self.retry + self.claimed
-
-
-class _Objects(ManagerDescriptor):
-    """`Run.objects` is the manager. That of an instance, which Django refuses, is a call: `objects_of`."""
-
-    def __get__(self, instance: Any, cls: Any = None) -> Any:
-        return super().__get__(None, cls) if instance is None else partial(_objects_of, instance)
-
-
-setattr(Run, "objects", _Objects(Run._default_manager))  # noqa: B010 - a manager, for all who read types
 
 
 class StateIndex(models.Index):

@@ -40,6 +40,16 @@ django.setup()
 import polars as pl
 from shop.models import Author, Book
 """
+WRITES_ANN = """
+import async_commander as ac
+from shop.models import Politician
+
+@ac.tracked
+def write_ann():
+    Politician.objects.create_or_update({"name": "Ann"}, {"born": 1970})
+
+write_ann()
+"""
 A_FRAME = """
 frame = pl.DataFrame({"ISBN-13": ["1-2", "3"], "title": ["a", "b"], "price": ["1.234,56", "12.50"],
                       "stock": ["1", None], "published": ["01.02.2024", "02.03.2024"]})
@@ -56,7 +66,7 @@ def project(tmp_path: Path) -> Path:
     shop = tmp_path / "shop"
     (shop / "commands" / "scrapers").mkdir(parents=True)
     models, _, parsing = code_of("README.md", "class Site").partition("import re ")
-    (shop / "models.py").write_text(models + MODELS_OF_THE_PAGES)
+    (shop / "models.py").write_text(models + MODELS_OF_THE_PAGES + code_of("docs/provenance.md", "class Politician"))
     (shop / "parsing.py").write_text(f"import re {parsing}")
     (shop / "views.py").write_text(code_of("docs/running.md", "async def refresh"))
     (tmp_path / "mysite" / "urls.py").write_text(URLS)
@@ -90,6 +100,11 @@ def test_the_commands_of_the_pages_run(project: Path) -> None:
         + "\nassert Book.objects.count() == 2"
     )  # fmt: skip
     typed(project, "python compared.py")
+    (project / "recorded.py").write_text(
+        SETUP + WRITES_ANN + code_of("docs/provenance.md", "ann.runs")
+        + '\nassert list(run.objects(Politician, action="created")) == [ann]'
+    )  # fmt: skip
+    typed(project, "python recorded.py")
     assert '"value": 0' in typed(project, "python manage.py arun raise_prices 5 --json")
     (project / "cleaned.py").write_text(SETUP + A_FRAME + code_of("docs/imports.md", "BookCleaner.clean(frame)"))
     assert "column 'price': '12.50' is not a number in the declared format" in typed(project, "python cleaned.py")

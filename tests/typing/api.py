@@ -18,6 +18,7 @@ import polars as pl
 from django.db.models import Model
 
 import async_commander as ac
+from async_commander.models import LoggedModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -300,3 +301,16 @@ add("1")  # wrong: a value of a wrong type
 assert_type(ac.should_run("shop.seed"), bool)
 assert_type(ac.history("shop.seed", limit=None).statistics().success_rate, float | None)
 ac.history("shop.seed").filter(status=ac.record_run("shop.seed", success=True, duration=2.5).status)
+
+
+class Politician(LoggedModel):
+    pass
+
+
+def written_by(politician: Politician, row: Run) -> None:
+    """Which run has touched it, and what a run has touched."""
+    politician.command_logs.add(row, action="updated")
+    politician.command_logs.add("run 3")  # wrong: no run
+    politician.command_logs.filter(run=row).exists()
+    assert_type(politician.runs.statistics().count, int)
+    row.objects(Politician, action="created").count()

@@ -251,15 +251,18 @@ class LanePool:
         """How many items wait for a lane."""
         return len(self._queue)
 
-    def lend(self) -> LentLane:
-        """For one item. It costs nothing until its first call."""
-        return LentLane(self)
+    def lend(self, *, in_one: bool = True) -> LentLane:
+        """For one item. It costs nothing until its first call. Without `in_one`: for one call of a hook in a dry run."""
+        return LentLane(self, in_one=in_one)
 
-    def transaction(self, *, kept: bool = False) -> LaneTransaction:
-        """A transaction of the kind that this pool's lanes have, to be opened on one; `kept` in a dry run, too."""
+    def transaction(self, *, kept: bool = False, in_one: bool = True) -> LaneTransaction:
+        """A transaction of the kind that this pool's lanes have, to be opened on one; `kept` in a dry run, too.
+
+        Without `in_one` it stands for many there, one for each statement.
+        """
         words = self._words(gate_limit=self.gate_limit)
         if self.rehearsal is not None and not kept:
-            return RehearsedTransaction(self.rehearsal, self.alias, **words)
+            return RehearsedTransaction(self.rehearsal, self.alias, in_one=in_one, **words)
         return LaneTransaction(self.alias, **words)
 
     def elsewhere(self, alias: str) -> AbstractContextManager[Any]:
@@ -298,7 +301,7 @@ class LanePool:
 
     def in_transaction(self, function: Callable[[], T]) -> Future[T]:
         """Have a function called on any lane, in a transaction of its own; never blocks."""
-        future = self.lend().end(commit=True, before=function, take=True)
+        future = self.lend(in_one=False).end(commit=True, before=function, take=True)
         assert future is not None  # noqa: S101  a lane was taken
         return future
 

@@ -107,7 +107,7 @@ class Lender(Protocol):
     warned_of: set[str]
     """Models of whose rows in other databases the run was told."""
 
-    def transaction(self) -> LaneTransaction: ...
+    def transaction(self, *, in_one: bool = True) -> LaneTransaction: ...
     def elsewhere(self, alias: str) -> AbstractContextManager[Any]: ...
     def ask(self, lent: LentLane) -> None: ...
     def withdraw(self, lent: LentLane) -> None: ...
@@ -121,8 +121,9 @@ class LentLane(Executor):
     one that is opened there before the first of them. Neither `submit` nor `end` ever blocks, from any thread.
     """
 
-    def __init__(self, pool: Lender, *, atomic: bool = True, patient: bool = False) -> None:
+    def __init__(self, pool: Lender, *, atomic: bool = True, in_one: bool = True, patient: bool = False) -> None:
         self._pool = pool
+        self._in_one = in_one
         self._atomic = atomic
         self._patient = patient
         self._transaction: LaneTransaction | None = None
@@ -210,7 +211,7 @@ class LentLane(Executor):
         """For the pool, under its mutex: here is the lane that was asked for."""
         self._lane, self._granted = lane, True
         if self._atomic:
-            self._transaction = self._pool.transaction()
+            self._transaction = self._pool.transaction(in_one=self._in_one)
         lane.tenant = self
         lane.post(self._open)
         for call in self._kept:

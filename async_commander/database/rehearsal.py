@@ -26,7 +26,7 @@ from async_commander.results import CREATED, DELETED, UPDATED, UPSERTED
 
 from .connections import is_ours
 from .outage import EndedByItself
-from .sqlite import is_sqlite
+from .sqlite import is_sqlite, needs_write_lock
 from .transaction import LaneTransaction, ends_a_transaction
 from .written import Written, table_of, writing
 
@@ -59,6 +59,10 @@ _KEEP_ALL = (
     " ON e.engine = t.engine WHERE t.table_schema = DATABASE() AND e.transactions <> 'YES'"
 )
 """Tables there that roll nothing back, as those of MyISAM."""
+
+
+_SAVEPOINT = "async_commander_alone"
+_ENDS_SAVEPOINT = re.compile(r"\s*(?:RELEASE|ROLLBACK)\b", re.IGNORECASE)
 
 
 class _Thread(threading.local):
@@ -237,6 +241,7 @@ class Stretch:
     def check(self) -> None:
         """Raise what the COMMIT of one of the transactions would have raised."""
         for part in list(self.parts.values()):
+            part.recover()
             part.check_constraints()
 
     def count(self) -> None:
@@ -259,11 +264,21 @@ class Stretch:
 
 
 class Part(LaneTransaction):
-    """One transaction that is never committed, on one connection."""
+    """One transaction that is never committed, on one connection.
 
-    def __init__(self, rehearsal: Rehearsal, alias: str, **words: Any) -> None:
+    Outside of a rehearsal there would be many of them, `in_one` aside: each statement of the project's, or each of its
+    outermost blocks. One that fails takes back itself alone, also where somebody catches the error: each begins with a
+    savepoint.
+    """
+
+    def __init__(self, rehearsal: Rehearsal, alias: str, *, in_one: bool = False, **words: Any) -> None:
         super().__init__(alias, **words)
         self.rehearsal = rehearsal
+        self._in_one = in_one
+        self._begun_by: object = None
+        """The block that the savepoint is of; itself, where that is a statement."""
+        self._mark: Counts | None = None
+        """What was counted at the savepoint; None where there is none."""
         self._written = Written()
         self._connection: BaseDatabaseWrapper | None = None
         self._thread = threading.get_ident()
@@ -354,7 +369,52 @@ class Part(LaneTransaction):
                 f"The table {table_of(found)} rolls nothing back (its engine has no transactions): a dry run cannot "
                 "write there. Convert it to InnoDB, or leave it out where self.dry_run is true."
             )
-        return self._written.counted(execute, sql, params, many, context)
+        if self._in_one or self._inner_from is None or _ENDS_SAVEPOINT.match(text):
+            return self._written.counted(execute, sql, params, many, context)
+        alone = self._begin_alone(connection, text)
+        try:
+            return self._written.counted(execute, sql, params, many, context)
+        except Exception:
+            if alone:
+                self._take_back(connection)
+            raise
+
+    def _begin_alone(self, connection: BaseDatabaseWrapper, text: str) -> bool:
+        """Before a statement: whether it would be a transaction of its own. One begins here, or goes on."""
+        _, blocks = self._inner_from or (0, 0)
+        outermost = connection.atomic_blocks[blocks] if len(connection.atomic_blocks) > blocks else None
+        if outermost is not None and outermost is self._begun_by:
+            return False
+        if outermost is None or not any(connection.savepoint_ids[self._inner_from[0] :]):  # type: ignore[index]  # seen above
+            self.recover()
+            if needs_write_lock(text) or connection.vendor == "postgresql":  # elsewhere who only reads breaks nothing
+                ends = "" if self._mark is None else f"RELEASE SAVEPOINT {_SAVEPOINT}"
+                self._send(connection, ends, f"SAVEPOINT {_SAVEPOINT}")
+                self._mark, self._begun_by = self._written.mark(), outermost or self
+        return outermost is None
+
+    def recover(self) -> None:
+        """Before something begins: take back what was broken, which was a transaction of its own."""
+        connection = connections[self.alias]
+        is_open = self._inner_from is not None and not connection.closed_in_transaction
+        if not self._in_one and is_open and connection.needs_rollback:
+            connection.needs_rollback = False
+            self._take_back(connection)
+
+    def _take_back(self, connection: BaseDatabaseWrapper) -> None:
+        if self._mark is not None:
+            self._send(connection, f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+            self._written.counts = self._mark.copy()
+
+    def _send(self, connection: BaseDatabaseWrapper, *statements: str) -> None:
+        """Past Django, to which there are no such savepoints."""
+        with connection.wrap_database_errors:
+            cursor = cast("Any", connection.connection).cursor()
+            try:
+                for statement in filter(None, statements):
+                    cursor.execute(statement)
+            finally:
+                cursor.close()
 
 
 class _Outermost:
@@ -392,6 +452,7 @@ class RehearsedTransaction(Part):
     def __init__(self, rehearsal: Rehearsal, alias: str, **words: Any) -> None:
         super().__init__(rehearsal, alias, **words)
         others = {name: words[name] for name in ("shared", "files", "hurry") if name in words}
+        self._settings: list[tuple[BaseDatabaseWrapper, dict[str, Any]]] = []
         self._stretch = Stretch(rehearsal, lambda stretch, other: _Own(stretch, other, **others))
         self._around: Stretch | None = None
 
@@ -399,6 +460,11 @@ class RehearsedTransaction(Part):
         """See LaneTransaction."""
         self._stretch.parts[self.alias] = self
         self._around, _here.stretch = _here.stretch, self._stretch
+        for alias in connections:  # a cursor on a server would end with its transaction: what it gives is read at once
+            one = connections[alias]
+            if one.vendor == "postgresql" and not one.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+                self._settings.append((one, one.settings_dict))
+                one.settings_dict = {**one.settings_dict, "DISABLE_SERVER_SIDE_CURSORS": True}
         super().open()
 
     @property
@@ -408,6 +474,7 @@ class RehearsedTransaction(Part):
 
     def commit(self) -> None:
         """Raise what COMMIT would raise, of any of the databases; else count, and roll back."""
+        self.recover()
         self.check()
         try:
             self._stretch.check()
@@ -422,6 +489,9 @@ class RehearsedTransaction(Part):
         """See LaneTransaction; all other databases first."""
         self._stretch.roll_back()
         super().roll_back()  # of one that could not begin
+        for one, settings in self._settings:
+            one.settings_dict = settings
+        self._settings.clear()
         if _here.stretch is self._stretch:
             _here.stretch = self._around
 

@@ -81,6 +81,8 @@ class Unit:
     """What is committed, here or elsewhere."""
     undo: Sequence[Undo] = ()
     """How to take back what is written and not committed, the latest last."""
+    in_one = True
+    """Whether its transaction is one, or stands for many in a dry run."""
     left_behind = False
     """Whether it was a hook's that has ended: who still has it, a task that the hook has begun, goes on without it."""
     _flushed: Sequence[Unit] = ()
@@ -179,7 +181,7 @@ class Unit:
                 if self._closed:
                     raise RuntimeError(FINISHED)
                 assert self._lanes is not None  # noqa: S101 - only an item's unit is asked, and that has them
-                self.lane = self._lanes.lend()
+                self.lane = self._lanes.lend(in_one=self.in_one)
             return self.lane
 
     async def flush(self) -> None:
@@ -303,10 +305,16 @@ def write_units(units: Sequence[Unit]) -> None:
 class RehearsedUnit(Unit):
     """That of one call of a hook in a dry run: its rows, and its calls, share a transaction that is rolled back."""
 
+    in_one = False
+
     def atomic(self) -> Savepoint:
         """See Unit: as in any other run, only items have this."""
         self._check_open()
         raise RuntimeError(ATOMIC_IS_FOR_ITEMS)
+
+    def _flush(self, requests: list[Request]) -> None:
+        with transaction.atomic(using=self.alias):
+            super()._flush(requests)
 
     async def end(self) -> None:
         """Write what is queued, and roll back. Raises what a COMMIT would have raised; the unit is closed."""

@@ -54,6 +54,10 @@ class Written:
         self.counts: Counter[tuple[str, str]] = Counter()
         self._marks: dict[str, Counter[tuple[str, str]]] = {}
 
+    def mark(self) -> Counter[tuple[str, str]]:
+        """What is to be left where all that follows is taken back."""
+        return self.counts.copy()
+
     @property
     def tables(self) -> set[str]:
         """In which it has written."""

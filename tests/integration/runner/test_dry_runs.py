@@ -49,7 +49,7 @@ def nothing_is_kept() -> Iterator[None]:
 
 
 class Numbers(ac.IterateDownloadCommand[int, str]):
-    count = 4
+    count: int = 4
     retry = ac.Retry(attempts=1)
     limits = ac.Limits(max_failures=None)
 
@@ -194,7 +194,7 @@ async def signals(self: Any, item: int) -> None:
 @pytest.mark.parametrize("name", PATHS)
 def test_no_path_of_an_item_changes_a_row(run: Any, name: str) -> None:
     class Command(Numbers):
-        count = 3
+        count: int = 3
 
         async def parse_and_save(self, item: int, payload: str) -> None:
             await PATHS[name](self, item)
@@ -281,7 +281,7 @@ def test_references_that_were_wrong_before_are_nobodys_fault(run: Any) -> None:
         pytest.skip("no such rows can be there")
 
     class Command(Numbers):
-        count = 1
+        count: int = 1
 
         async def parse_and_save(self, item: int, payload: str) -> None:
             self.db.add(Node(name="fine"))
@@ -487,7 +487,7 @@ def test_what_threads_write_is_rolled_back(run_on_lanes: Any, how: str) -> None:
     function, rows = THREADS[how]
 
     class Command(Numbers):
-        count = 3
+        count: int = 3
 
         async def parse_and_save(self, item: int, payload: str) -> None:
             if asyncio.iscoroutinefunction(function):
@@ -506,7 +506,7 @@ def test_what_threads_write_is_rolled_back(run_on_lanes: Any, how: str) -> None:
 
 def test_what_processes_of_the_pool_write_is_rolled_back(run_on_lanes: Any) -> None:
     class Command(Numbers):
-        count = 2
+        count: int = 2
         limits = ac.Limits(processes=1)
 
         async def parse_and_save(self, item: int, payload: str) -> None:

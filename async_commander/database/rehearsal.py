@@ -118,6 +118,7 @@ class Rehearsal:
         around, _here.stretch = _here.stretch, stretch
         try:
             with stretch.to_its_end():
+                stretch.see_to_blocks()
                 yield
         finally:
             _here.stretch = around
@@ -219,6 +220,12 @@ class Stretch:
         except BaseException:
             self.parts.pop(alias, None)
             raise
+
+    def see_to_blocks(self) -> None:
+        """Begin where somebody, a test, has a block open: one in it, without a savepoint, would begin unheard."""
+        for connection in connections.all(initialized_only=True):
+            if connection.in_atomic_block:
+                self.see_to(connection)
 
     def begin_anew(self, connection: BaseDatabaseWrapper) -> None:
         """Somebody has closed this connection, outside of any block of theirs: it may be opened again, as ever."""
@@ -466,6 +473,7 @@ class RehearsedTransaction(Part):
                 self._settings.append((one, one.settings_dict))
                 one.settings_dict = {**one.settings_dict, "DISABLE_SERVER_SIDE_CURSORS": True}
         super().open()
+        self._stretch.see_to_blocks()
 
     @property
     def may_begin_anew(self) -> bool:

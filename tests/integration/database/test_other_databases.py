@@ -320,8 +320,9 @@ def test_a_dry_run_of_a_plain_command_is_rolled_back_there_too(archive: None) ->
     connections["archive"].close()
     assert call_command(Command(), dry_run=True, stdout=io.StringIO()) == [1, 1, 1]
     assert (tags(), urls(), Author.objects.using("archive").count()) == ([], [], 0)
-    run = Run.objects.get()
+    run = Run.objects.latest()
     assert (run.status, run.dry_run) == ("succeeded", True)
+    assert run.would == {one: {"created": 1} for one in ("testapp.Author", "testapp.Page", "testapp.Tag")}
     Page.objects.create(url="afterwards")
     assert urls() == ["afterwards"]
 
@@ -353,3 +354,61 @@ def test_rows_there_are_recorded_here_with_the_item_that_wrote_them(archive: Non
     assert len(told) == 6  # what is committed there by itself is there, whatever becomes of its item
     assert {page.url for page in run.objects(Page)} == {"u0", "u2", "u4"}
     assert set(run.object_logs.values_list("action", flat=True)) == {"created"}
+
+
+def raw_page(url: str) -> None:
+    with connections["archive"].cursor() as cursor:
+        cursor.execute("INSERT INTO testapp_page (url, title, body) VALUES (%s, '', '')", [url])
+
+
+class WritesEverywhere(ac.IterateDownloadCommand[int, str]):
+    limits = ac.Limits(threads=3)
+    retry = ac.Retry(attempts=1)
+
+    async def iterate(self):
+        await Page.objects.acreate(url="of the source")
+        for number in range(4):
+            yield number
+
+    async def download(self, item: int) -> str:
+        await Author.objects.acreate(name=f"a{item}")
+        return f"p{item}"
+
+    async def parse_and_save(self, item: int, payload: str) -> None:
+        await Tag.objects.acreate(name=f"t{item}")
+        await self.db(raw_page, f"raw {payload}")
+        self.db.upsert(Page(url=payload), unique=["url"], update=[])
+        await self.db.flush()
+        assert await Page.objects.acount() == 2, "those of this item, and no other"
+        assert await Author.objects.aget() == await Author.objects.aget(name=f"a{item}")
+        if item == 3:
+            raise ValueError("no")
+
+    async def cleanup(self) -> None:
+        with pytest.raises(IntegrityError):
+            await Page.objects.abulk_create([Page(url="twice"), Page(url="twice")])
+        await Page.objects.acreate(url="of the end")
+
+
+def test_a_dry_run_is_rolled_back_there_too(archive: None) -> None:
+    connections["archive"].close()
+    result = ac.run(WritesEverywhere(), dry_run=True)
+    assert (result.counts["done"], result.counts["dead"]) == (3, 1)
+    assert (tags(), urls(), Author.objects.using("archive").count()) == ([], [], 0)
+    assert result.would == {
+        "testapp.Author": {"created": 3},
+        "testapp.Page": {"created": 2 + 3, "upserted": 3},
+        "testapp.Tag": {"created": 3},
+    }
+    Page.objects.create(url="afterwards")
+    assert urls() == ["afterwards"]
+
+
+def test_so_it_is_in_a_test(archive: None) -> None:
+    with transaction.atomic(), transaction.atomic(using="archive"):
+        Page.objects.create(url="before")
+        Page.objects.all().delete()
+        result = ac.run(WritesEverywhere(), dry_run=True)
+        assert (result.counts["done"], urls(), tags()) == (3, [], [])
+        transaction.set_rollback(True)
+        transaction.set_rollback(True, using="archive")

@@ -10,14 +10,15 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage
-from django.db import IntegrityError, NotSupportedError, connection, connections, models, transaction
+from django.db import IntegrityError, connection, models
 from django.test import TestCase
+from django.test.utils import isolate_apps
 
 import async_commander as ac
 from async_commander.exceptions import InvalidCommand
 from async_commander.models import Run
 from async_commander.testing import InMemoryRecorder
-from tests.testapp.models import Author, Effect, Page, Tag
+from tests.testapp.models import Page, Tag
 
 from .ledger import counts_of
 from .test_dry_runs import HERE, Numbers, nothing_is_kept, raw, save, seed
@@ -238,3 +239,86 @@ class InATestCase(TestCase):
         assert result.would == {"testapp.Page": {"created": 4}}
         save("afterwards")
         assert Tag.objects.count() == 2
+
+
+def test_what_mariadb_does_not_roll_back_is_refused(transactional_db: None) -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("the others roll it back")
+    raw("CREATE TABLE keeps_all (name varchar(20)) ENGINE = MyISAM")
+
+    class Command(Numbers):
+        count: int = 4
+
+        async def parse_and_save(self, item: int, payload: str) -> None:
+            await Tag.objects.acreate(name=payload)
+            await self.db(raw, STATEMENTS[item])
+
+    try:
+        with nothing_is_kept():
+            result = ac.run(Command(), dry_run=True)
+    finally:
+        raw("DROP TABLE keeps_all")
+    assert (result.counts["done"], result.counts["dead"]) == (1, 3)
+    assert {kind.kind for kind in result.errors} == {"NotSupportedError"}
+    assert result.would == {"testapp.Tag": {"created": 1}}
+
+
+STATEMENTS = (
+    "CREATE TABLE another (name varchar(20))",
+    "INSERT INTO keeps_all VALUES ('x')",
+    "TRUNCATE TABLE testapp_effect",
+    "SELECT COUNT(*) FROM keeps_all",
+)
+
+
+def test_tables_that_are_made_are_gone(run: Any) -> None:
+    if connection.vendor == "mysql":
+        pytest.skip("it is refused there")
+
+    class Command(Numbers):
+        count: int = 1
+
+        async def parse_and_save(self, item: int, payload: str) -> None:
+            await self.db(raw, "CREATE TABLE another (name varchar(20))")
+            await self.db(raw, "INSERT INTO another VALUES ('x')")
+
+    with nothing_is_kept():
+        assert run(Command(), dry_run=True).would == {"another": {"created": 1}}
+
+
+def test_files_of_models_get_no_further_than_their_objects(run: Any) -> None:
+    storage = InMemoryStorage()
+    with isolate_apps("tests.testapp"):
+
+        class Upload(models.Model):
+            file = models.FileField(storage=storage, upload_to="uploads")
+
+            class Meta:
+                app_label = "testapp"
+                db_table = "upload"
+
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE upload (id integer primary key, file varchar(100))")
+    old = Upload(pk=9)
+    old.file.save("old.txt", ContentFile(b"kept"), save=False)
+
+    class Command(Numbers):
+        count: int = 1
+
+        async def parse_and_save(self, item: int, payload: str) -> None:
+            upload = Upload(pk=1)
+            upload.file = ContentFile(b"gone", name="new.txt")
+            self.db.add(upload)
+            await self.db.flush()
+            HERE.append(upload.file.name)
+            assert upload.file.read() == b"gone"
+            await self.db(old.file.delete, False)
+
+    try:
+        with nothing_is_kept():
+            result = run(Command(), dry_run=True)
+            assert HERE == ["uploads/new.txt"]
+    finally:
+        raw("DROP TABLE upload")
+    assert (result.errors, result.would) == ([], {"upload": {"created": 1}})
+    assert storage.listdir("uploads") == ([], ["old.txt"])

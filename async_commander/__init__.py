@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from async_commander.command.dependencies import DependsOn as DependsOn
     from async_commander.command.registry import get_command as get_command
     from async_commander.command.registry import get_commands as get_commands
+    from async_commander.command.shapes import At as At
     from async_commander.command.shapes import DownloadIterateCommand as DownloadIterateCommand
     from async_commander.command.shapes import IterateDownloadCommand as IterateDownloadCommand
     from async_commander.engine.context import RunContext as RunContext
@@ -52,7 +53,7 @@ _HOMES = {
     "command.cached": ("cached",),
     "command.dependencies": ("DependsOn",),
     "command.registry": ("get_command", "get_commands"),
-    "command.shapes": ("DownloadIterateCommand", "IterateDownloadCommand"),
+    "command.shapes": ("At", "DownloadIterateCommand", "IterateDownloadCommand"),
     "engine.context": ("RunContext", "current_run"),
     "engine.every": ("every",),
     "engine.limits": ("Limits", "Retry"),

@@ -130,6 +130,9 @@ class Run(models.Model):
     dead = models.BigIntegerField(default=0)
     retry = models.BigIntegerField(default=0)
     claimed = models.BigIntegerField(default=0)
+    cursor = models.TextField(
+        blank=True, default="", help_text="Place and cursor up to which all items of the source are settled"
+    )
     value = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
     would = models.JSONField(
         default=dict,

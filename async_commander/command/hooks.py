@@ -86,6 +86,8 @@ class HookSpec:
     returned: Returned = A_VALUE
     by_name: bool = False
     """It takes values by their names, as many as it asks for."""
+    keywords: tuple[str, ...] = ()
+    """Values that it gets where it has a parameter of that name."""
 
     @property
     def signature(self) -> str:
@@ -112,6 +114,8 @@ class Hook:
     arguments: int
     named: NamedParameters | None = None
     """Of a hook that takes values by their names."""
+    keywords: tuple[str, ...] = ()
+    """Which of those of its declaration it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,7 @@ def hook(
     may_take: tuple[str, ...] = (),
     returned: Returned = A_VALUE,
     by_name: bool = False,
+    keywords: tuple[str, ...] = (),
 ) -> Callable[[Function], Function]: ...
 def hook(
     function: Function | None = None,
@@ -165,6 +170,7 @@ def hook(
     may_take: tuple[str, ...] = (),
     returned: Returned = A_VALUE,
     by_name: bool = False,
+    keywords: tuple[str, ...] = (),
 ) -> Function | Callable[[Function], Function]:
     """Declare a method of a shape as a hook; its positional arguments are what the runner passes."""
 
@@ -173,7 +179,7 @@ def hook(
         parameters = inspect.signature(function).parameters.items()
         takes = tuple(name for name, parameter in parameters if parameter.kind in by_position)[1:]
         must = required or getattr(function, "__isabstractmethod__", False)
-        spec = HookSpec(function.__name__, function, takes, may_take, must, kinds, returned, by_name)
+        spec = HookSpec(function.__name__, function, takes, may_take, must, kinds, returned, by_name, keywords)
         function.__hook__ = spec  # type: ignore[attr-defined]  # functions carry any attribute
         return function
 
@@ -255,12 +261,16 @@ def _written(cls: type, spec: HookSpec) -> Hook:
     found = f"{place} is `{kind} {spec.name}{signature}`; allowed: `{spec.signature}`"
     if spec.by_name:
         return Hook(spec, kind, 0, _named_parameters(spec, signature, found, bound=bound))
+    keywords = tuple(name for name in spec.keywords if name in signature.parameters)
     for count in range(len(spec.takes) + len(spec.may_take), len(spec.takes) - 1, -1):
         try:
-            signature.bind(*range(count + bound))
+            signature.bind(*range(count + bound), **dict.fromkeys(keywords))
         except TypeError:
             continue
-        return Hook(spec, kind, count)
+        return Hook(spec, kind, count, keywords=keywords)
+    if spec.keywords:
+        optional = [f"{name}=None" for name in spec.keywords]
+        raise InvalidCommand(f"{found} or `{spec.name}({', '.join(('self', *spec.takes, *optional))})`")
     also = f" or `{spec.name}({', '.join(('self', *spec.takes, *spec.may_take))})`" if spec.may_take else ""
     raise InvalidCommand(f"{found}{also}")
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Iterable
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
 from uuid import uuid4
 
 from django.db import InterfaceError, OperationalError
@@ -27,8 +28,30 @@ from .identity import host_of, item_key
 Item = TypeVar("Item")
 Payload = TypeVar("Payload")
 
+
+@final
+@dataclass(frozen=True, slots=True)
+class At(Generic[Item]):
+    """An item, and the cursor to go on with behind it: `yield ac.At(row, row["id"])`.
+
+        async def iterate(self, after=None):
+            async for row in self.rows(newer_than=after):
+                yield ac.At(row, row["id"])
+
+    A resume calls `iterate(after=cursor)` with the last cursor that is safe: all items that were yielded with it, and
+    all before them, are settled. Many items may have one cursor, such as those of a page: it is safe once another one,
+    or the end, has come. A new run begins with None.
+
+    A cursor is data that JSON gives back unchanged (numbers, texts, dates, `UUID` …), up to 2,000 characters of it.
+    None, and an item that is yielded as it is, move nothing.
+    """
+
+    item: Item
+    cursor: Any
+
+
 SyncOrAsync: TypeAlias = Payload | Awaitable[Payload]
-Source: TypeAlias = Iterable[Item] | AsyncIterable[Item]
+Source: TypeAlias = Iterable[Item | At[Item]] | AsyncIterable[Item | At[Item]]
 
 
 _DATABASE = (OperationalError, InterfaceError)
@@ -127,13 +150,14 @@ class IterateDownloadCommand(ItemCommand[Item], Generic[Item, Payload]):
 
     _stages = Stages(once=(), per_item=("download", "parse_and_save"))
 
-    @hook(kinds=ANY_KIND, returned=A_SOURCE)
+    @hook(kinds=ANY_KIND, returned=A_SOURCE, keywords=("after",))
     @abstractmethod
     def iterate(self) -> SyncOrAsync[Source[Item]]:
         """Yield the items one by one, or return a queryset or any other iterable of them.
 
         A queryset is read in pages by primary key. Items are taken as workers come free, never all at once. After a
-        connection error, and on resume, it is called again, and what is done already is passed over.
+        connection error, and on resume, it is called again, and what is done already is passed over. Written
+        `iterate(self, after=None)` it is told where to go on: see `At`.
         """
 
     @hook
@@ -175,10 +199,13 @@ class DownloadIterateCommand(ItemCommand[Item], Generic[Payload, Item]):
     def download(self) -> SyncOrAsync[Payload]:
         """Fetch the one thing that holds all items, and return it. Called once per run, and again on resume."""
 
-    @hook(kinds=ANY_KIND, returned=A_SOURCE)
+    @hook(kinds=ANY_KIND, returned=A_SOURCE, keywords=("after",))
     @abstractmethod
     def iterate(self, payload: Payload, /) -> SyncOrAsync[Source[Item]]:
-        """Take the payload apart: yield its items one by one, or return a queryset or any other iterable of them."""
+        """Take the payload apart: yield its items one by one, or return a queryset or any other iterable of them.
+
+        Written `iterate(self, payload, after=None)` it is told where a resume goes on: see `At`.
+        """
 
     @hook
     @abstractmethod

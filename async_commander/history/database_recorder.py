@@ -47,6 +47,7 @@ from .recorder import (
     Opening,
     Rows,
     RunOwner,
+    SafeCursor,
     Stored,
 )
 
@@ -244,6 +245,7 @@ class DatabaseRecorder:
             testing=run.testing,
             source_ended=run.source_ended,
             retried=retried,
+            cursor=self._ledger.cursor,
         )
 
     async def _opened_once(self, function: Callable[[], tuple[Ownership, T]]) -> tuple[Ownership, T]:
@@ -380,6 +382,10 @@ class DatabaseRecorder:
             answer = await self._writer.call_at_once(claim)
         self._ledger.claimed(key for key, item in answer.again.items() if item.crashes >= CRASHES_ALONE)
         return answer
+
+    def source_settled(self, cursor: SafeCursor) -> None:
+        """See Recorder."""
+        self._ledger.cursor = cursor
 
     def source_restarted(self) -> None:
         """See Recorder."""

@@ -32,9 +32,9 @@ from async_commander.results import ItemState, items_in_words
 
 from .key_filter import KeyFilter
 from .lease import Ownership, SteadyClock, fence
-from .ledger_rows import COLUMNS, find_items, insert_batch, insert_claim, insert_outcomes, move_counts
+from .ledger_rows import COLUMNS, cursor_of, find_items, insert_batch, insert_claim, insert_outcomes, move_counts
 from .moments import as_stored, moment
-from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, Stored
+from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, SafeCursor, Stored
 
 CRASHES_ALONE = 2
 """From so many crashes on an item runs alone."""
@@ -53,6 +53,9 @@ class Ledger:
         """How many items the run may take in all, those that others bring up included."""
         self.keeps_steps = False
         """Whether its rows are steps of `handle()`: none of them was claimed or taken, and no count moves."""
+        self.cursor: SafeCursor | None = None
+        """Up to where the source is settled, by outcomes that are committed."""
+        self._cursor_written: SafeCursor | None = None
         self._first_row_of_this_epoch = 0
         self._claim_of: dict[UUID, int] = {}
         self._open_claims: Counter[int] = Counter()
@@ -96,8 +99,13 @@ class Ledger:
         waiting = self._items().filter(state=ItemState.RETRY.value)
         waiting.filter(next_at__gt=now + timedelta(seconds=longest_wait)).update(next_at=now)
         counts = self._recount()
-        run = Run.objects.using(self.ownership.alias).only("source_ended", "pruned").get(pk=self.ownership.run_id)
+        run = (
+            Run.objects.using(self.ownership.alias)
+            .only("source_ended", "pruned", "cursor")
+            .get(pk=self.ownership.run_id)
+        )
         self._pruned = run.pruned
+        self.cursor = self._cursor_written = cursor_of(run)
         if run.pruned is not None and not run.source_ended:
             raise InvalidCommand(
                 f"Run {self.ownership.run_id} is being removed since {moment(run.pruned)}, for its age (KEEP_DAYS): "
@@ -118,6 +126,7 @@ class Ledger:
         """
         self._give_back(self._claims())
         self._recount()
+        move_counts(self.ownership.alias, self.ownership.run_id, {}, self.cursor)
 
     def _give_back(self, claims: QuerySet[RunClaim]) -> None:
         """New items as if never taken; those with a row wait for the next attempt, or for the source to yield them.
@@ -213,6 +222,8 @@ class Ledger:
                 answer.fresh.add(key)
                 with self._keys_mutex:
                     self._keys_met.add([key])
+            else:
+                answer.left_out.add(key)
         elif row.state == ItemState.CLAIMED.value or (row.state == ItemState.RETRY.value and row.item is None):
             known = Known(key, row.attempts, row.crashes, error_kind=row.error_kind, error=row.error)
             (answer.crashed if row.crashes >= CRASHES_DEAD else answer.again)[key] = known
@@ -301,10 +312,13 @@ class Ledger:
         with suppress(IndexError):  # several lanes may take from here at once: each claim goes to one of them
             while True:
                 closed.append(self._closed_claims.popleft())
+        cursor = self._cursor_to_write()
         if outcomes and _are_new(outcomes):
-            insert_batch(self.ownership, outcomes, counts, closed, lease_first=_are_the_writers(units))
+            lease_first = _are_the_writers(units)
+            insert_batch(self.ownership, outcomes, counts, closed, lease_first=lease_first, safe=cursor)
             return
-        self._count(**counts)  # the lock of the run's row comes first
+        # The lock of the run's row comes first.
+        move_counts(self.ownership.alias, self.ownership.run_id, counts, cursor)
         self._insert([outcome for outcome in outcomes if not outcome.known])
         self._update([outcome for outcome in outcomes if outcome.known])
         following = [outcome for outcome in outcomes if outcome.followed]
@@ -388,6 +402,12 @@ class Ledger:
     def _update(self, outcomes: Sequence[ItemOutcome]) -> None:
         for outcome in outcomes:
             self._items().filter(key=outcome.key).update(**_columns(outcome))
+
+    def _cursor_to_write(self) -> SafeCursor | None:
+        """None where the row has it: of a transaction that is rolled back, until the next one comes, or the end."""
+        cursor, written = self.cursor, self._cursor_written
+        self._cursor_written = cursor
+        return None if cursor is written else cursor
 
     def _count(self, **changes: int) -> None:
         move_counts(self.ownership.alias, self.ownership.run_id, _moved(**changes))

@@ -21,7 +21,7 @@ from async_commander.results import ItemState
 
 from .lease import Ownership, fence, fence_statement, fenced
 from .moments import as_stored
-from .recorder import ItemOutcome
+from .recorder import ItemOutcome, SafeCursor
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -87,7 +87,9 @@ def insert_claim(
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             held, fence_values = fence_statement(ownership)
-            move, move_values = _move(connection, ownership.run_id, counts, change, ("SELECT FROM held", []))
+            move, move_values = _move(
+                connection, ownership.run_id, counts, change=change, held=("SELECT FROM held", [])
+            )
             moved = f", moved AS ({move} RETURNING 1)" if move else ""
             cursor.execute(
                 f"WITH held AS ({held}){moved} INSERT INTO {claims} ({columns}) "  # noqa: S608 - names of our own
@@ -96,7 +98,7 @@ def insert_claim(
             )
             made = cursor.fetchone()
             return int(made[0]) if made else _claimed_before(ownership, hexes, change)
-        move, move_values = _move(connection, ownership.run_id, counts, change)
+        move, move_values = _move(connection, ownership.run_id, counts, change=change)
         if move:
             cursor.execute(move, move_values)
             if not cursor.rowcount:
@@ -123,6 +125,7 @@ def insert_batch(
     closed: Sequence[int],
     *,
     lease_first: bool,
+    safe: SafeCursor | None = None,
 ) -> None:
     """The new rows of a batch, what they change in the run's counts, the end of claims worked off; and the fence.
 
@@ -137,7 +140,7 @@ def insert_batch(
     held, fence_values = fence_statement(ownership)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql" and lease_first:
-            move, values = _move(connection, run_id, counts, held=("SELECT FROM held", []))
+            move, values = _move(connection, run_id, counts, held=("SELECT FROM held", []), safe=safe)
             cursor.execute(
                 f"WITH held AS ({held}), inserted AS ({insert.from_arrays()} WHERE EXISTS (SELECT FROM held)), "  # noqa: S608 - likewise
                 f"dropped AS ({dropped} = ANY (%s::bigint[]) AND EXISTS (SELECT FROM held)) {move}",
@@ -147,7 +150,7 @@ def insert_batch(
                 raise fenced(ownership)
             return
         if connection.vendor == "postgresql":
-            move, values = _move(connection, run_id, counts)
+            move, values = _move(connection, run_id, counts, safe=safe)
             cursor.execute(
                 f"WITH inserted AS ({insert.from_arrays()}), dropped AS ({dropped} = ANY (%s::bigint[])) {move}",
                 [*map(_array, columns), _array(closed), *values],
@@ -155,7 +158,7 @@ def insert_batch(
         else:
             insert.execute(cursor, columns)
             within = (held, fence_values) if connection.vendor == "sqlite" else None  # nobody else writes there
-            cursor.execute(*_move(connection, run_id, counts, held=within))
+            cursor.execute(*_move(connection, run_id, counts, held=within, safe=safe))
             if within and not cursor.rowcount:
                 raise fenced(ownership)
             if closed:
@@ -177,27 +180,39 @@ def insert_outcomes(alias: str, run_id: int, outcomes: Sequence[ItemOutcome]) ->
             _Insert(connection, run_id, names, same).execute(cursor, columns)
 
 
-def move_counts(alias: str, run_id: int, counts: dict[str, int]) -> None:
-    """Change the counts in the run's row by so much each."""
-    if counts:
+def move_counts(alias: str, run_id: int, counts: dict[str, int], safe: SafeCursor | None = None) -> None:
+    """Change the counts in the run's row by so much each; and up to where its source is settled, if that is given."""
+    if counts or safe:
         with connections[alias].cursor() as cursor:
-            cursor.execute(*_move(connections[alias], run_id, counts))
+            cursor.execute(*_move(connections[alias], run_id, counts, safe=safe))
+
+
+def cursor_of(run: Run) -> SafeCursor | None:
+    """Where the source of a run is gone on with; None where it is read from its beginning."""
+    place, _, text = run.cursor.partition(" ")
+    return SafeCursor(int(place), text) if text else None
 
 
 def _move(
     connection: BaseDatabaseWrapper,
     run_id: int,
     counts: dict[str, int],
+    *,
     change: int | None = None,
     held: tuple[str, list[Any]] | None = None,
+    safe: SafeCursor | None = None,
 ) -> tuple[str, list[Any]]:
     """An UPDATE of the run's row and its parameters; empty where nothing is to change.
 
     `change`: a number to be taken, unless it was before. `held`: a SELECT that has to find a row, and its parameters.
+    `safe`: up to where the source is settled now.
     """
     quote = connection.ops.quote_name
     columns = [f"{quote(name)} = {quote(name)} + %s" for name in counts]
     values: list[Any] = [*counts.values()]
+    if safe is not None:
+        columns.append(f"{quote('cursor')} = %s")
+        values.append(f"{safe.place} {safe.text}")
     condition = "id = %s"
     if change is not None:
         columns.append("changes = %s")

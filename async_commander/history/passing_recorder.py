@@ -42,6 +42,8 @@ class PassingRecorder(DatabaseRecorder):
             elif room is None or len(answer.fresh) < room:
                 answer.fresh.add(key)
                 self._in_hand.add(key)
+            else:
+                answer.left_out.add(key)
         self._duplicates += answer.duplicates
         return answer
 

@@ -85,6 +85,17 @@ class Opened:
     that were `recovered`, and then for nothing else."""
     retried: int = 0
     """Items that were dead, and are tried again."""
+    cursor: SafeCursor | None = None
+    """Of a resumed run: where its source is gone on with."""
+
+
+class SafeCursor(NamedTuple):
+    """Where a source may be gone on with: all that it yielded with this cursor, and before, is settled."""
+
+    place: int
+    """In the source, of the last item that it was yielded with."""
+    text: str
+    """Of JSON."""
 
 
 class Candidate(NamedTuple):
@@ -110,7 +121,7 @@ class Known:
 
 @dataclass(slots=True)
 class Admission:
-    """The ledger's answer to a chunk of candidates, by key. What is in none of these is settled: leave it out."""
+    """The ledger's answer to a chunk of candidates, by key. What is in none of these is known: leave it out."""
 
     fresh: set[UUID] = field(default_factory=set)
     again: dict[UUID, Known] = field(default_factory=dict)
@@ -118,6 +129,8 @@ class Admission:
     duplicates: int = 0
     from_retry: int = 0
     """How many of `again` waited in state `retry`, without the item itself: the source had to yield it."""
+    left_out: set[UUID] = field(default_factory=set)
+    """New ones that are more than the run may take now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +319,9 @@ class Recorder(Protocol):
 
     async def admit(self, candidates: Sequence[Candidate], *, room: int | None = None) -> Admission:
         """Claim a chunk of items, before any of them begins; of those that are new at most `room`, and no others."""
+
+    def source_settled(self, cursor: SafeCursor) -> None:
+        """The source need not be read again before this. It is kept with what is committed next."""
 
     def source_restarted(self) -> None:
         """The source begins anew: what it yields again is no duplicate."""

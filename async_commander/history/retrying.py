@@ -54,6 +54,9 @@ def revive(ownership: Ownership, run: Run, opening: Opening) -> int:
     )  # the reason stays: it tells those that the source has to give again from those that were never tried
     if not again:
         raise NothingToRetry(_why_none(run, chosen.count()))
+    waiting = RunItem.objects.using(ownership.alias).filter(run_id=run.pk, state=ItemState.RETRY.value)
+    if run.cursor and waiting.filter(item__isnull=True).exists():  # the source gives these again, wherever they are
+        Run.objects.using(ownership.alias).filter(pk=run.pk).update(cursor="")
     which = f" ({', '.join(sorted(kinds))})" if kinds else ""
     by = f" by {opening.user}" if opening.user else ""
     ended = f" on {moment(run.finished)}" if run.finished else ""

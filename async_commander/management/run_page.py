@@ -15,6 +15,7 @@ from async_commander.command.options import KEPT
 from async_commander.command.registry import get_command
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.figures import latencies_of
+from async_commander.history.ledger_rows import cursor_of
 from async_commander.history.moments import moment
 from async_commander.history.reading import steps_of
 from async_commander.results import ErrorKind, ItemState, RunStatus, items_in_words
@@ -90,6 +91,7 @@ class RunPage:
             "started": f"{moment(run.started)}{origin(run)}",
             "finished": end,
             "items": figures(run),
+            "source": f"settled up to item {count(safe.place)}" if (safe := cursor_of(run)) else "",
             "rate": rate(run.rate) if run.taken and not self.resumed else "",
             "arguments": pairs(run.parameters),
             "options": pairs(run.options),

@@ -44,6 +44,7 @@ class Migration(migrations.Migration):
                 ('dead', models.BigIntegerField(default=0)),
                 ('retry', models.BigIntegerField(default=0)),
                 ('claimed', models.BigIntegerField(default=0)),
+                ('cursor', models.TextField(blank=True, default='', help_text='Place and cursor up to which all items of the source are settled')),
                 ('value', models.JSONField(blank=True, encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
                 ('would', models.JSONField(blank=True, default=dict, help_text='What was not written, in rows by model and verb: by a dry run nothing, without --delete no deletion')),
                 ('output', models.TextField(blank=True, default='')),

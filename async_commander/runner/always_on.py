@@ -53,13 +53,12 @@ class AlwaysOn:
                             self.absence = None
                             for item in piece:
                                 position += 1
-                                ports.source_yielded(position)
-                                yield item
+                                yield ports.source_yielded(item, position)
                     await self._session.commit_hook()
                 except Exception as error:  # noqa: BLE001 - judged there, and raised where nothing helps
                     self._session.drop_hook()
                     failure = error
-                self._session.recorder.source_restarted()
+                ports.source_restarted()
                 again = await self.again(failure)
         ports.source_ended()
 

@@ -65,6 +65,10 @@ class HookCaller:
         """How the author wrote this hook."""
         return self._hooks[name].kind
 
+    def takes(self, name: str, keyword: str) -> bool:
+        """Whether the author wrote this hook so that it gets this value."""
+        return keyword in self._hooks[name].keywords
+
     def function(self, name: str) -> Callable[..., Any]:
         """The hook itself, bound to the command."""
         function: Callable[..., Any] = getattr(self._command, name)
@@ -90,13 +94,21 @@ class HookCaller:
             self._specs[name].check_returned(self._command, value)
         return value
 
-    async def call(self, name: str, *arguments: Any, options: Mapping[str, Any] | None = None) -> Any:
+    async def call(
+        self,
+        name: str,
+        *arguments: Any,
+        options: Mapping[str, Any] | None = None,
+        keywords: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Call a hook with as many of the arguments as it takes, or as many of `options`, and check what it returns.
+
+        `keywords` are values that it takes by their names.
 
         Raises InvalidCommand where that is a wrong kind of thing, and where an `await` is missing in it.
         """
         hook = self._hooks[name]
-        named: dict[str, Any] = {}
+        named: dict[str, Any] = {**keywords} if keywords else {}
         if hook.named is not None:
             arguments, named = hook.named.picked(options or {})
         elif len(arguments) > hook.arguments:

@@ -16,6 +16,7 @@ from django.db import IntegrityError
 
 from async_commander.command.identity import item_label, key_uuid
 from async_commander.command.items import ItemGone, UnfitItem, item_to_json, row_reference
+from async_commander.command.shapes import At
 from async_commander.database.unit import Unit, current_unit, unit_on_lane
 from async_commander.downloads.scope import ItemScope, item_scope
 from async_commander.engine.charging import uncharged
@@ -24,11 +25,12 @@ from async_commander.engine.pipeline import Due, Pipeline, Verdict
 from async_commander.engine.quota import Quota
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.log_capture import item_in_hand, told_briefly
-from async_commander.history.recorder import Candidate, ItemOutcome, Known
+from async_commander.history.recorder import Candidate, ItemOutcome, Known, SafeCursor
 from async_commander.results import ItemState, items_in_words
 from async_commander.text.errors import readable
 from async_commander.text.values import ADDRESS, text_of_value
 
+from .cursors import Cursors
 from .in_hand import ItemTicket, in_hand, undone
 from .sources import restored
 from .verdicts import REASON_LENGTH, in_a_template, judge, kind_of, place_of, text_of
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("async_commander.run")
 
+_AFTER = {True: "iterate(self, after=None)", False: "iterate(self, payload, after=None)"}
+"""By whether each item has a download."""
 NO_ITEMS_FAULT = (InvalidCommand, StopIteration, StopAsyncIteration)
 """What a hook that names items raises by a mistake of its own: the next item would meet it as well."""
 
@@ -53,6 +57,7 @@ class ItemPorts:
         *,
         download: bool,
         quota: Quota,
+        cursor: SafeCursor | None = None,
     ) -> None:
         self._session = session
         self._download = download
@@ -66,6 +71,12 @@ class ItemPorts:
         self._read_ahead: deque[int] = deque()
         """Places in the source of the items that it yielded and that were not admitted yet."""
         self._quota = quota
+        self.cursors = (
+            Cursors(self._recorder.source_settled, session.redact, begun_at=cursor)
+            if self._hooks.takes("iterate", "after")
+            else None
+        )
+        """Of a source that can be gone on with where it was left."""
         self._source_ended = False
         self._left_over = True
         self._warned_of_duplicates = self._warned_of_the_left_out = self._warned_of_the_unkept = False
@@ -77,13 +88,38 @@ class ItemPorts:
 
     # -- coming in ---------------------------------------------------------------------------------------------
 
-    def source_yielded(self, place: int) -> None:
-        """The source gave one more item, the first of which has place 1: `admit` will get it."""
+    def after(self) -> Any:
+        """The cursor after which the source is to be read now; None: from its beginning."""
+        return None if self.cursors is None else self.cursors.after
+
+    @property
+    def place(self) -> int:
+        """How many items come before what is read of the source when it is asked now."""
+        return 0 if self.cursors is None else self.cursors.place
+
+    def source_yielded(self, given: Any, place: int) -> Any:
+        """The source gave one more, the first of which has place 1. Returns the item itself, which `admit` will get."""
+        if self.cursors is not None:
+            given = self.cursors.yielded(given, place)
+        elif type(given) is At:
+            raise InvalidCommand(
+                f"iterate() yields ac.At(item, cursor), and does not take the cursor to go on after: write "
+                f"`{_AFTER[self._download]}`, and yield what comes after it; None means from the beginning."
+            )
         self._read_ahead.append(place)
+        return given
+
+    def source_restarted(self) -> None:
+        """The source is begun anew, after the last safe cursor: what it yields again is no duplicate."""
+        self._recorder.source_restarted()
+        if self.cursors is not None:
+            self.cursors.restarted()
 
     def source_ended(self) -> None:
         """The source was read to its end. What a crash left over is run once all of that is admitted."""
         self._source_ended = True
+        if self.cursors is not None:
+            self.cursors.ended()
 
     async def admit(self, items: Sequence[Any]) -> Sequence[ItemTicket]:
         """Give each item its key, and claim those that are to run."""
@@ -94,6 +130,8 @@ class ItemPorts:
             made.setdefault(ticket.uuid, ticket)
             candidates.append(Candidate(ticket.uuid, ticket.label))
         answer = await self._recorder.admit(candidates, room=self._quota.room)
+        if self.cursors is not None:
+            self.cursors.admit(candidates, answer)
         if self._source_ended and not self._read_ahead:
             self.pipeline.nudge()
         self._tally.taken += len(answer.fresh) + answer.duplicates
@@ -101,12 +139,7 @@ class ItemPorts:
         self._tally.retry -= answer.from_retry
         self._quota.recovered -= len(answer.again) + len(answer.crashed)
         if answer.duplicates and not self._warned_of_duplicates:
-            self._warned_of_duplicates = True
-            self._session.reporter.message(
-                f"The source yielded {items_in_words(answer.duplicates)} with a key that it had yielded before: "
-                "skipped as duplicates. Define item_key() if they are different items.",
-                logging.WARNING,
-            )
+            self._warn_of_duplicates(answer.duplicates)
         for key, known in (*answer.again.items(), *answer.crashed.items()):
             made[key].recall(known)
         for key in answer.crashed:
@@ -124,6 +157,14 @@ class ItemPorts:
                 told: dict[str, Any] = {"error_kind": ticket.error_kind, "error": ticket.error}
                 self._hand_over(ticket, ItemState.DEAD, reason=ticket.unfit.reason, **told)
         return ours
+
+    def _warn_of_duplicates(self, number: int) -> None:
+        self._warned_of_duplicates = True
+        self._session.reporter.message(
+            f"The source yielded {items_in_words(number)} with a key that it had yielded before: "
+            "skipped as duplicates. Define item_key() if they are different items.",
+            logging.WARNING,
+        )
 
     def _ticket(self, item: Any, place: int, now: float) -> ItemTicket:
         label = item_label(item, self._session.redact)
@@ -251,6 +292,8 @@ class ItemPorts:
             # followed this one meanwhile.
             state = await self._recorder.state_of(ticket.uuid)
         if state is ItemState.DONE:
+            if self.cursors is not None:
+                self.cursors.settled(ticket.uuid)
             ticket.state = state
             asyncio.get_running_loop().call_soon(self.pipeline.settled, [ticket])
             return
@@ -341,10 +384,7 @@ class ItemPorts:
             assert isinstance(outcome, ItemOutcome)  # noqa: S101 - each unit of ours has both
             assert isinstance(ticket, ItemTicket)  # noqa: S101
             if error is not None:
-                if outcome.state is ItemState.DONE:
-                    self.pipeline.rejected(ticket, readable(error))
-                else:
-                    self.pipeline.abort(error)
+                self._refused(ticket, outcome, error)
                 continue
             if outcome.followed:
                 self._followed(outcome)
@@ -358,8 +398,16 @@ class ItemPorts:
             settled.append(ticket)
         if error is None:
             self._session.outages.over()
+            if self.cursors is not None:
+                self.cursors.settle(unit.outcome for unit in units)
         if settled:
             self.pipeline.settled(settled)
+
+    def _refused(self, ticket: ItemTicket, outcome: ItemOutcome, error: BaseException) -> None:
+        if outcome.state is ItemState.DONE:
+            self.pipeline.rejected(ticket, readable(error))
+        else:
+            self.pipeline.abort(error)
 
     def _followed(self, outcome: ItemOutcome) -> None:
         self._tally.taken += outcome.followed_new

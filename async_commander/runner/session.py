@@ -13,7 +13,7 @@ import django
 
 from async_commander.command.identity import item_label, key_uuid
 from async_commander.command.items import item_to_json
-from async_commander.command.shapes import ItemCommand
+from async_commander.command.shapes import At, ItemCommand
 from async_commander.conf import get_settings
 from async_commander.database.connections import close_all_of_process
 from async_commander.database.dry_runs import RehearsedCall
@@ -283,6 +283,8 @@ class RunSession:
                 "self.follow() stores items in the ledger, and this command keeps none (always_on, or keep_history = "
                 "False): send the items to where iterate() reads from."
             )
+        if any(isinstance(item, At) for item in items):
+            raise InvalidCommand("self.follow(ac.At(…)): a cursor is the source's; give the item itself.")
         for item in items:
             text = self.hooks.decide("item_key", item)
             one = Followed(key_uuid(text), item_label(item, self.redact), item_to_json(item))

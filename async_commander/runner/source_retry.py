@@ -45,25 +45,24 @@ class SourceRetry:
         After an error that passes it is begun anew; what is known already is passed over. Only a pass that gets further
         than all before it has its failures forgiven.
         """
-        failures = furthest = 0
+        failures, furthest = 0, ports.place
         with calls_of(Kind.SOURCE):  # in the one task that reads them
             while True:
                 try:
-                    position = 0
+                    position = ports.place
                     async with closed_at_the_end(in_pieces(source)) as pieces:
                         async for piece in pieces:
                             for item in piece:
                                 position += 1
                                 if position > furthest:
                                     furthest, failures, self.absence = position, 0, None
-                                ports.source_yielded(position)
-                                yield item
+                                yield ports.source_yielded(item, position)
                 except Exception as error:  # noqa: BLE001 - judged there, and raised where it does not pass
                     failures += 1
                     await self._rest(failures, error)
                 else:
                     break
-                self._session.recorder.source_restarted()
+                ports.source_restarted()
                 source = await self.insist(opened)
         await self._session.commit_hook()
         ports.source_ended()

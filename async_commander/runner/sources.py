@@ -12,6 +12,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Coroutine,
     Iterable,
     Iterator,
@@ -50,13 +51,18 @@ _WINDOW = re.compile(r"\bOVER\s*\(", re.IGNORECASE)
 """Looked for in the SQL, where it may come from `extra()` and `RawSQL` as well."""
 
 
-async def open_source(hooks: HookCaller, *arguments: Any) -> Any:
-    """Call `iterate` and return what it gives: not read from yet."""
+def from_the_beginning() -> None:
+    """There is no cursor after which a source is to begin."""
+
+
+async def open_source(hooks: HookCaller, *arguments: Any, after: Callable[[], Any] = from_the_beginning) -> Any:
+    """Call `iterate` and return what it gives, not read from yet: all that comes after the cursor of now."""
+    keywords = {"after": after()} if hooks.takes("iterate", "after") else {}
     if hooks.kind("iterate") is HookKind.ASYNC_GENERATOR:
-        return _watched_async(hooks, hooks.function("iterate")(*arguments))
+        return _watched_async(hooks, hooks.function("iterate")(*arguments, **keywords))
     if hooks.kind("iterate") is HookKind.GENERATOR:
-        return _watched(hooks, hooks.function("iterate")(*arguments))
-    return await hooks.call("iterate", *arguments)
+        return _watched(hooks, hooks.function("iterate")(*arguments, **keywords))
+    return await hooks.call("iterate", *arguments, keywords=keywords)
 
 
 async def _watched_async(hooks: HookCaller, generator: AsyncGenerator[Any]) -> AsyncIterator[Any]:

@@ -19,7 +19,7 @@ from .always_on import AlwaysOn
 from .hook_lanes import Kind, calls_of
 from .items import ItemPorts
 from .source_retry import SourceRetry
-from .sources import counted, open_source
+from .sources import counted, from_the_beginning, open_source
 from .steps import Steps
 
 if TYPE_CHECKING:
@@ -135,7 +135,13 @@ class Work:
             recovered=self._opened.recovered,
             closed=self._opened.source_ended,
         )
-        ports = ItemPorts(self._session, self._acknowledger, download="download" in stages.per_item, quota=quota)
+        ports = ItemPorts(
+            self._session,
+            self._acknowledger,
+            download="download" in stages.per_item,
+            quota=quota,
+            cursor=self._opened.cursor,
+        )
         self._session.recorder.begin_items(ports, taken_at_most=quota.run_at_most)
         self._pipeline = ports.pipeline = self._acknowledger.pipeline = Pipeline(
             ports,
@@ -151,15 +157,16 @@ class Work:
         if self._context.stopping:
             self._pipeline.stop()
         if always_on:
-            items = AlwaysOn(self._session, "iterate").items(partial(self._connected, stages), ports)
+            items = AlwaysOn(self._session, "iterate").items(partial(self._connected, stages, ports), ports)
         else:
             items = await self._counted_items(stages, ports, quota)
         carried = await self._pipeline.run(items)
         return carried and not (self._pipeline.cut and quota.narrower)
 
-    async def _connected(self, stages: Stages) -> Any:
+    async def _connected(self, stages: Stages, ports: ItemPorts) -> Any:
         """The source of a command that is always on: what comes before it is done anew each time."""
-        return await open_source(self._hooks, *[await self._hooks.call(hook) for hook in stages.once])
+        payloads = [await self._hooks.call(hook) for hook in stages.once]
+        return await open_source(self._hooks, *payloads, after=ports.after)
 
     async def _counted_items(self, stages: Stages, ports: ItemPorts, quota: Quota) -> AsyncIterator[Any]:
         """Those of the source; none where that was read to its end before and can be spared."""
@@ -169,19 +176,21 @@ class Work:
         if self._opened.source_ended and not self._opened.recovered:
             ports.open_source = partial(self._source_later, stages)
             return retried.items((), ports.open_source, ports)
-        opened = await self._source_of(stages)
+        opened = await self._source_of(stages, after=ports.after)
         with calls_of(Kind.SOURCE):
             source = ports.source = await retried.insist(opened)
             if not self._opened.source_ended:
-                await self._count(source, quota)
+                await self._count(source, quota, before=ports.place)
         return retried.items(source, opened, ports)
 
-    async def _source_of(self, stages: Stages) -> Callable[[], Awaitable[Any]]:
+    async def _source_of(
+        self, stages: Stages, *, after: Callable[[], Any] = from_the_beginning
+    ) -> Callable[[], Awaitable[Any]]:
         """What opens the source, after the hooks that go before it."""
         with calls_of(Kind.SOURCE):
             once = [partial(self._hooks.call, hook) for hook in stages.once]
             payloads = [await SourceRetry(self._session).insist(call) for call in once]
-        return partial(open_source, self._hooks, *payloads)
+        return partial(open_source, self._hooks, *payloads, after=after)
 
     async def _source_later(self, stages: Stages) -> Any:
         """The source of a run that does not read it: items that are rows are made as it would give them."""
@@ -189,7 +198,9 @@ class Work:
         with calls_of(Kind.SOURCE):
             return await SourceRetry(self._session).insist(opened)
 
-    async def _count(self, source: Any, quota: Quota) -> None:
+    async def _count(self, source: Any, quota: Quota, *, before: int) -> None:
+        """`before`: so many items come before those that are read now."""
         total = await self._hooks.call("total") if self._hooks.has("total") else None
-        total = await counted(source) if total is None else total
+        if total is None and (number := await counted(source)) is not None:
+            total = before + number
         self._context.tally.total = None if total is None else max(quota.of_total(total), self._context.tally.taken)

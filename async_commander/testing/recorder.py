@@ -28,6 +28,7 @@ from async_commander.history.recorder import (
     Opened,
     Opening,
     Rows,
+    SafeCursor,
     Slice,
     Stored,
 )
@@ -61,6 +62,7 @@ class InMemoryRecorder:
         self.logs: list[LogLine] = []
         self.slices: list[Slice] = []
         self.errors: dict[str, ErrorKind] = {}
+        self.cursor: SafeCursor | None = None
         self.opening: Opening | None = None
         self.ending: Ending | None = None
         self.epoch = 0
@@ -100,7 +102,7 @@ class InMemoryRecorder:
         if not resumed:
             for kept in (self.items, self.steps, self._due, self._by_follow, self.logs, self.slices, self.errors):
                 kept.clear()
-            self._duplicates = 0
+            self._duplicates, self.cursor = 0, None
             self._number = next(self._numbers)
         self.opening, self.ending, self._restarted = opening, None, False
         self.epoch += 1
@@ -123,6 +125,7 @@ class InMemoryRecorder:
             counts=counts,
             recovered=counts["claimed"],
             testing=opening.testing,
+            cursor=self.cursor,
         )
 
     def _counts(self) -> dict[str, int]:
@@ -204,6 +207,8 @@ class InMemoryRecorder:
             elif key not in self.items:
                 if room is None or len(answer.fresh) < room:
                     answer.fresh.add(key)
+                else:
+                    answer.left_out.add(key)
             elif self.items[key].state is ItemState.CLAIMED:
                 answer.again[key] = self._take_out(key)
             elif self.items[key].state is ItemState.RETRY and self.items[key].item is None:
@@ -212,6 +217,10 @@ class InMemoryRecorder:
         self._in_hand |= answer.fresh
         self._duplicates += answer.duplicates
         return answer
+
+    def source_settled(self, cursor: SafeCursor) -> None:
+        """See Recorder."""
+        self.cursor = cursor
 
     def source_restarted(self) -> None:
         """See Recorder."""

@@ -77,6 +77,7 @@ def project(tmp_path: Path) -> Path:
         ("import_prices", "docs/commands.md", "Import a price list"),
         ("load_books", "docs/imports.md", "Load the price list"),
         ("raise_prices", "docs/long-jobs.md", "Raise all prices"),
+        ("fetch_texts", "docs/long-jobs.md", "which an API lists in pages"),
     ):
         (shop / "commands" / f"{name}.py").write_text(code_of(page, has))
     with (tmp_path / "mysite" / "settings.py").open("a") as settings:
@@ -88,7 +89,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_commands_of_the_pages_run(project: Path) -> None:
     typed(project, "python manage.py migrate")
-    assert "Commands checked: 6." in typed(project, "python manage.py arun --check")
+    assert "Commands checked: 7." in typed(project, "python manage.py arun --check")
     assert "full of ACME" in typed(project, "python manage.py arun import_prices ACME --file books.csv --mode full")
     calls = code_of("docs/imports.md", "bulk.create(books").splitlines()
     written = [call if not call.startswith("bulk.update") else f"bulk.create(books); {call}" for call in calls]

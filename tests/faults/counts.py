@@ -14,7 +14,7 @@ _COUNTS = {
     "P1_KILLS": (100, 1_000, 10_000),
     "P1_SHELL_KILLS": (10, 10, 10),
     "P1_STEP_KILLS": (10, 200, 1_000),
-    "P1_CURSOR_KILLS": (10, 200, 1_000),
+    "P1_CURSOR_KILLS": (5, 200, 1_000),
     "P2_STEP_POINTS": (8, 1_000, 1_000),
     "P1_RETRY_KILLS": (3, 100, 1_000),
     "P3_KILLERS": (5, 5, 5),

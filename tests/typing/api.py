@@ -165,6 +165,19 @@ class Count(ac.AsyncCommand):
         return len(text.split())
 
 
+class GoneOnWith(ac.IterateDownloadCommand[Site, str]):
+    """A source that says where to go on."""
+
+    async def iterate(self, after: str | None = None) -> AsyncIterator[ac.At[Site]]:
+        yield ac.At(Site("https://example.org/"), "next")
+        yield ac.At("https://example.org/", "next")  # wrong: another kind of item
+
+    async def download(self, site: Site) -> str:
+        return site.url
+
+    async def parse_and_save(self, site: Site, html: str) -> None: ...
+
+
 class Untyped(ac.IterateDownloadCommand[Site, str]):
     """Hooks without annotations, as most people begin."""
 

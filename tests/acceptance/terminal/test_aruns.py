@@ -235,6 +235,14 @@ def test_the_steps_of_a_plain_command_are_shown(partial: Run) -> None:
     assert "Steps" not in aruns("show", partial.pk)
 
 
+def test_how_far_a_source_is_settled_is_shown_without_its_cursor(partial: Run) -> None:
+    assert "source" not in aruns("show", partial.pk)
+    Run.objects.update(cursor='1200 "https://bob:hunter2@example.org/"')
+    page = aruns("show", partial.pk)
+    assert "source     settled up to item 1,200\n" in page
+    assert "hunter2" not in page
+
+
 def test_long_lists_are_cut_and_say_so(partial: Run) -> None:
     for number in range(15):
         RunItem.objects.create(run=partial, key=uuid4(), label=f"item{number}", state="dead")

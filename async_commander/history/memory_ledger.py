@@ -127,6 +127,8 @@ class MemoryLedger:
                 answer.fresh.add(key)
                 self._met.add(key)
                 self._in_hand[key] = False
+            else:
+                answer.left_out.add(key)
         self._settled[ItemState.SKIPPED.value] += answer.duplicates
         return answer
 

@@ -33,10 +33,16 @@ class RehearsedHooks(HookCaller):
         self._lanes = lanes
         self._rehearsal = rehearsal
 
-    async def call(self, name: str, *arguments: Any, options: Mapping[str, Any] | None = None) -> Any:
+    async def call(
+        self,
+        name: str,
+        *arguments: Any,
+        options: Mapping[str, Any] | None = None,
+        keywords: Mapping[str, Any] | None = None,
+    ) -> Any:
         """See HookCaller."""
         async with self._one_unit():
-            return await super().call(name, *arguments, options=options)
+            return await super().call(name, *arguments, options=options, keywords=keywords)
 
     async def leavable(self, coroutine: Coroutine[Any, Any, T], name: str, waits_for: Any = NOT_BEGUN) -> T:
         """See HookCaller."""

@@ -136,6 +136,13 @@ def test_a_run_that_was_cut_is_gone_on_with_at_the_next_item(run: Any) -> None:
     assert (resumed.counts["taken"], effects()) == (20, list(range(1, 21)))
 
 
+def test_a_dry_run_takes_the_same_items_and_keeps_no_cursor(run: Any) -> None:
+    one = command(Listed)
+    result = run(one, dry_run=True)
+    assert (one.asked, result.counts["done"], effects()) == ([None], LAST, [])
+    assert Run.objects.get(pk=result.run_id).cursor == ""
+
+
 class Pages(Rows):
     """Pages of ten, of which each item has the cursor of the next page."""
 

@@ -129,11 +129,45 @@ def test_items_that_wait_or_are_dead_are_in_the_ledger_and_hold_nothing_up(run: 
 def test_a_run_that_was_cut_is_gone_on_with_at_the_next_item(run: Any) -> None:
     result = run(command(), max_items=10)
     assert result.counts["taken"] == 10
-    Run.objects.update(status="failed")
+    Run.objects.update(status="failed", source_ended=False)
     again = command()
     resumed = run(again, resume=True, max_items=10)
     assert again.asked[0] in {9, 10}
     assert (resumed.counts["taken"], effects()) == (20, list(range(1, 21)))
+
+
+class Kept:
+    """No item that JSON could keep."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Unkeepable(Rows):
+    """Items of which only the keys are kept."""
+
+    async def iterate(self, after: int | None = None):
+        self.asked.append(after)
+        for number in range((after or 0) + 1, self.last + 1):
+            yield ac.At(Kept(number), number)
+
+    def item_key(self, item: Any) -> str:
+        return str(item.number)
+
+    async def download(self, item: Any) -> int:
+        return await super().download(item.number)
+
+    async def parse_and_save(self, item: Any, payload: int) -> None:
+        await super().parse_and_save(item.number, payload)
+
+
+@pytest.mark.parametrize(("cls", "asked"), [(Rows, []), (Unkeepable, [None])])
+def test_dead_items_that_only_the_source_can_give_are_read_again(run: Any, cls: Any, asked: list[Any]) -> None:
+    result = run(command(cls, fails=(3, 7)))
+    assert Run.objects.get(pk=result.run_id).cursor == f"{LAST} {LAST}"
+    again = command(cls)
+    retried = run(again, retry_failed=result.run_id)
+    assert (retried.status, again.asked, effects()) == ("succeeded", asked, list(range(1, LAST + 1)))
 
 
 def test_a_dry_run_takes_the_same_items_and_keeps_no_cursor(run: Any) -> None:
@@ -186,7 +220,7 @@ class Listed(Rows):
 
 def test_the_total_of_a_resumed_list_counts_what_came_before(run: Any) -> None:
     cut = run(command(Listed, last=10))
-    Run.objects.update(status="failed")
+    Run.objects.update(status="failed", source_ended=False)
     again = command(Listed, last=15)
     resumed = run(again, resume=True)
     assert (resumed.run_id, again.asked) == (cut.run_id, [10])
@@ -212,7 +246,7 @@ class OfAFile(ac.DownloadIterateCommand[list[int], int]):
 
 def test_items_of_one_download_are_gone_on_with_after_a_date(run: Any) -> None:
     run(OfAFile(), max_items=14)
-    Run.objects.update(status="failed")
+    Run.objects.update(status="failed", source_ended=False)
     again = OfAFile()
     run(again, resume=True, max_items=20)
     assert again.asked == date(2026, 1, 13)  # of the day after it no item was taken, which would have told of it

@@ -103,11 +103,13 @@ class Recording:
 
     # --- what is touched, on whichever thread writes it
 
-    def touch(self, alias: str, action: ObjectAction, objects: Iterable[Model]) -> None:
+    def touch(
+        self, alias: str, action: ObjectAction, objects: Iterable[Model], fields: Collection[str] | None = None
+    ) -> None:
         """These rows were written in that database, in the transaction that this thread has open there, if any.
 
-        An object whose parents are in tables of their own has touched these as well; Django tells of each that it
-        deletes.
+        With an object its parents are touched that have tables of their own; where only `fields` were written, those
+        parents that have one of them. Django tells of each row that it deletes.
         """
         touched: list[Touched] = []
         for obj in objects:
@@ -117,7 +119,7 @@ class Recording:
                 continue
             for model in plan:
                 keys = [getattr(obj, field.attname) for field in model._meta.pk_fields]
-                if has_key(obj) and (model is own or action is not ObjectAction.DELETED):
+                if has_key(obj) and (model is own or _is_written(model, action, fields)):
                     touched.append(Touched(model, key_text(model, keys), action))
         self._note(alias, touched)
 
@@ -235,6 +237,22 @@ class Recording:
                 self._waiting.pop(one, None)
 
 
+class Unrecorded(Recording):
+    """Of a dry run: it touches nothing for good, and a link by hand is no error."""
+
+    def __init__(self, alias: str, run_id: int) -> None:
+        super().__init__(alias, run_id, lambda _: None, everything=False)
+
+    def of(self, model: type[Model]) -> None:
+        """Nobody hears of any model."""
+
+    def _note(self, alias: str, touched: Sequence[Touched]) -> None:
+        """What other runs of this process listen for is told here, too."""
+
+    def _committed(self, touched: Iterable[Touched]) -> None:
+        """By hand."""
+
+
 class _Note:
     """What was touched in one savepoint; called when that is committed."""
 
@@ -271,6 +289,12 @@ def _rows_of(kind: type[Model]) -> tuple[type[Model], ...]:
     """The models in whose tables an object of this class has a row: its own, and those that it inherits from."""
     own = concrete(kind)
     return tuple(dict.fromkeys([own, *(concrete(parent) for parent in own._meta.get_parent_list())]))
+
+
+def _is_written(parent: type[Model], action: ObjectAction, fields: Collection[str] | None) -> bool:
+    if action is ObjectAction.DELETED:
+        return False
+    return fields is None or any(field.name in fields for field in parent._meta.local_concrete_fields)
 
 
 def _without_repeats(touched: Iterable[Touched]) -> list[Touched]:

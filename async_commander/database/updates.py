@@ -129,10 +129,12 @@ def _write_last(
             for some in chunks([change.obj.pk for change in by_key]):
                 _lock(connection, model._base_manager.using(connection.alias).filter(pk__in=some))
             found = sum(write_changes(connection, model, fields, [change]) for change in last.values())
-    _record(connection, model, by_key, found)
+    _record(connection, model, names, by_key, found)
 
 
-def _record(connection: BaseDatabaseWrapper, model: type[Model], changes: Sequence[Change], found: int) -> None:
+def _record(
+    connection: BaseDatabaseWrapper, model: type[Model], names: Sequence[str], changes: Sequence[Change], found: int
+) -> None:
     """The rows that were there are updated. Mostly all are, and nobody has to ask which."""
     recording = recording_of(model)
     if recording is None:
@@ -146,7 +148,7 @@ def _record(connection: BaseDatabaseWrapper, model: type[Model], changes: Sequen
             for key in there.filter(pk__in=some).values_list("pk", flat=True)
         }
         objects = [obj for obj in objects if model._meta.pk.to_python(obj.pk) in keys]
-    recording.touch(connection.alias, ObjectAction.UPDATED, objects)
+    recording.touch(connection.alias, ObjectAction.UPDATED, objects, names)
 
 
 def write_changes(

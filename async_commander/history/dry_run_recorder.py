@@ -13,6 +13,7 @@ from uuid import UUID
 from async_commander.database.lent_lane import settle
 from async_commander.database.misfits import with_misfits
 from async_commander.database.surroundings import Surroundings
+from async_commander.database.touched import Unrecorded
 from async_commander.models import Run
 from async_commander.results import ItemState
 
@@ -54,9 +55,9 @@ class DryRunRecorder(DatabaseRecorder):
 
     @contextmanager
     def objects_recorded(self, *, everything: bool) -> Iterator[None]:
-        """See Recorder: no object is written."""
+        """See Recorder: no object is written, and none is linked."""
         del everything
-        with recorded(None):
+        with recorded(Unrecorded(self._ownership.alias, self._ownership.run_id)):
             yield
 
     def begin_steps(self, owner: ItemsOwner) -> None:

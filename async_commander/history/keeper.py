@@ -18,7 +18,7 @@ from django.db import DatabaseError, IntegrityError
 from async_commander.database.connections import close_all, drop
 from async_commander.database.lanes import must_share
 from async_commander.database.outage import is_locked, is_read_only, patiently
-from async_commander.database.touched import Recording
+from async_commander.database.touched import Recording, Unrecorded
 from async_commander.database.transaction import LaneTransaction
 from async_commander.exceptions import RunFenced, RunLocked
 
@@ -79,13 +79,14 @@ class Keeper:
             time.sleep(nap)
         raise AssertionError("the naps have no end")
 
-    def recorded(self, *, everything: bool) -> AbstractContextManager[Recording | None]:
+    def recorded(self, *, everything: bool, dry_run: bool = False) -> AbstractContextManager[Recording | None]:
         """For the block, objects that are written are recorded for the run: those that say so, or all of them."""
         assert self._ownership is not None  # noqa: S101 - the run has begun
-        write = partial(write_touched, self._alias, self._ownership.run_id)
-        self._touched = Recording(
-            self._alias, self._ownership.run_id, write, everything=everything, shared=self._shared
-        )
+        run_id = self._ownership.run_id
+        if dry_run:
+            return recorded(Unrecorded(self._alias, run_id))
+        write = partial(write_touched, self._alias, run_id)
+        self._touched = Recording(self._alias, run_id, write, everything=everything, shared=self._shared)
         return recorded(self._touched)
 
     def close(self, ending: Ending) -> None:

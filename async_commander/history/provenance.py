@@ -15,7 +15,7 @@ from django.db import connections, models, router
 from django.db.models.signals import ModelSignal, m2m_changed, post_delete, post_save
 from django.utils import timezone
 
-from async_commander.database.touched import Recording, Touched, is_logged, recording
+from async_commander.database.touched import Recording, Touched, Unrecorded, is_logged, recording
 from async_commander.models import ObjectLog, Run
 from async_commander.results import ObjectAction
 
@@ -36,8 +36,8 @@ def recorded(record: Recording | None) -> Iterator[Recording | None]:
         record = None
     token = recording.set(record)
     try:
-        if record is None:
-            yield None
+        if record is None or isinstance(record, Unrecorded):
+            yield record
             return
         with _receivers.connected(frozenset([None]) if record.everything else logged):
             yield record
@@ -89,9 +89,11 @@ def _tables_between(senders: Iterable[Sender]) -> set[Sender]:
     return found
 
 
-def _on_saved(instance: models.Model, *, created: bool, using: str, **_: Any) -> None:
+def _on_saved(
+    instance: models.Model, *, created: bool, using: str, update_fields: Collection[str] | None, **_: Any
+) -> None:
     if (record := recording.get()) is not None:
-        record.touch(using, ObjectAction.CREATED if created else ObjectAction.UPDATED, [instance])
+        record.touch(using, ObjectAction.CREATED if created else ObjectAction.UPDATED, [instance], update_fields)
 
 
 def _on_deleted(instance: models.Model, *, using: str, **_: Any) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured
 
 from async_commander.command.declaration import declaration_of
@@ -17,6 +18,7 @@ from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.figures import latencies_of
 from async_commander.history.ledger_rows import cursor_of
 from async_commander.history.moments import moment
+from async_commander.history.provenance import COUNTED, touched_by
 from async_commander.history.reading import steps_of
 from async_commander.results import ErrorKind, ItemState, RunStatus, items_in_words
 from async_commander.text.clean import plain, plain_block
@@ -65,7 +67,15 @@ class RunPage:
         yield ""
         for line in columns([[name, value] for name, value in self._facts().items() if value]):
             yield f"{MARGIN}{line}"
-        sections = [self._latencies(), self._steps(), *self._would(), self._errors(), self._dead(), self._log()]
+        sections = [
+            self._latencies(),
+            self._steps(),
+            self._objects(),
+            *self._would(),
+            self._errors(),
+            self._dead(),
+            self._log(),
+        ]
         if self.more:
             sections += [("Output", plain_block(run.output)), ("Traceback", plain_block(run.traceback))]
         for title, lines in sections:
@@ -116,6 +126,16 @@ class RunPage:
         title = "Steps that are kept"
         title += f", the last {limit} of {count(number)}" if number > limit else ""
         return title, columns(rows, right=frozenset({1})) if rows else []
+
+    def _objects(self) -> Section:
+        counts = touched_by(self.run)
+        kinds = ContentType.objects.using(self.run._state.db).in_bulk({kind for kind, _, _ in counts})
+        rows = [
+            [f"{of.app_label}.{of.model}", ", ".join(f"{count(n)} {done}" for one, done, n in counts if one == kind)]
+            for kind, of in kinds.items()
+        ]
+        most = sum(number for *_, number in counts) >= COUNTED
+        return f"Objects{f', of the first {count(COUNTED)}' if most else ''}", columns(sorted(rows)) if rows else []
 
     def _would(self) -> list[Section]:
         written = would_write(self.run.would)

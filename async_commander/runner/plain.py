@@ -156,7 +156,7 @@ class PlainRun:
         assert self._keeper is not None  # noqa: S101 - the run has begun
         token = open_run.set(OpenRun(StopRequests(), self._plan.alias, self.run_id))
         try:
-            with self._keeper.recorded(everything=self._plan.provenance):
+            with self._keeper.recorded(everything=self._plan.provenance, dry_run=self._plan.opening.dry_run):
                 yield
         finally:
             open_run.reset(token)

@@ -9,11 +9,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from django.core.management.color import no_style
 from django.db import IntegrityError, connection, models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 import async_commander as ac
+from async_commander.management.run_page import RunPage
 from async_commander.models import CommandLogs, LoggedModel, ObjectLog, Run
 from async_commander.testing import InMemoryRecorder
 from tests.testapp.models import Bench, Cause, Elder, Faction, Page, Party, Politician, Tag
@@ -351,6 +353,27 @@ def test_a_run_without_provenance_asks_nothing_more_of_other_models(run: RunIt) 
     assert not told(result)
 
 
+def test_a_dry_run_records_nothing_and_a_link_in_it_is_no_error(run: RunIt) -> None:
+    party = Party.objects.create(name="there")
+
+    class Command(Items):
+        provenance = True
+
+        async def parse_and_save(self, item: int) -> None:
+            self.db.add(Party(name="queued"))
+            await Party.objects.acreate(name="saved")
+            party.command_logs.add(self.record)
+            await Party.objects.acreate_or_update({"name": "there"}, {"founded": 1}, log=self.record)
+
+        async def cleanup(self) -> None:
+            party.command_logs.add(self.record)
+
+    result = run(Command(), dry_run=True)
+    assert result.status == "succeeded"
+    assert Party.objects.get() == party
+    assert not told()
+
+
 def test_a_run_that_is_begun_by_another_one_has_its_own_record(run: RunIt) -> None:
     class Inner(ac.AsyncCommand):
         async def handle(self) -> None:
@@ -396,6 +419,11 @@ def test_a_proxy_shares_the_record_of_its_rows_and_a_child_is_recorded_beside_it
         def parse_and_save(self, item: int) -> None:
             Faction.objects.all().delete()
 
+    class Changes(Items):
+        def parse_and_save(self, item: int) -> None:
+            Faction.objects.get().save(update_fields=["seats"])
+
+    assert told(run(Changes())) == {of(child, "updated")}
     key = str(child.pk)
     assert told(run(Deletes())) == {("party", key, "deleted"), ("faction", key, "deleted")}
 
@@ -464,6 +492,55 @@ def test_objects_are_linked_by_hand_to_any_run() -> None:
             call()
     assert not Party().command_logs.exists()
     assert isinstance(party.command_logs, CommandLogs)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="has tables with partitions")
+def test_rows_of_partitioned_tables_are_told_apart_too(run: RunIt) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE parted (name varchar(100) PRIMARY KEY, size int) PARTITION BY HASH (name)")
+        cursor.execute("CREATE TABLE parted_all PARTITION OF parted FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+        cursor.execute("INSERT INTO parted VALUES ('there', 1)")
+    try:
+        with isolate_apps("tests.testapp"):
+
+            class Parted(models.Model):
+                name = models.CharField(max_length=100, primary_key=True)
+                size = models.IntegerField()
+
+                class Meta:
+                    app_label = "testapp"
+                    db_table = "parted"
+
+        class Command(Items):
+            provenance = True
+
+            async def parse_and_save(self, item: int) -> None:
+                self.db.upsert(
+                    Parted(name="there", size=2), Parted(name="new", size=2), unique=["name"], update=["size"]
+                )
+
+        assert told(run(Command())) == {("parted", "there", "updated"), ("parted", "new", "created")}
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE parted")
+
+
+@pytest.mark.django_db
+def test_the_page_of_a_run_in_the_terminal_tells_what_it_has_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.objects.create(command="c", identity="i", status="succeeded")
+    assert "Objects" not in "\n".join(RunPage(run, no_style()).lines())
+    for obj, action in (
+        (Party(pk=1), "created"),
+        (Party(pk=2), "created"),
+        (Party(pk=3), "linked"),
+        (Bench(pk=(1, 2)), "updated"),
+    ):
+        obj.command_logs.add(run, action=action)
+    page = "\n".join(RunPage(run, no_style()).lines())
+    assert "Objects\n  testapp.bench  1 updated\n  testapp.party  2 created, 1 linked" in page
+    monkeypatch.setattr("async_commander.history.provenance.COUNTED", 2)
+    monkeypatch.setattr("async_commander.management.run_page.COUNTED", 2)
+    assert "Objects, of the first 2\n" in "\n".join(RunPage(run, no_style()).lines())
 
 
 @pytest.mark.django_db

@@ -19,7 +19,7 @@ from async_commander.command.items import item_from_json
 from async_commander.imports import Cleaner, ColumnError, SourceError, each, links, reference
 from async_commander.imports.cleaner import ROW
 from async_commander.imports.sources import pieces_of_file
-from async_commander.models import RunItem
+from async_commander.models import Run, RunItem
 from tests.testapp.models import Author, Book, Company, Node, Person, Product, Tag
 
 if TYPE_CHECKING:
@@ -638,6 +638,16 @@ def test_only_owned_rows_are_removed(run_here: Any) -> None:
 
     run_here(from_frame(rows(1), Removing, owned=owned)(delete=True))
     assert skus() == ["another supplier's", "s0000"]
+
+
+def test_what_is_loaded_and_removed_is_recorded(run_here: Any) -> None:
+    run_here(from_frame(rows(3), Removing)())
+    run_here(from_frame(rows(2, 2), Removing, provenance=True)(delete=True))
+    kept = Product.objects.in_bulk(field_name="sku")
+    logs = Run.objects.latest().object_logs.filter(content_type__model="product")
+    assert sorted(logs.values_list("action", flat=True)) == ["created", "deleted", "deleted", "updated"]
+    told = {log.action: log.object_id for log in logs}
+    assert (told["created"], told["updated"]) == (str(kept["s0003"].pk), str(kept["s0002"].pk))
 
 
 def test_an_empty_source_removes_everything_and_a_failed_one_nothing(run_here: Any) -> None:

@@ -39,7 +39,7 @@ Ts = TypeVarTuple("Ts")
 OF_THE_CLASS = frozenset({
     "limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks",
     "dependencies", "test_parameters", "test_options", "run_once", "single_instance", "provenance",
-    "always_on", "keep_history",
+    "always_on", "keep_history", "deletes",
 })  # fmt: skip
 """Attributes of the class that a run goes by, and that no instance has."""
 
@@ -102,6 +102,8 @@ class AsyncCommand:
     item is handled at least once. None: yes, but for a command that is always on."""
     single_instance: ClassVar[bool] = False
     """One run of this command at a time, whatever its arguments. A second start is refused; `--wait` waits."""
+    deletes: ClassVar[bool] = False
+    """It deletes rows where `--delete` says so. Without, `self.db.delete()` deletes nothing, and is counted."""
     test_parameters: ClassVar[Mapping[str, Any]] = {}
     """What `--test` runs the command with where its arguments are not given: `{"domain": "example.org"}`."""
     test_options: ClassVar[Mapping[str, Any]] = {}
@@ -317,6 +319,11 @@ class AsyncCommand:
     def force(self) -> bool:
         """Whether this run was started with `--force`, which also passes `run_once`."""
         return self._in_run("force").force
+
+    @property
+    def delete(self) -> bool:
+        """Whether this run was started with `--delete`, which a class with `deletes = True` has."""
+        return self._in_run("delete").delete
 
     @property
     def verbosity(self) -> int:

@@ -21,6 +21,7 @@ from .options import (
     BRINGS_ARGUMENTS,
     BY_NAME,
     CACHED,
+    DELETES,
     GIVEN_BY_DJANGO,
     ITEMS,
     KEPT,
@@ -60,6 +61,8 @@ class Declaration:
     """Whether its items have rows in the ledger."""
     claims: frozenset[str]
     """What its kind takes in any case, whether or not it has it."""
+    deletes: bool
+    """Whether it deletes rows, where `--delete` says so."""
     takes_turns: bool
     """Whether runs of it keep each other out: it says `run_once` or `single_instance`."""
 
@@ -82,6 +85,7 @@ class Declaration:
             KEPT_ITEMS: self.has_items and self.keeps_history,
             CACHED: self.cached,
             TURNS: self.takes_turns,
+            DELETES: self.deletes,
         }
         return self.claims | {name for name, there in has.items() if there}
 
@@ -117,6 +121,7 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         cached=cached_of(cls, specs, options),
         keeps_history=not cls.always_on if cls.keep_history is None else cls.keep_history,
         claims=cls._features,
+        deletes=bool(cls.deletes),
         takes_turns=bool(cls.run_once or cls.single_instance),
     )
     # A hook that takes values by their names asks for such as there are.
@@ -278,6 +283,7 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "run_once": _YES_OR_NO,
     "single_instance": _YES_OR_NO,
     "always_on": _YES_OR_NO,
+    "deletes": _YES_OR_NO,
     "keep_history": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
     "keep_values": _YES_OR_NO,
     "provenance": _YES_OR_NO,

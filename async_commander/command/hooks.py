@@ -194,6 +194,7 @@ class Declaring(Protocol):
     run_once: ClassVar[bool]
     single_instance: ClassVar[bool]
     always_on: ClassVar[bool]
+    deletes: ClassVar[bool]
     keep_history: ClassVar[bool | None]
     test_parameters: ClassVar[Mapping[str, Any]]
     test_options: ClassVar[Mapping[str, Any]]

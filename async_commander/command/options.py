@@ -17,9 +17,9 @@ from .values import UNSTORABLE, is_seconds, is_whole
 
 PROGRESS = ("auto", "bar", "plain", "none")
 ITEMS, KEPT, CACHED, TURNS = "items", "ledger", "cached methods", "run_once or single_instance"
-KEPT_ITEMS = "items in a ledger"
+KEPT_ITEMS, DELETES = "items in a ledger", "`deletes = True`"
 """What a command may have or lack, and some options need."""
-FEATURES = frozenset({ITEMS, KEPT, KEPT_ITEMS, CACHED, TURNS})
+FEATURES = frozenset({ITEMS, KEPT, KEPT_ITEMS, CACHED, TURNS, DELETES})
 TRIGGER_LENGTH = 20
 USER_LENGTH = 150
 """Characters that the run row has room for."""
@@ -173,6 +173,12 @@ SHARED = (
         name="dry_run",
         help="do everything, keep nothing: what is written to databases is counted and rolled back",
         written="",
+    ),
+    SharedOption(
+        name="delete",
+        help="delete what the command finds to be deleted; without it that is counted only",
+        written="",
+        needs=DELETES,
     ),
     SharedOption(
         name="force",

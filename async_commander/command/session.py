@@ -76,6 +76,10 @@ class Session(Protocol):
         """Whether `--force` was given."""
 
     @property
+    def delete(self) -> bool:
+        """Whether `--delete` was given."""
+
+    @property
     def previous(self) -> Run | None:
         """The last succeeded run of this identity."""
 

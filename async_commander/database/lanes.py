@@ -252,7 +252,7 @@ class LanePool:
         return len(self._queue)
 
     def lend(self, *, in_one: bool = True) -> LentLane:
-        """For one item; without `in_one`, for one call of a hook in a dry run. It costs nothing until its first call."""
+        """For one item; without `in_one`, for one call of a hook in a dry run. It costs nothing until it is used."""
         return LentLane(self, in_one=in_one)
 
     def transaction(self, *, kept: bool = False, in_one: bool = True) -> LaneTransaction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
@@ -20,7 +20,7 @@ from .rows import NOT_GIVEN, Names, Request, Verb
 from .snapshots import Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from django.db.models import Model
@@ -50,6 +50,20 @@ current_unit: ContextVar[Unit | None] = ContextVar("async_commander_unit", defau
 
 unit_on_lane: ContextVar[Unit | None] = ContextVar("async_commander_unit_on_lane", default=None)
 """The unit whose lane has the database calls of this code: set where a transaction of the item's own may begin."""
+
+_undeleted: ContextVar[Counter[str] | None] = ContextVar("async_commander_undeleted", default=None)
+"""Where rows that are to be deleted are counted only."""
+
+
+@contextmanager
+def deletions_withheld(undeleted: Counter[str] | None) -> Iterator[None]:
+    """For the block, in this context, `delete()` only counts its rows in here, by model; with None, it deletes."""
+    token = _undeleted.set(undeleted)
+    try:
+        yield
+    finally:
+        _undeleted.reset(token)
+
 
 _lending = threading.Lock()
 """For all units: a lane that is lent to one at the moment of its end, from another thread, would never come back."""
@@ -81,6 +95,8 @@ class Unit:
     """What is committed, here or elsewhere."""
     undo: Sequence[Undo] = ()
     """How to take back what is written and not committed, the latest last."""
+    undeleted: Mapping[str, int] = MappingProxyType({})
+    """Rows of its item by model that were to be deleted, and stay."""
     in_one = True
     """Whether its transaction is one, or stands for many in a dry run."""
     left_behind = False
@@ -141,9 +157,18 @@ class Unit:
         self.requests.extend(rows.update(self.alias, objects, fields))
 
     def delete(self, *objects: Model) -> None:
-        """Delete rows, and what cascades from them, as `QuerySet.delete()` does."""
+        """Delete rows, and what cascades from them, as `QuerySet.delete()` does.
+
+        A command with `deletes = True` deletes none without `--delete`: they are counted.
+        """
         self._check_open()
-        self.requests.extend(rows.delete(self.alias, objects))
+        requests = rows.delete(self.alias, objects)
+        if (undeleted := _undeleted.get()) is None:
+            self.requests.extend(requests)
+            return
+        if self.ticket is not None:  # it counts if its item comes to be done
+            undeleted = self.undeleted = Counter(self.undeleted)
+        undeleted.update(obj._meta.label for request in requests for obj in request.objects)
 
     def link(self, obj: Model, action: ObjectAction) -> None:
         """Record that the run has to do with this object, as soon as the item is committed: `command_logs.add()`."""

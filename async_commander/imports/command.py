@@ -112,15 +112,15 @@ class ImportCommand(_Batches, ABC):
     """Of CSV files and JSON lines."""
     delimiter: ClassVar[str] = ","
     """Of CSV files."""
+    deletes = True
+    """`--delete` removes what left the source, of the models in `removes`."""
     limits = Limits(threads=1, max_failures=None)
     """One batch after the other, so that of two rows with one key the later one wins; rejected rows end no run."""
 
     rows_per_batch: Annotated[int, Option(help="load so many rows at once", identity=False)] = 1000
     rejected_to: Annotated[str, Option(help="write rejected rows to this CSV file", identity=False)] = ""
 
-    delete: Annotated[bool, Option(help="remove rows that left the source", identity=False)] = False
-
-    _own_arguments = frozenset({"rows_per_batch", "rejected_to", "delete"})
+    _own_arguments = frozenset({"rows_per_batch", "rejected_to"})
     _stages: ClassVar[Stages | None] = Stages(once=(), per_item=("parse_and_save",), chunk=4)
 
     @hook(kinds=ANY_KIND, returned=_A_TABLE)

@@ -386,7 +386,8 @@ class ItemPorts:
             if error is not None:
                 self._refused(ticket, outcome, error)
                 continue
-            if outcome.followed:
+            if outcome.followed or unit.undeleted:
+                self._session.stays(unit)
                 self._followed(outcome)
             if outcome.state is ItemState.DONE:
                 self._figures.took("item", ticket.work_began, now)

@@ -191,7 +191,8 @@ def as_opened(plan: Plan, opened: Opened) -> Plan:
     plan = replace(plan, opening=replace(plan.opening, identity=opened.identity or plan.opening.identity))
     if not opened.resumed:
         return plan
-    request = replace(plan.request, force=bool(opened.options.get("force")))
+    stored = opened.options
+    request = replace(plan.request, force=bool(stored.get("force")), delete=bool(stored.get("delete")))
     opening = replace(plan.opening, options=opened.options, testing=opened.testing)
     return replace(plan, request=request, opening=opening)
 

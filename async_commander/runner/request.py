@@ -37,6 +37,7 @@ class RunRequest:
     wait: bool = False
     test: bool = False
     dry_run: bool = False
+    delete: bool = False
     refresh_cache: bool = False
     run_dependencies: bool = False
     ignore_dependencies: bool = False
@@ -83,7 +84,7 @@ class RunRequest:
 
     def stored_options(self) -> dict[str, Any]:
         """What is kept in the run row, so that a resume does the same."""
-        shared = {name: getattr(self, name) for name in ("max_items", "force", "ignore_dependencies")}
+        shared = {name: getattr(self, name) for name in ("max_items", "force", "delete", "ignore_dependencies")}
         return {name: value for name, value in shared.items() if value}
 
     def options_of_django(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from asgiref.sync import ThreadSensitiveContext
 from async_commander.cache.keeper import Keeper
 from async_commander.command.base import bind, restore_options, unbind
 from async_commander.command.shapes import ItemCommand
+from async_commander.database.unit import deletions_withheld
 from async_commander.engine.context import run_entered
 from async_commander.engine.failures import CancelledFromOutside, unwrapped
 from async_commander.engine.undisturbed import Undisturbed, again_after_native_cancels
@@ -206,6 +207,7 @@ class OneRun:
                 rehearsed,
                 holding_nothing(),
                 self._stopping.heard(),
+                deletions_withheld(self._session.undeleted),
                 self._recorder.objects_recorded(everything=self._plan.command.provenance),
             ):
                 async with anyio.create_task_group() as beside:
@@ -380,5 +382,5 @@ class OneRun:
             failure=failure,
             code_asked_for=exit_code_in(failure),
             dry_run=self._context.dry_run,
-            would={} if self._rehearsal is None else self._rehearsal.would_write(),
+            would=self._session.would(),
         )

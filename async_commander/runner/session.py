@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections import Counter
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
@@ -24,6 +25,7 @@ from async_commander.history.log_capture import OWN_LOGGER
 from async_commander.history.recorder import Followed
 from async_commander.pool.child import Hooks
 from async_commander.pool.processes import Share, shared_pool
+from async_commander.results import UNDELETED
 
 from .in_hand import OpenSteps, in_hand, steps_open
 from .outages import Outages
@@ -94,6 +96,8 @@ class RunSession:
         self.pace = Pace(limits.per_host, limits.per_second, context.retry)
         self.steps: OpenSteps | None = None
         """Of a plain command, while its `handle()` is at work."""
+        self.undeleted: Counter[str] | None = Counter() if command.deletes and not request.delete else None
+        """Rows by model that `self.db.delete()` was given and that stay, for want of `--delete`."""
         self._run_unit = Unit(lanes.alias, committer=recorder)
         self._kept = kept
         self._client: Any = None
@@ -194,6 +198,11 @@ class RunSession:
     def force(self) -> bool:
         """See Session."""
         return self.request.force
+
+    @property
+    def delete(self) -> bool:
+        """See Session."""
+        return self.request.delete
 
     @property
     def previous(self) -> Run | None:
@@ -308,6 +317,18 @@ class RunSession:
     async def commit_hook(self) -> None:
         """Write what a hook of the run as a whole has queued."""
         await self._run_unit.flush()
+
+    def stays(self, unit: Unit) -> None:
+        """An item, or a step, is done: what it was to delete without `--delete` is not deleted."""
+        if self.undeleted is not None:
+            self.undeleted.update(unit.undeleted)
+
+    def would(self) -> dict[str, dict[str, int]]:
+        """What was not written: all of it in a dry run, deletions without `--delete`."""
+        would = {} if self.lanes.rehearsal is None else self.lanes.rehearsal.would_write()
+        for label, rows in sorted((self.undeleted or {}).items()):
+            would.setdefault(label, {})[UNDELETED] = rows
+        return would
 
     def drop_hook(self) -> None:
         """Forget what a hook of the run as a whole has queued: it failed."""

@@ -249,6 +249,7 @@ class Steps:
                 ticket = unit.ticket
                 assert isinstance(ticket, ItemTicket)  # noqa: S101 - each unit of ours has one
                 self._done.add(ticket.uuid)
+                self._session.stays(unit)
                 self._context.steps_kept += 1
             if ended is not None and error is None:
                 ended.set_result(None)

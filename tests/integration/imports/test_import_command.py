@@ -624,7 +624,7 @@ def test_what_left_the_source_is_removed_where_delete_is_given(run_here: Any) ->
     run_here(from_frame(rows(10), Removing)())
     run_here(from_frame(rows(4), Removing)())
     assert len(skus()) == 10
-    result = run_here(from_frame(rows(4), Removing)(delete=True, rows_per_batch=3))
+    result = run_here(from_frame(rows(4), Removing)(rows_per_batch=3), delete=True)
     assert (result.status, skus()) == (ac.RunStatus.SUCCEEDED, ["s0000", "s0001", "s0002", "s0003"])
     assert Tag.objects.exists()
 
@@ -636,7 +636,7 @@ def test_only_owned_rows_are_removed(run_here: Any) -> None:
     def owned(self, model):
         return model.objects.filter(sku__startswith="s")
 
-    run_here(from_frame(rows(1), Removing, owned=owned)(delete=True))
+    run_here(from_frame(rows(1), Removing, owned=owned)(), delete=True)
     assert skus() == ["another supplier's", "s0000"]
 
 
@@ -653,11 +653,11 @@ def test_what_is_loaded_and_removed_is_recorded(run_here: Any) -> None:
 def test_an_empty_source_removes_everything_and_a_failed_one_nothing(run_here: Any) -> None:
     run_here(from_frame(rows(3), Removing)())
     broken = rows(2).with_columns(stock=pl.Series(["1", "many"]))
-    assert run_here(from_frame(broken, Removing)(delete=True)).status is ac.RunStatus.PARTIAL
+    assert run_here(from_frame(broken, Removing)(), delete=True).status is ac.RunStatus.PARTIAL
     assert len(skus()) == 3
-    run_here(from_frame(rows(3), Removing)(delete=True, rows_per_batch=1), max_items=1)
+    run_here(from_frame(rows(3), Removing)(rows_per_batch=1), delete=True, max_items=1)
     assert len(skus()) == 3
-    run_here(from_frame([], Removing)(delete=True))
+    run_here(from_frame([], Removing)(), delete=True)
     assert skus() == []
 
 
@@ -668,7 +668,7 @@ def test_a_resumed_run_removes_nothing_that_it_loaded_before(run_on_lanes: Any) 
 
     run_on_lanes(from_frame(rows(9), Removing)())
     with pytest.raises(ac.RunFailed, match="the source broke"):
-        run_on_lanes(Twice(delete=True))
+        run_on_lanes(Twice(), delete=True)
     assert len(skus()) == 9
     Twice.broken = False
     assert run_on_lanes(Twice(), resume=True).status is ac.RunStatus.SUCCEEDED
@@ -684,7 +684,7 @@ def test_a_resumed_run_removes_nothing_that_it_loaded_before(run_on_lanes: Any) 
 )
 def test_a_removal_that_cannot_be_meant_is_refused(run_here: Any, attributes: Any, message: str) -> None:
     with pytest.raises((ac.RunFailed, ac.InvalidCommand), match=message):
-        run_here(from_frame(rows(1), Removing, **attributes)(delete=True))
+        run_here(from_frame(rows(1), Removing, **attributes)(), delete=True)
 
 
 def test_the_options_are_on_the_command_line(db: None, tmp_path: Path) -> None:

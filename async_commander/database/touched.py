@@ -132,7 +132,10 @@ class Recording:
     def link(self, alias: str, action: ObjectAction, objects: Iterable[Model]) -> None:
         """The same by hand, of whichever model. Outside of a transaction it counts at once."""
         touched = [Touched(concrete(obj), key_text(concrete(obj), obj.pk), action) for obj in objects]
-        self._note(alias, touched) if connections[alias].in_atomic_block else self._committed(touched)
+        if connections[alias].in_atomic_block:
+            self._note(alias, touched)
+        else:
+            self._committed(touched)
 
     def _ends(self, link: Model) -> Iterator[Touched]:
         """A row of a many-to-many table that Django made is no object of its own: both of its ends are linked."""
@@ -164,28 +167,27 @@ class Recording:
         if not touched:
             return
         connection = connections[alias]
-        if not connection.in_atomic_block and not connection.get_autocommit():
-            # Nobody will tell us of a COMMIT that the project sends itself: it takes this along.
-            self._write_now(touched) if alias == self.alias else self._committed(touched)
-            return
-        self._stands = True
-        note = self._last_note(connection)
-        if note is None:
-            note = _Note(self, touched)
-            transaction.on_commit(note, using=alias)  # outside of a transaction it is called now
-        else:
-            note.add(touched)
-        if len(note.touched) >= LARGEST_NOTE and alias == self.alias and connection.in_atomic_block:
-            self._write_now(note.touched)  # a savepoint that is rolled back takes this along, too
-            note.touched.clear()
+        if connection.in_atomic_block:
+            self._stands = True
+            note = self._note_of_this_block(connection)
+            note.touched.update(dict.fromkeys(touched))
+            if len(note.touched) >= LARGEST_NOTE and alias == self.alias:
+                self._write_now(note.touched)  # a savepoint that is rolled back takes this along, too
+                note.touched.clear()
+        elif connection.get_autocommit() or alias != self.alias:
+            self._committed(touched)
+        else:  # nobody tells of a COMMIT that the project sends itself: it takes this along
+            self._write_now(touched)
 
-    def _last_note(self, connection: BaseDatabaseWrapper) -> _Note | None:
-        """Ours, where it was made in the same savepoint, and nothing after it."""
-        if not connection.in_atomic_block or not connection.run_on_commit:
-            return None
-        savepoints, note, *_ = connection.run_on_commit[-1]
-        fits = isinstance(note, _Note) and note.recording is self and savepoints == set(connection.savepoint_ids)
-        return note if fits else None  # type: ignore[return-value]  # it is one
+    def _note_of_this_block(self, connection: BaseDatabaseWrapper) -> _Note:
+        """The last callback, where that is ours, and of the same savepoint; else a new one."""
+        if connection.run_on_commit:
+            savepoints, note, *_ = connection.run_on_commit[-1]
+            if isinstance(note, _Note) and note.recording is self and savepoints == set(connection.savepoint_ids):
+                return note
+        note = _Note(self)
+        transaction.on_commit(note, using=connection.alias)
+        return note
 
     def _write_now(self, touched: Iterable[Touched]) -> None:
         with self._as_ledger():
@@ -258,12 +260,9 @@ class _Note:
 
     __slots__ = ("recording", "touched")
 
-    def __init__(self, recording: Recording, touched: Iterable[Touched]) -> None:
+    def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.touched = dict.fromkeys(touched)
-
-    def add(self, touched: Iterable[Touched]) -> None:
-        self.touched.update(dict.fromkeys(touched))
+        self.touched: dict[Touched, None] = {}
 
     def __call__(self) -> None:
         self.recording._committed(self.touched)  # noqa: SLF001 - a part of it

@@ -62,6 +62,7 @@ def use_role(to_prepare: Any) -> None:
 class Saves(ac.IterateDownloadCommand[str, str]):
     """In every way in which a hook meets a database."""
 
+    provenance = True
     limits = ac.Limits(threads=3, db_lanes=2, batch_size=3)
     retry = ac.Retry(attempts=1, initial=0.001, maximum=0.01)
 
@@ -106,7 +107,8 @@ def assert_in_tenant(result: ac.RunResult) -> None:
     assert (names("tenant_a"), names("public")) == (EXPECTED, [])
     assert len(items_of(result)) == len(ITEMS)
     assert RunLog.objects.filter(run_id=result.run_id).count() >= len(ITEMS)
-    row_of(result)
+    told = dict(row_of(result).object_logs.values_list("object_id", "action"))
+    assert told == dict.fromkeys((str(key) for (key,) in execute("SELECT id FROM tenant_a.testapp_tag")), "created")
 
 
 @pytest.mark.parametrize("command", [Prepared, PreparedByRole])

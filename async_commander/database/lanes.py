@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections import deque
@@ -16,7 +17,7 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections, transaction
 
 from .connections import close_all, lay_aside, take_over_thread
-from .lent_lane import Lane, LentLane, result_of, settle
+from .lent_lane import Lane, LentLane, result_of, settle, settle_unless_left
 from .lock_watch import LockWatch
 from .outage import Hurry
 from .preparing import SetByItem
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+logger = logging.getLogger("async_commander.run")
 _set_by_item = SetByItem()
 
 
@@ -330,7 +332,11 @@ class LanePool:
             if tenant is not None:
                 tenant.end(commit=False)
         for closed in [lane.close() for lane in lanes]:
-            await settle(closed)
+            if not await settle_unless_left(closed, self.hurry):
+                logger.warning(
+                    "A plain function did not return, and was left on its thread. Give what it waits for a time-out, "
+                    "or write it as `async def`: what it writes from now on is not this run's."
+                )
         if self._watch is not None:
             await settle(self._watch.close())
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LOOK_SECONDS = 0.25
+"""So often who waits for a thread looks whether that is to be left."""
+
 
 async def settle(future: Future[T]) -> T:
     """Wait for a started database call to its end, whatever is cancelled meanwhile; then let the cancel through."""
@@ -46,6 +49,18 @@ async def settle(future: Future[T]) -> T:
         waiter.exception()  # it was told by the future already
         raise cancelled
     return waiter.result()
+
+
+async def settle_unless_left(future: Future[Any], hurry: Hurry) -> bool:
+    """The same, unless the run is to end and the call does not return; whether it did."""
+    waiter = asyncio.wrap_future(future)
+    with anyio.CancelScope(shield=True):
+        while not waiter.done() and not hurry.leaves:
+            with suppress(asyncio.CancelledError):  # a native one; who is cancelled learns of it at the next wait
+                await asyncio.wait([waiter], timeout=LOOK_SECONDS)
+    if waiter.done():
+        waiter.result()
+    return waiter.done()
 
 
 async def result_of(future: Future[T]) -> T:

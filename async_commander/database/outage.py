@@ -244,12 +244,19 @@ def _number(error: BaseException) -> int | None:
     return number if isinstance(number, int) else None
 
 
+LEAVING_SECONDS = 0.5
+"""For the other lanes to close."""
+
+
 class Hurry(threading.Event):
     """Set when nothing is waited out any more: the run is to end."""
 
     def __init__(self) -> None:
         super().__init__()
         self._asked_at = math.inf
+        self.patience = math.inf
+        """Seconds after that moment for which a call is waited for that does not return from its thread."""
+        self._leaves_at = math.inf
 
     def set(self) -> None:
         """See Event."""
@@ -260,6 +267,15 @@ class Hurry(threading.Event):
     def is_over(self) -> bool:
         """Whether it is so long ago that not even a lock that others keep for a moment is waited for."""
         return time.monotonic() >= self._asked_at + HURRIED_SECONDS
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it is so long ago that what is still at work on its thread is left there."""
+        return time.monotonic() >= min(self._leaves_at, self._asked_at + self.patience)
+
+    def leave_soon(self) -> None:
+        """A call waits on its thread for what will not come, and is left there."""
+        self._leaves_at = min(self._leaves_at, time.monotonic() + LEAVING_SECONDS)
 
 
 class Outage:

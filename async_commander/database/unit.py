@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from . import bulk, rows
-from .lent_lane import settle
+from .lent_lane import settle, settle_unless_left
 from .other_databases import write_other_databases
 from .rows import NOT_GIVEN, Names, Request, Verb
 from .snapshots import Undo
@@ -278,9 +278,8 @@ class Unit:
         """Roll back what the item did, give its lane back, and restore its objects. The unit is closed."""
         self.close()
         ended = None if self.lane is None else self.lane.end(commit=False)
-        if ended is not None:
-            await settle(ended)
-        self.restore()
+        if ended is None or self._lanes is None or await settle_unless_left(ended, self._lanes.hurry):
+            self.restore()
 
     def _take(self) -> list[Request]:
         requests, self.requests = self.requests, []

@@ -1,4 +1,4 @@
-"""Coroutines that do not end when they are cancelled: they are left, in bounded time, and it is said which."""
+"""Coroutines, and calls on threads, that do not end when they are cancelled: they are left, and it is said which."""
 
 from __future__ import annotations
 
@@ -39,13 +39,18 @@ class Leavable(Stepped[T]):
     `leave()`. Then `Left` is raised where it waits, and GeneratorExit where it goes on all the same; its `finally`
     blocks run as far as they await nothing, and CancelIgnored is raised in its place. Only on asyncio: trio hands
     cancels to the coroutine past everything around it.
+
+    `on_thread`: it waits for a plain function, which nobody can cancel: only `leave()` leaves that.
     """
 
-    __slots__ = ("_awaited", "_cancelled_at", "_cancels", "_left", "_name", "suspected")
+    __slots__ = ("_awaited", "_cancelled_at", "_cancels", "_left", "_name", "_on_thread", "suspected")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str, waits_for: Any = NOT_BEGUN) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, T], name: str, waits_for: Any = NOT_BEGUN, *, on_thread: bool = False
+    ) -> None:
         super().__init__(coroutine, waits_for)
         self._name = name
+        self._on_thread = on_thread
         self._awaited: asyncio.Future[Any] | None = None if waits_for is NOT_BEGUN else waits_for
         self._cancels = 0
         self._cancelled_at = 0.0
@@ -61,7 +66,8 @@ class Leavable(Stepped[T]):
 
     def _take(self, step: Callable[[Any], Any], value: Any) -> Any:
         self._awaited = None
-        if isinstance(value, asyncio.CancelledError) or (self.suspected and cancelled_for_real()):
+        told = isinstance(value, asyncio.CancelledError) or (self.suspected and cancelled_for_real())
+        if told and not self._on_thread:
             now = anyio.current_time()
             self._cancelled_at = self._cancelled_at or now
             self._cancels += 1
@@ -83,6 +89,11 @@ class Leavable(Stepped[T]):
                 # It ignores GeneratorExit, too. Whoever frees it closes it once more, and outside of the loop, where
                 # its awaits fail at once, `while True: try … except: pass` would never return: it is never freed.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coroutine))
+        if self._on_thread:
+            raise CancelIgnored(
+                f"{self._name} is a plain function that did not return, and was left on its thread. Give what it waits "
+                "for a time-out, or write it as `async def`."
+            )
         raise CancelIgnored(
             f"{self._name} went on when it was cancelled, and was left where it was. Let CancelledError through "
             "(`except Exception` does), and keep shields short."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from .failures import calm, is_cancellation, native_task
+from .failures import calm, cancelled_for_real, is_cancellation, native_task
 from .leaving import CancelIgnored
 
 ItemT = TypeVar("ItemT")
@@ -82,7 +82,7 @@ class Source(Generic[ItemT]):
                     await self._feed_sync(iter(self._items))
                 self.exhausted = not self.ended
         except CancelIgnored:
-            if not self._reading.cancel_called:
+            if not (self._reading.cancel_called or cancelled_for_real()):
                 raise
         except BaseException as error:
             if not is_cancellation(error):

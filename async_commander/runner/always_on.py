@@ -15,6 +15,7 @@ import anyio
 
 from async_commander.command.shapes import ItemCommand, is_passing
 from async_commander.downloads.pacing import retry_after
+from async_commander.engine.leaving import CancelIgnored
 from async_commander.engine.restarts import INTENSITY, PERIOD, Restarts
 from async_commander.exceptions import RestartsSpent
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from .items import ItemPorts
     from .outages import Absence
     from .session import RunSession
+
+
+LEFT_AFTER = 0.5
+"""Seconds after which a plain generator that waits for the next message is left, once the run is to end."""
 
 
 class AlwaysOn:
@@ -47,7 +52,8 @@ class AlwaysOn:
             while again:
                 failure: Exception | None = None
                 try:
-                    async with closed_at_the_end(in_pieces(await opened())) as pieces:
+                    source = in_pieces(await opened(), self._session.hooks, patience=LEFT_AFTER)
+                    async with closed_at_the_end(source) as pieces:
                         async for piece in pieces:
                             self._restarts.thrives()
                             self.absence = None
@@ -79,7 +85,9 @@ class AlwaysOn:
         """Wait for the moment to begin again; False where the run is asked to stop. Raises what no restart mends."""
         context = self._session.context
         if context.stopping:
-            if failure is not None:
+            if isinstance(failure, CancelIgnored):  # it waits on its thread for the next message
+                self._session.lanes.hurry.leave_soon()
+            elif failure is not None:
                 self._session.log_failure(f"{self._hook}() failed while the run was being stopped", failure)
             return False
         if failure is not None:

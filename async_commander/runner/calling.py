@@ -171,10 +171,23 @@ class HookCaller:
             with self.watched("lifespan"):
                 await self.leavable(manager.__aexit__(None, None, None), "lifespan")
 
-    async def leavable(self, coroutine: Coroutine[Any, Any, T], name: str, waits_for: Any = NOT_BEGUN) -> T:
-        """A hook that ignores its cancellation ends neither its item nor its run."""
-        call = Leavable(coroutine, f"{name}()", waits_for)
+    async def leavable(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        name: str,
+        waits_for: Any = NOT_BEGUN,
+        *,
+        on_thread: bool = False,
+        patience: float | None = None,
+    ) -> T:
+        """A hook that ignores its cancellation, or does not return from its thread, ends neither its item nor its run.
+
+        With `patience` it is left after so many seconds, else some time after the run is cancelled.
+        """
+        call = Leavable(coroutine, f"{name}()", waits_for, on_thread=on_thread)
         self._under_way.add(call)
+        if patience is not None:
+            asyncio.get_running_loop().call_later(patience, self._leave, call)
         if self._grace is not None:
             self._watch(call, 2 * self._grace)
         try:
@@ -184,7 +197,8 @@ class HookCaller:
                 raise
             raise HookRaisedGeneratorExit(*error.args) from error
         except CancelIgnored as error:
-            logger.error("%s", error)  # noqa: TRY400 - the traceback would show where it was cancelled, not why it went on
+            level = logging.ERROR if patience is None else logging.INFO
+            logger.log(level, "%s", error)  # the traceback would show where it was cancelled, not why it went on
             raise
         finally:
             self._under_way.discard(call)

@@ -44,10 +44,12 @@ class RehearsedHooks(HookCaller):
         async with self._one_unit():
             return await super().call(name, *arguments, options=options, keywords=keywords)
 
-    async def leavable(self, coroutine: Coroutine[Any, Any, T], name: str, waits_for: Any = NOT_BEGUN) -> T:
+    async def leavable(
+        self, coroutine: Coroutine[Any, Any, T], name: str, waits_for: Any = NOT_BEGUN, **words: Any
+    ) -> T:
         """See HookCaller."""
         async with self._one_unit():
-            return await super().leavable(coroutine, name, waits_for)
+            return await super().leavable(coroutine, name, waits_for, **words)
 
     @asynccontextmanager
     async def _one_unit(self) -> AsyncIterator[None]:

@@ -50,7 +50,7 @@ class SourceRetry:
             while True:
                 try:
                     position = ports.place
-                    async with closed_at_the_end(in_pieces(source)) as pieces:
+                    async with closed_at_the_end(in_pieces(source, self._session.hooks)) as pieces:
                         async for piece in pieces:
                             for item in piece:
                                 position += 1

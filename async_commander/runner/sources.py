@@ -98,14 +98,17 @@ def _watched(hooks: HookCaller, items: Iterator[Any]) -> Iterator[Any]:
             yield item
 
 
-def in_pieces(source: Any) -> AsyncIterator[Sequence[Any]]:
+def in_pieces(
+    source: Any, hooks: HookCaller | None = None, *, patience: float | None = None
+) -> AsyncIterator[Sequence[Any]]:
     """The items of a queryset, an iterable or an asynchronous iterable; those of the last one by one.
 
-    Synchronous sources are read, and closed, on the current lane, a chunk at a time: they may use the ORM.
+    Synchronous sources are read, and closed, on the current lane, a chunk at a time: they may use the ORM. One that
+    does not return is left when it is to be closed: after `patience` seconds, or when `hooks` are.
     """
     if isinstance(source, QuerySet):
         return _pages(source)
-    return _one_by_one(source) if isinstance(source, AsyncIterable) else _chunks(source)
+    return _one_by_one(source) if isinstance(source, AsyncIterable) else _chunks(source, hooks, patience)
 
 
 async def _one_by_one(source: AsyncIterable[Any]) -> AsyncIterator[Sequence[Any]]:
@@ -218,7 +221,7 @@ def _text(stored: Any) -> str:
     return json.dumps(stored, sort_keys=True)
 
 
-async def _chunks(source: Iterable[Any]) -> AsyncIterator[list[Any]]:
+async def _chunks(source: Iterable[Any], hooks: HookCaller | None, patience: float | None) -> AsyncIterator[list[Any]]:
     iterator = await sync_to_async(_begin)(source)
     taker = _Taker(iterator)
     try:
@@ -233,7 +236,10 @@ async def _chunks(source: Iterable[Any]) -> AsyncIterator[list[Any]]:
     finally:
         if callable(close := getattr(iterator, "close", None)):
             with anyio.CancelScope(shield=True):
-                await sync_to_async(close)()
+                closed = sync_to_async(close)()
+                if hooks is not None:
+                    closed = hooks.leavable(closed, "iterate", on_thread=True, patience=patience)
+                await closed
 
 
 def _begin(source: Iterable[Any]) -> Iterator[Any]:

@@ -106,6 +106,7 @@ class Stopping:
         self._context.stop()
         self._cancelled = True
         self._session.reporter.stage("cancelling what is still in hand")
+        self._session.lanes.hurry.patience = self._grace
         self._session.recorder.hurry()
         self._session.hooks.hurry(self._grace)
         self._work.cancel()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -279,6 +280,38 @@ async def test_it_can_be_stopped_while_the_broker_is_not_there(arun_db: None) ->
     with anyio.fail_after(5), pytest.raises(asyncio.CancelledError):
         await task
     assert (await Run.objects.aget()).status == "interrupted"
+
+
+class Blocking(ac.DownloadIterateCommand[None, str]):
+    """As an old bot is written: it blocks its thread until the next message comes."""
+
+    always_on = True
+    comes: ClassVar[threading.Event] = threading.Event()
+
+    def download(self) -> None: ...
+
+    def iterate(self, _: None) -> Iterator[str]:
+        yield "hello"
+        self.comes.wait(60)
+
+    def parse_and_save(self, message: str) -> None:
+        Effect.objects.create(key=message)
+
+
+@pytest.mark.asyncio
+async def test_a_plain_bot_that_waits_for_a_message_stops_at_once(arun_db: None) -> None:
+    Blocking.comes.clear()
+    task = asyncio.create_task(ac.arun(Blocking()))
+    while not await Effect.objects.aexists():
+        await anyio.sleep(0.01)
+    try:
+        with anyio.fail_after(10), pytest.raises(asyncio.CancelledError):
+            task.cancel()
+            await task
+    finally:
+        Blocking.comes.set()
+    row = await Run.objects.aget()
+    assert (row.status, row.done) == ("interrupted", 1)
 
 
 class Connecting(ac.DownloadIterateCommand[list[Any], Any]):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -217,3 +220,58 @@ def test_a_lifespan_that_goes_on_ends_with_the_time_out(
     assert row.status == "failed"
     assert "lifespan() went on when it was cancelled" in row.error
     assert row.logs.filter(message__startswith="lifespan() went on when it was cancelled").exists()
+
+
+class Plain(ac.IterateDownloadCommand[str, str]):
+    """Plain hooks, one of which waits on its thread for what does not come before the test is over."""
+
+    where: str
+    comes: ClassVar[threading.Event] = threading.Event()
+    limits = ac.Limits(threads=3)
+
+    def iterate(self):
+        yield from "abc"
+        self.at("iterate", "b")
+
+    async def download(self, item: str) -> str:
+        return item
+
+    def parse_and_save(self, item: str, payload: str) -> None:
+        self.at("parse_and_save", item)
+        Effect.objects.create(key=item)
+
+    def cleanup(self) -> None:
+        self.at("cleanup", "b")
+
+    def at(self, where: str, item: str) -> None:
+        if where == self.where and item == "b":
+            self.comes.wait(60)
+
+
+class PlainHandle(ac.AsyncCommand):
+    where: str
+
+    def handle(self) -> None:
+        Plain.comes.wait(60)
+
+
+@pytest.fixture
+def comes_at_last() -> Iterator[None]:
+    Plain.comes.clear()
+    yield
+    Plain.comes.set()
+
+
+@pytest.mark.parametrize(
+    ("command", "where", "done"),
+    [(Plain, "iterate", 3), (Plain, "parse_and_save", 2), (Plain, "cleanup", 3), (PlainHandle, "", 0)],
+)
+def test_a_plain_hook_that_does_not_return_is_left(
+    run_on_lanes: Any, comes_at_last: None, command: Any, where: str, done: int
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(ac.RunFailed, match="time-out of 1 s") as raised:
+        run_on_lanes(command(where=where), timeout=1.0, grace=0.5)
+    assert time.monotonic() - began < 50  # it would be waited for, for a minute
+    row = row_of(raised.value.result)
+    assert (row.done, row.claimed) == (done, 0)

@@ -1,1 +1,0 @@
-"""Bots and schedules: when something is due, and who is started again."""

@@ -17,13 +17,14 @@ from django.utils import timezone
 
 from async_commander.command.identity import canonical_json
 from async_commander.engine.context import current_run
-from async_commander.models import Lease
 from async_commander.runner.signals import open_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from django.db.models import QuerySet
+
+    from async_commander.models import Lease
 
 LATE_SECONDS = 60.0
 _LONGEST_LOOK_AWAY = 5.0
@@ -142,10 +143,12 @@ class _Place:
             return False
         try:
             with transaction.atomic(using=self.alias):
-                Lease.objects.using(self.alias).create(name=self.name, epoch=number)
+                self._rows().create(name=self.name, epoch=number)
         except IntegrityError:  # somebody else took the first one in this moment
             return bool(self._rows().filter(epoch__lt=number).update(epoch=number))
         return True
 
     def _rows(self) -> QuerySet[Lease]:
+        from async_commander.models import Lease  # not before Django is set up, where `ac.cron` is only named
+
         return Lease.objects.using(self.alias).filter(name=self.name)

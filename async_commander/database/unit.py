@@ -40,7 +40,7 @@ FINISHED = (
 )
 
 ATOMIC_IS_FOR_ITEMS = (
-    "self.db.atomic() needs an item's transaction, which there is in parse_and_save() only. Elsewhere put "
+    "self.db.atomic() needs an item's transaction, which there is in parse_and_save(), and in a step. Elsewhere put "
     "`with transaction.atomic():` into a synchronous function, and `await self.db(function)`."
 )
 

@@ -128,6 +128,21 @@ def test_what_a_step_writes_in_any_way_is_rolled_back_with_it(run: Any) -> None:
     assert (steps_of(result), tags()) == (["look"], [])
 
 
+def test_an_error_is_caught_around_a_savepoint_in_a_step(run: Any) -> None:
+    async def catches(command: Any) -> None:
+        async def step() -> str:
+            await command.tag("a")
+            with pytest.raises(IntegrityError):
+                async with command.db.atomic():
+                    await command.tag("a")
+            return await command.tag("b")
+
+        return await command.step("tags", step)
+
+    result = run(stepping(catches))
+    assert (result.value, tags(), steps_of(result)) == ("B", ["a", "b"], ["tags"])
+
+
 @pytest.mark.parametrize("kind", ["queued", "coroutine", "function"])
 def test_what_a_step_writes_in_any_way_is_kept_with_it(run: Any, kind: str) -> None:
     async def writes(command: Any) -> None:

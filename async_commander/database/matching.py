@@ -106,7 +106,7 @@ class Matching:
             return True
         if isinstance(value, list | tuple | set | frozenset | dict):
             return self.empty_lists_are_null and not value
-        return isinstance(value, float) and value != value  # noqa: PLR0124 - NaN
+        return _is_nan(value)
 
     def _conditions(self, unique: Values) -> Iterable[Q]:
         for name, value in unique.items():
@@ -115,7 +115,7 @@ class Matching:
                 yield Q(**{f"{name}__overlap": list(value)}) if overlaps else Q(**{name: value})
             elif self.search_nulls:
                 empty = Q(**{f"{name}__isnull": True})
-                yield empty if value is None or isinstance(value, float) else empty | Q(**{name: value})
+                yield empty if _storable(value) is None else empty | Q(**{name: value})
 
     def _create(self, queryset: QuerySet[M], unique: Values, update: Values, save: Values) -> M:
         values = {name: value for name, value in unique.items() if "__" not in name} | dict(update)
@@ -192,7 +192,15 @@ def _warn(model: type[Model], unknown: frozenset[str]) -> None:
 
 
 def _storable(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value  # noqa: PLR0124 - NaN
+    return None if _is_nan(value) else value
+
+
+def _is_nan(value: Any) -> bool:
+    """What is not equal to itself: NaN of each kind, pandas' NaT; and its NA, which is neither equal nor not."""
+    try:
+        return bool(value != value)  # noqa: PLR0124 - for that reason
+    except (TypeError, ValueError, ArithmeticError):
+        return type(value).__name__ == "NAType"
 
 
 def _differs(field: Field[Any, Any], before: Any, value: Any) -> bool:

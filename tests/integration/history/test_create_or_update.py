@@ -7,8 +7,10 @@ import math
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
+import pandas as pd
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import MultipleObjectsReturned
@@ -22,7 +24,7 @@ from async_commander.models import Run
 from tests.testapp.models import Party, Politician
 
 people: Any = Politician.objects
-NULLS = [None, math.nan, "", "  "]
+NULLS = [None, math.nan, Decimal("NaN"), pd.NaT, pd.NA, "", "  "]
 
 
 def row(name: str = "Ann") -> tuple[Any, ...]:

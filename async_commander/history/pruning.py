@@ -22,7 +22,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db.models import Max, Model, ProtectedError, Q, QuerySet, RestrictedError
+from django.db.models import Max, Model, ProtectedError, QuerySet, RestrictedError
 from django.db.models.functions import Coalesce
 
 from async_commander.database.lanes import must_share
@@ -37,6 +37,8 @@ from .ownership import Owner
 from .runs import sweep
 
 T = TypeVar("T")
+Choice = Callable[..., Callable[[int, Any], bool] | None]
+"""Of these runs (`locked`: which nobody opens again until the transaction ends) which rows go; None for none."""
 
 FIRST_RANGE, LARGEST_RANGE = 200, 5_000
 """Rows of a range at first, and at most."""
@@ -64,7 +66,8 @@ class Pruning:
     """One prune. `progress` hears of each transaction; with `dry` rows are only counted.
 
     `commands` are the names of the commands that are meant; empty: all. `removed` has the rows by the name of their
-    model, `kept` the runs that are old enough and stay, by the reason; `longest` is the longest transaction, in s.
+    model, `kept` the runs that are old enough and stay, by the reason; `longest` is for how many seconds a transaction
+    had its locks, at most.
     """
 
     def __init__(
@@ -86,14 +89,15 @@ class Pruning:
         self.removed: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
         self.longest = 0.0
+        self._locked_at = 0.0
 
     def carry_out(self) -> None:
         """Remove all that is too old. What was removed when it is ended, or fails, stays so; the next one goes on."""
         self._transact(lambda: sweep(self._alias))
         if self._before.items or self._before.runs:
-            self._walk(RunItem, self._old_items, self._last_old_item())
+            self._walk(RunItem, "state", self._old_items, self._last_old_item())
         if self._before.logs:
-            self._walk(RunLog, self._old_lines, None)
+            self._walk(RunLog, "at", self._old_lines, None)
         if self._before.runs:
             for page in self._pages_of_runs(self._before.runs):
                 self._remove_runs(page)
@@ -105,45 +109,48 @@ class Pruning:
 
     # -- a table, range by range -------------------------------------------------------------------------------
 
-    def _walk(self, model: type[Model], chosen: Callable[..., Q | None], end: int | None) -> None:
-        """Remove what is chosen of the runs that the rows of each range belong to."""
-        rows, last, size, passing = self._rows(model), 0, FIRST_RANGE, False
+    def _walk(self, model: type[Model], column: str, chosen: Choice, end: int | None) -> None:
+        """Remove what is chosen of the rows of each range, by their run and this column.
+
+        Rows are read, and removed, by their numbers alone: a planner that is told more of what is meant may take an
+        index for it, and read all rows of a run for each range.
+        """
+        rows = self._rows(model).order_by("pk").values_list("pk", "run_id", column)
         if end is not None:
             rows = rows.filter(pk__lte=end)
-        while numbers := list(self._after(rows, last)[: LARGEST_RANGE if passing else size]):
-            some = rows.filter(pk__gt=last, pk__lte=numbers[-1])
-            runs = set(some.order_by().values_list("run_id", flat=True).distinct())
-            if chosen(runs, locked=False) is None:
-                last, passing = numbers[-1], True  # nothing is written here: the range may be large
-            elif passing and len(numbers) > size:
+        last, size, passing = 0, FIRST_RANGE, False
+        while some := list(rows.filter(pk__gt=last)[: LARGEST_RANGE if passing else size]):
+            if chosen({run for _, run, _ in some}, locked=False) is None:
+                last, passing = some[-1][0], True  # nothing is written here: the range may be large
+            elif passing and len(some) > size:
                 passing = False
             else:
-                seconds = self._remove(model, partial(self._delete_chosen, some, chosen, runs))
-                last, size = numbers[-1], _next_size(size, seconds)
+                seconds = self._remove(model, partial(self._delete_chosen, model, some, chosen))
+                last, size = some[-1][0], _next_size(size, seconds)
 
-    def _delete_chosen(self, some: QuerySet[Any], chosen: Callable[..., Q | None], runs: set[int]) -> int:
-        condition = chosen(runs, locked=not self._dry)
-        return 0 if condition is None else self._delete(some.filter(condition))
+    def _delete_chosen(self, model: type[Model], some: Sequence[tuple[int, int, Any]], chosen: Choice) -> int:
+        goes = chosen({run for _, run, _ in some}, locked=not self._dry)
+        return 0 if goes is None else self._delete(model, [pk for pk, run, value in some if goes(run, value)])
 
-    def _old_items(self, runs: set[int], *, locked: bool) -> Q | None:
+    def _old_items(self, runs: set[int], *, locked: bool) -> Callable[[int, Any], bool] | None:
         """Of runs that are to go all, of others that ended long ago those that are settled, where none needs them.
 
         The source of a run that came to its end is not asked for new items again: so it is no loss that those which are
         done are not known. Of one that is resumed some day they are needed.
         """
-        found = self._ended(runs, locked=locked)
+        found, limit = self._ended(runs, locked=locked), self._before.items
         doomed = self._doomed(found)
-        limit = self._before.items
-        emptied = [run.pk for run in found if limit is not None and run.source_ended and _end_of(run) < limit]
+        emptied = {run.pk for run in found if limit is not None and run.source_ended and _end_of(run) < limit}
         if locked:
-            touched = Run.objects.using(self._alias).filter(pk__in={*doomed, *emptied}, pruned=None)
+            touched = Run.objects.using(self._alias).filter(pk__in=doomed | emptied, pruned=None)
             touched.update(pruned=database_now(self._alias))
-        condition = Q(run_id__in=doomed) | Q(run_id__in=emptied, state__in=SETTLED)
-        return condition if doomed or emptied else None
+        if not doomed and not emptied:
+            return None
+        return lambda run, state: run in doomed or (run in emptied and state in SETTLED)
 
-    def _old_lines(self, runs: set[int], *, locked: bool) -> Q | None:
-        found = [run.pk for run in self._ended(runs, locked=locked)]
-        return Q(run_id__in=found, at__lt=self._before.logs) if found else None
+    def _old_lines(self, runs: set[int], *, locked: bool) -> Callable[[int, Any], bool] | None:
+        found, limit = {run.pk for run in self._ended(runs, locked=locked)}, self._before.logs
+        return (lambda run, at: run in found and at < limit) if found else None
 
     def _last_old_item(self) -> int | None:
         """A number behind which no row of the ledger is old enough; None where that is not known.
@@ -167,14 +174,18 @@ class Pruning:
         if self._commands:
             found = found.filter(command__in=self._commands)
         found = found.only("status", "identity", "once_key", "source_ended", "started", "heartbeat", "finished")
-        return list((found.select_for_update() if locked else found).order_by("pk"))
+        if not locked:
+            return list(found.order_by("pk"))
+        mine = list(found.select_for_update().order_by("pk"))
+        self._locked_at = time.monotonic()
+        return mine
 
-    def _doomed(self, runs: Sequence[Run], *, count: bool = False) -> list[int]:
+    def _doomed(self, runs: Sequence[Run], *, count: bool = False) -> set[int]:
         """Those that are to go: not what is to happen once and has, nor what others look for as the last success."""
         limit = self._before.runs
         old = [run for run in runs if limit is not None and _end_of(run) < limit]
         if not old:
-            return []
+            return set()
         succeeded = Run.objects.using(self._alias).filter(identity__in={run.identity for run in old})
         succeeded = succeeded.filter(status=RunStatus.SUCCEEDED.value, dry_run=False, testing=False)
         whole = succeeded.exclude(options__has_key="max_items").order_by().values("identity")
@@ -183,9 +194,9 @@ class Pruning:
             self.kept["run_once"] += sum(run.once_key is not None for run in old)
             newest = sum(run.once_key is None and run.pk in last for run in old)
             self.kept["the last success of their arguments"] += newest
-        return [run.pk for run in old if run.once_key is None and run.pk not in last]
+        return {run.pk for run in old if run.once_key is None and run.pk not in last}
 
-    def _pages_of_runs(self, limit: datetime) -> Iterator[list[int]]:
+    def _pages_of_runs(self, limit: datetime) -> Iterator[set[int]]:
         last = 0
         old = Run.objects.using(self._alias).filter(started__lt=limit).exclude(status__in=NOT_ENDED)
         old = old.annotate(ended=Coalesce("finished", "heartbeat", "started")).filter(ended__lt=limit).order_by("pk")
@@ -194,25 +205,25 @@ class Pruning:
             if doomed := self._doomed(self._ended(page, locked=False), count=True):
                 yield doomed
 
-    def _remove_runs(self, page: list[int]) -> None:
+    def _remove_runs(self, page: set[int]) -> None:
         """First what hangs on them, a range at a time, then they themselves."""
         if self._dry:
             self._count_runs(page)
             return
         for model in _HANGING_ON_RUNS:
-            rows, size = self._rows(model), FIRST_RANGE
-            while numbers := list(rows.filter(run_id__in=page).values_list("pk", flat=True)[:size]):
-                seconds = self._remove(model, partial(self._delete_hanging, rows.filter(pk__in=numbers), page))
+            size = FIRST_RANGE
+            while some := list(self._rows(model).filter(run_id__in=page).values_list("pk", "run_id")[:size]):
+                seconds = self._remove(model, partial(self._delete_hanging, model, some))
                 size = _next_size(size, seconds)
                 if not (page := self._doomed(self._ended(page, locked=False))):
                     return
-        for run in page:
+        for run in sorted(page):
             try:
                 self._remove(Run, partial(self._delete_run, run))
             except (ProtectedError, RestrictedError):
                 self.kept["protected by rows of the project"] += 1
 
-    def _count_runs(self, page: list[int]) -> None:
+    def _count_runs(self, page: set[int]) -> None:
         self.removed["Run"] += len(page)
         for model in _HANGING_ON_RUNS:
             rows = self._rows(model).filter(run_id__in=page)
@@ -221,10 +232,10 @@ class Pruning:
             if model is not RunItem:
                 self.removed[model.__name__] += rows.count()
 
-    def _delete_hanging(self, rows: QuerySet[Any], page: list[int]) -> int:
-        doomed = self._doomed(self._ended(page, locked=True))
+    def _delete_hanging(self, model: type[Model], some: Sequence[tuple[int, int]]) -> int:
+        doomed = self._doomed(self._ended({run for _, run in some}, locked=True))
         Run.objects.using(self._alias).filter(pk__in=doomed, pruned=None).update(pruned=database_now(self._alias))
-        return self._delete(rows.filter(run_id__in=doomed))
+        return self._delete(model, [pk for pk, run in some if run in doomed])
 
     def _delete_run(self, run: int) -> int:
         """The lease is locked first, as by who takes a run over."""
@@ -246,34 +257,34 @@ class Pruning:
         while page := list(leases.filter(pk__gt=last)[:LARGEST_RANGE]):
             last = page[-1].pk
             stale = [lease for lease in page if lease.name.startswith("cache:") and Owner.of(lease).is_gone()]
-            by_run = {
-                int(lease.name[4:]): lease for lease in page if lease.name[:4] == "run:" and lease.name[4:].isdecimal()
-            }
+            named = [(lease, *lease.name.partition(":")) for lease in page]
+            by_run = {int(number): lease for lease, kind, _, number in named if kind == "run" and number.isdecimal()}
             there = set(Run.objects.using(self._alias).filter(pk__in=by_run).values_list("pk", flat=True))
             stale += [lease for run, lease in by_run.items() if run not in there and Owner.of(lease).is_gone()]
             for start in range(0, len(stale), FIRST_RANGE):
                 self._remove(Lease, partial(self._delete_leases, stale[start : start + FIRST_RANGE]))
 
     def _delete_leases(self, stale: Sequence[Lease]) -> int:
-        same = [Q(pk=lease.pk, epoch=lease.epoch) for lease in stale]  # whoever took it meanwhile has another epoch
-        return sum(self._delete(Lease.objects.using(self._alias).filter(one)) for one in same)
+        seen = {lease.pk: lease.epoch for lease in stale}
+        rows = Lease.objects.using(self._alias).filter(pk__in=seen).order_by("pk")
+        now = rows if self._dry else rows.select_for_update()
+        return self._delete(Lease, [lease.pk for lease in now if lease.epoch == seen[lease.pk]])
 
     # -- in the database ---------------------------------------------------------------------------------------
-
-    def _after(self, rows: QuerySet[Any], last: int) -> QuerySet[Any]:
-        return rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)
 
     def _rows(self, model: type[Model]) -> QuerySet[Any]:
         return model._default_manager.using(self._alias)
 
-    def _delete(self, rows: QuerySet[Any]) -> int:
-        return rows.count() if self._dry else int(rows.delete()[0])
+    def _delete(self, model: type[Model], numbers: Collection[int]) -> int:
+        if not self._dry:
+            self._rows(model).filter(pk__in=numbers).delete()
+        return len(numbers)
 
     def _remove(self, model: type[Model], work: Callable[[], int]) -> float:
-        """Remove rows in one transaction, and rest for as long. Returns the seconds that it took."""
-        began = time.monotonic()
+        """Remove rows in one transaction, and rest for as long. Returns the seconds for which it had its locks."""
+        self._locked_at = time.monotonic()
         self.removed[model.__name__] += self._transact(work)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - self._locked_at
         self.longest = max(self.longest, seconds)
         self._progress(self)
         if not self._dry:

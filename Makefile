@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-provenance bench-prune clean
+.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-provenance bench-prune clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
@@ -13,6 +13,7 @@ help:
 	@echo "make reference   the rows about bounds in docs/, from the table in the code"
 	@echo "make bench    the contenders side by side, into benchmarks/RESULTS.md"
 	@echo "make bench-durable   items that do nothing, and upserts, beside bulk_create"
+	@echo "make bench-imports   a million rows of a CSV file, beside django-import-export and a loop by hand"
 	@echo "make bench-provenance   recording which run wrote which object, beside two ways by hand"
 	@echo "make bench-prune   a million old rows removed beside a run"
 	@echo "make faults   the fault tests at their nightly counts"
@@ -55,6 +56,10 @@ bench: $(STAMP)
 bench-durable: $(STAMP)
 	$(BIN)/python -m benchmarks.durable --database sqlite
 	$(BIN)/python -m benchmarks.durable --database postgres
+
+bench-imports: $(STAMP)
+	$(BIN)/python -m benchmarks.imports --database sqlite
+	$(BIN)/python -m benchmarks.imports --database postgres
 
 bench-provenance: $(STAMP)
 	$(BIN)/python -m benchmarks.provenance --database sqlite

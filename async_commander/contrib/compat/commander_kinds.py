@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
@@ -124,7 +126,30 @@ def run_once_more(command: BasicCommand) -> Any:
     return result.value
 
 
-class _ItemKind(BasicCommand, shapes.ItemCommand[Any]):
+class _ByItsHooks(ABCMeta):
+    """An example of theirs, a download for each item, inherits from the other kind: hooks say which kind it is."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:
+        if _takes_items(namespace.get("download")) and not _takes_items(namespace.get("iterate")):
+            bases = tuple(_OTHER_KIND.get(base, base) for base in bases)
+        return super().__new__(mcs, name, bases, namespace, **kwargs)
+
+
+_OTHER_KIND: dict[type, type] = {}
+
+
+def _takes_items(written: object) -> bool:
+    """Whether a hook wants more than `self`."""
+    if not inspect.isfunction(written):
+        return False
+    try:
+        inspect.signature(written).bind(None)
+    except TypeError:
+        return True
+    return False
+
+
+class _ItemKind(BasicCommand, shapes.ItemCommand[Any], metaclass=_ByItsHooks):
     """What the kinds with items share. They keep no ledger: an item was nothing that could be known again."""
 
     keep_history = False
@@ -210,6 +235,12 @@ class MultiprocessedIterateDownloadCommand(_Multiprocessed, IterateDownloadComma
 
 class MultiprocessedDownloadIterateCommand(_Multiprocessed, DownloadIterateCommand):
     """DownloadIterateCommand with `--num_cores`."""
+
+
+_OTHER_KIND |= {
+    DownloadIterateCommand: IterateDownloadCommand,
+    MultiprocessedDownloadIterateCommand: MultiprocessedIterateDownloadCommand,
+}
 
 
 def saved_in_process(cls: type[BasicCommand], run_id: Any, given: dict[str, Any], values: list[Any]) -> Any:

@@ -242,6 +242,22 @@ def test_an_item_that_fails_is_a_dead_letter_and_the_others_go_on() -> None:
     assert sorted(Effect.objects.values_list("key", flat=True)) == ["a", "a", "cleanup"]
 
 
+def test_the_example_that_inherits_from_the_wrong_kind_is_what_its_hooks_say() -> None:
+    class Wrong(DownloadIterateCommand):
+        def iterate(self) -> Any:
+            yield ["a"]
+
+        def download(self, item: str) -> Any:
+            return [item + "!"]
+
+        def parse_and_save(self, item: str, loud: str) -> None:
+            Effect.objects.create(key=item + loud)
+
+    assert issubclass(Wrong, IterateDownloadCommand)
+    Wrong().run()
+    assert Effect.objects.get().key == "aa!"
+
+
 def test_a_class_may_build_on_another_and_go_over_to_async_step_by_step() -> None:
     class Base(DownloadIterateCommand):
         def download(self) -> Any:

@@ -156,3 +156,127 @@ def test_the_bot_of_the_page_answers(project: Path) -> None:
     )
     (project / "bot.py").write_text(BOT)
     typed(project, "python bot.py")
+
+
+MODELS_OF_THE_MOVE = """
+from django.db import models
+from async_commander.contrib.compat.django_commander import LoggedExtendedManager, LoggedExtendedModel
+
+class Politician(LoggedExtendedModel):
+    name = models.CharField(max_length=100, unique=True)
+    region = models.CharField(max_length=20, default="eu")
+    summary = models.TextField(default="")
+    objects = LoggedExtendedManager().as_manager()
+
+class Product(models.Model):
+    name = models.TextField()
+    sku = models.CharField(max_length=20, unique=True)
+    price = models.FloatField(null=True)
+
+class Recipient(models.Model):
+    address = models.TextField()
+    notified = models.BooleanField(default=False)
+
+class Category(models.Model):
+    name = models.TextField()
+
+class Comment(models.Model):
+    author = models.TextField()
+    timestamp = models.DateTimeField(auto_now_add=True)
+    text = models.TextField()
+"""
+SERVICES_OF_THE_MOVE = """
+def page_about(name):
+    return f"All about {name}"
+
+sent = []
+send_mail = sent.append
+"""
+MESSENGER = """
+replies = []
+
+class Message:
+    contents = "ann"
+    reply = replies.append
+
+class Connection:
+    def __init__(self, secret):
+        self.secret = secret
+    def next_message(self):
+        return Message()
+"""
+ROSTERS = """
+import async_commander as ac
+
+class Command(ac.AsyncCommand):
+    region: str
+    async def handle(self): ...
+"""
+THE_MOVE = """
+import os, django
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+django.setup()
+import async_commander as ac
+import whatssignagram
+from django.core.management import call_command
+from shop import services
+from shop.models import Category, Comment, Politician, Product, Recipient
+
+Politician.objects.create(name="Ann")
+ac.run("rosters_load", region="eu")
+call_command("run_command", "rosters_old", "eu")
+assert [each.name for each in Politician.objects.get(summary="All about Ann").commands] == ["rosters_old"]
+call_command("old_products", "--file", "products.csv", "--dry_run")
+assert not Product.objects.exists()
+call_command("old_products", "--file", "products.csv")
+ac.run("import_products", file="products.csv")
+assert list(Product.objects.values_list("name", "sku", "price")) == [("A", "s1", 1.5)]
+for old_or_new in (lambda: call_command("old_notifications"), lambda: ac.run("send_notifications")):
+    Recipient.objects.create(address="a@example.org")
+    old_or_new()
+assert services.sent == ["a@example.org"] * 2 and not Recipient.objects.filter(notified=False).exists()
+call_command("load_categories")
+assert Category.objects.get().name == "books"
+Comment.objects.create(author="ann", text="Hello")
+ac.run("comment_bot", max_items=3)
+assert whatssignagram.replies == ["Hello"] * 3
+"""
+
+
+def moved(system: str) -> str:
+    """The page's "before" of a system, with the import line that the page gives for it."""
+    before = code_of("docs/migrating.md", f"from {system}")
+    lines = [line for line in before.splitlines() if not line.startswith(("from wini", "from django_"))]
+    package = system.removeprefix("django_") if "managed" in system else system
+    return code_of("docs/migrating.md", f"compat.{package} import") + "\n".join(lines)
+
+
+def test_the_code_of_the_page_about_moving_over_runs_before_and_after(tmp_path: Path) -> None:
+    fresh_project(tmp_path)
+    shop = tmp_path / "shop"
+    for folder in ("commands/rosters", "management/commands"):
+        (shop / folder).mkdir(parents=True)
+    for name, code in {
+        "models": MODELS_OF_THE_MOVE,
+        "services": SERVICES_OF_THE_MOVE,
+        "../whatssignagram": MESSENGER,
+        "commands/rosters/load": ROSTERS,
+        "commands/rosters/old": moved("django_commander"),
+        "commands/rosters/pages": code_of("docs/migrating.md", "region: str"),
+        "management/commands/old_products": moved("winidjango"),
+        "commands/import_products": code_of("docs/migrating.md", "class ProductCleaner("),
+        "management/commands/old_notifications": moved("django_managed_commands"),
+        "commands/send_notifications": code_of("docs/migrating.md", '"""Notify everybody."""'),
+        "management/commands/load_categories": code_of("docs/migrating.md", "Create the categories"),
+        "commands/comment_bot": code_of("docs/migrating.md", "yield bot_connection"),
+    }.items():
+        (shop / f"{name}.py").write_text(code)
+    settings = code_of("docs/migrating.md", "INSTALLED_APPS")
+    with (tmp_path / "mysite" / "settings.py").open("a") as file:
+        file.write(settings.replace("INSTALLED_APPS =", "INSTALLED_APPS +="))
+    (tmp_path / "products.csv").write_text("Name,sku,price,more\nA,s1,1.5,x\n")
+    typed(tmp_path, "python manage.py makemigrations shop")
+    typed(tmp_path, "python manage.py migrate")
+    assert "Commands checked: 6." in typed(tmp_path, "python manage.py arun --check")
+    (tmp_path / "move.py").write_text(THE_MOVE)
+    typed(tmp_path, "python move.py")

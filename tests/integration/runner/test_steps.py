@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -551,6 +552,23 @@ def test_a_handle_that_is_left_in_a_step_keeps_nothing_of_it(run_on_lanes: Any) 
         await command.step("stubborn", tag)
 
     result = failed(run_on_lanes, stepping(stubborn), timeout=0.05, grace=0.1)
+    assert (steps_of(result), tags()) == ([], [])
+
+
+def test_a_plain_function_that_does_not_return_is_left_and_keeps_nothing(run_on_lanes: Any) -> None:
+    returns = threading.Event()
+
+    async def hangs(command: Any) -> None:
+        def tag() -> None:
+            Tag.objects.count()
+            returns.wait(30)
+            Tag.objects.create(name="late")
+
+        await command.step("hang", tag)
+
+    result = failed(run_on_lanes, stepping(hangs), timeout=0.05, grace=0.1)
+    returns.set()
+    assert result.duration < 20
     assert (steps_of(result), tags()) == ([], [])
 
 

@@ -44,6 +44,7 @@ class DryRunRecorder(DatabaseRecorder):
         """See Recorder."""
         super().attach(lanes)
         self._surroundings = Surroundings()
+        self._queued = lanes.alone()  # several would wait for each other's locks, and gain nothing
         self._has_items = False
         self._noted: dict[str, int] = {}
         self._unsettled = 0
@@ -104,7 +105,7 @@ class DryRunRecorder(DatabaseRecorder):
         """See Recorder."""
         unit.close()
         self._unsettled += 1
-        lane = unit.lane or (self._lanes.lend() if unit.has_rows else None)
+        lane = unit.lane or (self._queued.lend() if unit.has_rows else None)
         write = partial(self._surroundings.run, unit.write, self._lanes)
         ended = None if lane is None else lane.end(commit=True, before=write, take=unit.has_rows)
         if ended is None:
@@ -149,6 +150,12 @@ class DryRunRecorder(DatabaseRecorder):
                 raise
             raise told from error
         unit.forget()
+
+    async def aclose(self) -> None:
+        """See Recorder."""
+        if self._queued is not self._lanes:
+            await self._queued.aclose()
+        await super().aclose()
 
     # -- the record --------------------------------------------------------------------------------------------
 

@@ -49,7 +49,11 @@ class RehearsedHooks(HookCaller):
     ) -> T:
         """See HookCaller."""
         async with self._one_unit():
-            return await super().leavable(coroutine, name, waits_for, **words)
+            try:
+                return await super().leavable(coroutine, name, waits_for, **words)
+            except StopAsyncIteration as error:
+                end = error  # of a generator: what it did after its last `yield` counts
+        raise end
 
     @asynccontextmanager
     async def _one_unit(self) -> AsyncIterator[None]:

@@ -92,6 +92,16 @@ def test_the_page_of_a_run_shows_how_long_its_stages_took(recorded: Run, superus
     assert "95th percentile" not in superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
 
 
+def test_the_page_of_a_dry_run_shows_what_it_would_have_written(recorded: Run, superuser: Client) -> None:
+    recorded.dry_run, recorded.would = True, {HOSTILE: {"created": 1234, "undeleted": 7}}
+    recorded.save()
+    page = superuser.get(f"/admin/async_commander/run/{recorded.pk}/change/").content.decode()
+    assert HOSTILE not in page
+    row = re.search(r"<tr><th>&lt;script&gt;.*?</tr>", page)
+    assert row is not None
+    assert re.findall(r"<td>(.*?)</td>", row[0]) == ["1,234", "", "", "", "7"]
+
+
 def test_the_page_of_a_run_shows_its_steps_to_those_who_may_read_them(recorded: Run, superuser: Client) -> None:
     page = f"/admin/async_commander/run/{recorded.pk}/change/"
     assert "permanent" not in superuser.get(page).content.decode()

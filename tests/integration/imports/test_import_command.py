@@ -661,6 +661,15 @@ def test_an_empty_source_removes_everything_and_a_failed_one_nothing(run_here: A
     assert skus() == []
 
 
+def test_a_dry_run_loads_nothing_and_removes_nothing(run_here: Any) -> None:
+    run_here(from_frame(rows(5), Removing)())
+    result = run_here(from_frame(rows(6, 2), Removing)(rows_per_batch=3), delete=True, dry_run=True)
+    assert (result.status, len(skus())) == (ac.RunStatus.SUCCEEDED, 5)
+    assert result.would == {"testapp.Product": {"upserted": 6, "deleted": 2}}
+    kept = run_here(from_frame(rows(6, 2), Removing)(), dry_run=True)
+    assert kept.would == {"testapp.Product": {"upserted": 6}}
+
+
 def test_a_resumed_run_removes_nothing_that_it_loaded_before(run_on_lanes: Any) -> None:
     class Twice(Breaking, Removing):
         rest = rows(2, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -10,9 +11,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage
-from django.db import IntegrityError, connection, models
+from django.db import IntegrityError, connection, models, transaction
 from django.test import TestCase
 from django.test.utils import isolate_apps
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import async_commander as ac
 from async_commander.exceptions import InvalidCommand
@@ -21,7 +24,7 @@ from async_commander.testing import InMemoryRecorder
 from tests.testapp.models import Page, Tag
 
 from .ledger import counts_of
-from .test_dry_runs import HERE, Numbers, nothing_is_kept, raw, save, seed
+from .test_dry_runs import HERE, PATHS, Numbers, nothing_is_kept, raw, save, seed
 
 
 def test_items_that_others_bring_up_are_carried(run: Any) -> None:
@@ -188,11 +191,11 @@ def test_a_generator_of_rows_goes_on_over_the_end_of_its_transactions(run: Any) 
         async def parse_and_save(self, item: Tag, payload: str) -> None:
             self.db.delete(item)
 
-    Tag.objects.bulk_create([Tag(name=f"{number}") for number in range(450)])
+    Tag.objects.bulk_create([Tag(name=f"{number}") for number in range(220)])
     with nothing_is_kept():
         result = run(Command(), dry_run=True)
-    assert result.counts["done"] == 450
-    assert result.would == {"testapp.Tag": {"deleted": 450}}
+    assert result.counts["done"] == 220
+    assert result.would == {"testapp.Tag": {"deleted": 220}}
 
 
 def test_another_recorder_may_keep_the_run(run: Any) -> None:
@@ -322,3 +325,30 @@ def test_files_of_models_get_no_further_than_their_objects(run: Any) -> None:
         raw("DROP TABLE upload")
     assert (result.errors, result.would) == ([], {"upload": {"created": 1}})
     assert storage.listdir("uploads") == ([], ["old.txt"])
+
+
+STEPS = [PATHS[name] for name in sorted(PATHS)]
+
+
+@pytest.mark.django_db
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.sampled_from(STEPS), max_size=3, unique=True), min_size=1, max_size=3), st.booleans())
+def test_whatever_items_do_a_dump_is_the_same_afterwards(items: list[list[Any]], failing: bool) -> None:
+    class Command(Numbers):
+        async def iterate(self):
+            for number in range(len(items)):
+                yield number
+
+        async def parse_and_save(self, item: int, payload: str) -> None:
+            for step in items[item]:
+                async with self.db.atomic():
+                    await step(self, item)
+                    if failing and item:
+                        raise ValueError("no")
+
+    with transaction.atomic():
+        seed()
+        with nothing_is_kept():
+            with suppress(ac.RunFailed):
+                ac.run(Command(), dry_run=True)
+        transaction.set_rollback(True)

@@ -340,6 +340,7 @@ class EachHook(ac.DownloadIterateCommand[str, int]):
         yield 1
         await Tag.objects.acreate(name="iterate again")
         yield 2
+        self.db.add(Tag(name="queued at the end of iterate"))
 
     def total(self) -> int:
         Tag.objects.create(name="total")
@@ -360,7 +361,7 @@ def test_no_hook_changes_a_row(run: Any) -> None:
     with nothing_is_kept():
         result = run(EachHook(), dry_run=True)
     assert result.status is ac.RunStatus.SUCCEEDED
-    assert result.would == {"testapp.Tag": {"created": 11}}
+    assert result.would == {"testapp.Tag": {"created": 12}}
     assert HERE == [], "nothing was committed"
 
 

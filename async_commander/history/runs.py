@@ -230,23 +230,23 @@ def reopen(
     elif run.status == RunStatus.RUNNING.value:
         mark_gap(ownership)
     now = database_now(alias)
-    taken = (
-        Run.objects.using(alias)
-        .filter(pk=run.pk)
-        .update(
-            status=RunStatus.RUNNING.value,
-            once_key=once_key,
-            limits=opening.limits,
-            host=host_name(),
-            pid=os.getpid(),
-            heartbeat=now,
-            expires=now + timedelta(seconds=seconds),
-            finished=None,
-            error="",
-            traceback="",
-            cancel_requested_at=None,
-            changes=0,
-        )
+    if opening.retry_failed is None and run.status == RunStatus.FAILED.value and run.pruned is None:
+        run.source_ended = False  # all of it is dead: who resumes it asks the source for what is new
+    mine = Run.objects.using(alias).filter(pk=run.pk)
+    taken = mine.update(
+        status=RunStatus.RUNNING.value,
+        source_ended=run.source_ended,
+        once_key=once_key,
+        limits=opening.limits,
+        host=host_name(),
+        pid=os.getpid(),
+        heartbeat=now,
+        expires=now + timedelta(seconds=seconds),
+        finished=None,
+        error="",
+        traceback="",
+        cancel_requested_at=None,
+        changes=0,
     )
     if not taken:
         raise RunLocked(f"Run {run.pk} was removed just now.")

@@ -101,6 +101,7 @@ class RunPage:
             "started": f"{moment(run.started)}{origin(run)}",
             "finished": end,
             "items": figures(run),
+            "removed": f"the rows of items that are done, on {moment(run.pruned)}" if run.pruned else "",
             "source": f"settled up to item {count(safe.place)}" if (safe := cursor_of(run)) else "",
             "rate": rate(run.rate) if run.taken and not self.resumed else "",
             "arguments": pairs(run.parameters),

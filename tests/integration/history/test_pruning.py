@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -90,6 +91,8 @@ def test_what_was_done_long_ago_has_no_rows_and_its_failed_items_are_tried_again
     old.refresh_from_db()
     assert (states(old), states(young), old.done, old.pruned is None) == ("dd", "dddddd", 4, False)
     assert not old.logs.exists()
+    call_command("aruns", str(old.pk), stdout=(page := io.StringIO()))
+    assert re.search("removed +the rows of items that are done, on ", page.getvalue())
     assert Run.objects.get(pk=young.pk).pruned is None
 
     Letters.fails = ""

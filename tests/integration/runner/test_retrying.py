@@ -210,6 +210,16 @@ def test_a_run_that_came_to_no_end_goes_on_with_the_rest_too(run: Any, letters: 
     row_of(result)
 
 
+def test_a_resume_of_a_run_whose_items_are_all_dead_asks_the_source(run: Any, letters: type[Letters]) -> None:
+    letters.fails = {letter: ValueError() for letter in "abcdef"}
+    first = failed(run, letters())
+    letters.letters = "abcdefg"
+    result = run(letters, resume=True)
+    assert (result.run_id, result.status, result.counts["done"], tags()) == (first.run_id, "partial", 1, "g")
+    letters.fails, letters.letters = {}, "abcdefgh"
+    assert (run(letters, retry_failed=first.run_id).status, tags()) == ("succeeded", "abcdefg")
+
+
 def test_a_retry_that_is_killed_is_completed_by_a_resume_without_the_source(run: Any, letters: type[Letters]) -> None:
     first = run(letters)
     items = RunItem.objects.filter(run_id=first.run_id)

@@ -7,7 +7,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -155,6 +155,10 @@ class ImportCommand(_Batches, ABC):
 
     # -- for the runner ------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _seen(self) -> Seen:
+        return Seen(self.removes if self.delete else ())
+
     async def iterate(self) -> AsyncIterator[Batch]:
         """The batches of what `extract()` gives."""
         if self.rows_per_batch < 1:
@@ -185,6 +189,7 @@ class ImportCommand(_Batches, ABC):
             if self.delete:
                 self._seen.yielded.append(batch.key)
             yield batch
+        self._seen.whole = True
 
     async def parse_and_save(self, batch: Batch | RejectedRow, /) -> None:
         """Load a batch; what of it does not fit follows as dead letters."""
@@ -209,10 +214,10 @@ class ImportCommand(_Batches, ABC):
     async def cleanup(self, result: RunResult) -> None:
         """Remove what left the source, write the rejected rows. One of your own awaits `super().cleanup(result)`."""
         if self.delete and result.status is RunStatus.SUCCEEDED and "max_items" not in self.options:
-            elsewhere = set(self._seen.yielded) - self._seen.loaded
-            if elsewhere:  # before a resume: their rows are found again, and not written
+            seen = self._seen
+            if not seen.whole or set(seen.yielded) - seen.loaded:  # before: those rows are found again, not written
                 async for batch in self._batches_of(await self._extracted()):
-                    if batch.key in elsewhere and len(batch.frame):
+                    if batch.key not in seen.loaded and len(batch.frame):
                         cleaned = await self._cleaned(batch.frame)
                         objects = checked(await self._called("transform", cleaned.frame))
                         self._seen.add(await sync_to_async(found_again)(objects, self.unique, self.db.alias))

@@ -26,6 +26,8 @@ class Seen:
         self._keys: dict[type[models.Model], list[pl.Series]] = defaultdict(list)
         self.yielded: list[str] = []
         """The keys of the batches that the source has."""
+        self.whole = False
+        """The source was read to its end, which the retry of a failed batch can spare."""
         self.loaded: set[str] = set()
         """Of those, the ones whose rows are among these here: an earlier process may have loaded others."""
 

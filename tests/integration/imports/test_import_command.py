@@ -629,6 +629,24 @@ def test_what_left_the_source_is_removed_where_delete_is_given(run_here: Any) ->
     assert Tag.objects.exists()
 
 
+def test_batches_that_failed_are_tried_again_and_only_what_left_the_source_is_removed(run_here: Any) -> None:
+    run_here(from_frame(rows(10), Removing)())
+    broken = {"sku": "s0003"}
+
+    def transform(self, frame):
+        if broken.get("sku") in frame["sku"]:
+            raise RuntimeError("no")
+        return LoadProducts.transform(self, frame)
+
+    failing = from_frame(rows(8), Removing, transform=transform)
+    first = run_here(failing, rows_per_batch=2, delete=True)
+    assert (first.status, first.counts["done"], first.counts["dead"], len(skus())) == ("partial", 3, 1, 10)
+    broken.clear()
+    result = run_here(failing, retry_failed=first.run_id)
+    assert (result.run_id, result.status, result.counts["done"]) == (first.run_id, "succeeded", 4)
+    assert skus() == [f"s{number:04}" for number in range(8)]
+
+
 def test_only_owned_rows_are_removed(run_here: Any) -> None:
     Product.objects.create(sku="another supplier's")
     run_here(from_frame(rows(3), Removing)())

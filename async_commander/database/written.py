@@ -26,6 +26,7 @@ _SAVEPOINT = re.compile(r"\s*(SAVEPOINT|ROLLBACK\s+TO(?:\s+SAVEPOINT)?)\s+(\S+)"
 _OVERWRITES = re.compile(r"\bON\s+CONFLICT\b.*\bDO\s+UPDATE\b|\bON\s+DUPLICATE\s+KEY\b", re.IGNORECASE | re.DOTALL)
 _RETURNS = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 _VALUES = re.compile(r"\bVALUES\b(.*?)(?:\bON\s+(?:CONFLICT|DUPLICATE)\b|\bRETURNING\b|$)", re.IGNORECASE | re.DOTALL)
+_PARENTHESES = re.compile(r"[()]")
 _GROUP = re.compile(r"\([^()]*\)")
 _LITERALS = re.compile(r"'(?:[^']|'')*'")
 
@@ -128,10 +129,11 @@ def _rows(text: str, verb: str, *, many: bool, cursor: Any) -> int:
     unknown = vendor == "sqlite" and _RETURNS.search(text) is not None
     if many or not (doubled or unknown):
         return count
-    values, groups = _VALUES.search(_LITERALS.sub("''", text)), 0
+    values = _VALUES.search(_LITERALS.sub("''", text))
     if values is None:
         return count or int(unknown)
-    bare = values[1]
-    while found := _GROUP.findall(bare):  # from the innermost parentheses outwards
-        groups, bare = len(found), _GROUP.sub("", bare)
-    return groups
+    rows = depth = 0
+    for sign in _PARENTHESES.findall(values[1]):
+        rows += sign == "(" and not depth
+        depth += 1 if sign == "(" else -1
+    return rows

@@ -9,6 +9,8 @@ from typing import Annotated, Any, ClassVar, Self
 
 import anyio
 from asgiref.sync import sync_to_async
+from django.contrib.contenttypes.models import ContentType
+from django.db import connections
 
 from async_commander.command import shapes
 from async_commander.command.annotations import label_of
@@ -195,12 +197,14 @@ def _saved_by_processes(written: Any) -> Any:
 
     async def parse_and_save(self: _Multiprocessed, *given: Any) -> Any:
         values = spread(given)
-        if self.num_cores < 2:
+        session: Any = self._in_run("parse_and_save()")
+        if self.num_cores < 2 or session.lanes.shared:  # no process sees what this transaction has not committed
             value = await sync_to_async(written)(self, *values)
         else:
             self._cores = self._cores or anyio.CapacityLimiter(self.num_cores)
+            command = self.record.pk, dict(self._given), _databases()
             async with self._cores:
-                value = await self.cpu(saved_in_process, type(self), self.record.pk, dict(self._given), values)
+                value = await self.cpu(saved_in_process, type(self), command, values)
         return given[0].place if given and isinstance(given[0], Yielded) else 0, value
 
     return named_after(parse_and_save, written)
@@ -243,9 +247,22 @@ _OTHER_KIND |= {
 }
 
 
-def saved_in_process(cls: type[BasicCommand], run_id: Any, given: dict[str, Any], values: list[Any]) -> Any:
+def _databases() -> dict[str, str]:
+    """The names of the databases by alias: in a test they are not those of the settings."""
+    return {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
+
+
+def saved_in_process(
+    cls: type[BasicCommand], command: tuple[Any, dict[str, Any], dict[str, str]], values: list[Any]
+) -> Any:
     """In a process of the pool: `parse_and_save` of a command that is made there once for each run."""
+    run_id, given, databases = command
     if (cls, run_id) not in _made:
+        for alias, name in databases.items():
+            if str(connections[alias].settings_dict["NAME"]) != name:
+                connections[alias].close()
+                connections[alias].settings_dict["NAME"] = name
+        ContentType.objects.clear_cache()  # a test may have emptied the tables meanwhile
         _made.clear()
         _made[cls, run_id] = cls(**given)
         _made[cls, run_id]._run_id = run_id  # noqa: SLF001 - a friend of the class

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from argparse import ONE_OR_MORE, OPTIONAL, ZERO_OR_MORE, Action, ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def declare_parameters(cls: Any) -> None:
     before = {name for base in cls.__mro__[1:] for name in vars(base).get("parameter_names", ())}
     annotations: dict[str, Any] = dict.fromkeys(before - set(names), ClassVar[Any])  # which takes an argument away
     annotations |= {action.dest: _annotation(cls, action) for action in in_order}
-    cls.__annotations__ = {**vars(cls).get("__annotations__", {}), **annotations}
+    cls.__annotations__ = {**inspect.get_annotations(cls), **annotations}
     for action in in_order:
         if not action.required:
             setattr(cls, action.dest, action.default)

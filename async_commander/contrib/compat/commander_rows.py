@@ -6,10 +6,11 @@ from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.apps import apps
+from django.db import models, transaction
 
 from async_commander.command.base import AsyncCommand
-from async_commander.models import Run
+from async_commander.models import ObjectLog, Run
 from async_commander.results import RunStatus
 
 from .views_of_runs import Options, ViewQuerySet
@@ -34,7 +35,7 @@ class _Logs(models.Manager["CommandLog"]):
 class CommandLog(Run):
     """`django_commander.models.CommandLog`: a run, by `start_time`, `end_time`, `options` and `error`.
 
-    `end_time` is set also where the run failed; `error` is its text, empty where there was none. `command` is the
+    `end_time` is set also where the run failed; `error` is its text, None where there was none. `command` is the
     command's name, `command_row` its `Command`.
     """
 
@@ -51,7 +52,22 @@ class CommandLog(Run):
         """The log that a run's row is, without a query."""
         log = copy(run)
         log.__class__ = cls
+        log.error = log.error or None  # type: ignore[assignment]
         return log  # type: ignore[return-value]
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> CommandLog:
+        """See Django's: what a run keeps as an empty text was no error."""
+        log = super().from_db(*args, **kwargs)
+        if not vars(log).get("error", "-"):
+            log.error = None  # type: ignore[assignment]
+        return log
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """See Django's."""
+        self.error = self.error or ""
+        super().save(*args, **kwargs)
+        self.error = self.error or None  # type: ignore[assignment]
 
     @cached_property
     def start_time(self) -> datetime:
@@ -62,6 +78,18 @@ class CommandLog(Run):
     def end_time(self) -> datetime | None:
         """When it ended."""
         return self.finished
+
+    def __getattr__(self, name: str) -> Any:
+        """`log.politician_related`: what the run has touched of a model that keeps such logs."""
+        model = None
+        if name.endswith("_related") and not name.startswith("_"):
+            kinds = {
+                f"{each.__name__.lower()}_related": each for each in apps.get_models() if hasattr(each, "_is_logged")
+            }
+            model = kinds.get(name)
+        if model is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return Run.objects.using(self._state.db).get(pk=self.pk).objects(model)
 
     @property
     def command_row(self) -> Command:
@@ -111,6 +139,20 @@ class Command(Run):
     def logs(self) -> models.QuerySet[CommandLog]:  # type: ignore[override]  # a run's are its log lines
         """Its runs, newest first."""
         return CommandLog.objects.using(self._state.db).filter(identity=self.identity)
+
+    def consolidate_logs(self) -> None:
+        """Leave only the newest log, which has begun when the first one did, and has touched what they all have."""
+        newest, others = self.logs.order_by("-pk")[0], self.logs.order_by("-pk")[1:]
+        gone = list(others.values_list("pk", flat=True))
+        with transaction.atomic(using=self._state.db):
+            first = self.logs.aggregate(first=models.Min("started"))["first"]
+            Run.objects.using(self._state.db).filter(pk=newest.pk).update(started=first)
+            touched = ObjectLog.objects.using(self._state.db).filter(run__in=gone)
+            moved = [ObjectLog(**row) for row in touched.values("content_type_id", "object_id", "action", "at")]
+            for row in moved:
+                row.run_id = newest.pk
+            ObjectLog.objects.using(self._state.db).bulk_create(moved, ignore_conflicts=True)
+            Run.objects.using(self._state.db).filter(pk__in=gone).delete()
 
     def instance(self, **options: Any) -> AsyncCommand:
         """A command with these parameters, to be run once."""

@@ -56,6 +56,23 @@ def test_objects_know_the_logs_and_the_commands_that_touched_them() -> None:
     assert [each.name for each in Run.objects.latest().objects(Parent).order_by("name")] == ["bob", "shelly"]
 
 
+def test_the_logs_of_a_command_become_one() -> None:
+    Family(parent_name="bob").run()
+    first = CommandLog.objects.get()
+    assert first.error is None
+    Family(parent_name="bob", child_name="sally").run()
+    command = Command.objects.get(name=f"{__name__}.Family", parameters={"parent_name": "bob"})
+    command.consolidate_logs()
+    log = command.logs.get()
+    assert log.started == first.started
+    log.save()
+    assert log.error is None
+    assert {each.name for each in log.child_related} == {"child", "sally"}
+    with pytest.raises(AttributeError, match="no attribute 'tag_related'"):
+        log.tag_related  # noqa: B018
+    assert Command.objects.get().logs.count() == 1
+
+
 def test_a_manager_reads_and_writes_in_steps() -> None:
     Parent.objects.bulk_create([Parent(name=str(number)) for number in range(7)])
     assert sorted(row.name for row in Parent.objects.chunk(size=3, randomize=True)) == list("0123456")

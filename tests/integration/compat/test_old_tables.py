@@ -118,7 +118,7 @@ def test_logs_are_runs_and_satisfy_dependencies(tables: None) -> None:
     assert import_command_logs() == 2
     assert Posts().run() == "posts"
     done, failed = CommandLog.objects.filter(command=f"{__name__}.Rosters").order_by("-start_time")
-    assert (done.start_time, done.end_time, done.options, done.error) == (NOW - hour, NOW, {"quick": True}, "")
+    assert (done.start_time, done.end_time, done.options, done.error) == (NOW - hour, NOW, {"quick": True}, None)
     assert (failed.status, failed.error) == ("failed", "failed, as django_commander recorded it")
 
 

@@ -3,6 +3,7 @@
 import os
 
 from async_commander.contrib.compat.django_commander import MultiprocessedIterateDownloadCommand, log_command
+from tests.testapp.models import Effect
 
 results_seen = []
 
@@ -26,6 +27,7 @@ class Command(MultiprocessedIterateDownloadCommand):
 
     @log_command
     def parse_and_save(self, number, ten_times):
+        Effect.objects.create(key=f"square {number}", run=str(self.log.pk))
         return os.getpid(), number, ten_times, self.log_id
 
     def cleanup(self, results):

@@ -660,7 +660,7 @@ def test_only_owned_rows_are_removed(run_here: Any) -> None:
 
 def test_what_is_loaded_and_removed_is_recorded(run_here: Any) -> None:
     run_here(from_frame(rows(3), Removing)())
-    run_here(from_frame(rows(2, 2), Removing, provenance=True)(delete=True))
+    run_here(from_frame(rows(2, 2), Removing, provenance=True)(), delete=True)
     kept = Product.objects.in_bulk(field_name="sku")
     logs = Run.objects.latest().object_logs.filter(content_type__model="product")
     assert sorted(logs.values_list("action", flat=True)) == ["created", "deleted", "deleted", "updated"]

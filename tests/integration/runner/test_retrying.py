@@ -290,8 +290,13 @@ def test_what_cannot_be_tried_again_is_refused(run: Any, letters: type[Letters])
     ):
         with pytest.raises(ac.InvalidCommand, match=told):
             run(command, **given)
-    with pytest.raises(ac.InvalidCommand, match=r"retry_failed=.* has no effect here"):
-        run(Job(), retry_failed=number)
+    for command in (
+        Job,
+        type("Bot", (Letters,), {"always_on": True}),
+        type("Brief", (Letters,), {"keep_history": False}),
+    ):
+        with pytest.raises(ac.InvalidCommand, match=r"retry_failed=.* has no effect here: .* has no items in a ledger"):
+            run(command(), retry_failed=number)
     Run.objects.filter(pk=number).update(testing=True)
     with pytest.raises(ac.InvalidCommand, match=f"Run {number} was a trial run: its dead items are not tried again"):
         run(letters, retry_failed=number)

@@ -80,8 +80,9 @@ class BasicCommand(AsyncCommand):
     @property
     def options(self) -> dict[str, Any]:
         """All that is no parameter, `test`, `refresh_cache` and `ignore_dependencies` included."""
-        absent = dict.fromkeys(_ALWAYS_THERE, False)
-        return type(super().options)({**absent, **self._asked, **super().options})
+        session: Any = self._session
+        asked = {name: session is not None and getattr(session.request, name) for name in _ALWAYS_THERE}
+        return type(super().options)({**super().options, **asked, **self._asked})
 
     def run(self) -> Any:
         """Run the command, as one run of its own."""

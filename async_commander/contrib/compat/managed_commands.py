@@ -27,7 +27,6 @@ from async_commander.exceptions import InvalidCommand
 from async_commander.history import tracking
 from async_commander.history.reading import notice_crashes_now, recorded_names
 from async_commander.management import managed
-from async_commander.management.plain_runs import name_of_command
 from async_commander.models import Run
 from async_commander.results import RunStatus
 
@@ -57,6 +56,8 @@ class ManagedCommand(managed.ManagedCommand):
 
     def get_command_name(self) -> str:
         """What its runs are recorded under: `command_name`, else `app_label.module`."""
+        from async_commander.management.plain_runs import name_of_command  # the runner, which a look needs not
+
         return self.command_name or name_of_command(type(self))
 
     def handle(self, *args: Any, **options: Any) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from argparse import ArgumentTypeError
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_command_runs_by_name_with_values_by_position_and_returns_what_it_retu
 
 def test_run_command_runs_it_from_the_terminal() -> None:
     typed("run_command", "process_category", "3", "--refresh_cache")
-    assert Run.objects.latest().value["category"] == 3
+    assert Run.objects.latest().value.items() >= {"category": 3, "anew": True}.items()
     typed("run_command", "scrapers_my_command", "3", "--refresh_processed")
     assert Run.objects.latest().options["refresh_processed"] is True
     with pytest.raises(CommandError, match="found 'x', allowed: a whole number"):
@@ -349,6 +350,16 @@ def test_names_that_are_not_carried_say_why() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         django_commander.nothing  # noqa: B018
     assert log_command(len) is len
+
+
+def test_a_task_of_celery_fails_where_the_command_does() -> None:
+    if find_spec("celery") is None:
+        with pytest.raises(ImportError, match="pip install celery"):
+            django_commander.run_command_task  # noqa: B018
+        return
+    assert django_commander.run_command_task("process_category", {"category": 6}) == "Success: process_category"
+    with pytest.raises(ac.CommandNotFound):
+        django_commander.run_command_task("nothing", {})
 
 
 @pytest.mark.django_db(transaction=True)

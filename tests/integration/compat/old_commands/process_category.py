@@ -19,4 +19,9 @@ class Command(BasicCommand):
 
     @log_command
     def run(self):
-        return {"category": self.parameters["category"], "test": self.options["test"], "log": self.log.pk}
+        return {
+            "category": self.parameters["category"],
+            "test": self.options["test"],
+            "log": self.log.pk,
+            "anew": self.options["refresh_cache"],
+        }

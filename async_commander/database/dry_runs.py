@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from typing import Any
 
@@ -26,8 +26,14 @@ from .rehearsal import Counts, Rehearsal, rehearsal_here, stretch_here
 @contextmanager
 def open_rehearsal() -> Iterator[Rehearsal]:
     """For the block a dry run is open: see `Rehearsal`."""
-    with watched(), Rehearsal() as rehearsal:
-        yield rehearsal
+    watch = ExitStack()
+    watch.enter_context(watched())
+    rehearsal = Rehearsal()
+    try:
+        with rehearsal:
+            yield rehearsal
+    finally:
+        rehearsal.at_the_end(watch.close)
 
 
 @contextmanager
@@ -188,6 +194,11 @@ def watched() -> Iterator[None]:
                 if vars(owner)[name] is put:
                     setattr(owner, name, before)
                 del _put[owner, name]
+
+
+def is_watching() -> bool:
+    """Whether a dry run is open in this process, or something of one still at work."""
+    return _watching > 0
 
 
 def _asking(instead: Callable[..., Any], plain: Any) -> Any:

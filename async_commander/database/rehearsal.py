@@ -90,6 +90,9 @@ class Rehearsal:
         self._mutex = threading.Lock()
         self._counts: Counts = Counter()
         self._loose: list[Stretch] = []
+        self._led = 0
+        """Stretches that are open on lanes. A plain function that was left on its thread may still be in one."""
+        self._at_the_end: Callable[[], object] | None = None
         self._unsafe: dict[str, frozenset[str]] = {}
 
     def __enter__(self) -> Self:
@@ -159,6 +162,20 @@ class Rehearsal:
         with self._mutex:
             self._loose.append(stretch)
         return stretch
+
+    def led(self, change: int) -> None:
+        """One more stretch is open on a lane, or one less."""
+        with self._mutex:
+            self._led += change
+            call = self._at_the_end if not self._led else None
+        if call is not None:
+            call()
+
+    def at_the_end(self, call: Callable[[], object]) -> None:
+        """Have this called once the rehearsal is over and the last of them is closed."""
+        with self._mutex:
+            self._at_the_end = call
+        self.led(0)
 
     def tables_that_keep_all(self, connection: BaseDatabaseWrapper) -> frozenset[str]:
         """Those of a database that are no part of a transaction."""
@@ -462,11 +479,14 @@ class RehearsedTransaction(Part):
         self._settings: list[tuple[BaseDatabaseWrapper, dict[str, Any]]] = []
         self._stretch = Stretch(rehearsal, lambda stretch, other: _Own(stretch, other, **others))
         self._around: Stretch | None = None
+        self._is_led = False
 
     def open(self) -> None:
         """See LaneTransaction."""
         self._stretch.parts[self.alias] = self
         self._around, _here.stretch = _here.stretch, self._stretch
+        self._is_led = True
+        self.rehearsal.led(1)
         for alias in connections:  # a cursor on a server would end with its transaction: what it gives is read at once
             one = connections[alias]
             if one.vendor == "postgresql" and not one.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
@@ -502,6 +522,9 @@ class RehearsedTransaction(Part):
         self._settings.clear()
         if _here.stretch is self._stretch:
             _here.stretch = self._around
+        if self._is_led:
+            self._is_led = False
+            self.rehearsal.led(-1)
 
 
 class _Own(Part):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -18,6 +20,7 @@ from django.db import IntegrityError, OperationalError, connection, connections,
 from django.test import override_settings
 
 import async_commander as ac
+from async_commander.database import dry_runs
 from async_commander.database.lanes import open_lanes
 from async_commander.database.unit import Unit
 from async_commander.models import Run, RunItem
@@ -412,3 +415,26 @@ def test_so_it_is_in_a_test(archive: None) -> None:
         assert (result.counts["done"], urls(), tags()) == (3, [], [])
         transaction.set_rollback(True)
         transaction.set_rollback(True, using="archive")
+
+
+def test_a_plain_hook_that_is_left_on_its_thread_keeps_nothing_there_either(archive: None) -> None:
+    goes_on, ended = threading.Event(), threading.Event()
+
+    class Command(ac.AsyncCommand):
+        def handle(self) -> None:
+            goes_on.wait(60)
+            try:
+                Page.objects.create(url="too late")
+                Tag.objects.create(name="too late")
+            finally:
+                connections["archive"].close()
+                ended.set()
+
+    with pytest.raises(ac.RunFailed):
+        ac.run(Command(), dry_run=True, timeout=0.2, grace=0.2)
+    goes_on.set()
+    assert ended.wait(20)
+    deadline = time.monotonic() + 20
+    while dry_runs.is_watching() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (urls(), tags(), dry_runs.is_watching()) == ([], [], False)

@@ -39,6 +39,7 @@ from .commander_kinds import (
 )
 from .commander_models import LoggedExtendedManager, LoggedExtendedModel
 from .commander_rows import Command, CommandLog
+from .old_paths import lead_here
 
 __all__ = [
     "BasicCommand", "Command", "CommandLog", "DownloadIterateCommand", "IterateDownloadCommand",
@@ -46,6 +47,8 @@ __all__ = [
     "MultiprocessedDownloadIterateCommand", "MultiprocessedIterateDownloadCommand", "cache_results", "commands",
     "log_command", "run_command_async", "test_commands",
 ]  # fmt: skip
+
+lead_here(__name__, "commands", "managers", "models", "utils")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -30,6 +30,7 @@ from async_commander.management import managed
 from async_commander.models import Run
 from async_commander.results import RunStatus
 
+from .old_paths import lead_here
 from .views_of_runs import UNFINISHED, Options, ViewQuerySet, duration_in_seconds
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CommandExecution", "ManagedCommand", "get_command_history", "record_command_execution", "should_run_command",
 ]  # fmt: skip
+
+lead_here(__name__, "base", "models", "utils")
 
 
 class ManagedCommand(managed.ManagedCommand):

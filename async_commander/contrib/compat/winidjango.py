@@ -18,6 +18,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .old_paths import lead_here
 from .winidjango_commands import ABCBaseCommand
 from .winidjango_rows import (
     BaseModel,
@@ -56,6 +57,12 @@ __all__ = [
     "simulate_bulk_deletion",
     "topological_sort_models",
 ]  # fmt: skip
+
+_OLD = (
+    "commands.base.base", "commands.import_data", "db.bulk", "db.fields", "db.models", "db.sql",
+    "data.dataframe.cleaning",  # of winiutils
+)  # fmt: skip
+lead_here(__name__, *(f"{top}.{path}" for top in ("src", "core") for path in _OLD))
 
 _GONE = {
     "migrate_safely": "its lock is a file of one host: `manage.py migrate` once, before the processes start",

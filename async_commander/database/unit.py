@@ -277,8 +277,9 @@ class Unit:
     async def discard(self) -> None:
         """Roll back what the item did, give its lane back, and restore its objects. The unit is closed."""
         self.close()
-        ended = None if self.lane is None else self.lane.end(commit=False)
-        if ended is None or self._lanes is None or await settle_unless_left(ended, self._lanes.hurry):
+        lane = self.lane
+        ended = None if lane is None else lane.end(commit=False)
+        if lane is None or ended is None or await settle_unless_left(ended, lane.pool.hurry):
             self.restore()
 
     def _take(self) -> list[Request]:

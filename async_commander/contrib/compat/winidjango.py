@@ -21,16 +21,24 @@ from typing import TYPE_CHECKING, Any
 from .old_paths import lead_here
 from .winidjango_commands import ABCBaseCommand
 from .winidjango_rows import (
+    MODE_CREATE,
+    MODE_DELETE,
+    MODE_UPDATE,
+    MODES,
     BaseModel,
     bulk_create_bulks_in_steps,
     bulk_create_in_steps,
     bulk_delete_in_steps,
+    bulk_method_in_steps,
+    bulk_method_in_steps_atomic,
     bulk_update_in_steps,
     execute_sql,
     get_differences_between_bulks,
     get_field_names,
     get_fields,
     get_model_meta,
+    get_step_chunks,
+    hash_model_instance,
     multi_simulate_bulk_deletion,
     simulate_bulk_deletion,
     topological_sort_models,
@@ -40,6 +48,10 @@ if TYPE_CHECKING:
     from .winidjango_imports import CleaningDF, ImportDataBaseCommand
 
 __all__ = [
+    "MODES",
+    "MODE_CREATE",
+    "MODE_DELETE",
+    "MODE_UPDATE",
     "ABCBaseCommand",
     "BaseModel",
     "CleaningDF",
@@ -47,12 +59,16 @@ __all__ = [
     "bulk_create_bulks_in_steps",
     "bulk_create_in_steps",
     "bulk_delete_in_steps",
+    "bulk_method_in_steps",
+    "bulk_method_in_steps_atomic",
     "bulk_update_in_steps",
     "execute_sql",
     "get_differences_between_bulks",
     "get_field_names",
     "get_fields",
     "get_model_meta",
+    "get_step_chunks",
+    "hash_model_instance",
     "multi_simulate_bulk_deletion",
     "simulate_bulk_deletion",
     "topological_sort_models",
@@ -65,9 +81,9 @@ _OLD = (
 lead_here(__name__, *(f"{top}.{path}" for top in ("src", "core") for path in _OLD))
 
 _GONE = {
+    "get_bulk_method": "bulk_method_in_steps does what it returned",
+    "flatten_bulk_in_steps_result": "nothing returns results by steps",
     "migrate_safely": "its lock is a file of one host: `manage.py migrate` once, before the processes start",
-    "bulk_method_in_steps": "its mode is told by bulk_create_in_steps, bulk_update_in_steps and bulk_delete_in_steps",
-    "hash_model_instance": "equal hashes say nothing of saved and unsaved objects: get_differences_between_bulks",
 }
 """Names that are not carried, and why."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from django.contrib.admin.utils import NestedObjects
@@ -15,6 +16,7 @@ from async_commander.database.layout import parents_first
 M = TypeVar("M", bound=models.Model)
 
 STEP = 1000
+MODES = MODE_CREATE, MODE_UPDATE, MODE_DELETE = ("create", "update", "delete")
 
 
 def bulk_create_in_steps(model: type[M], bulk: Iterable[M], step: int = STEP) -> list[M]:
@@ -43,6 +45,44 @@ def bulk_delete_in_steps(model: type[M], bulk: Iterable[M], step: int = STEP) ->
     return bulk_of_ours.delete(bulk, step=step)
 
 
+def bulk_method_in_steps(model: type[M], bulk: Iterable[M], step: int, mode: str, **words: Any) -> Any:
+    """`bulk_create_in_steps`, `bulk_update_in_steps` (`fields=[…]`) or `bulk_delete_in_steps`, by its mode.
+
+    ValueError for another mode.
+    """
+    if mode == MODE_CREATE:
+        return bulk_create_in_steps(model, bulk, step)
+    if mode == MODE_UPDATE:
+        return bulk_update_in_steps(model, bulk, words["fields"], step)
+    if mode == MODE_DELETE:
+        return bulk_delete_in_steps(model, bulk, step)
+    raise ValueError(f"mode={mode!r}: one of {', '.join(MODES)} is needed")
+
+
+bulk_method_in_steps_atomic = bulk_method_in_steps
+
+
+def get_step_chunks(bulk: Iterable[M], step: int) -> Iterator[tuple[list[M]]]:
+    """Lists of `step` objects, each in a tuple."""
+    remaining = iter(bulk)
+    while chunk := list(islice(remaining, step)):
+        yield (chunk,)
+
+
+def hash_model_instance(instance: models.Model, fields: Iterable[Any]) -> int:
+    """A number that is equal for equal objects: by the key of one that has it, else by the values of these fields."""
+    return hash(canonical_json(instance.pk or _values(instance, fields)))
+
+
+def _values(instance: models.Model, fields: Iterable[Any]) -> list[Any]:
+    """What an author gives: no key, and nothing that Django fills in."""
+    return [
+        getattr(instance, field.attname)
+        for field in fields
+        if getattr(field, "concrete", False) and field.editable and not (field.primary_key or field.many_to_many)
+    ]
+
+
 def get_differences_between_bulks(
     bulk1: Sequence[M], bulk2: Sequence[M], fields: Iterable[Any]
 ) -> tuple[list[M], list[M], list[M], list[M]]:
@@ -55,14 +95,9 @@ def get_differences_between_bulks(
     if bulk1 and bulk2 and type(bulk1[0]) is not type(bulk2[0]):
         raise ValueError("Both bulks must be of the same model type")
     saved = all(each.pk is not None and not each._state.adding for each in (*bulk1, *bulk2))
-    names = [
-        field.attname
-        for field in fields
-        if getattr(field, "concrete", False) and field.editable and not (field.primary_key or field.many_to_many)
-    ]
+    compared = list(fields)
     keys1, keys2 = (
-        [canonical_json(each.pk if saved else [getattr(each, name) for name in names]) for each in bulk]
-        for bulk in (bulk1, bulk2)
+        [canonical_json(each.pk if saved else _values(each, compared)) for each in bulk] for bulk in (bulk1, bulk2)
     )
     both = {*keys1} & {*keys2}
     pairs1, pairs2 = list(zip(bulk1, keys1, strict=True)), list(zip(bulk2, keys2, strict=True))

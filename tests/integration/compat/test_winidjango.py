@@ -24,12 +24,15 @@ from async_commander.contrib.compat.winidjango import (
     bulk_create_bulks_in_steps,
     bulk_create_in_steps,
     bulk_delete_in_steps,
+    bulk_method_in_steps,
     bulk_update_in_steps,
     execute_sql,
     get_differences_between_bulks,
     get_field_names,
     get_fields,
     get_model_meta,
+    get_step_chunks,
+    hash_model_instance,
     multi_simulate_bulk_deletion,
     simulate_bulk_deletion,
     topological_sort_models,
@@ -286,6 +289,21 @@ def test_rows_are_written_in_steps_and_returned() -> None:
     assert bulk_delete_in_steps(Tag, Tag.objects.filter(name__lt="3"), step=2) == (3, {"testapp.Tag": 3})
     assert bulk_delete_in_steps(Tag, made[3:]) == (2, {"testapp.Tag": 2})
     assert (bulk_create_in_steps(Tag, []), bulk_delete_in_steps(Tag, [])) == ([], (0, {}))
+
+
+def test_rows_are_written_by_a_mode() -> None:
+    made = bulk_method_in_steps(Tag, [Tag(name="a"), Tag(name="b")], step=1, mode="create")
+    for tag in made:
+        tag.name += "!"
+    assert bulk_method_in_steps(Tag, made, step=1, mode="update", fields=["name"]) == 2
+    assert set(Tag.objects.values_list("name", flat=True)) == {"a!", "b!"}
+    assert bulk_method_in_steps(Tag, made, step=1, mode="delete") == (2, {"testapp.Tag": 2})
+    with pytest.raises(ValueError, match="one of create, update, delete is needed"):
+        bulk_method_in_steps(Tag, made, step=1, mode="upsert")
+    assert list(get_step_chunks(made * 2, 3)) == [([*made, made[0]],), ([made[1]],)]
+    assert hash_model_instance(Tag(name="a"), get_fields(Tag)) == hash_model_instance(Tag(name="a"), get_fields(Tag))
+    assert hash_model_instance(Tag(name="a"), get_fields(Tag)) != hash_model_instance(Tag(name="b"), get_fields(Tag))
+    assert hash_model_instance(Tag(pk=1), get_fields(Tag)) == hash_model_instance(Tag(pk=1, name="x"), [])
 
 
 def test_several_models_are_written_together_or_not() -> None:

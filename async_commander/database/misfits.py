@@ -24,7 +24,7 @@ _MOST_TOLD = 3
 
 def with_misfits(error: Exception, unit: Unit) -> Exception:
     """The error of a unit that was written alone; where values do not fit their fields, one that names these."""
-    if not isinstance(error, _KINDS):
+    if not issubclass(type(error), _KINDS):  # isinstance() would ask the error itself, which may not be looked at
         return error
     found: list[str] = []
     for request in unit.requests:

@@ -290,6 +290,8 @@ def test_tables_that_are_made_are_gone(run: Any) -> None:
 
 
 def test_files_of_models_get_no_further_than_their_objects(run: Any) -> None:
+    if connection.vendor == "mysql" and connection.in_atomic_block:
+        pytest.skip("to make a table would end the test's transaction")
     storage = InMemoryStorage()
     with isolate_apps("tests.testapp"):
 

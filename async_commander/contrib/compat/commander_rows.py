@@ -10,6 +10,7 @@ from django.apps import apps
 from django.db import models, transaction
 
 from async_commander.command.base import AsyncCommand
+from async_commander.exceptions import InvalidCommand
 from async_commander.models import ObjectLog, Run
 from async_commander.results import RunStatus
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 class LogQuerySet(ViewQuerySet["CommandLog"]):
     """Logs by the names of their old fields."""
+
+    def create(self, **_: Any) -> CommandLog:
+        """A log is what a run has left."""
+        raise InvalidCommand("A CommandLog is made by a run. What was done elsewhere is recorded by ac.record_run().")
 
 
 class _Logs(models.Manager["CommandLog"]):
@@ -103,6 +108,10 @@ STATES = {RunStatus.SUCCEEDED.value: "COMPLETED"}
 
 class CommandQuerySet(ViewQuerySet["Command"]):
     """Commands by the names of their old fields."""
+
+    def create(self, **_: Any) -> Command:
+        """A command is there when it was run."""
+        raise InvalidCommand("A Command is made by its first run: there is nothing to be created before it.")
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """A command goes with all of its logs."""

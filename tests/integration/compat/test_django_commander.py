@@ -349,6 +349,10 @@ def test_names_that_are_not_carried_say_why() -> None:
         from async_commander.contrib.compat.django_commander import clear_unfinished_command_logs  # noqa: F401
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         django_commander.nothing  # noqa: B018
+    with pytest.raises(InvalidCommand, match="made by its first run"):
+        Command.objects.create(name="x")
+    with pytest.raises(InvalidCommand, match=r"recorded by ac.record_run\(\)"):
+        CommandLog.objects.create(command="x")
     assert log_command(len) is len
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import anyio.to_thread
 from django.core.files.base import File
-from django.db import connections
+from django.db import NotSupportedError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.db.models.fields.files import FieldFile
 
 from .rehearsal import Counts, Rehearsal, rehearsal_here, stretch_here
@@ -135,6 +136,16 @@ async def _run_sync(plain: Callable[..., Any], function: Callable[..., Any], *ar
     return await plain(partial(_on_thread, rehearsal, partial(function, *args)), **words)
 
 
+def _cursor_attribute(plain: Callable[..., Any], cursor: CursorWrapper, name: str) -> Any:
+    """What a cursor has of its driver's, past Django."""
+    if name == "executescript" and rehearsal_here() is not None:
+        raise NotSupportedError(
+            "cursor.executescript(): SQLite's driver commits before such a script, and a dry run may commit nothing. "
+            "Use cursor.execute() for each statement, or leave it out where self.dry_run is true."
+        )
+    return plain(cursor, name)
+
+
 def _save(plain: Callable[..., None], file: Any, name: str, content: Any, save: bool = True) -> None:  # noqa: FBT001 - Django's own signature
     """A file of a model's field: it gets its name and is at hand, and no storage has it."""
     if rehearsal_here() is None:
@@ -165,6 +176,7 @@ _WATCHED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (threading.Thread, "start", _start),
     (ThreadPoolExecutor, "submit", _submit),
     (anyio.to_thread, "run_sync", _run_sync),
+    (CursorWrapper, "__getattr__", _cursor_attribute),
     (FieldFile, "save", _save),
     (FieldFile, "delete", _delete),
 )

@@ -229,7 +229,15 @@ class Stretch:
     def see_to(self, connection: BaseDatabaseWrapper) -> None:
         """A connection of this thread is about to be used, and open: begin on it, where that is not done yet."""
         alias = connection.alias
-        if alias in self.parts or connections[alias] is not connection:
+        if connections[alias] is not connection:
+            if not any(isinstance(getattr(one, "__self__", None), Part) for one in connection.execute_wrappers):
+                raise NotSupportedError(
+                    f"A second connection to {alias!r} beside connections[{alias!r}] (connection.copy(), "
+                    "create_connection()) is no part of the dry run: what it writes would be kept. Use the first one, "
+                    "or leave it out where self.dry_run is true."
+                )
+            return
+        if alias in self.parts:
             return
         part = self.parts[alias] = self._kind(self, alias)
         try:

@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
@@ -76,6 +76,14 @@ class UnitCommitter(Protocol):
         """Raises what it fails with."""
 
 
+class Mark(NamedTuple):
+    """For a savepoint: what is queued, how much was flushed before, and what was to be deleted and is not."""
+
+    requests: list[Request]
+    flushed: int
+    undeleted: tuple[tuple[str, Any], ...]
+
+
 class Unit:
     """`self.db`: queues rows, which are written in bulk, and runs ORM functions in the same transaction.
 
@@ -95,7 +103,7 @@ class Unit:
     """What is committed, here or elsewhere."""
     undo: Sequence[Undo] = ()
     """How to take back what is written and not committed, the latest last."""
-    undeleted: Mapping[str, int] = MappingProxyType({})
+    undeleted: tuple[tuple[str, Any], ...] = ()
     """Rows of its item by model that were to be deleted, and stay."""
     in_one = True
     """Whether its transaction is one, or stands for many in a dry run."""
@@ -166,9 +174,11 @@ class Unit:
         if (undeleted := _undeleted.get()) is None:
             self.requests.extend(requests)
             return
-        if self.ticket is not None:  # it counts if its item comes to be done
-            undeleted = self.undeleted = Counter(self.undeleted)
-        undeleted.update(obj._meta.label for request in requests for obj in request.objects)
+        withheld = [(obj._meta.label, obj.pk) for request in requests for obj in request.objects]
+        if self.ticket is None:
+            undeleted.update(label for label, _ in withheld)
+        else:  # they count if its item comes to be done
+            self.undeleted = tuple(dict.fromkeys([*self.undeleted, *withheld]))
 
     def link(self, obj: Model, action: ObjectAction) -> None:
         """Record that the run has to do with this object, as soon as the item is committed: `command_logs.add()`."""
@@ -298,13 +308,13 @@ class Unit:
             raise
         self.undo = [*self.undo, *part.undo]
 
-    def mark(self) -> tuple[list[Request], int]:
-        """For a savepoint: what is queued, and how much was flushed before."""
-        return list(self.requests), len(self._flushed)
+    def mark(self) -> Mark:
+        """For a savepoint: where its unit is."""
+        return Mark(list(self.requests), len(self._flushed), self.undeleted)
 
-    def roll_back_to(self, mark: tuple[list[Request], int]) -> None:
+    def roll_back_to(self, mark: Mark) -> None:
         """A savepoint is rolled back: what was queued before it is queued again, if it was flushed since."""
-        queued, flushed = mark
+        queued, flushed, self.undeleted = mark
         self._flushed, undone = self._flushed[:flushed], self._flushed[flushed:]
         for part in reversed(undone):
             part.restore()

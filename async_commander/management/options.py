@@ -37,6 +37,8 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number}: at least 1")
+    if number >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:40]}: less than {2**63} is needed")
     return number
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -170,12 +171,15 @@ def summary_of(
     )
 
 
+_OF_NO_ITEM = re.compile(r" in (?:committed|iterate|handle|lifespan)\(\)$")
+
+
 def errors_title(kinds: Sequence[ErrorKind], *, dead: int, unsettled: int) -> str:
     """How errors by kind are headed: some are those of attempts that others followed, or failed no item at all."""
-    of_attempts = sum(kind.count for kind in kinds if not kind.kind.endswith(" in committed()"))
+    of_attempts = sum(kind.count for kind in kinds if not _OF_NO_ITEM.search(kind.kind))
     if dead or unsettled:
         return "Errors, those of earlier attempts included" if of_attempts > dead else "Errors"
-    whole = all(not kind.kind.endswith(" in committed()") for kind in kinds)
+    whole = all(not _OF_NO_ITEM.search(kind.kind) for kind in kinds)
     return "Errors of attempts that succeeded later" if whole else "Errors that failed no item"
 
 

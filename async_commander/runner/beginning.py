@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from async_commander.command.declaration import declaration_of
 from async_commander.database.dry_runs import open_rehearsal
 from async_commander.database.lanes import open_lanes, open_shared_lane
 from async_commander.database.outage import OutageTooLong
+from async_commander.database.rehearsal import rehearsal_here
 from async_commander.database.timeouts import Timeouts
 from async_commander.engine.awake import awake
 from async_commander.engine.context import RunContext
@@ -34,7 +35,7 @@ from .plan import missing_tables
 from .threads import is_yes, typed_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from async_commander.database.lanes import LanePool
     from async_commander.database.rehearsal import Rehearsal
@@ -50,7 +51,7 @@ async def recorder_of(plan: Plan) -> AsyncIterator[tuple[LanePool, Recorder]]:
     """The lanes of a run, and its recorder, which is attached to them."""
     async with AsyncExitStack() as stack:
         stack.enter_context(awake.ticking(asyncio.get_running_loop()))
-        rehearsal = stack.enter_context(open_rehearsal()) if plan.opening.dry_run else None
+        rehearsal = stack.enter_context(_rehearsal_of(plan))
         lanes = await stack.enter_async_context(_lanes(plan, rehearsal))
         kept = declaration_of(type(plan.command)).keeps_history
         kind: Callable[..., Recorder] = DatabaseRecorder if kept else PassingRecorder
@@ -62,6 +63,21 @@ async def recorder_of(plan: Plan) -> AsyncIterator[tuple[LanePool, Recorder]]:
         recorder.attach(lanes)
         stack.push_async_callback(recorder.aclose)
         yield lanes, recorder
+
+
+@contextmanager
+def _rehearsal_of(plan: Plan) -> Iterator[Rehearsal | None]:
+    """Of a dry run. What one would write that another one has begun, that one would write, too."""
+    if not plan.opening.dry_run:
+        yield None
+        return
+    around = rehearsal_here()
+    try:
+        with open_rehearsal() as rehearsal:
+            yield rehearsal
+    finally:
+        if around is not None:
+            around.add(rehearsal.counts())
 
 
 def _lanes(plan: Plan, rehearsal: Rehearsal | None) -> Any:

@@ -321,7 +321,7 @@ class RunSession:
     def stays(self, unit: Unit) -> None:
         """An item, or a step, is done: what it was to delete without `--delete` is not deleted."""
         if self.undeleted is not None:
-            self.undeleted.update(unit.undeleted)
+            self.undeleted.update(label for label, _ in unit.undeleted)
 
     def would(self) -> dict[str, dict[str, int]]:
         """What was not written: all of it in a dry run, deletions without `--delete`."""

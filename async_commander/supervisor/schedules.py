@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from async_commander.models import Lease
 
 LATE_SECONDS = 60.0
+_ON_TIME = timedelta(seconds=1)
+"""Who was waited for is never later than that, unless the machine slept."""
 _LONGEST_LOOK_AWAY = 5.0
 """Seconds after which the calendar is looked at again: its clock may be set, and the machine sleep."""
 
@@ -93,7 +95,7 @@ async def _moments(line: str, zone: tzinfo, late: timedelta) -> AsyncIterator[da
             return
         # Taken or not, late or not: the next one is after it. A clock that is set back brings none of them again.
         after = max(due.astimezone(UTC), _now() - late)
-        is_late = _now() - due > late
+        is_late = _now() - due > max(late, _ON_TIME)
         if not is_late and (place is None or await sync_to_async(place.take)(due)):
             yield due
 

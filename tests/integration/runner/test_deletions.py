@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -130,3 +131,24 @@ def test_a_resume_does_what_the_run_was_asked_for(run: Any, request: Any) -> Non
     assert len(names()) == 3
     assert Run.objects.get().would["testapp.Tag"] == {"undeleted": 1}
     assert "testapp.Tag" not in result.would
+
+
+def test_what_a_savepoint_took_back_and_what_is_there_twice_does_not_count(run: Any, request: Any) -> None:
+    class Twice(ac.IterateDownloadCommand[Tag, None]):
+        deletes = True
+
+        def iterate(self) -> Any:
+            return Tag.objects.filter(name="a")
+
+        async def download(self, tag: Tag) -> None: ...
+
+        async def parse_and_save(self, tag: Tag, payload: None) -> None:
+            self.db.delete(tag)
+            self.db.delete(tag)
+            with suppress(ValueError):
+                async with self.db.atomic():
+                    self.db.delete(await Tag.objects.aget(name="b"))
+                    raise ValueError("taken back")
+
+    request.getfixturevalue("tags")
+    assert run(Twice()).would == {"testapp.Tag": {"undeleted": 1}}

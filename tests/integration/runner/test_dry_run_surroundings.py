@@ -354,3 +354,49 @@ def test_whatever_items_do_a_dump_is_the_same_afterwards(items: list[list[Any]],
             with suppress(ac.RunFailed):
                 ac.run(Command(), dry_run=True)
         transaction.set_rollback(True)
+
+
+class OnAThread(ac.AsyncCommand):
+    """What `how` does with a connection, on the lane of handle()."""
+
+    how: str
+
+    async def handle(self) -> None:
+        await self.db(getattr(self, self.how))
+
+    def by_a_script(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.executescript("INSERT INTO testapp_tag (name) VALUES ('script')")
+
+    def by_a_copy(self) -> None:
+        copy = connection.copy()
+        try:
+            with copy.cursor() as cursor:
+                cursor.execute("INSERT INTO testapp_tag (name) VALUES ('copy')")
+        finally:
+            copy.close()
+
+
+@pytest.mark.parametrize(
+    ("how", "told"), [("by_a_script", "executescript"), ("by_a_copy", "A second connection to 'default'")]
+)
+def test_what_would_be_kept_is_refused(run: Any, how: str, told: str) -> None:
+    if how == "by_a_script" and connection.vendor != "sqlite":
+        pytest.skip("a method of SQLite's cursors")
+    with nothing_is_kept(), pytest.raises(ac.RunFailed, match=told):
+        run(OnAThread(how=how), dry_run=True)
+
+
+def test_what_an_inner_run_would_write_the_outer_one_would(run: Any) -> None:
+    class Inner(ac.AsyncCommand):
+        async def handle(self) -> None:
+            await Tag.objects.acreate(name="inner")
+
+    class Outer(ac.AsyncCommand):
+        async def handle(self) -> None:
+            await Page.objects.acreate(url="outer")
+            await ac.arun(Inner())
+
+    with nothing_is_kept():
+        result = run(Outer(), dry_run=True)
+    assert result.would == {"testapp.Page": {"created": 1}, "testapp.Tag": {"created": 1}}

@@ -130,3 +130,9 @@ def test_what_was_missed_by_little_is_made_up_for(monkeypatch: pytest.MonkeyPatc
 def test_a_zone_may_be_an_offset(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Calendar(monkeypatch, NOON).first(1, "0 15 * * *", tz=timezone(timedelta(hours=2)))
     assert found[0].isoformat() == "2026-06-01T15:00:00+02:00"
+
+
+def test_no_delay_at_all_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    calendar = Calendar(monkeypatch, NOON)
+    monkeypatch.setattr(schedules, "_now", lambda: calendar.now + timedelta(milliseconds=3))
+    assert times(calendar.first(2, "* * * * *", tz="UTC", late=0)) == ["12:01", "12:02"]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import errno
+import sys
 import sysconfig
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
-import httpx
 from django.core.exceptions import SynchronousOnlyOperation
 
 from async_commander.database.outage import OutageTooLong
 from async_commander.database.schema_errors import lacks_schema
 from async_commander.database.sqlite import DatabaseFileGone
-from async_commander.downloads.pacing import ASKS_FOR_TIME, pace_key
-from async_commander.downloads.pacing import retry_after as asked_delay
 from async_commander.engine.failures import HookRaisedGeneratorExit, leaves
 from async_commander.engine.pipeline import Verdict
 from async_commander.exceptions import InvalidCommand, ItemError, RunLocked, SkipItem
@@ -25,6 +23,8 @@ from async_commander.text.tracebacks import TRACEBACK_CAP, chain, traceback_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import httpx
 
     from async_commander.text.redactor import Redactor
 
@@ -50,20 +50,20 @@ def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
         # What every item would meet: a setting or a table that is wrong or missing, a disk that is full.
         if isinstance(one, FATAL) or (isinstance(one, OSError) and one.errno in FULL) or lacks_schema(one):
             return Verdict("fatal")
-    statuses = (one for one in chain(error) if isinstance(one, httpx.HTTPStatusError) and not _asks_for_time(one))
-    answered = next((pace_key(one.request.url) for one in statuses), None)
+    statuses = (one for one in chain(error) if _is_status(one) and not _asks_for_time(one))
+    answered = next((_host_of(one) for one in statuses), None)
     if all(isinstance(one, SkipItem) for one in members):
         return Verdict("skip", answered=answered)
     if isinstance(error, ItemError):
         return Verdict("dead", reason=error.reason, answered=answered)
     if should_retry():
         asking = [one for one in members if _asks_for_time(one)]
-        seconds = [delay for one in asking if (delay := asked_delay(one)) is not None]
+        seconds = [delay for one in asking if (delay := _asked_delay(one)) is not None]
         return Verdict(
             "retry",
             retry_after=max(seconds, default=None),
             throttled=bool(asking),
-            host=pace_key(asking[0].request.url) if asking else None,
+            host=_host_of(asking[0]) if asking else None,
             answered=answered,
         )
     return Verdict("dead", reason="timeout" if isinstance(error, TimeoutError) else "permanent", answered=answered)
@@ -71,9 +71,29 @@ def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:
 
 def _asks_for_time(error: BaseException) -> TypeGuard[httpx.HTTPStatusError]:
     """By its status, or by `Retry-After` with any other."""
-    if not isinstance(error, httpx.HTTPStatusError):
+    if not _is_status(error):
         return False
-    return error.response.status_code in ASKS_FOR_TIME or asked_delay(error) is not None
+    from async_commander.downloads.pacing import ASKS_FOR_TIME
+
+    return error.response.status_code in ASKS_FOR_TIME or _asked_delay(error) is not None
+
+
+def _is_status(error: object) -> TypeGuard[httpx.HTTPStatusError]:
+    """No error is one of httpx's where nobody has loaded it: a command without downloads need not."""
+    loaded = sys.modules.get("httpx")
+    return loaded is not None and isinstance(error, loaded.HTTPStatusError)
+
+
+def _asked_delay(error: BaseException) -> float | None:
+    from async_commander.downloads.pacing import retry_after
+
+    return retry_after(error)
+
+
+def _host_of(error: httpx.HTTPStatusError) -> str:
+    from async_commander.downloads.pacing import pace_key
+
+    return pace_key(error.request.url)
 
 
 def kind_of(error: BaseException) -> str:
@@ -81,7 +101,7 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, HookRaisedGeneratorExit):
         return GeneratorExit.__name__
     name = plain(type(error).__name__[: 2 * KIND_LENGTH])[:KIND_LENGTH]
-    if isinstance(error, httpx.HTTPStatusError):
+    if _is_status(error):
         return f"{name} {error.response.status_code}"
     return name
 
@@ -96,7 +116,8 @@ def place_of(error: BaseException) -> str:
 
     Nothing for what servers answer and networks do, and where the project's code was not passed.
     """
-    if isinstance(error, (httpx.HTTPError, ItemError)):
+    client = sys.modules.get("httpx")
+    if isinstance(error, ItemError) or (client is not None and isinstance(error, client.HTTPError)):
         return ""
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):

@@ -43,6 +43,30 @@ print([name for name in {("httpx", "h11", "rich", "polars", "hishel", "boto3")} 
     assert outside_of_django(code).strip() == "[]"
 
 
+def test_a_plain_command_whose_runs_are_kept_loads_no_client() -> None:
+    code = """
+import sys
+import django
+from django.conf import settings
+from django.core.management import call_command
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "async_commander"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
+django.setup()
+import async_commander as ac
+class Command(ac.ManagedCommand):
+    def execute_command(self, *args, **options):
+        raise ValueError("looked at, too")
+call_command("migrate", verbosity=0)
+try:
+    call_command(Command())
+except ValueError:
+    print("httpx" in sys.modules)
+"""
+    assert outside_of_django(code).split() == ["False"]
+
+
 @pytest.mark.parametrize("name", async_commander.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(async_commander, name) is not None

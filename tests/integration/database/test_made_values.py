@@ -70,24 +70,24 @@ def test_a_generated_column_can_be_the_key_of_an_upsert_or_is_refused(unit: Unit
 
 @isolate_apps("tests.testapp")
 def test_a_queued_parent_whose_key_the_database_makes_hands_it_down(unit: Unit) -> None:
-    class Parent(models.Model):
+    class OwnParent(models.Model):
         id = models.IntegerField(primary_key=True, db_default=7)
         name = models.CharField(max_length=20)
 
         class Meta:
             app_label = "testapp"
 
-    class Child(models.Model):
-        parent = models.ForeignKey(Parent, on_delete=models.CASCADE)
+    class OwnChild(models.Model):
+        parent = models.ForeignKey(OwnParent, on_delete=models.CASCADE)
 
         class Meta:
             app_label = "testapp"
 
-    with created(Parent, Child):
-        parent = Parent(name="a")
-        unit.add(Child(parent=parent), parent)
+    with created(OwnParent, OwnChild):
+        parent = OwnParent(name="a")
+        unit.add(OwnChild(parent=parent), parent)
         write(unit)
-        assert (parent.pk, Child.objects.get().parent_id) == (7, 7)
+        assert (parent.pk, OwnChild.objects.get().parent_id) == (7, 7)
 
 
 @isolate_apps("tests.testapp")

@@ -267,22 +267,22 @@ def test_a_key_that_the_database_does_not_tell_is_named_with_the_remedy(
 ) -> None:
     """As on MySQL, which has no RETURNING."""
 
-    class Parent(models.Model):
+    class OwnParent(models.Model):
         id = models.IntegerField(primary_key=True, db_default=Abs(models.Value(-7)))
 
         class Meta:
             app_label = "testapp"
 
-    class Child(models.Model):
-        parent = models.ForeignKey(Parent, on_delete=models.CASCADE)
+    class OwnChild(models.Model):
+        parent = models.ForeignKey(OwnParent, on_delete=models.CASCADE)
 
         class Meta:
             app_label = "testapp"
 
-    with created(Parent, Child):
+    with created(OwnParent, OwnChild):
         monkeypatch.setattr(connection.features, "can_return_columns_from_insert", False)
-        parent = Parent()
-        unit.add(Child(parent=parent), parent)
+        parent = OwnParent()
+        unit.add(OwnChild(parent=parent), parent)
         if connection.vendor == "postgresql":
             pytest.skip("it always returns rows")
         with pytest.raises(ValueError, match=r"the database made the key of its parent .*await parent\.asave"):

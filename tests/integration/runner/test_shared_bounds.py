@@ -35,7 +35,7 @@ def test_threads_are_items_in_hand_at_once(run: Any) -> None:
         async def download(self, item: int) -> int:
             self.now += 1
             self.most = max(self.most, self.now)
-            await anyio.sleep(0.001)
+            await anyio.sleep(0.05)  # longer than it takes to begin as many
             self.now -= 1
             return item
 

@@ -27,6 +27,7 @@ from .connections import (
 from .gate import GateHeldTooLong, gate_of
 from .outage import ConnectionLost, EndedByItself, is_consequence, is_outage, is_transient
 from .sqlite import begin, needs_write_lock, without_for_update
+from .statements import bare, text_of
 from .timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -56,18 +57,25 @@ LEFT_OPEN = (
 
 _ENDS = re.compile(
     r"(?>\s+|--[^\n]*\n|/\*.*?\*/)*+"
-    r"(BEGIN|START\s+TRANSACTION|END|ABORT|COMMIT|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b",
+    r"(BEGIN|START\s+TRANSACTION|END|ABORT|COMMIT|PREPARE\s+TRANSACTION|"
+    r"ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b",
     re.IGNORECASE | re.DOTALL,
 )
 """Statements that end a transaction; where one is open, a BEGIN does so on MySQL."""
+_SETS_AUTOCOMMIT = re.compile(r"\s*SET\b.*\bautocommit\b", re.IGNORECASE | re.DOTALL)
+_COMMENTS = ("/*", "--", "#")
 
 
-_QUOTED = re.compile(r"\$(\w*)\$.*?\$\1\$|'(?:[^']|'')*'", re.DOTALL)
+def ends_a_transaction(text: str, vendor: str = "postgresql") -> bool:
+    """Whether one of several statements, of which a driver may send all in one go, ends the transaction.
 
-
-def ends_a_transaction(text: str) -> bool:
-    """Whether one of several statements, of which a driver may send all in one go, ends the transaction."""
-    return any(map(_ENDS.match, _QUOTED.sub("''", text).split(";")))
+    One that cannot be told from what is quoted in it is taken to do so.
+    """
+    code = bare(text, vendor)
+    return code is None or any(
+        _ENDS.match(statement) or (vendor == "mysql" and _SETS_AUTOCOMMIT.match(statement))
+        for statement in code.split(";")
+    )
 
 
 class LaneTransaction:
@@ -264,7 +272,7 @@ class LaneTransaction:
         """Around each statement: begins late, and remembers what breaks the transaction."""
         connection, asked = context["connection"], time.monotonic()
         if self._inner_from is not None:
-            self._check_that_it_goes_on(sql)
+            self._check_that_it_goes_on(text_of(sql, connection.connection), connection.vendor)
         try:
             if connection.vendor == "sqlite":
                 sql = without_for_update(sql)
@@ -284,9 +292,10 @@ class LaneTransaction:
         self._is_under_way = self._began_at is not None or connection.vendor != "sqlite"
         return result
 
-    def _check_that_it_goes_on(self, sql: Any) -> None:
+    def _check_that_it_goes_on(self, text: str, vendor: str) -> None:
         """Refuse a statement that ends the transaction, and any other after its end: it would commit alone."""
-        ends = _ENDS.match(sql) if isinstance(sql, str) else None
+        begins_with_comment = text.lstrip().startswith(_COMMENTS)
+        ends = _ENDS.match((bare(text, vendor) or text) if begins_with_comment else text)
         if ends is not None and self.lost is None:
             self.lost = EndedByItself(f"sent {ends[1].upper()}, which was refused")
         self._look_at_connection()

@@ -21,6 +21,7 @@ from pathlib import Path
 from .services import absence
 
 AT_ONCE = 2
+SUFFIX = os.environ.get("TEST_DATABASE_SUFFIX", "")
 NOTHING_TO_RUN = 5
 """pytest's exit code where its arguments leave no test."""
 DATABASE_TESTS = [
@@ -38,6 +39,8 @@ class Part:
     name: str
     database: str
     folders: Sequence[str]
+    suffix: str = ""
+    """Of its database's name, where another part may be on the same server at the same time."""
     lines: list[str] = field(default_factory=list)
     code: int = 0
 
@@ -51,7 +54,7 @@ class Part:
         command = [sys.executable, "-m", "pytest", "-rfE", *self.folders, *arguments]
         with subprocess.Popen(
             command,
-            env=os.environ | {"DATABASE": self.database},
+            env=os.environ | {"DATABASE": self.database, "TEST_DATABASE_SUFFIX": f"{SUFFIX}{self.suffix}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -81,8 +84,10 @@ def parts() -> list[Part]:
     short = sorted({f"tests/{path.parts[1]}" for path in Path("tests").rglob("test_*.py")} - long)
     return [
         Part("sqlite integration", "sqlite", ["tests/integration"]),
-        Part("postgres", "postgres", [*DATABASE_TESTS, "tests/faults"]),
-        Part("sqlite acceptance", "sqlite", ["tests/acceptance", "tests/faults"]),
+        Part("postgres integration", "postgres", DATABASE_TESTS),
+        Part("postgres faults", "postgres", ["tests/faults"], suffix="_faults"),
+        Part("sqlite acceptance", "sqlite", ["tests/acceptance"]),
+        Part("sqlite faults", "sqlite", ["tests/faults"]),
         Part("sqlite unit", "sqlite", short),
         Part("mariadb", "mariadb", ["tests/integration/history"]),
     ]

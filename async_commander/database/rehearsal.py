@@ -388,7 +388,7 @@ class Part(LaneTransaction):
     def _rehearsed(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 - Django's own signature
         connection = context["connection"]
         text = sql if isinstance(sql, str) else sql.as_string(connection.connection)
-        if not is_sqlite(connection) and ";" in text and ends_a_transaction(text):
+        if not is_sqlite(connection) and ";" in text and ends_a_transaction(text, connection.vendor):
             self.lost = EndedByItself("sent a COMMIT among other statements, which was refused")
             raise self.lost
         if connection.vendor == "mysql" and (found := _COMMITS_BY_ITSELF.match(text)):
@@ -396,7 +396,11 @@ class Part(LaneTransaction):
                 f"{found[1].upper()}: {connection.display_name} commits such a statement at once, with all before it, "
                 "and a dry run may commit nothing. Leave it out where self.dry_run is true."
             )
-        if self._unsafe and (found := writing(text)) is not None and table_of(found).lower() in self._unsafe:
+        if (
+            self._unsafe
+            and (found := writing(text, connection.vendor)) is not None
+            and table_of(found).lower() in self._unsafe
+        ):
             raise NotSupportedError(
                 f"The table {table_of(found)} rolls nothing back (its engine has no transactions): a dry run cannot "
                 "write there. Convert it to InnoDB, or leave it out where self.dry_run is true."

@@ -283,7 +283,7 @@ async def test_a_discarded_unit_is_closed(unit: Unit) -> None:
 
 
 def test_a_savepoint_needs_an_items_transaction(unit: Unit) -> None:
-    with pytest.raises(RuntimeError, match=r"parse_and_save\(\) only"):
+    with pytest.raises(RuntimeError, match=r"which there is in parse_and_save\(\), and in a step"):
         unit.atomic()
 
 

@@ -176,7 +176,7 @@ SHARED = (
     ),
     SharedOption(
         name="delete",
-        help="delete what the command finds to be deleted; without it that is counted only",
+        help="delete what the command finds to be deleted; without it nothing is",
         written="",
         needs=DELETES,
     ),

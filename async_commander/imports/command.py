@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
@@ -224,7 +225,8 @@ class ImportCommand(_Batches, ABC):
             for model in self.removes:
                 owned = await sync_to_async(self.owned)(model)
                 count = await sync_to_async(self._seen.remove_others)(owned)
-                self.log.info("%d rows of %s left the source and were removed", count, model._meta.label)
+                level = logging.WARNING if count else logging.INFO  # shown at -v 1
+                self.log.log(level, "%d rows of %s left the source and were removed", count, model._meta.label)
         elif self.delete:
             self.log.warning("Nothing is removed: the source was not loaded completely, so what left it is not known.")
         if self.rejected_to:

@@ -26,8 +26,8 @@ def called(*args: object, **options: object) -> str:
 
 
 def test_arguments_go_by_position_or_by_keyword() -> None:
-    assert called("count", "3", "--step", "2") == "0 2 4\n"
-    assert called("count", until=3, step=2) == "0 2 4\n"
+    assert called("count", "3", "--stride", "2") == "0 2 4\n"
+    assert called("count", until=3, stride=2) == "0 2 4\n"
     assert called("count", 3, threads=7, verbosity=0) == "0 1 2\n"
     assert [run.trigger for run in Run.objects.all()] == ["call"] * 3
     assert Run.objects.latest().limits["threads"] == 7

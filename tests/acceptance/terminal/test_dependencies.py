@@ -50,8 +50,8 @@ def test_it_begins_all_the_same(manage, option: str) -> None:
 
 
 def test_a_run_is_begun_again_by_its_number(manage) -> None:
-    assert manage("arun count 3 --step 2", **HERE).out == "0 2 4\n"
+    assert manage("arun count 3 --stride 2", **HERE).out == "0 2 4\n"
     assert manage("arun count --again 1", **HERE).out == "0 2 4\n"
-    assert manage("arun count --again 1 --step 3", **HERE).out == "0 3 6\n"
+    assert manage("arun count --again 1 --stride 3", **HERE).out == "0 3 6\n"
     ended = manage("arun count --again 9", **HERE)
     assert (ended.code, "There is no run 9." in ended.err) == (2, True)

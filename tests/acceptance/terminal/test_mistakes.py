@@ -63,8 +63,12 @@ def typed(line: str) -> None:
         ("count x", 2, "until: found 'x', allowed: a whole number"),
         ("count 3 --threads 0", 2, "--threads: 0: at least 1"),
         ("count 3 --timeout soon", 2, "'soon' is no stretch of time"),
-        ("count 3 --steps 5", 2, "unknown option --steps. Did you mean --step"),
-        ("count 3 --step -x", 2, "--step: expected one argument; one that begins with a dash is written --step=-…"),
+        ("count 3 --strides 5", 2, "unknown option --strides. Did you mean --stride"),
+        (
+            "count 3 --stride -x",
+            2,
+            "--stride: expected one argument; one that begins with a dash is written --stride=-…",
+        ),
         (
             "count -x",
             2,

@@ -7,11 +7,11 @@ import async_commander as ac
 
 class Command(ac.AsyncCommand):
     until: int
-    step: int = 1
+    stride: int = 1
 
     async def handle(self) -> list[int]:
         if self.until < 0:
             raise ArithmeticError(f"until={self.until}: at least 0")
-        numbers = [number * self.step for number in range(self.until)]
+        numbers = [number * self.stride for number in range(self.until)]
         self.stdout.write(" ".join(map(str, numbers)))
         return numbers

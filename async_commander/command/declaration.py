@@ -119,7 +119,7 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         test_values=_test_values(cls),
         has_test_values=any(vars(base).keys() & _TEST_VALUES for base in cls.__mro__ if not is_ours(base)),
         cached=cached_of(cls, specs, options),
-        keeps_history=not cls.always_on if cls.keep_history is None else cls.keep_history,
+        keeps_history=keeps_history(cls),
         claims=cls._features,
         deletes=bool(cls.deletes),
         takes_turns=bool(cls.run_once or cls.single_instance),
@@ -143,6 +143,11 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
     _check_test_values(cls, found)
     _declarations[cls] = found
     return found
+
+
+def keeps_history(cls: type[Declaring]) -> bool:
+    """Whether the items of a class have rows in the ledger: asked for each item, and so not of its declaration."""
+    return not cls.always_on if cls.keep_history is None else cls.keep_history
 
 
 def filled_in(cls: type[Declaring], given: Mapping[str, Any], *, own: bool = True) -> dict[str, Any]:

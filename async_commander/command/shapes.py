@@ -22,6 +22,7 @@ from async_commander.database.outage import is_transient as database_may_recover
 from async_commander.exceptions import ItemError
 
 from .base import AsyncCommand
+from .declaration import keeps_history
 from .hooks import A_KEY, A_SOURCE, A_THROTTLE, A_TOTAL, A_YES_OR_NO, ANY_KIND, PLAIN_ONLY, Stages, hook
 from .identity import host_of, item_key
 
@@ -95,10 +96,7 @@ class ItemCommand(AsyncCommand, ABC, Generic[Item]):
         the remedy, where an item has neither. Of a command that keeps no history each item is another one. Called on
         the event loop, once per item: no I/O.
         """
-        cls = type(self)
-        if cls.keep_history is False or (cls.always_on and cls.keep_history is None):
-            return uuid4().hex
-        return item_key(item)
+        return item_key(item) if keeps_history(type(self)) else uuid4().hex
 
     @hook(kinds=PLAIN_ONLY, returned=A_THROTTLE)
     def throttle_key(self, item: Item, /) -> str | None:
@@ -157,7 +155,7 @@ class IterateDownloadCommand(ItemCommand[Item], Generic[Item, Payload]):
 
         A queryset is read in pages by primary key. Items are taken as workers come free, never all at once. After a
         connection error, and on resume, it is called again, and what is done already is passed over. Written
-        `iterate(self, after=None)` it is told where to go on: see `At`.
+        `iterate(self, after=None)` it gets the place to go on from: see `At`.
         """
 
     @hook
@@ -204,7 +202,7 @@ class DownloadIterateCommand(ItemCommand[Item], Generic[Payload, Item]):
     def iterate(self, payload: Payload, /) -> SyncOrAsync[Source[Item]]:
         """Take the payload apart: yield its items one by one, or return a queryset or any other iterable of them.
 
-        Written `iterate(self, payload, after=None)` it is told where a resume goes on: see `At`.
+        Written `iterate(self, payload, after=None)` it gets the place that a resume goes on from: see `At`.
         """
 
     @hook

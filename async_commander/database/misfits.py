@@ -22,7 +22,7 @@ _KINDS = (DataError, OverflowError, InvalidOperation, ValueError)
 _MOST_TOLD = 3
 
 
-def with_misfits(error: Exception, unit: Unit) -> Exception:
+def with_misfits(error: BaseException, unit: Unit) -> BaseException:
     """The error of a unit that was written alone; where values do not fit their fields, one that names these."""
     if not issubclass(type(error), _KINDS):  # isinstance() would ask the error itself, which may not be looked at
         return error

@@ -361,7 +361,7 @@ class Writer:
                 self._enqueue(Call(partial(self._look_for, unit, error)))
             else:
                 unit.restore()
-                self._settle([unit], with_misfits(error, unit) if isinstance(error, Exception) else error)
+                self._settle([unit], with_misfits(error, unit))
         except BaseException as failure:  # noqa: BLE001  a future drops what its callbacks raise: the owner hears it
             self._die(failure)
 

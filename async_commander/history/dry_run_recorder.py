@@ -119,7 +119,7 @@ class DryRunRecorder(DatabaseRecorder):
     def _settle(self, unit: Unit, error: BaseException | None) -> None:
         if error is not None:
             unit.restore()
-            error = with_misfits(error, unit) if isinstance(error, Exception) else error
+            error = with_misfits(error, unit)
         else:
             unit.forget()
             if isinstance(unit.outcome, ItemOutcome):

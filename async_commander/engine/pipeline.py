@@ -93,7 +93,7 @@ class Pipeline(Generic[TicketT]):
         self._solo = False
         self.begun = False
         """`run()` was called."""
-        self._stopping = False
+        self._stopping = self._source_failed = False
         self._over = anyio.Event()
         self._tasks: anyio.CancelScope | None = None
         self._news: anyio.Event | None = None
@@ -108,8 +108,8 @@ class Pipeline(Generic[TicketT]):
     async def run(self, source: AsyncIterable[Any] | Iterable[Any]) -> bool:
         """Carry all items. True when all was settled that was to be taken; False when it was stopped before.
 
-        Raises what ended the run: the source's error and TooManyFailures after the items in hand were finished; a
-        port's error, a fatal verdict and `abort()` after they were cancelled. What was not handed over is then
+        Raises what ended the run: the source's error after the items that it had yielded were finished, unless they wait
+        for another attempt; TooManyFailures after the items in hand were finished; a port's error, a fatal verdict and `abort()` after they were cancelled. What was not handed over is then
         postponed or released. Cancelling the caller does the same, but does not wait for the unconfirmed.
         """
         if self.begun:
@@ -305,7 +305,8 @@ class Pipeline(Generic[TicketT]):
             if self._stopping:
                 _logger.warning("the source failed when it was left", exc_info=error)
             else:
-                self._end_with(unwrapped(error))  # raised by run(), when the items in hand are done
+                self._error = self._error or unwrapped(error)  # raised by run(), when all that was read is done
+                self._source_failed = True
 
     async def _refill(self) -> None:
         if self._intake.ready:
@@ -334,6 +335,9 @@ class Pipeline(Generic[TicketT]):
     # The end
 
     def _all_rest(self) -> None:
+        if self._source_failed and not self._intake.plenty:
+            self._stopping = self._policy.stopping = True  # what waits for its time is not waited for
+            self._intake.stop()
         is_left = self._stopping and (self._accounting.idle or not self._lingers)
         if is_left or self._is_finished():
             self._over.set()

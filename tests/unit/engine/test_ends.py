@@ -102,6 +102,26 @@ async def test_stop_wakes_a_source_that_waits_and_lets_it_clean_up() -> None:
     assert desk.tally.done == 1
 
 
+async def test_what_a_source_yielded_before_it_failed_is_carried_and_what_waits_is_postponed() -> None:
+    def source():
+        yield from range(30)
+        raise ConnectionError("page 2 is down")
+
+    async def work(item) -> None:
+        await anyio.sleep(1)
+        if item == 3:
+            error = Transient()
+            error.retry_after = 1000.0
+            raise error
+
+    desk = Desk(work, chunk=8, limits=Limits(threads=2))
+    with pytest.raises(ConnectionError, match="page 2"):
+        await desk.run(source())
+    assert (desk.tally.done, desk.tally.retry, desk.released) == (29, 1, [])
+    assert anyio.current_time() < 100
+    desk.check_books()
+
+
 async def test_a_source_that_fails_because_it_was_stopped_is_only_logged(caplog) -> None:
     async def source():
         try:

@@ -108,9 +108,10 @@ class Pipeline(Generic[TicketT]):
     async def run(self, source: AsyncIterable[Any] | Iterable[Any]) -> bool:
         """Carry all items. True when all was settled that was to be taken; False when it was stopped before.
 
-        Raises what ended the run: the source's error after the items that it had yielded were finished, unless they wait
-        for another attempt; TooManyFailures after the items in hand were finished; a port's error, a fatal verdict and `abort()` after they were cancelled. What was not handed over is then
-        postponed or released. Cancelling the caller does the same, but does not wait for the unconfirmed.
+        Raises what ended the run: the source's error after what it had yielded was finished, unless that waits for
+        another attempt; TooManyFailures after the items in hand were finished; a port's error, a fatal verdict and
+        `abort()` after they were cancelled. What was not handed over is then postponed or released. Cancelling the
+        caller does the same, but does not wait for the unconfirmed.
         """
         if self.begun:
             raise RuntimeError("a Pipeline serves one run; make a new one")

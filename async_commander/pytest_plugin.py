@@ -1,6 +1,7 @@
-"""The pytest plugin: what respx and pytest-httpx intercept of httpx, they intercept of `self.http`, too.
+"""The pytest plugin: fixtures to run commands, and to answer their requests.
 
-And what cached methods keep is gone after each test, unless the project's settings say where it is kept.
+What respx and pytest-httpx intercept of httpx, they intercept of `self.http`, too. And what cached methods keep is gone
+after each test, unless the project's settings say where it is kept.
 
 Both interceptors put something in the place of parts of httpx and httpcore, which the transport of `self.http` does not
 use. With this plugin, which pytest loads by itself, a client that is opened while they are at work sends through httpx.
@@ -12,9 +13,14 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
     import httpx
-    import pytest
+
+    from async_commander.testing import CommandRun, Responses
 
 _INTERCEPTORS = ("respx", "pytest_httpx")
 
@@ -39,6 +45,48 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         from async_commander.cache import store
 
         store.make_default = cache(InMemoryStorage)
+
+
+@pytest.fixture
+def run_command() -> Callable[..., CommandRun]:
+    """`testing.run_command`: runs a command in a `def` test, inside its transaction."""
+    from async_commander.testing import run_command
+
+    return run_command
+
+
+@pytest.fixture
+def arun_command() -> Callable[..., Awaitable[CommandRun]]:
+    """`testing.arun_command`, to be awaited in an `async def` test, whichever plugin drives it.
+
+    Not with plain `django_db`: that test's transaction is on the event loop's thread, where no run can join it.
+    """
+    from django.db import connections
+
+    from async_commander.exceptions import InvalidCommand
+    from async_commander.testing import arun_command
+
+    in_transaction = any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
+
+    async def checked(command: Any, /, **arguments: Any) -> CommandRun:
+        if in_transaction and arguments.get("recorder") is None:
+            raise InvalidCommand(
+                "arun_command() in the transaction of plain `django_db`: the run would work on another connection, and "
+                "neither see the test's rows nor be rolled back. Mark the test "
+                "@pytest.mark.django_db(transaction=True), or write `def` and call run_command()."
+            )
+        return await arun_command(command, **arguments)
+
+    return checked
+
+
+@pytest.fixture
+def responses() -> Iterator[Responses]:
+    """What the servers answer that `self.http` asks: `responses.get("https://example.org/", text="hello")`."""
+    from async_commander.testing import canned_responses
+
+    with canned_responses() as responses:
+        yield responses
 
 
 class Switch:

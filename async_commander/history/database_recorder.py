@@ -38,6 +38,7 @@ from .provenance import recorded, write_touched
 from .recorder import (
     Admission,
     Candidate,
+    CommitObserver,
     Ending,
     ItemOutcome,
     ItemsOwner,
@@ -70,6 +71,7 @@ class DatabaseRecorder:
     """
 
     keeps_items = True
+    observers: CommitObserver | None = None
 
     def __init__(
         self, *, batch_size: int, lease_seconds: float = LEASE_SECONDS, outage_budget: float = OUTAGE_BUDGET
@@ -425,6 +427,8 @@ class DatabaseRecorder:
     async def commit(self, unit: Unit) -> None:
         """See Recorder."""
         await self._writer.commit(unit, once=partial(self._changes.once, late=True))
+        if self.observers is not None:
+            self.observers.committed([unit])
 
     async def drain(self) -> None:
         """See Recorder."""
@@ -434,6 +438,8 @@ class DatabaseRecorder:
         """See WriterOwner."""
         if self._touched is not None:
             self._touched.keep()
+        if self.observers is not None:
+            self.observers.committing(units)
         self.finish_items(units)
 
     def finish_items(self, units: Sequence[Unit]) -> None:
@@ -459,6 +465,8 @@ class DatabaseRecorder:
         """See WriterOwner."""
         if error is None:
             self._ledger.settled([unit.outcome.key for unit in units if isinstance(unit.outcome, ItemOutcome)])
+            if self.observers is not None and self.observers.committed(units):
+                return
         self._items.settled(units, error)
 
     # -- beside them -------------------------------------------------------------------------------------------

@@ -265,6 +265,16 @@ class RunOwner(Protocol):
         """Somebody asked for the end of this run in its row."""
 
 
+class CommitObserver(Protocol):
+    """Who looks on at each transaction with rows of the command, or outcomes of its items."""
+
+    def committing(self, units: Sequence[Unit]) -> None:
+        """On the lane, before the end of the transaction of these. What this raises is what that fails with."""
+
+    def committed(self, units: Sequence[Unit]) -> bool:
+        """On the event loop, after it. True where nobody else is to hear of it: the run is to look as if killed."""
+
+
 class ItemsOwner(Protocol):
     """Who hands over the units of items."""
 

@@ -21,6 +21,8 @@ class Scaffold:
     """What stands above the class of the test."""
     modules: str = ""
     """What the test imports from the standard library."""
+    tools: str = ""
+    """What it imports to run the command with, where that is not the same for all."""
     needs: str = ""
     """A package that is not always there, and is the name of an extra."""
     folder: tuple[str, ...] = (FOLDER,)
@@ -46,7 +48,7 @@ class Scaffold:
         words = {
             "line": self.line(name),
             "modules": self.modules,
-            "tools": _PLAIN_TOOLS if self.is_plain else _TOOLS,
+            "tools": self.tools or (_PLAIN_TOOLS if self.is_plain else _TOOLS),
             "command": "" if self.is_plain else f"\n{line}",
             "before": self.before,
             "tests": f"{_camel(name)}Tests",
@@ -75,6 +77,11 @@ $test'''
 
 _TOOLS = """\
 from async_commander.testing import run_command
+from django.test import TestCase
+"""
+
+_TOOLS_OF_DOWNLOADS = """\
+from async_commander.testing import assert_done, canned_responses, run_command
 from django.test import TestCase
 """
 
@@ -272,34 +279,33 @@ SCAFFOLDS = {
     "iterate_download": Scaffold(
         about="items first, a download for each",
         command=_ITERATE_DOWNLOAD,
-        before='''
-
-class Offline(Command):
-    """The command without a network."""
-
-    async def download(self, url: str) -> str:
-        return f"the page of {url}"
-''',
-        made='Offline(urls=["https://example.org/"])',
+        tools=_TOOLS_OF_DOWNLOADS,
+        made='Command(urls=["https://example.org/"])',
         test="""\
+    def setUp(self) -> None:
+        self.responses = self.enterContext(canned_responses())
+        self.responses.get("https://example.org/", text="a page")
+
     def test_every_page_is_saved(self) -> None:
-        result = run_command($made)
-        self.assertEqual(result.counts["done"], 1)
+        run = run_command($made)
+        assert_done(run, "https://example.org/")
+
+    def test_a_crash_loses_nothing(self) -> None:
+        run_command($made, crash_at="commit:1")
+        run = run_command($made, resume=True)
+        assert_done(run, "https://example.org/")
 """,
     ),
     "download_iterate": Scaffold(
         about="one download, then the items in it",
         command=_DOWNLOAD_ITERATE,
-        before='''
-
-class Offline(Command):
-    """The command without a network."""
-
-    async def download(self) -> str:
-        return "name\\nAda\\nGrace\\n"
-''',
-        made='Offline(url="https://example.org/rows.csv")',
+        tools=_TOOLS_OF_DOWNLOADS.replace("assert_done, ", ""),
+        made='Command(url="https://example.org/rows.csv")',
         test="""\
+    def setUp(self) -> None:
+        self.responses = self.enterContext(canned_responses())
+        self.responses.get("https://example.org/rows.csv", text="name\\nAda\\nGrace\\n")
+
     def test_every_row_is_saved(self) -> None:
         result = run_command($made)
         self.assertEqual(result.counts["done"], 2)

@@ -14,7 +14,7 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.db import connections
 
 from async_commander.command.declaration import declaration_of
-from async_commander.command.hooks import HookKind
+from async_commander.command.hooks import Hook, HookKind
 from async_commander.database.connections import close_all, drop_open_blocks, open_blocks, take_over_thread
 from async_commander.database.unit import unit_on_lane
 from async_commander.engine.failures import HookRaisedGeneratorExit, native_task
@@ -24,6 +24,7 @@ from async_commander.exceptions import InvalidCommand
 from async_commander.text.errors import readable
 
 from .generators import Leftable
+from .observing import Observers
 from .threads import AbandonableThreads
 from .unawaited import NothingUnawaited
 
@@ -56,6 +57,7 @@ class HookCaller:
         self._downloads = AbandonableThreads(threads)
         self._under_way: set[Leavable[Any]] = set()
         self._grace: float | None = None
+        self.observers = Observers()
 
     def has(self, name: str) -> bool:
         """Whether the author wrote this hook."""
@@ -113,6 +115,10 @@ class HookCaller:
             arguments, named = hook.named.picked(options or {})
         elif len(arguments) > hook.arguments:
             arguments = arguments[: hook.arguments]
+        async with self.observers.around(name):
+            return await self._call(name, hook, arguments, named)
+
+    async def _call(self, name: str, hook: Hook, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         with self.watched(name):
             if hook.kind is HookKind.ASYNC:
                 # Most hooks that only compute, or queue rows, never wait: they need nobody who could leave them.

@@ -32,6 +32,7 @@ from async_commander.text.values import ADDRESS, text_of_value
 
 from .cursors import Cursors
 from .in_hand import ItemTicket, in_hand, undone
+from .observing import ITEM
 from .sources import restored
 from .verdicts import REASON_LENGTH, in_a_template, judge, kind_of, place_of, text_of
 
@@ -204,6 +205,11 @@ class ItemPorts:
         item_scope.set(ItemScope())
         if self._lanes.rehearsal is not None:
             unit_on_lane.set(unit)  # what its download() does with the database is rolled back with the rest
+        async with self._hooks.observers.around(ITEM, ticket.label):
+            await self._carry(ticket, unit)
+        self._hand_over(ticket, ItemState.DONE, unit, followed=ticket.followed)
+
+    async def _carry(self, ticket: ItemTicket, unit: Unit) -> None:
         arguments: tuple[Any, ...] = (ticket.item,)
         began, stage = time.monotonic(), "download"
         try:
@@ -229,7 +235,6 @@ class ItemPorts:
             if reason is not error:
                 raise reason  # noqa: B904  whatever the hook made of it; the error has a cause of its own
             raise
-        self._hand_over(ticket, ItemState.DONE, unit, followed=ticket.followed)
 
     # -- what became of it -------------------------------------------------------------------------------------
 

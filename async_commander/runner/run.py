@@ -43,6 +43,7 @@ from .forks import end_with_hook
 from .hook_lanes import lanes_for_hooks
 from .in_hand import holding_nothing
 from .notekeeping import NoteKeeper
+from .observing import RUN, ObservedRun, Observers
 from .plan import Plan, as_opened, plan_before
 from .rehearsed_hooks import RehearsedHooks
 from .reporting import Aside
@@ -174,6 +175,9 @@ class OneRun:
         )
         self._work = Work(self._session, opened)
         self._stopping = Stopping(self._session, self._work, stops, hook_lanes)
+        self._hooks.observers = Observers.over(
+            ObservedRun(plan=plan, context=self._context, recorder=recorder, owner=self._stopping, stops=stops)
+        )
         self._capture = LogCapture(self._context, self._redact)
         self._notes = NoteKeeper(
             self._context,
@@ -210,7 +214,7 @@ class OneRun:
                 deletions_withheld(self._session.undeleted),
                 self._recorder.objects_recorded(everything=self._plan.command.provenance),
             ):
-                async with anyio.create_task_group() as beside:
+                async with self._hooks.observers.around(RUN), anyio.create_task_group() as beside:
                     clocks = (self._stopping.time_out, self._stopping.cancel_after_grace)
                     for work in (self._notes.tick, self._notes.keep, self._reporter.watch, *clocks, self._attended):
                         beside.start_soon(again_after_native_cancels, work)

@@ -174,7 +174,8 @@ class Steps:
         began, started, failed = time.monotonic(), datetime.now(UTC), True
         try:
             with holding(ticket, unit):
-                text = self._fit(name, await session.hooks.call_for("handle", function, *args))
+                async with session.hooks.observers.around(STEP, ticket.label):
+                    text = self._fit(name, await session.hooks.call_for("handle", function, *args))
             failed = False
         except GeneratorExit:  # handle() is left, or the loop is gone: nothing can be waited for
             unit.close()

@@ -112,10 +112,10 @@ def test_the_commands_of_the_pages_run(project: Path) -> None:
 
 
 def test_the_tests_of_the_page_about_testing_pass(project: Path) -> None:
-    tests = ("test_books", "async_client", "InMemoryRecorder()", "httpx_mock")
+    tests = ("test_books", "async_client", "InMemoryRecorder()", "httpx_mock", "a_crash_costs", "that_is_away")
     (project / "test_shop.py").write_text("\n".join(code_of("docs/testing.md", has) for has in tests))
     (project / "pytest.ini").write_text("[pytest]\nDJANGO_SETTINGS_MODULE = mysite.settings\npythonpath = .\n")
-    assert "4 passed" in typed(project, "python -m pytest -q test_shop.py")
+    assert "6 passed" in typed(project, "python -m pytest -q test_shop.py")
 
 
 BROKER = """

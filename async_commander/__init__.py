@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from async_commander.engine.every import every as every
     from async_commander.engine.limits import Limits as Limits
     from async_commander.engine.limits import Retry as Retry
+    from async_commander.events import ItemFailed as ItemFailed
+    from async_commander.events import LeftOut as LeftOut
+    from async_commander.events import LogLine as LogLine
+    from async_commander.events import Progress as Progress
+    from async_commander.events import RunEvent as RunEvent
+    from async_commander.events import RunFinished as RunFinished
+    from async_commander.events import RunStarted as RunStarted
     from async_commander.exceptions import AsyncCommanderError as AsyncCommanderError
     from async_commander.exceptions import CommandNotFound as CommandNotFound
     from async_commander.exceptions import InvalidCommand as InvalidCommand
@@ -42,7 +49,12 @@ if TYPE_CHECKING:
     from async_commander.results import RunResult as RunResult
     from async_commander.results import RunStatus as RunStatus
     from async_commander.runner.doors import arun as arun
+    from async_commander.runner.doors import astream as astream
+    from async_commander.runner.doors import awatch as awatch
     from async_commander.runner.doors import run as run
+    from async_commander.runner.doors import run_events as run_events
+    from async_commander.runner.sse import EventStreamResponse as EventStreamResponse
+    from async_commander.runner.sse import as_sse as as_sse
     from async_commander.supervisor.schedules import cron as cron
 
 __version__ = "0.1.0"
@@ -57,6 +69,7 @@ _HOMES = {
     "engine.context": ("RunContext", "current_run"),
     "engine.every": ("every",),
     "engine.limits": ("Limits", "Retry"),
+    "events": ("ItemFailed", "LeftOut", "LogLine", "Progress", "RunEvent", "RunFinished", "RunStarted"),
     "results": ("RunResult", "RunStatus"),
     "exceptions": (
         "AsyncCommanderError",
@@ -72,7 +85,8 @@ _HOMES = {
     "imports.command": ("ImportCommand",),
     "management.dispatch": ("as_management_command",),
     "management.managed": ("ManagedCommand", "tracked"),
-    "runner.doors": ("arun", "run"),
+    "runner.doors": ("arun", "astream", "awatch", "run", "run_events"),
+    "runner.sse": ("EventStreamResponse", "as_sse"),
     "supervisor.schedules": ("cron",),
 }
 _CALLABLE_ROOM = "history"

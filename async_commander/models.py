@@ -337,15 +337,24 @@ class RunErrorKind(models.Model):
 class RunLog(models.Model):
     """One log line of a run."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="logs")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="logs", db_index=False)
     at = models.DateTimeField()
     level = models.PositiveSmallIntegerField()
     logger = models.CharField(max_length=200)
     message = models.TextField()
     item_key = models.UUIDField(null=True, blank=True)
+    failure = models.JSONField(
+        null=True,
+        blank=True,
+        encoder=DjangoJSONEncoder,
+        help_text="Of a line about an item that failed: what the message says, for programs",
+    )
 
     class Meta:
-        indexes = [models.Index(fields=["run", "level"], name="ac_log_level")]
+        indexes = [
+            models.Index(fields=["run", "level"], name="ac_log_level"),
+            models.Index(fields=["run", "id"], name="ac_log_order"),
+        ]
 
     def __str__(self) -> str:
         return self.message.partition("\n")[0][:LABEL_LENGTH]

@@ -81,6 +81,25 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
     return result  # noqa: RET504 - a return inside of the scope is none to mypy: a scope may swallow
 
 
+async def ended(task: asyncio.Future[Any], ask: Callable[[], object], *, asked: bool = False) -> None:
+    """Wait for the end of a task, whatever that is. A cancel of who waits calls `ask()`, and is raised after that end.
+
+    `asked`: the task was asked to end before, so that a scope that is cancelled asks no second time.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            with anyio.CancelScope(shield=asked or cancelled is not None):
+                await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+            ask()
+    if cancelled is not None or asked:
+        _ = task.cancelled() or task.exception()  # nobody else asks for it
+    if cancelled is not None:
+        raise cancelled
+
+
 async def again_after_native_cancels(work: Callable[[], Awaitable[None]]) -> None:
     """For a task beside the work: a native cancel must not end the group it is in. Begins anew after each."""
     while True:

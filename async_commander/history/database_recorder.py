@@ -43,6 +43,7 @@ from .recorder import (
     ItemOutcome,
     ItemsOwner,
     Known,
+    LogLine,
     Notes,
     Opened,
     Opening,
@@ -471,16 +472,18 @@ class DatabaseRecorder:
 
     # -- beside them -------------------------------------------------------------------------------------------
 
-    async def note(self, notes: Notes) -> None:
+    async def note(self, notes: Notes) -> Sequence[LogLine]:
         """See Recorder."""
+        written: Sequence[LogLine] = ()
         if notes:
             work = partial(write_notes, self._ownership, notes, self._earlier)
             late = not inserts_lock_the_run(self._ownership.alias)
-            await self._writer.call(self._changes.once(work, late=late))
+            written = await self._writer.call(self._changes.once(work, late=late))
         if self._touched is not None and self._touched.is_waiting:
             await self._writer.call(partial(self._keep_touched, self._touched))
         if self._lanes.shared:
             self._beat(await self._writer.call(lambda: renew(self._ownership, self._lease_seconds)))
+        return written
 
     def _keep_touched(self, touched: Recording) -> None:
         touched.keep(of_this_block=False)

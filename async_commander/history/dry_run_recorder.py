@@ -20,7 +20,7 @@ from async_commander.results import ItemState
 from .database_recorder import DatabaseRecorder
 from .memory_ledger import MemoryLedger
 from .provenance import recorded
-from .recorder import Admission, Candidate, ItemOutcome, Notes, Stored
+from .recorder import Admission, Candidate, ItemOutcome, LogLine, Notes, Stored
 
 if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool
@@ -159,13 +159,13 @@ class DryRunRecorder(DatabaseRecorder):
 
     # -- the record --------------------------------------------------------------------------------------------
 
-    async def note(self, notes: Notes) -> None:
+    async def note(self, notes: Notes) -> Sequence[LogLine]:
         """See Recorder."""
         counts = self._memory.counts()
         if self._has_items and counts != self._noted:
             self._noted = counts
             await self._change(partial(self._write, counts))
-        await super().note(notes)
+        return await super().note(notes)
 
     def let_go_of_items(self) -> None:
         """See DatabaseRecorder."""

@@ -27,6 +27,9 @@ LOGGER_CAP = 200
 PACKAGE_LOGGER = "async_commander"
 OWN_LOGGER = f"{PACKAGE_LOGGER}.run"
 
+FAILURE = "item_failure"
+"""What a record about an item that failed has as `extra`: what `LogLine.failure` keeps of it."""
+
 item_in_hand: ContextVar[UUID | None] = ContextVar("async_commander_item", default=None)
 """The key of the item that the current task, or the lane working for it, has in hand."""
 
@@ -77,6 +80,16 @@ def told_briefly(*, brief: bool) -> Iterator[None]:
         yield
     finally:
         _briefly.reset(token)
+
+
+@contextmanager
+def about_item(key: UUID) -> Iterator[None]:
+    """What is logged in the block is about this item."""
+    token = item_in_hand.set(key)
+    try:
+        yield
+    finally:
+        item_in_hand.reset(token)
 
 
 class LogCapture(logging.Handler):
@@ -185,6 +198,7 @@ class LogCapture(logging.Handler):
             logger=self._redact(record.name, LOGGER_CAP),
             message=self._redact(text, MESSAGE_CAP),
             item_key=item_in_hand.get(),
+            failure=getattr(record, FAILURE, None),
         )
 
     def lost(self, lines: Sequence[LogLine]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -28,29 +29,32 @@ NAME_CAP = 200
 HIGHEST_LEVEL = 32_767
 
 
-def write_notes(ownership: Ownership, notes: Notes, earlier: dict[str, int]) -> None:
+def write_notes(ownership: Ownership, notes: Notes, earlier: dict[str, int]) -> list[LogLine]:
     """Write what came since the last time. `earlier` holds the counts of error kinds from before this epoch.
 
     A row that the database refuses costs no other: where they fail together they are halved until it is alone. It is
-    left out, and a line of the log says so.
+    left out, and a line of the log says so. Returns the lines that are written, numbered.
     """
+    written: list[LogLine] = []
+    write_logs = partial(_write_logs, written=written)
     refused = Counter(
         f"{what}, for the database does not take them ({type(error).__name__})"
         for what, errors in (
-            ("log records", _halved(ownership, notes.logs, _write_logs)),
+            ("log records", _halved(ownership, notes.logs, write_logs)),
             ("figures of a stage", _halved(ownership, notes.slices, _write_slices)),
             ("kinds of errors", _halved(ownership, notes.errors, partial(_write_errors, earlier=earlier))),
         )
         for error in errors
     )
     if refused:
-        _write_logs(ownership, [gap(f"Missing here: {number} {what}.") for what, number in refused.items()])
+        write_logs(ownership, [gap(f"Missing here: {number} {what}.") for what, number in refused.items()])
     columns = {} if notes.total is None else {"total": notes.total}
     if notes.done is not None:
         columns |= {"taken": notes.done, "done": notes.done}
     if columns:
         Run.objects.using(ownership.alias).filter(pk=ownership.run_id).update(**columns)
     fence(ownership)
+    return written
 
 
 def _halved(
@@ -81,7 +85,7 @@ def earlier_errors(ownership: Ownership) -> dict[str, int]:
 
 def write_line(ownership: Ownership, text: str) -> None:
     """Add a line of our own to the log of a run."""
-    _write_logs(ownership, [gap(text)])
+    _write_logs(ownership, [gap(text)], written=[])
 
 
 def mark_gap(ownership: Ownership) -> None:
@@ -90,8 +94,8 @@ def mark_gap(ownership: Ownership) -> None:
     write_line(ownership, text)
 
 
-def _write_logs(ownership: Ownership, lines: Sequence[LogLine]) -> None:
-    RunLog.objects.using(ownership.alias).bulk_create(
+def _write_logs(ownership: Ownership, lines: Sequence[LogLine], *, written: list[LogLine]) -> None:
+    rows = RunLog.objects.using(ownership.alias).bulk_create(
         [
             RunLog(
                 run_id=ownership.run_id,
@@ -100,11 +104,16 @@ def _write_logs(ownership: Ownership, lines: Sequence[LogLine]) -> None:
                 logger=storable(line.logger)[:NAME_CAP],
                 message=storable(line.message),
                 item_key=line.item_key,
+                failure=line.failure,
             )
             for line in lines
         ],
         batch_size=500,
     )
+    written += [
+        replace(line, number=row.pk, level=row.level, logger=row.logger, message=row.message)
+        for line, row in zip(lines, rows, strict=True)
+    ]
 
 
 def _write_slices(ownership: Ownership, slices: Sequence[Slice]) -> None:

@@ -199,6 +199,10 @@ class LogLine:
     logger: str
     message: str
     item_key: UUID | None = None
+    failure: dict[str, Any] | None = None
+    """Of a line about an item that failed: `label`, `kind`, `error`, `attempt`, `final`."""
+    number: int | None = None
+    """Its place in the run's log, once it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,8 +364,9 @@ class Recorder(Protocol):
     async def drain(self) -> None:
         """Wait until all units that were put are settled, or never will be."""
 
-    async def note(self, notes: Notes) -> None:
-        """Write log lines and figures."""
+    async def note(self, notes: Notes) -> Sequence[LogLine]:
+        """Write log lines and figures. Returns the lines as they are written, numbered."""
+        ...
 
     def hurry(self) -> None:
         """Wait for no outage any more: the run is to end."""

@@ -18,11 +18,12 @@ from .screen import Verbatim, Writable, moves, open_console
 from .summary import summary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
     from async_commander.engine.context import RunContext
+    from async_commander.history.recorder import LogLine
     from async_commander.results import RunResult
 
     from .steps import Invocation
@@ -90,6 +91,9 @@ class TerminalReporter:
                 ("dead   ", "red") if final else ("again  ", "yellow"), plain(label), "  ", (plain(kind), "bold")
             )
             self._say(line.append(f"  {plain(text, ERROR_WIDTH)}"))
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        """See Reporter. A handler of its own shows what the command logs, at once."""
 
     def stage(self, text: str) -> None:
         """See Reporter."""

@@ -154,7 +154,8 @@ class Migration(migrations.Migration):
                 ('logger', models.CharField(max_length=200)),
                 ('message', models.TextField()),
                 ('item_key', models.UUIDField(blank=True, null=True)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='logs', to='async_commander.run')),
+                ('failure', models.JSONField(blank=True, encoder=django.core.serializers.json.DjangoJSONEncoder, help_text='Of a line about an item that failed: what the message says, for programs', null=True)),
+                ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='logs', to='async_commander.run')),
             ],
         ),
         migrations.AddIndex(
@@ -200,5 +201,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='runlog',
             index=models.Index(fields=['run', 'level'], name='ac_log_level'),
+        ),
+        migrations.AddIndex(
+            model_name='runlog',
+            index=models.Index(fields=['run', 'id'], name='ac_log_order'),
         ),
     ]

@@ -8,10 +8,14 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from async_commander.events import Place
 from async_commander.exceptions import AsyncCommanderError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from async_commander.command.base import AsyncCommand
+    from async_commander.events import RunEvent
     from async_commander.history.recorder import Recorder
     from async_commander.results import RunResult
 
@@ -54,6 +58,58 @@ def run(
     from .entry import call_sync
 
     return call_sync(command, arguments, reporter=reporter, recorder=recorder)
+
+
+def astream(
+    command: AsyncCommand | type[AsyncCommand] | str,
+    /,
+    *,
+    recorder: Recorder | None = None,
+    **arguments: Any,
+) -> AsyncGenerator[RunEvent]:
+    """Run a command as `arun` does, and tell of it meanwhile: `async for event in ac.astream("scrapers_fetch"):`.
+
+    The events are RunStarted, Progress (at most ten a second), ItemFailed, LogLine, LeftOut and, last, RunFinished with
+    the result. That of a failed run is told in the same way: nothing is raised for it. Lines of the log, and failures
+    among them, come when they are stored, each second. A slow reader holds up nothing: he is told the newest progress,
+    and how many lines were left out.
+
+    Leaving the stream (`break`, `aclose()`, a cancel) stops the run in order; `contextlib.aclosing` waits for its end.
+    Raises RunLocked where another process owns the run, CommandNotFound, InvalidCommand and TypeError before anything
+    is begun.
+    """
+    _check_setup()
+    from .streaming import stream
+
+    return stream(command, arguments, recorder=recorder)
+
+
+def awatch(run_id: int, *, after: str | None = None, using: str | None = None) -> AsyncGenerator[RunEvent]:
+    """The events of a run, whichever process has it, from its rows: `async for event in ac.awatch(17):`.
+
+    They are those of `astream`, as of once a second, and end with RunFinished. `after`: the `id` of the last event that
+    the reader has; what is none of this run's, whoever sent it, means from the beginning. Of more than 500 lines of its
+    log that are new the last ones are told. All readers in one event loop share one connection and, of one run, one
+    look. Leaving does nothing to the run. Whether a reader may see it is for the caller to decide.
+
+    Ends early where the server of this process is told to stop. Raises InvalidCommand where there is no such run.
+    """
+    _check_setup()
+    from .watching import watch
+
+    return watch(run_id, after=after, using=using)
+
+
+def run_events(run_id: int, after: str | None = None, *, using: str | None = None) -> list[RunEvent]:
+    """What `awatch` would tell now, from synchronous code: for a page that asks again and again.
+
+    `after`: the `id` of the last event that the page has. The newest Progress is always told, and RunFinished of a run
+    that is over. A run whose owner is gone is marked as crashed first. Raises InvalidCommand where there is none.
+    """
+    _check_setup()
+    from async_commander.history.events import events_of
+
+    return events_of(run_id, Place.of(run_id, after), using=using)
 
 
 def _check_setup() -> None:

@@ -7,7 +7,7 @@ import gc
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from importlib.util import find_spec
@@ -26,6 +26,7 @@ from async_commander.database.preparing import Tenants
 from async_commander.engine.limits import BOUNDS
 from async_commander.engine.stepping import InContext
 from async_commander.engine.threads import loop_is_running
+from async_commander.engine.undisturbed import ended
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
 from async_commander.results import RunResult, RunStatus
@@ -50,6 +51,21 @@ async def call_async(
     command: Runnable, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command on the running event loop. See `doors.arun`."""
+    plan, stops = await planned(command, arguments, reporter=reporter, recorder=recorder), StopRequests()
+    with heard(stops):
+        run = begun(plan, reporter or Silent(), stops)
+        await ended(run, partial(stops.ask, on_loop=True))
+        return told(run.result())
+
+
+async def planned(
+    command: Runnable,
+    arguments: dict[str, Any],
+    *,
+    reporter: Reporter | None = None,
+    recorder: Recorder | None = None,
+) -> Plan:
+    """What a call on the running event loop asks for, with all that can be wrong with it found out."""
     if not loop_is_running():
         raise AsyncCommanderError(
             "ac.arun() needs a running asyncio loop, as Django's own async side does: trio is none. Begin with "
@@ -64,10 +80,12 @@ async def call_async(
         request = await sync_to_async(as_served)(request)
     shared = await sync_to_async(must_share)(database_of(request))
     tenants = await sync_to_async(Tenants)()
-    plan = make_plan(made, request, shared=shared, tenants=tenants, recorder=recorder, processes=1)
-    stops = StopRequests()
-    with served_runs.heard_by(stops) if open_run.get() is None else nullcontext():
-        return told(await _in_a_task_of_its_own(plan, reporter or Silent(), stops))
+    return make_plan(made, request, shared=shared, tenants=tenants, recorder=recorder, processes=1)
+
+
+def heard(stops: StopRequests) -> AbstractContextManager[None]:
+    """For the block a server that is told to stop tells this run; an inner one is told by the run around it."""
+    return served_runs.heard_by(stops) if open_run.get() is None else nullcontext()
 
 
 def call_sync(
@@ -178,26 +196,10 @@ def _prepared(command: Runnable, cls: type[AsyncCommand], given: dict[str, Any])
     return command, request
 
 
-async def _in_a_task_of_its_own(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunResult:
-    """Turn a cancel of the caller, which would tear through every shield, into requests to stop."""
-    # The one task of this package that no task group gives birth to: a group would pass the cancel on to it.
-    task = asyncio.get_running_loop().create_task(execute(plan, reporter, stops), name=f"run of {plan.name}")
-    cancelled: asyncio.CancelledError | None = None
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError as error:
-        cancelled = error
-        stops.ask(on_loop=True)
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                stops.ask(on_loop=True)
-    if cancelled is not None:
-        task.exception()
-        raise cancelled
-    return task.result()
+def begun(plan: Plan, reporter: Reporter, stops: StopRequests) -> asyncio.Task[RunResult]:
+    """The run in a task of its own: a cancel of the caller would tear through every shield."""
+    # A task that no task group gives birth to: a group would pass the cancel on to it.
+    return asyncio.get_running_loop().create_task(execute(plan, reporter, stops), name=f"run of {plan.name}")
 
 
 def drive_from_shell(

@@ -17,7 +17,7 @@ from async_commander.downloads.scope import item_scope
 from async_commander.engine.pace import pace_key_held
 from async_commander.engine.ports import Ticket
 from async_commander.history.ledger import CRASHES_ALONE
-from async_commander.history.log_capture import item_in_hand
+from async_commander.history.log_capture import about_item, item_in_hand
 from async_commander.history.recorder import Followed, Known
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def holding(ticket: ItemTicket, unit: Unit) -> Iterator[None]:
     """For a step of `handle()`, which has no context of its own: what an item has in its own."""
     with ExitStack() as stack:
         stack.callback(in_hand.reset, in_hand.set(ticket))
-        stack.callback(item_in_hand.reset, item_in_hand.set(ticket.uuid))
+        stack.enter_context(about_item(ticket.uuid))
         stack.callback(current_unit.reset, current_unit.set(unit))
         stack.callback(unit_on_lane.reset, unit_on_lane.set(unit))
         yield

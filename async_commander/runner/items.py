@@ -24,7 +24,7 @@ from async_commander.engine.failures import ends_the_run
 from async_commander.engine.pipeline import Due, Pipeline, Verdict
 from async_commander.engine.quota import Quota
 from async_commander.exceptions import InvalidCommand
-from async_commander.history.log_capture import item_in_hand, told_briefly
+from async_commander.history.log_capture import FAILURE, about_item, item_in_hand, told_briefly
 from async_commander.history.recorder import Candidate, ItemOutcome, Known, SafeCursor
 from async_commander.results import ItemState, items_in_words
 from async_commander.text.errors import readable
@@ -186,6 +186,10 @@ class ItemPorts:
         self.pipeline.handed_over(ticket)
         text = f"The process ended {ticket.crashes} times while it had this item in hand."
         self._figures.failed("Crashed", text, ticket.label)
+        self._session.reporter.item_failed(ticket.label, "Crashed", text, final=True)
+        ticket.error_kind, ticket.error = "Crashed", text
+        with about_item(ticket.uuid):
+            logger.error("%s is given up: %s", ticket.label, text, extra=_facts(ticket, final=True))
         self._hand_over(ticket, ItemState.DEAD, reason="crashed", error_kind="Crashed", error=text)
 
     # -- the work ----------------------------------------------------------------------------------------------
@@ -277,12 +281,13 @@ class ItemPorts:
         # One template for each kind of error: who collects errors tells them apart by it, and has the exception.
         template = f"%s failed in attempt %d{'' if again else ', for good'}: {in_a_template(kind_of(error))}: %s%s"
         detailed = self._session.context.verbosity >= 3
-        with told_briefly(brief=not detailed):
+        with told_briefly(brief=not detailed), about_item(ticket.uuid):
             logger.log(
                 logging.INFO if again else logging.ERROR,
                 template,
                 ticket.label, ticket.attempts, text, "" if again else place_of(error),
                 exc_info=error if detailed or not again else None,
+                extra=_facts(ticket, final=not again),
             )  # fmt: skip
 
     async def give_up(self, ticket: ItemTicket, error: BaseException, verdict: Verdict) -> None:
@@ -428,6 +433,12 @@ class ItemPorts:
             self.pipeline.enough()
         if outcome.followed_new:
             self.pipeline.nudge()
+
+
+def _facts(ticket: ItemTicket, *, final: bool) -> dict[str, Any]:
+    """What a log record says of an item that failed, for programs."""
+    told = {"label": ticket.label, "kind": ticket.error_kind, "error": ticket.error}
+    return {FAILURE: {**told, "attempt": ticket.attempts, "final": final}}
 
 
 def _outcome_of(ticket: ItemTicket, state: ItemState, columns: dict[str, Any]) -> ItemOutcome:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from async_commander.history.log_capture import LogCapture
     from async_commander.history.recorder import Recorder, RunOwner
 
+    from .reporting import Reporter
+
 logger = logging.getLogger("async_commander.run")
 
 NOTE_SECONDS = 1.0
@@ -35,6 +37,7 @@ class NoteKeeper:
         figures: Figures,
         by_hand: bool,
         owner: RunOwner,
+        reporter: Reporter,
     ) -> None:
         self._tally = context.tally
         self._recorder = recorder
@@ -42,6 +45,7 @@ class NoteKeeper:
         self._figures = figures
         self._by_hand = by_hand
         self._owner = owner
+        self._reporter = reporter
         self._total_told: int | None = None
         self._done_told = 0
 
@@ -74,9 +78,12 @@ class NoteKeeper:
             done=done,
         )
         try:
-            await to_its_end(self._recorder.note(notes))
+            written = await to_its_end(self._recorder.note(notes))
         except RunFenced as error:
             self._owner.record_lost(error)
         except Exception:
             self._capture.lost(notes.logs)
             logger.exception("Log lines and figures of this run could not be kept")
+        else:
+            if written:
+                self._reporter.logged(written)

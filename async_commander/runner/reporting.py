@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from async_commander.engine.context import RunContext
+from async_commander.history.recorder import LogLine
 from async_commander.results import RunResult
 
 
@@ -20,6 +22,9 @@ class Reporter(Protocol):
 
     def item_failed(self, label: str, kind: str, text: str, final: bool) -> None:  # noqa: FBT001 - a fact, not a switch
         """An item failed: for good where `final`, else it will be tried again."""
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        """These lines, some of them about items that failed, are in the run's log now, each with its number there."""
 
     def stage(self, text: str) -> None:
         """What the run is doing now: downloading, stopping …"""
@@ -51,6 +56,9 @@ class Aside:
         """See Reporter."""
         self._reporter.item_failed(label, kind, text, final)
 
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        """See Reporter."""
+
     def stage(self, text: str) -> None:
         """See Reporter."""
 
@@ -80,6 +88,9 @@ class Silent:
         self.logger.log(level, text)
 
     def item_failed(self, label: str, kind: str, text: str, final: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+        """See Reporter."""
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
         """See Reporter."""
 
     def stage(self, text: str) -> None:

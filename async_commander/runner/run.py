@@ -186,6 +186,7 @@ class OneRun:
             figures=self._figures,
             by_hand=not isinstance(plan.command, ItemCommand),
             owner=self._stopping,
+            reporter=reporter,
         )
 
     def _keeper_of(self, plan: Plan, recorder: Recorder, lanes: LanePool) -> Keeper | None:

@@ -28,6 +28,7 @@ from async_commander.runner.verdicts import kind_of
 if TYPE_CHECKING:
     from async_commander.command.base import AsyncCommand
     from async_commander.engine.context import RunContext
+    from async_commander.history.recorder import LogLine
     from async_commander.runner.reporting import Reporter
 
 logger = logging.getLogger("async_commander.run")
@@ -150,6 +151,9 @@ class _OfOne:
         """See Reporter."""
         level = logging.WARNING if final else logging.INFO
         self._tell(self._name, f"{'dead' if final else 'again'}: {label}: {kind}: {text}", level)
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        """See Reporter."""
 
     def stage(self, text: str) -> None:
         """See Reporter."""

@@ -157,11 +157,13 @@ class InMemoryRecorder:
     def tick(self) -> None:
         """See Recorder."""
 
-    async def note(self, notes: Notes) -> None:
+    async def note(self, notes: Notes) -> Sequence[LogLine]:
         """See Recorder."""
-        self.logs.extend(notes.logs)
+        written = [replace(line, number=number) for number, line in enumerate(notes.logs, len(self.logs) + 1)]
+        self.logs.extend(written)
         self.slices.extend(notes.slices)
         self.errors.update({kind.kind: replace(kind) for kind in notes.errors})
+        return written
 
     # -- the items ---------------------------------------------------------------------------------------------
 

@@ -154,7 +154,7 @@ def test_nothing_is_evaluated_and_nothing_is_unpickled(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_task_is_born_in_a_task_group(path: Path) -> None:
-    if path.relative_to(ROOT) == Path("runner/entry.py"):  # says itself why it is the exception
+    if str(path.relative_to(ROOT)) in {"runner/entry.py", "runner/watching.py", "runner/sse.py"}:  # each says why
         return
     assert not re.search(r"\b(create_task|ensure_future)\(", path.read_text())
 

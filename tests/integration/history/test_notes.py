@@ -96,7 +96,7 @@ def test_figures_that_are_refused_are_missing_alone(ownership: Any) -> None:
 
 
 def test_a_lost_connection_is_no_fault_of_a_row(ownership: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: Any) -> None:
+    def away(*_: Any, **__: Any) -> None:
         raise OperationalError(2006, "server has gone away")
 
     monkeypatch.setattr(notes_module, "_write_logs", away)

@@ -1,0 +1,127 @@
+"""The events of a run as its rows tell them, to any process and at any time."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError, router
+from django.utils import timezone
+
+from async_commander.database.lanes import must_share
+from async_commander.database.transaction import LaneTransaction
+from async_commander.events import ItemFailed, LeftOut, LogLine, Place, Progress, RunEvent, RunFinished, RunStarted
+from async_commander.exceptions import InvalidCommand
+from async_commander.models import Run, RunLog
+from async_commander.results import ErrorKind, RunResult, RunStatus
+
+from .runs import COUNTS, is_orphan, mark_crashed
+
+if TYPE_CHECKING:
+    from . import recorder
+
+LINES_AT_ONCE = 500
+"""Of a run's log; of more than that the last ones are told, and how many were left out."""
+NOT_OVER = frozenset({RunStatus.QUEUED.value, RunStatus.RUNNING.value})
+
+
+def events_of(run_id: int, place: Place | None, *, using: str | None = None) -> list[RunEvent]:
+    """See `doors.run_events`."""
+    return Look(using or router.db_for_write(Run), run_id, notice_crash=True).after(place)
+
+
+class Look:
+    """One look at the row of a run; then at its log from one place or another on.
+
+    Who reads the row first has read all lines of a run that is over.
+    """
+
+    def __init__(self, alias: str, run_id: int, *, notice_crash: bool) -> None:
+        rows = Run.objects.using(alias).defer("output", "traceback", "options", "limits", "cursor")
+        run = rows.filter(pk=run_id).first()
+        if run is None:
+            raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
+        if notice_crash and run.status == RunStatus.RUNNING.value and is_orphan(alias, run):
+            with suppress(DatabaseError), LaneTransaction(alias, shared=must_share(alias)):  # it may be read-only
+                mark_crashed(alias, run)
+                run.refresh_from_db(using=alias)
+        self.run = run
+        self._lines = RunLog.objects.using(alias).filter(run_id=run_id)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        return self.run.status not in NOT_OVER
+
+    def after(self, place: Place | None) -> list[RunEvent]:
+        """What there is to tell who has come so far; None: who knows nothing of the run yet."""
+        run, events = self.run, list[RunEvent]()
+        if run.status == RunStatus.QUEUED.value:
+            return events
+        if place is None:
+            place = Place(run.pk)
+            events.append(
+                RunStarted(
+                    run_id=run.pk,
+                    id=str(place),
+                    at=run.started,
+                    command=run.command,
+                    parameters=run.parameters,
+                    dry_run=run.dry_run,
+                    testing=run.testing,
+                )
+            )
+        lines = list(self._lines.filter(pk__gt=place.line).order_by("-pk")[: LINES_AT_ONCE + 1])[::-1]
+        if len(lines) > LINES_AT_ONCE:
+            last = lines.pop(0).pk
+            count = self._lines.filter(pk__gt=place.line, pk__lte=last).count()
+            events.append(LeftOut(run_id=run.pk, id=str(Place(run.pk, last)), count=count))
+        events += [event_of_line(run.pk, line, line.pk) for line in lines]
+        last_place = events[-1].id if events else str(place)
+        events.append(_progress(run, last_place))
+        if self.is_over:
+            events.append(self._finished(last_place))
+        return events
+
+    def _finished(self, place: str) -> RunFinished:
+        run = self.run
+        kinds = run.error_kinds.order_by("-count", "kind")
+        result = RunResult(
+            run_id=run.pk,
+            command=run.command,
+            status=RunStatus(run.status),
+            value=run.value,
+            counts={name: getattr(run, name) for name in COUNTS},
+            errors=[ErrorKind(one.kind, one.count, one.example, one.item) for one in kinds],
+            duration=run.duration.total_seconds() if run.duration else 0.0,
+            error=run.error,
+            complete=run.source_ended or run.status == RunStatus.SUCCEEDED.value,
+            dry_run=run.dry_run,
+            would=run.would,
+        )
+        at = run.finished or run.heartbeat or timezone.now()
+        return RunFinished(run_id=run.pk, id=place, at=at, result=result, value=run.value)
+
+
+def _progress(run: Run, place: str) -> Progress:
+    counts: dict[str, Any] = {name: getattr(run, name) for name in ("total", *COUNTS)}
+    seconds = run.duration.total_seconds() if run.duration else 0.0
+    stage = "stopping" if run.cancel_requested_at and run.status == RunStatus.RUNNING.value else ""
+    return Progress(run_id=run.pk, id=place, seconds=seconds, stage=stage, **counts)
+
+
+def event_of_line(run_id: int | str | None, line: RunLog | recorder.LogLine, number: int | None) -> RunEvent:
+    """What a line of a run's log tells: itself, or that an item failed."""
+    place = str(Place(run_id, number or 0))
+    key = None if line.item_key is None else str(line.item_key)
+    if line.failure is not None:
+        return ItemFailed(run_id=run_id, id=place, at=line.at, item_key=key, **line.failure)
+    return LogLine(
+        run_id=run_id,
+        id=place,
+        at=line.at,
+        level=line.level,
+        logger=line.logger,
+        message=line.message,
+        item_key=key,
+    )

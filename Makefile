@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-provenance bench-prune clean
+.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-provenance bench-prune screenshots clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-provenance   recording which run wrote which object, beside two ways by hand"
 	@echo "make bench-prune   a million old rows removed beside a run"
 	@echo "make faults   the fault tests at their nightly counts"
+	@echo "make screenshots   the admin's pages in a headless Chromium, checked by axe-core, into docs/images/"
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -69,5 +70,10 @@ bench-prune: $(STAMP)
 	$(BIN)/python -m benchmarks.prune --database sqlite
 	$(BIN)/python -m benchmarks.prune --database postgres
 
+screenshots: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group browser
+	rm -rf .axe && mkdir .axe && cd .axe && npm pack --silent axe-core && tar xzf axe-core-*.tgz
+	AXE=.axe/package/axe.min.js IMAGES=docs/images $(BIN)/python -m pytest tests/browser --ds tests.browser.settings
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .axe .mypy_cache .ruff_cache .pytest_cache .hypothesis

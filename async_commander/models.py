@@ -166,6 +166,7 @@ class Run(models.Model):
             models.Index(fields=["command", "id"], name="ac_run_command"),
             models.Index(fields=["status", "id"], name="ac_run_status"),
             models.Index(fields=["started"], name="ac_run_started"),
+            models.Index(fields=["user", "id"], name="ac_run_user"),
         ]
 
     def __str__(self) -> str:
@@ -316,6 +317,15 @@ class RunBucket(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stage} from {self.at}: {self.count}"
+
+
+class RunSlowest(models.Model):
+    """The slowest items of one run, kept as they end: no page looks for them in the ledger, and none loses them when
+    that is pruned.
+    """
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="slowest", primary_key=True)
+    items = models.JSONField(default=list, help_text="Slowest first, with the time that each stage of them took")
 
 
 class RunErrorKind(models.Model):

@@ -48,6 +48,7 @@ class RunItemAdmin(OfRun):
 
     list_display = ("breakable_label", "of_run", "state", "reason", "error_kind")
     list_filter = ("state", ReasonFilter)
+    order_within_run = ("key",)
     search_fields = ("label", "error_kind")
     may_be_asked = OF_ONE_RUN | {
         "key", "key__exact", "state", "state__exact", "reason", "error_kind", "error_kind__exact",

@@ -32,6 +32,7 @@ class ObjectLogAdmin(OfRun):
     list_display = ("time", "of_model", "of_object", "action", "of_run")
     list_display_links = None
     list_filter = ("action",)
+    order_within_run = ("content_type", "object_id", "action")
     search_fields = ("=object_id",)
     may_be_asked = OF_ONE_RUN | {
         "action", "action__exact", "content_type", "content_type__id__exact", "object_id", "object_id__exact",
@@ -39,7 +40,7 @@ class ObjectLogAdmin(OfRun):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The rows with their run and their model."""
-        return super().get_queryset(request).select_related("content_type")
+        return super().get_queryset(request).select_related("run", "content_type")
 
     @admin.display(description="time", ordering="at")
     def time(self, log: ObjectLog) -> SafeString:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import Max, Model, QuerySet
 from django.urls import reverse
 from django.utils.html import format_html
+
+from async_commander.models import Run
+from async_commander.templatetags.async_commander_pages import lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,21 +24,41 @@ if TYPE_CHECKING:
     from async_commander.models import ObjectLog, RunItem, RunLog
 
     AnyAdmin = admin.ModelAdmin[Any]
+    AnyPaginator = Paginator[Any]
 else:
-    AnyAdmin = admin.ModelAdmin
+    AnyAdmin, AnyPaginator = admin.ModelAdmin, Paginator
 
 STYLES = {"all": ("async_commander/admin.css",)}
+COUNTED = 5_000
+"""Rows that a list is counted and paged through, at most. What is further back is found by its filters."""
+SEARCHED = 100_000
+"""Rows that a text is looked for in, the newest; and those that a list of all runs' rows is narrowed among."""
 
 
 def lines_of(name: str) -> Callable[[Any, Model], str]:
-    """A field as it was written: with its lines, and the blanks that they begin with."""
+    """A field as it was written."""
 
     @admin.display(description=name)
-    def lines(_: Any, row: Model) -> str:
-        text = getattr(row, name)
-        return format_html('<pre class="async-commander-lines">{}</pre>', text) if text else "–"
+    def shown(_: Any, row: Model) -> str:
+        return lines(getattr(row, name))
 
-    return lines
+    return shown
+
+
+class BoundedPaginator(AnyPaginator):
+    """Counts no further than anybody turns pages: tables of millions of rows are not counted for a list."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, `COUNTED` at most."""
+        rows: Any = self.object_list
+        return int(rows.order_by().values("pk")[:COUNTED].count())
+
+
+def newest(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """Those that are among the last rows of the table; what is asked of them reads no more than these."""
+    last = queryset.model._default_manager.using(queryset.db).aggregate(last=Max("pk"))["last"] or 0
+    return queryset.filter(pk__gt=last - SEARCHED) if last > SEARCHED else queryset
 
 
 class ReadOnly:
@@ -65,7 +91,30 @@ class ReadOnly:
         return False
 
 
+_OF_RUN_SHOWN = ("id", "command", "status")
 OF_ONE_RUN = frozenset({"id", "id__exact", "run", "run__exact", "run__id", "run__id__exact"})
+
+
+class RowsOfRun(ChangeList):
+    """A list in an order that an index has: of one run by `order_within_run`, else the newest first."""
+
+    model_admin: OfRun
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Whatever the page was asked for: no other order is to be had without sorting all of a run's rows."""
+        del request, queryset
+        return list(self.model_admin.order_within_run) if self.of_one_run else ["-pk"]
+
+    @property
+    def of_one_run(self) -> bool:
+        """Whether the list was narrowed to a run."""
+        return any(name in OF_ONE_RUN - {"id", "id__exact"} for name in self.filter_params)
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Over all runs only the newest rows are narrowed, for no index has what all of them together say."""
+        found = super().get_queryset(request, exclude_parameters)
+        narrowed = bool(self.filter_params or self.query)
+        return newest(found) if narrowed and not self.of_one_run and "id__exact" not in self.filter_params else found
 
 
 class OfRun(ReadOnly, AnyAdmin):
@@ -74,15 +123,24 @@ class OfRun(ReadOnly, AnyAdmin):
     list_per_page = 100
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+    paginator = BoundedPaginator
+    sortable_by = ()
     list_select_related = ("run",)
     ordering = ("-id",)
+    order_within_run: tuple[str, ...] = ("-pk",)
 
     class Media:
         css = STYLES
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """See RowsOfRun."""
+        del request, kwargs
+        return RowsOfRun
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """The rows with their run."""
-        return super().get_queryset(request).select_related("run")
+        """The rows with their run, without the long columns of it."""
+        long = [f"run__{field.attname}" for field in Run._meta.concrete_fields if field.name not in _OF_RUN_SHOWN]
+        return super().get_queryset(request).select_related("run").defer(*long)
 
     @admin.display(description="run", ordering="run")
     def of_run(self, row: RunItem | RunLog | ObjectLog) -> SafeString:

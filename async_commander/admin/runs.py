@@ -1,208 +1,276 @@
-"""The runs in the admin: the list, and the page of one."""
+"""The runs in the admin: the list, and the way to the page of one."""
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.contrib.contenttypes.models import ContentType
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
+from django.http import Http404, HttpResponseBase, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.text import Truncator, smart_split, unescape_string_literal
 
-from async_commander.history.figures import latencies_of
-from async_commander.history.provenance import COUNTED, touched_by
-from async_commander.history.reading import resumed_among, state_seen, steps_of
-from async_commander.models import Run, RunErrorKind
-from async_commander.results import CREATED, DELETED, UNDELETED, UPDATED, UPSERTED, ItemState
+from async_commander.history.reading import resumed_among, states_seen
+from async_commander.history.trends import recent_of, recorded
+from async_commander.models import Run
+from async_commander.templatetags.async_commander_pages import badge, duration, moment, rate, value
 
-from .pages import STYLES, ReadOnly, lines_of
+from . import run_page
+from .drawing import shares, sparkline
+from .pages import STYLES, BoundedPaginator, ReadOnly, newest
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from django.http import HttpRequest
+    from django.urls import URLPattern
     from django.utils.safestring import SafeString
 
-    RunInline = admin.TabularInline[RunErrorKind, Run]
     OneRunAdmin = admin.ModelAdmin[Run]
 else:
-    RunInline, OneRunAdmin = admin.TabularInline, admin.ModelAdmin
+    OneRunAdmin = admin.ModelAdmin
 
-_NEEDS = {"rows": ("runitem", "runlog"), "steps": ("runitem", "runlog"), "touched": ("objectlog",)}
-"""Fields with what other rows say, for those who may view these, too."""
-STEPS_SHOWN = 20
-_LINKED = ((ItemState.DEAD.value, "dead items"), (ItemState.RETRY.value, "items to be tried again"))
+ARGUMENTS_WIDTH = 80
+LONG_COLUMNS = ("output", "traceback", "value", "would", "cursor")
+_PAIR = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
 
 
-class ErrorKindInline(ReadOnly, RunInline):
-    """The kinds of errors of a run, most frequent first."""
+FILTER = "admin/async_commander/filter.html"
 
-    model = RunErrorKind
-    fields = readonly_fields = ("kind", "count", "lines_of_example", "item")
-    lines_of_example = lines_of("example")
-    ordering = ("-count",)
-    extra = 0
-    verbose_name_plural = "errors by kind"
+
+class StatusFilter(admin.ChoicesFieldListFilter):
+    """In which state."""
+
+    template = FILTER
+
+
+class StartedFilter(admin.DateFieldListFilter):
+    """Since when."""
+
+    template = FILTER
+
+
+class RecordedFilter(admin.SimpleListFilter):
+    """The values that runs have in a column that has an index: no list of runs is read for them."""
+
+    template = FILTER
+    column: Any = ""
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Run]) -> list[tuple[str, str]]:
+        """What there is."""
+        return [(name, name) for name in recorded(model_admin.get_queryset(request).db, self.column)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        """Runs of the one that was chosen; "" is none."""
+        del request
+        chosen = self.value()
+        return queryset if chosen is None else queryset.filter(**{self.column: chosen})
+
+
+class CommandFilter(RecordedFilter):
+    """Of which command."""
+
+    title, parameter_name, column = "command", "command__exact", "command"
+
+
+class UserFilter(RecordedFilter):
+    """Who asked for it."""
+
+    title, parameter_name, column = "user", "user__exact", "user"
+
+
+class RunList(ChangeList):
+    """A page of runs, with what is known of them beside their rows: some queries, however many runs it shows."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """As Django's, and then what the columns show."""
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        alias = self.root_queryset.db
+        states = states_seen(alias, self.result_list)
+        resumed = resumed_among(alias, self.result_list)
+        for run in self.result_list:
+            run.seen, run.resumed = states[run.pk], run.pk in resumed
+        self.trends = [
+            (command, sparkline(last), last[-1]) for command, last in sorted(recent_of(alias, self.result_list).items())
+        ]
 
 
 @admin.register(Run)
 class RunAdmin(ReadOnly, OneRunAdmin):
     """The runs, newest first. Those whose owner is gone are shown as crashed; who looks here changes nothing."""
 
-    list_display = ("id", "command", "state", "started", "took", "done", "dead")
-    list_display_links = ("id", "command")
-    list_filter = ("status", "started")
-    search_fields = ("=id", "command", "error")
-    date_hierarchy = "started"
+    list_display = ("named", "state", "begun", "took", "items", "pace", "errors", "asked_by")
+    list_display_links = None
+    empty_value_display = ""
+    list_filter = (("status", StatusFilter), CommandFilter, UserFilter, ("started", StartedFilter))
+    search_fields = ("command",)
+    search_help_text = "A run's number, a part of its command, of a value of its arguments or of its error; name=value"
     ordering = ("-id",)
+    sortable_by = ()
     list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+    paginator = BoundedPaginator
     may_be_asked = frozenset({
         "id", "id__exact", "command", "command__exact", "status", "status__exact", "started__gte", "started__lt",
-        "started__year", "started__month", "started__day",
+        "started__year", "started__month", "started__day", "user__exact",
     })  # fmt: skip
-    inlines = (ErrorKindInline,)
-    lines_of_error, lines_of_traceback, lines_of_output = map(lines_of, ("error", "traceback", "output"))
-    readonly_fields = (
-        "state", "took", "items_per_second", "rows", "touched", "latencies", "steps", "would_write", "lines_of_error",
-        "lines_of_traceback", "lines_of_output",
-    )  # fmt: skip
-    fieldsets = (
-        (
-            None,
-            {
-                "fields": (
-                    "command",
-                    "state",
-                    "parameters",
-                    "started",
-                    "finished",
-                    "took",
-                    "items_per_second",
-                    "rows",
-                    "touched",
-                )
-            },
-        ),
-        (
-            "Items",
-            {"fields": (("total", "taken"), ("done", "skipped", "dead"), ("retry", "claimed"), "latencies", "steps")},
-        ),
-        (
-            "How it ended",
-            {"fields": ("value", "would_write", "lines_of_error", "lines_of_traceback", "lines_of_output")},
-        ),
-        (
-            "How it was asked for",
-            {"fields": ("trigger", "user", "testing", "dry_run", "options", "limits", "identity")},
-        ),
-        ("Where it ran", {"fields": (("host", "pid"), ("heartbeat", "expires"), "parent", "format_version")}),
-    )
 
     class Media:
         css = STYLES
 
-    def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
-        """The page, with links to rows for those who may read them."""
-        left_out = {
-            field
-            for field, models in _NEEDS.items()
-            if not all(request.user.has_perm(f"async_commander.view_{model}") for model in models)
-        }
-        return [
-            (title, {"fields": [field for field in options["fields"] if field not in left_out]})
-            for title, options in super().get_fieldsets(request, obj)
-        ]
+    # -- the list ----------------------------------------------------------------------------------------------
 
-    @admin.display(description="status", ordering="status")
-    def state(self, run: Run) -> str:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """See RunList."""
+        return super().changelist_view(request, {"title": "Runs", **(extra_context or {})})
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """See RunList."""
+        del request, kwargs
+        return RunList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """Without the columns that a list has no room for."""
+        return super().get_queryset(request).defer(*LONG_COLUMNS)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
+    ) -> tuple[QuerySet[Run], bool]:
+        """Runs that have each of the words in their number, command, arguments or error; among the newest ones."""
+        del request
+        if not search_term.strip():
+            return queryset, False
+        found = newest(queryset).annotate(said=Cast("parameters", TextField()))
+        for place, bit in enumerate(smart_split(search_term)):
+            word = unescape_string_literal(bit) if bit[:1] in {'"', "'"} and bit[0] == bit[-1] and bit[1:] else bit
+            as_json = json.dumps(word)[1:-1]  # where JSON is kept as a text, it is kept in ASCII
+            fits = Q(command__icontains=word) | Q(error__icontains=word) | Q(said__icontains=word)
+            fits |= Q(said__icontains=as_json)
+            if word.isdecimal() and len(word) < 19:
+                fits |= Q(pk=int(word))
+            if pair := _PAIR.fullmatch(word):
+                found = found.annotate(**{f"given{place}": KT(f"parameters__{pair['name']}")})
+                fits |= Q(**{f"given{place}__iexact": pair["value"]})
+            found = found.filter(fits)
+        return found, False
+
+    @admin.display(description="run")
+    def named(self, run: Run) -> SafeString:
+        """The way to its page; and what the list has room for of its arguments."""
+        marks = [mark for mark, there in (("dry", run.dry_run), ("trial", run.testing)) if there]
+        given = ", ".join(f"{name}={value(one)}" for name, one in run.parameters.items() if one not in (None, "", []))
+        return format_html(
+            '<a href="{}">#{} <strong>{}</strong></a>{} <span class="ac-arguments" title="{}">{}</span>',
+            reverse(f"{self.admin_site.name}:async_commander_run_change", args=[run.pk]),
+            run.pk,
+            run.command,
+            f" ({', '.join(marks)})" if marks else "",
+            given,
+            Truncator(given).chars(ARGUMENTS_WIDTH),
+        )
+
+    @admin.display(description="status")
+    def state(self, run: Run) -> SafeString:
         """The status; of a run whose owner is gone, or has missed its heartbeats on another machine, that."""
-        return state_seen(run)
+        return badge(run.seen)  # type: ignore[attr-defined]
+
+    @admin.display(description="started")
+    def begun(self, run: Run) -> SafeString | str:
+        """To the second, and how long ago."""
+        return moment(run.started)
 
     @admin.display(description="took")
     def took(self, run: Run) -> str:
-        """The duration, in words that a person reads."""
-        return shown_duration(run.duration)
+        """The duration."""
+        return duration(run.duration)
 
-    @admin.display(description="items per second")
-    def items_per_second(self, run: Run) -> str:
-        """Items with an outcome per second, over the whole run; pauses have no speed."""
-        if resumed_among(run._state.db or "default", [run]):
-            return "– (resumed: the time it took counts its pauses)"
-        return "–" if run.rate is None else f"{run.rate:.1f}"
-
-    @admin.display(description="latencies")
-    def latencies(self, run: Run) -> SafeString | str:
-        """How long each stage took, from the roll-ups: no page reads the ledger for it."""
-        figures = (
-            (one.stage, f"{one.count:,}", *(f"{each:,.0f} ms" for each in (one.median, one.p95, one.maximum)))
-            for one in latencies_of(run)
+    @admin.display(description="items")
+    def items(self, run: Run) -> SafeString | str:
+        """How many have an outcome, of how many, as a bar and in figures."""
+        if not run.taken and not run.total:
+            return ""
+        whole = run.total if run.total is not None else run.taken
+        parts = [("good", run.done, "done"), ("quiet", run.skipped, "skipped"), ("bad", run.dead, "dead")]
+        told = f"{run.settled:,} of {whole:,}" if whole != run.settled else f"{run.settled:,}"
+        return format_html(
+            '<span class="ac-items">{} <span class="nowrap">{}</span></span>', shares(parts, whole, told), told
         )
-        rows = format_html_join("", "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", figures)
-        head = "<tr><th>stage</th><th>count</th><th>median</th><th>95th percentile</th><th>at most</th></tr>"
-        return format_html(f"<table>{head}{{}}</table>", rows) if rows else "–"
 
-    @admin.display(description="steps that are kept")
-    def steps(self, run: Run) -> SafeString | str:
-        """The last steps of its `handle()`: a resume goes on after them."""
-        steps = ((one.label, f"{one.parse_ms or 0:,} ms") for one in steps_of(run, STEPS_SHOWN))
-        rows = format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", steps)
-        return format_html("<table>{}</table>", rows) if rows else "–"
+    @admin.display(description="items/s")
+    def pace(self, run: Run) -> SafeString | str:
+        """Items per second, over the whole run; pauses have no speed."""
+        if run.resumed:  # type: ignore[attr-defined]
+            return format_html('<span title="{}">resumed</span>', "the time it took counts its pauses")
+        return rate(run.rate) if run.taken else ""
 
-    @admin.display(description="would write")
-    def would_write(self, run: Run) -> SafeString | str:
-        """What a dry run would have written, in rows by model; and what `--delete` would have deleted."""
-        verbs = (CREATED, UPSERTED, UPDATED, DELETED, UNDELETED)
-        figures = [
-            (label, *(f"{rows[verb]:,}" if verb in rows else "" for verb in verbs)) for label, rows in run.would.items()
-        ]
-        rows = format_html_join(
-            "", "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", figures
+    @admin.display(description="errors")
+    def errors(self, run: Run) -> SafeString | str:
+        """Items that were given up; else what the run failed with."""
+        if run.dead:
+            return format_html('<span class="ac-text-bad">{}</span>', f"{run.dead:,}")
+        return (
+            format_html('<span class="ac-error">{}</span>', Truncator(run.error).chars(ARGUMENTS_WIDTH))
+            if run.error
+            else ""
         )
-        head = (
-            "<tr><th>model</th><th>create</th><th>upsert</th><th>update</th><th>delete</th><th>with --delete</th></tr>"
+
+    @admin.display(description="by")
+    def asked_by(self, run: Run) -> str:
+        """Who or what began it."""
+        return f"{run.user} ({run.trigger})" if run.user else run.trigger
+
+    # -- the page of one ---------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        """Beside Django's: what a page that is open asks for."""
+        live = path(
+            "<path:object_id>/live/", self.admin_site.admin_view(self.live_view), name="async_commander_run_live"
         )
-        return format_html(f"<table>{head}{{}}</table>", rows) if figures else "–"
+        return [live, *super().get_urls()]
 
-    @admin.display(description="look at")
-    def rows(self, run: Run) -> SafeString:
-        """The ways to the rows of the run."""
-        links = [
-            (_list_of("runitem", run), "all items"),
-            *((_list_of("runitem", run, state=state), name) for state, name in _LINKED),
-            (_list_of("runlog", run), "log"),
-        ]
-        return format_html_join(" · ", '<a href="{}">{}</a>', links)
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """One run. Nothing is changed here, whatever is posted."""
+        if request.method == "POST":
+            return super().change_view(request, object_id, form_url, extra_context)
+        run = self.get_object(request, object_id)
+        if not self.has_view_permission(request, run):
+            return super().change_view(request, object_id, form_url, extra_context)
+        if run is None:
+            return super().change_view(request, object_id, form_url, extra_context)  # which says so
+        page = run_page.RunPage(run, request)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{run.command} #{run.pk}",
+            "opts": self.opts,
+            "original": run,
+            "media": self.media,
+            "live": reverse(f"{self.admin_site.name}:async_commander_run_live", args=[run.pk]),
+            **page.context(),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/async_commander/run/page.html", context)
 
-    @admin.display(description="objects touched")
-    def touched(self, run: Run) -> SafeString | str:
-        """How many of which model, each with the way to them."""
-        counts = touched_by(run)
-        kinds = ContentType.objects.using(run._state.db).in_bulk({kind for kind, _, _ in counts})
-        links = [
-            (_list_of("objectlog", run, content_type__id=kind, action=action), f"{count:,} {action}", kinds[kind])
-            for kind, action, count in counts
-            if kind in kinds
-        ]
-        shown = format_html_join(" · ", '<a href="{}">{}</a> {}', links)
-        many = sum(count for _, _, count in counts) >= COUNTED
-        return format_html("{} (of the first {})", shown, f"{COUNTED:,}") if many else shown or "–"
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
+        """With all of its columns."""
+        del from_field
+        if not object_id.isdecimal() or len(object_id) > 18:
+            return None
+        return super().get_queryset(request).filter(pk=int(object_id)).first()
 
-
-def _list_of(page: str, run: Run, **wanted: object) -> str:
-    chosen = {"run__id__exact": run.pk} | {f"{name}__exact": value for name, value in wanted.items()}
-    return f"{reverse(f'admin:async_commander_{page}_changelist')}?{urlencode(chosen)}"
-
-
-def shown_duration(duration: timedelta | None) -> str:
-    """1.2 s, 3 min 05 s, 2 h 10 min: with blanks that do not break."""
-    if duration is None:
-        return "–"
-    minutes, seconds = divmod(duration.total_seconds(), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    shown = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {int(seconds):02} s"
-    if not (hours or minutes):
-        shown = f"{seconds:.1f} s"
-    return shown.replace(" ", "\N{NO-BREAK SPACE}")
+    def live_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """What is new on the page of a run since its cursor, as JSON."""
+        run = self.get_object(request, object_id)
+        if run is None or not self.has_view_permission(request, run):
+            raise Http404
+        answer = JsonResponse(run_page.RunPage(run, request).since(request.GET.get("cursor", "")))
+        answer["Cache-Control"] = "no-store"
+        return answer

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import count as counting
+from typing import Any
 
 from async_commander.models import Run
 from async_commander.results import ErrorKind
@@ -11,6 +16,11 @@ from async_commander.results import ErrorKind
 from .recorder import Slice
 
 SLICE_SECONDS = 10
+_WIDTHS = ((3_600, 60), (86_400, 600), (30 * 86_400, 3_600), (math.inf, math.inf))
+"""From which age of a sitting on, in seconds, its slices are how long: each age is a multiple of the length. However
+long a run goes on, a page that reads all of its slices reads some thousands.
+"""
+SLOWEST_KEPT = 50
 HISTOGRAM_BINS = 20
 """The last one takes everything from 2**18 ms, four and a half minutes, on."""
 KINDS_KEPT = 200
@@ -22,6 +32,7 @@ STAGES = ("download", "parse", "cpu", "item", "step")
 
 @dataclass(slots=True)
 class _Sums:
+    seconds: int = SLICE_SECONDS
     count: int = 0
     errors: int = 0
     total_ms: int = 0
@@ -36,20 +47,53 @@ class Figures:
         self._zero = zero
         """The same moment on the monotonic clock, as all other times are."""
         self._slices: dict[tuple[int, str], _Sums] = {}
+        """By the second of the sitting that they begin with."""
+        self._widths = iter(_WIDTHS)
+        self._width, self._since = SLICE_SECONDS, 0
+        self._until: float
+        self._next_width: float
+        self._until, self._next_width = next(self._widths)
+        self._slowest: list[tuple[int, int, dict[str, Any]]] = []
+        self._numbers = counting()
+        self._slowest_changed = False
         self._kinds: dict[str, ErrorKind] = {}
         self._changed_kinds: set[str] = set()
 
     def took(self, stage: str, began: float, ended: float, *, failed: bool = False) -> None:
         """One passage through a stage."""
-        place = int((ended - self._zero) // SLICE_SECONDS), stage
+        place = self._slice_at(ended), stage
         sums = self._slices.get(place)
         if sums is None:
-            sums = self._slices[place] = _Sums()
+            sums = self._slices[place] = _Sums(self._width)
         milliseconds = int((ended - began) * 1000)
         sums.count += 1
         sums.errors += failed
         sums.total_ms += milliseconds
         sums.histogram[min(milliseconds.bit_length(), HISTOGRAM_BINS - 1)] += 1
+
+    def _slice_at(self, moment: float) -> int:
+        """With which second of the sitting the slice begins that this moment is in."""
+        age = moment - self._zero
+        while age >= self._until:
+            self._width, self._since = int(self._next_width), int(self._until)
+            self._until, self._next_width = next(self._widths)
+        return max(int(age // self._width) * self._width, self._since)
+
+    def is_slow(self, milliseconds: int) -> bool:
+        """Whether an item that took so long is one of the slowest until now."""
+        return len(self._slowest) < SLOWEST_KEPT or milliseconds > self._slowest[0][0]
+
+    def remember(self, milliseconds: int, item: dict[str, Any]) -> None:
+        """An item that is slow has come to its end, so long after its last attempt began; `item` is JSON."""
+        entry = milliseconds, next(self._numbers), item
+        push = heapq.heappush if len(self._slowest) < SLOWEST_KEPT else heapq.heapreplace
+        push(self._slowest, entry)
+        self._slowest_changed = True
+
+    def changed_slowest(self) -> list[dict[str, Any]]:
+        """The slowest items of this process, where they are others than at the last call."""
+        changed, self._slowest_changed = self._slowest_changed, False
+        return slowest_of(item | {"ms": ms} for ms, _, item in self._slowest) if changed else []
 
     def failed(self, kind: str, text: str, label: str) -> None:
         """One error, retried later or not."""
@@ -72,17 +116,17 @@ class Figures:
         """The slices that grew since the last call, with their sums until now; ended ones are forgotten."""
         slices = [
             Slice(
-                self._began + timedelta(seconds=number * SLICE_SECONDS),
-                SLICE_SECONDS,
+                self._began + timedelta(seconds=start),
+                sums.seconds,
                 stage,
                 sums.count,
                 sums.errors,
                 sums.total_ms,
                 list(sums.histogram),
             )
-            for (number, stage), sums in self._slices.items()
+            for (start, stage), sums in self._slices.items()
         ]
-        current = int((now - self._zero) // SLICE_SECONDS)
+        current = self._slice_at(now)
         self._slices = {place: sums for place, sums in self._slices.items() if place[0] >= current}
         return slices
 
@@ -100,6 +144,7 @@ class Latencies:
     errors: int
     median: float
     p95: float
+    p99: float
     maximum: int
 
 
@@ -123,10 +168,17 @@ def latencies_of(run: Run) -> list[Latencies]:
             known.errors,
             _quantile(known.histogram, 0.5, longest[stage]),
             _quantile(known.histogram, 0.95, longest[stage]),
+            _quantile(known.histogram, 0.99, longest[stage]),
             longest[stage],
         )
         for stage, known in sorted(sums.items(), key=lambda one: (order.get(one[0], len(STAGES)), one[0]))
     ]
+
+
+def slowest_of(*items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The slowest of these, slowest first; of an item that came to an end twice the later end."""
+    by_key = {item["key"]: item for some in items for item in some}
+    return heapq.nlargest(SLOWEST_KEPT, by_key.values(), key=lambda item: item["ms"])
 
 
 def _bounds(place: int) -> tuple[int, int]:

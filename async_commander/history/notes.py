@@ -6,17 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, transaction
 from django.db.transaction import TransactionManagementError
 
 from async_commander.database.outage import is_outage, is_read_only, is_transient
 from async_commander.database.schema_errors import lacks_schema
-from async_commander.models import Run, RunBucket, RunErrorKind, RunLog
+from async_commander.models import Run, RunBucket, RunErrorKind, RunLog, RunSlowest
 from async_commander.results import ErrorKind
 from async_commander.text.clean import storable
 
+from .figures import slowest_of
 from .lease import Ownership, fence
 from .log_capture import gap
 from .moments import as_stored
@@ -43,6 +44,7 @@ def write_notes(ownership: Ownership, notes: Notes, earlier: dict[str, int]) -> 
             ("log records", _halved(ownership, notes.logs, write_logs)),
             ("figures of a stage", _halved(ownership, notes.slices, _write_slices)),
             ("kinds of errors", _halved(ownership, notes.errors, partial(_write_errors, earlier=earlier))),
+            ("slow items", _halved(ownership, notes.slowest, _write_slowest)),
         )
         for error in errors
     )
@@ -130,6 +132,14 @@ def _write_slices(ownership: Ownership, slices: Sequence[Slice]) -> None:
                 "histogram": one.histogram,
             },
         )
+
+
+def _write_slowest(ownership: Ownership, items: Sequence[dict[str, Any]]) -> None:
+    """Beside those of earlier sittings."""
+    rows = RunSlowest.objects.using(ownership.alias)
+    known = rows.filter(run_id=ownership.run_id).values_list("items", flat=True).first() or []
+    told = [{**item, "label": storable(item["label"])[:NAME_CAP]} for item in items]
+    rows.update_or_create(run_id=ownership.run_id, defaults={"items": slowest_of(known, told)})
 
 
 def _write_errors(ownership: Ownership, errors: Sequence[ErrorKind], *, earlier: dict[str, int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 from django.apps import apps
@@ -18,7 +18,7 @@ from async_commander.results import RunStatus
 
 from .lease import lease_name
 from .recorder import STEP
-from .runs import is_orphan, orphans, sweep
+from .runs import orphans, orphans_among, sweep
 
 
 def notice_crashes(alias: str) -> None:
@@ -55,9 +55,21 @@ def recorded_names(name: str) -> set[str]:
 
 def state_seen(run: Run) -> str:
     """The status of a run as it is, also where its row does not have it yet: whose owner is gone has crashed."""
-    if run.status == RunStatus.RUNNING.value and is_orphan(run._state.db or "default", run):
-        return RunStatus.CRASHED.value
-    return f"{run.status}, no sign of life" if is_silent(run) else run.status
+    return states_seen(run._state.db or "default", [run])[run.pk]
+
+
+def states_seen(alias: str, runs: Collection[Run]) -> dict[int, str]:
+    """The same of many runs, by their ids: two queries, where any of them is running."""
+    running = [run for run in runs if run.status == RunStatus.RUNNING.value]
+    crashed = orphans_among(alias, running) if running else set()
+    return {
+        run.pk: RunStatus.CRASHED.value
+        if run.pk in crashed
+        else f"{run.status}, no sign of life"
+        if is_silent(run)
+        else run.status
+        for run in runs
+    }
 
 
 def is_silent(run: Run) -> bool:

@@ -225,12 +225,14 @@ class Notes:
     logs: Sequence[LogLine] = ()
     slices: Sequence[Slice] = ()
     errors: Sequence[ErrorKind] = ()
+    slowest: Sequence[dict[str, Any]] = ()
+    """The slowest items of this process, where they have changed."""
     total: int | None = None
     done: int | None = None
     """How far a plain command says it is; items count themselves."""
 
     def __bool__(self) -> bool:
-        written = self.logs or self.slices or self.errors
+        written = self.logs or self.slices or self.errors or self.slowest
         return bool(written) or self.total is not None or self.done is not None
 
 

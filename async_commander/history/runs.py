@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet
 
 from async_commander.command.run_identity import Comparison
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked
-from async_commander.models import FORMAT_VERSION, Run
+from async_commander.models import FORMAT_VERSION, Lease, Run
 from async_commander.results import RunStatus, items_in_words
 
 from . import retrying, unstored_ends
@@ -30,6 +30,7 @@ from .lease import (
     establish,
     fence,
     holds,
+    lease_name,
     leave_name,
     owner_of,
     release,
@@ -38,7 +39,7 @@ from .lease import (
 from .ledger import Ledger
 from .moments import as_stored
 from .notes import mark_gap
-from .ownership import host_name, this_host
+from .ownership import NOBODY, Owner, host_name, this_host
 from .recorder import Ending, Opening
 from .unstored_ends import UnstoredEnd
 
@@ -346,10 +347,23 @@ def orphans(alias: str) -> Iterator[Run]:
 
 def is_orphan(alias: str, run: Run) -> bool:
     """Whether nobody has a run that says it is running."""
-    owner = owner_of(alias, run.pk)
-    if owner.is_gone() or _unstored_end(alias, run) is not None:
-        return True
-    return owner.host != this_host() and (run.expires is None or run.expires <= database_now(alias))
+    return bool(orphans_among(alias, [run]))
+
+
+def orphans_among(alias: str, runs: Iterable[Run]) -> set[int]:
+    """The ids of those of these runs, all of which say that they are running, that nobody has: two queries."""
+    by_lease = {lease_name(run.pk): run for run in runs}
+    leases = {lease.name: lease for lease in Lease.objects.using(alias).filter(name__in=by_lease)}
+    found, silent = set[int](), list[Run]()
+    for name, run in by_lease.items():
+        lease = leases.get(name)
+        owner = NOBODY if lease is None else Owner.of(lease)
+        if lease is None or owner.is_gone() or unstored_ends.find(Ownership(alias, run.pk, lease.epoch), owner):
+            found.add(run.pk)
+        elif owner.host != this_host():
+            silent.append(run)
+    now = database_now(alias) if silent else None
+    return found | {run.pk for run in silent if run.expires is None or (now is not None and run.expires <= now)}
 
 
 def sweep(alias: str) -> int:

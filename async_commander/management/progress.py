@@ -15,9 +15,9 @@ from rich.table import Column
 from rich.text import Text
 
 from async_commander.results import Tally, items_in_words
+from async_commander.text.amounts import clock, count, rate
 from async_commander.text.clean import shorten
 
-from .formatting import clock, count, rate
 from .screen import Verbatim
 
 WINDOW = 10.0

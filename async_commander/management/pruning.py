@@ -16,8 +16,9 @@ from async_commander.conf import MOST_DAYS, get_settings
 from async_commander.history.lease import database_now
 from async_commander.history.moments import moment
 from async_commander.history.pruning import Before, Pruning
+from async_commander.text.amounts import count, duration
 
-from .formatting import columns, count, duration
+from .formatting import columns
 
 if TYPE_CHECKING:
     from django.core.management.base import OutputWrapper
@@ -29,6 +30,7 @@ NAMES = {
     "Run": "runs",
     "RunBucket": "figures",
     "RunErrorKind": "kinds of errors",
+    "RunSlowest": "slow items",
     "RunClaim": "claims",
     "ObjectLog": "entries about objects",
     "Lease": "leases",

@@ -21,9 +21,10 @@ from async_commander.history.moments import moment
 from async_commander.history.provenance import COUNTED, touched_by
 from async_commander.history.reading import steps_of
 from async_commander.results import ErrorKind, ItemState, RunStatus, items_in_words
+from async_commander.text.amounts import count, duration, rate
 from async_commander.text.clean import plain, plain_block
 
-from .formatting import columns, count, duration, rate, would_delete, would_write
+from .formatting import columns, would_delete, would_write
 from .runs import SILENT, as_json, state_of, style_of, took
 from .summary import errors_title
 

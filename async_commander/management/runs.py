@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from async_commander.history.moments import moment
 from async_commander.history.reading import is_silent, recorded_names
 from async_commander.results import RunStatus
+from async_commander.text.amounts import count, duration, rate
 from async_commander.text.clean import plain, shorten
 
-from .formatting import columns, count, duration, rate
+from .formatting import columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

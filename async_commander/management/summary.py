@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from async_commander.results import ErrorKind, RunResult, RunStatus, items_in_words
+from async_commander.text.amounts import count, duration, rate
 from async_commander.text.clean import plain
 from async_commander.text.redactor import Redactor, no_credentials
 from async_commander.text.values import redacted_value
 
-from .formatting import count, duration, rate, would_delete, would_write
+from .formatting import would_delete, would_write
 from .steps import Invocation, next_steps
 
 if TYPE_CHECKING:

@@ -19,10 +19,9 @@ from async_commander.command.needs import check_dependency, circles_in, graph_of
 from async_commander.command.registry import find_clashes, get_runnable, load_command, name_of
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.results import RunStatus, items_in_words
+from async_commander.text.amounts import duration
 from async_commander.text.clean import plain
 from async_commander.text.redactor import no_credentials
-
-from .formatting import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

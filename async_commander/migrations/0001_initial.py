@@ -63,16 +63,10 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Lease',
+            name='RunSlowest',
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200, unique=True)),
-                ('host', models.CharField(blank=True, default='', max_length=255)),
-                ('boot_id', models.CharField(blank=True, default='', max_length=64)),
-                ('pid', models.PositiveIntegerField(blank=True, null=True)),
-                ('process_start', models.BigIntegerField(blank=True, help_text="In the kernel's ticks since boot", null=True)),
-                ('epoch', models.BigIntegerField(default=0)),
-                ('run', models.ForeignKey(blank=True, db_constraint=False, db_index=False, help_text="The run that has a command's name, for single_instance", null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='async_commander.run')),
+                ('run', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='slowest', serialize=False, to='async_commander.run')),
+                ('items', models.JSONField(default=list, help_text='Slowest first, with the time that each stage of them took')),
             ],
         ),
         migrations.CreateModel(
@@ -84,6 +78,19 @@ class Migration(migrations.Migration):
                 ('at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('content_type', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='contenttypes.contenttype')),
                 ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='object_logs', to='async_commander.run')),
+            ],
+        ),
+        migrations.CreateModel(
+            name='Lease',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=200, unique=True)),
+                ('host', models.CharField(blank=True, default='', max_length=255)),
+                ('boot_id', models.CharField(blank=True, default='', max_length=64)),
+                ('pid', models.PositiveIntegerField(blank=True, null=True)),
+                ('process_start', models.BigIntegerField(blank=True, help_text="In the kernel's ticks since boot", null=True)),
+                ('epoch', models.BigIntegerField(default=0)),
+                ('run', models.ForeignKey(blank=True, db_constraint=False, db_index=False, help_text="The run that has a command's name, for single_instance", null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='async_commander.run')),
             ],
         ),
         migrations.CreateModel(
@@ -173,6 +180,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='run',
             index=models.Index(fields=['started'], name='ac_run_started'),
+        ),
+        migrations.AddIndex(
+            model_name='run',
+            index=models.Index(fields=['user', 'id'], name='ac_run_user'),
         ),
         migrations.AddIndex(
             model_name='objectlog',

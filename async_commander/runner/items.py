@@ -44,6 +44,7 @@ logger = logging.getLogger("async_commander.run")
 
 _AFTER = {True: "iterate(self, after=None)", False: "iterate(self, payload, after=None)"}
 """By whether each item has a download."""
+_ENDS = frozenset({ItemState.DONE, ItemState.DEAD})
 NO_ITEMS_FAULT = (InvalidCommand, StopIteration, StopAsyncIteration)
 """What a hook that names items raises by a mistake of its own: the next item would meet it as well."""
 
@@ -396,11 +397,11 @@ class ItemPorts:
             if error is not None:
                 self._refused(ticket, outcome, error)
                 continue
+            self._ended(ticket, outcome, now)
             if outcome.followed or unit.undeleted:
                 self._session.stays(unit)
                 self._followed(outcome)
             if outcome.state is ItemState.DONE:
-                self._figures.took("item", ticket.work_began, now)
                 if self._session.command.keep_values:
                     self._session.values.append(ticket.return_value)
                 if self._acknowledger.wanted:
@@ -413,6 +414,13 @@ class ItemPorts:
                 self.cursors.settle(unit.outcome for unit in units)
         if settled:
             self.pipeline.settled(settled)
+
+    def _ended(self, ticket: ItemTicket, outcome: ItemOutcome, now: float) -> None:
+        if outcome.state is ItemState.DONE:
+            self._figures.took("item", ticket.work_began, now)
+        milliseconds = int((now - ticket.work_began) * 1000)
+        if outcome.state in _ENDS and ticket.work_began and self._figures.is_slow(milliseconds):
+            self._figures.remember(milliseconds, _told_of(outcome, now))
 
     def _refused(self, ticket: ItemTicket, outcome: ItemOutcome, error: BaseException) -> None:
         if outcome.state is ItemState.DONE:
@@ -439,6 +447,22 @@ def _facts(ticket: ItemTicket, *, final: bool) -> dict[str, Any]:
     """What a log record says of an item that failed, for programs."""
     told = {"label": ticket.label, "kind": ticket.error_kind, "error": ticket.error}
     return {FAILURE: {**told, "attempt": ticket.attempts, "final": final}}
+
+
+def _told_of(outcome: ItemOutcome, now: float) -> dict[str, Any]:
+    """What is remembered of a slow item: JSON."""
+    return {
+        "key": outcome.key.hex,
+        "label": outcome.label,
+        "state": outcome.state.value,
+        "started": outcome.started.isoformat() if outcome.started else None,
+        "attempts": outcome.attempts,
+        "worker": outcome.worker,
+        "wait": outcome.wait_ms,
+        "download": outcome.download_ms,
+        "parse": outcome.parse_ms,
+        "save": int((now - outcome.handed_over) * 1000),
+    }
 
 
 def _outcome_of(ticket: ItemTicket, state: ItemState, columns: dict[str, Any]) -> ItemOutcome:

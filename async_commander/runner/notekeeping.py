@@ -74,6 +74,7 @@ class NoteKeeper:
             logs=self._capture.take(),
             slices=self._figures.slices(time.monotonic()),
             errors=self._figures.changed_kinds(),
+            slowest=self._figures.changed_slowest(),
             total=total,
             done=done,
         )

@@ -15,11 +15,12 @@ from async_commander.command.registry import find_command
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.moments import moment
 from async_commander.history.reading import recorded_names
-from async_commander.management.formatting import columns, count, size
+from async_commander.management.formatting import columns
 from async_commander.management.options import seconds
 from async_commander.management.summary import to_json
 from async_commander.management.terminal_command import TerminalCommand, agreed
 from async_commander.results import EXIT_FAILED, EXIT_USAGE
+from async_commander.text.amounts import count, size
 from async_commander.text.clean import plain
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ import async_commander as ac
 from async_commander.history import pruning
 from async_commander.history.lease import lease_name
 from async_commander.history.pruning import Before, Pruning
-from async_commander.models import Lease, ObjectLog, Run, RunBucket, RunErrorKind, RunItem, RunLog
+from async_commander.models import Lease, ObjectLog, Run, RunBucket, RunErrorKind, RunItem, RunLog, RunSlowest
 from tests.integration.runner.ledger import end_without_a_word, give_lease, row_of
 from tests.testapp.models import Effect, Tag
 
@@ -110,7 +110,7 @@ def test_a_run_that_can_be_resumed_keeps_what_it_has_done_as_long_as_itself(run:
     assert prune()["removed"] == {"RunLog": 2}
     assert (states(old), old.items.filter(state="done").count()) == ("dddddd", 4)
     aged(result, 366)
-    assert prune()["removed"] == {"RunItem": 6, "Run": 1, "RunBucket": 3, "RunErrorKind": 1}
+    assert prune()["removed"] == {"RunItem": 6, "Run": 1, "RunBucket": 3, "RunErrorKind": 1, "RunSlowest": 1}
     assert not Run.objects.exists()
     assert not Lease.objects.exists()
 
@@ -126,7 +126,7 @@ def test_old_runs_go_with_all_that_hangs_on_them(run: Any) -> None:
     assert prune()["removed"]["Run"] == 1
     assert list(Run.objects.values_list("pk", "parent")) == [(other.run_id, None)]
     assert set(RunItem.objects.values_list("run", flat=True)) == {other.run_id}
-    for model in (RunLog, RunBucket, RunErrorKind, ObjectLog):
+    for model in (RunLog, RunBucket, RunErrorKind, RunSlowest, ObjectLog):
         assert not model._default_manager.filter(run_id=old.pk).exists()
     assert list(Lease.objects.values_list("name", flat=True)) == [lease_name(other.run_id)]  # type: ignore[arg-type]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from async_commander.management.formatting import clock, columns, duration, rate
+from async_commander.management.formatting import columns
+from async_commander.text.amounts import clock, duration, rate
 
 
 @pytest.mark.parametrize(

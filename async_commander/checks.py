@@ -211,7 +211,11 @@ def broken_commands() -> Iterator[CheckMessage]:
             yield Error(str(error), obj=name, id="async_commander.E003")
             continue
         usable.append(command_class)
-        yield from _unknown_dependencies(command_class, name)
+        for dependency in declaration_of(command_class).dependencies:
+            try:
+                check_dependency(command_class, dependency)
+            except InvalidCommand as error:
+                yield Error(str(error), obj=name, id="async_commander.E005")
         if "threads" in command_class.limits.given:
             yield from _short_of_descriptors(command_class.limits, name)
         for owner, found, meant in idle_names(command_class):
@@ -228,11 +232,3 @@ def broken_commands() -> Iterator[CheckMessage]:
             obj=circle[0],
             id="async_commander.E006",
         )
-
-
-def _unknown_dependencies(command_class: type[AsyncCommand], name: str) -> Iterator[CheckMessage]:
-    for dependency in declaration_of(command_class).dependencies:
-        try:
-            check_dependency(command_class, dependency)
-        except InvalidCommand as error:
-            yield Error(str(error), obj=name, id="async_commander.E005")

@@ -28,6 +28,8 @@ DATABASE_TESTS = [
     f"tests/integration/{name}"
     for name in ("admin", "command", "compat", "database", "history", "runner", "supervisor")
 ]
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""Images for containers set it. Tests start hundreds of processes, each of which would compile the package anew."""
 _FAILED = re.compile(r"(FAILED|ERROR) .*")
 _printing = threading.Lock()
 
@@ -54,7 +56,7 @@ class Part:
         command = [sys.executable, "-m", "pytest", "-rfE", *self.folders, *arguments]
         with subprocess.Popen(
             command,
-            env=os.environ | {"DATABASE": self.database, "TEST_DATABASE_SUFFIX": f"{SUFFIX}{self.suffix}"},
+            env=_ENVIRONMENT | {"DATABASE": self.database, "TEST_DATABASE_SUFFIX": f"{SUFFIX}{self.suffix}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -179,33 +179,33 @@ class Keeper:
         return packed.value()
 
     def _find_or_make(self, call: CachedCall, key: str) -> Generator[Any, Any, Packed]:
+        """What is kept, or another process makes meanwhile; else it is made here."""
         found: Packed | None = yield Disk(partial(self._find, call, key))
         if found is not None:
             return found
         if self._leases is None:
             return (yield from self._make(call, key))
-        try:
-            found = yield from self._find_until_ours(call, key, self._leases)
-            return found or (yield from self._make(call, key))
-        finally:
-            self._leases.release(key)
-
-    def _find_until_ours(self, call: CachedCall, key: str, leases: Leases) -> Generator[Any, Any, Packed | None]:
-        """What another process made; None once it is for us to make it."""
         pause, began = _PAUSE, time.monotonic()
         deposed: Holder | None = None
-        while True:
-            try:
-                holder: Holder | None = yield Others(leases.ask(key, deposed=deposed))
-            except DatabaseError as error:
-                logger.debug("No lease for a result of %s, which is made without one: %s", call.caching.name, error)
-                return None
-            found: Packed | None = yield Disk(partial(self._find, call, key))
-            if found is not None or holder is None:
-                return found
-            yield Pause(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            deposed = holder if time.monotonic() - began > PATIENCE else None
+        try:
+            while True:
+                try:
+                    holder: Holder | None = yield Others(self._leases.ask(key, deposed=deposed))
+                except DatabaseError as error:
+                    name = call.caching.name
+                    logger.debug("No lease for a result of %s, which is made without one: %s", name, error)
+                    break
+                found = yield Disk(partial(self._find, call, key))
+                if found is not None:
+                    return found
+                if holder is None:
+                    break
+                yield Pause(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                deposed = holder if time.monotonic() - began > PATIENCE else None
+            return (yield from self._make(call, key))
+        finally:
+            self._leases.release(key)
 
     def _make(self, call: CachedCall, key: str) -> Generator[Any, Any, Packed]:
         around = _being_made.get()

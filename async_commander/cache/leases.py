@@ -124,18 +124,15 @@ class Leases:
             new = [Lease(name=name, epoch=1, **me.columns) for name in some]
             Lease.objects.using(self._lanes.alias).bulk_create(new, ignore_conflicts=True)
             for lease in self._rows(some):
-                owner = Owner.of(lease)
-                holder = Holder(owner, lease.epoch)
-                found[lease.name] = None if owner == me or self._deposes(lease, holder, asked[lease.name]) else holder
+                holder = Holder(Owner.of(lease), lease.epoch)
+                ours = holder.owner == me
+                if not ours and (holder == asked[lease.name].deposed or holder.owner.is_gone()):
+                    row = self._rows([lease.name]).filter(epoch=lease.epoch)
+                    ours = bool(row.update(epoch=F("epoch") + 1, **me.columns))
+                found[lease.name] = None if ours else holder
             for name in some:  # given back between the two statements
                 found.setdefault(name, Holder(me, 0))
         return found
-
-    def _deposes(self, lease: Lease, holder: Holder, question: _Question) -> bool:
-        if holder != question.deposed and not holder.owner.is_gone():
-            return False
-        rows = self._rows([lease.name]).filter(epoch=lease.epoch)
-        return bool(rows.update(epoch=F("epoch") + 1, **this_process().columns))
 
     def _rows(self, names: list[str]) -> QuerySet[Lease]:
         return Lease.objects.using(self._lanes.alias).filter(name__in=names)

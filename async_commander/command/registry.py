@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -82,18 +83,13 @@ def get_command(name: str) -> type[AsyncCommand]:
     try:
         return load_command(find_command(name))
     except CommandNotFound:
-        if (outside := _outside_of_folders(name)) is None:
+        module, _, attribute = name.rpartition(".")
+        outside = None
+        with suppress(Exception):  # whatever it is: no command of that name can be had
+            outside = getattr(importlib.import_module(module), attribute, None) if module else None
+        if not (isinstance(outside, type) and issubclass(outside, AsyncCommand)):
             raise
         return outside
-
-
-def _outside_of_folders(name: str) -> type[AsyncCommand] | None:
-    module, _, found = name.rpartition(".")
-    try:
-        command = getattr(importlib.import_module(module), found, None) if module else None
-    except Exception:  # noqa: BLE001 - whatever it is: no command of that name can be had
-        return None
-    return command if isinstance(command, type) and issubclass(command, AsyncCommand) else None
 
 
 def find_command(name: str) -> CommandFile:

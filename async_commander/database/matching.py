@@ -77,7 +77,9 @@ class Matching:
 
         Raises ValueError where nothing finds the row, and what `save()` raises.
         """
-        _check(queryset.model, [*update, *(name for name in unique if "__" not in name)])
+        names = {*update, *(name for name in unique if "__" not in name)}
+        if unknown := frozenset(names.difference(_names(queryset.model))):
+            _warn(queryset.model, unknown)
         if not (force_create or any(self._conditions(unique))):
             raise ValueError(
                 f"create_or_update({dict(unique)!r:.200}): all of these values are null, so that no "
@@ -174,11 +176,6 @@ def _names(model: type[Model]) -> dict[str, Field[Any, Any]]:
         | {field.name: field for field in fields}
         | {"pk": fields[0].model._meta.pk}
     )
-
-
-def _check(model: type[Model], names: Iterable[str]) -> None:
-    if unknown := frozenset(names).difference(_names(model)):
-        _warn(model, unknown)
 
 
 @cache

@@ -329,7 +329,14 @@ class Part(LaneTransaction):
         if not written or broken or connection.connection is None:
             return
         if is_sqlite(connection):
-            self._check_references(connection, sorted(written | _tables_that_refer_to(self._written.thinned)))
+            thinned = self._written.thinned
+            referring = {
+                model._meta.db_table
+                for model in (apps.get_models(include_auto_created=True) if thinned else ())
+                for field in model._meta.concrete_fields
+                if field.remote_field is not None and field.remote_field.model._meta.db_table in thinned
+            }
+            self._check_references(connection, sorted(written | referring))
         elif connection.vendor != "mysql":  # which has checked them before
             connection.check_constraints()
 
@@ -551,14 +558,3 @@ class _Foreign(_Own):
 
     def _usable(self) -> BaseDatabaseWrapper:
         return connections[self.alias]
-
-
-def _tables_that_refer_to(tables: set[str]) -> set[str]:
-    if not tables:
-        return set()
-    return {
-        model._meta.db_table
-        for model in apps.get_models(include_auto_created=True)
-        for field in model._meta.concrete_fields
-        if field.remote_field is not None and field.remote_field.model._meta.db_table in tables
-    }

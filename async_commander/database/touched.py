@@ -13,7 +13,7 @@ import json
 import threading
 from contextlib import nullcontext
 from contextvars import ContextVar
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Model
 
 ID_LENGTH: Final = 255
@@ -152,14 +151,16 @@ class Recording:
                 ends = (field.related_model for field in layout_of(concrete(kind)).references)
                 plan = tuple({concrete(end) for end in ends if self._plan(end)})
             else:
-                plan = tuple(model for model in _rows_of(kind) if self._wants(kind, model))
+                # An object has a row in the table of its own model, and in those that it inherits from.
+                own = concrete(kind)
+                plan = tuple(
+                    model
+                    for model in dict.fromkeys([own, *map(concrete, own._meta.get_parent_list())])
+                    if model._meta.app_label not in _NEVER
+                    and (self.everything or is_logged(model) or (model is own and is_logged(kind)))
+                )
             self._plans[kind] = plan
         return plan
-
-    def _wants(self, kind: type[Model], model: type[Model]) -> bool:
-        if model._meta.app_label in _NEVER:
-            return False
-        return self.everything or is_logged(model) or (model is concrete(kind) and is_logged(kind))
 
     # --- in which transaction
 
@@ -169,7 +170,11 @@ class Recording:
         connection = connections[alias]
         if connection.in_atomic_block:
             self._stands = True
-            note = self._note_of_this_block(connection)
+            # The last callback, where that is ours, and of the same savepoint; else a new one.
+            savepoints, note, *_ = connection.run_on_commit[-1] if connection.run_on_commit else (None, None)
+            if not isinstance(note, _Note) or note.recording is not self or savepoints != set(connection.savepoint_ids):
+                note = _Note(self)
+                transaction.on_commit(note, using=connection.alias)
             note.touched.update(dict.fromkeys(touched))
             if len(note.touched) >= LARGEST_NOTE and alias == self.alias:
                 self._write_now(note.touched)  # a savepoint that is rolled back takes this along, too
@@ -178,16 +183,6 @@ class Recording:
             self._committed(touched)
         else:  # nobody tells of a COMMIT that the project sends itself: it takes this along
             self._write_now(touched)
-
-    def _note_of_this_block(self, connection: BaseDatabaseWrapper) -> _Note:
-        """The last callback, where that is ours, and of the same savepoint; else a new one."""
-        if connection.run_on_commit:
-            savepoints, note, *_ = connection.run_on_commit[-1]
-            if isinstance(note, _Note) and note.recording is self and savepoints == set(connection.savepoint_ids):
-                return note
-        note = _Note(self)
-        transaction.on_commit(note, using=connection.alias)
-        return note
 
     def _write_now(self, touched: Iterable[Touched]) -> None:
         with self._as_ledger():
@@ -211,27 +206,23 @@ class Recording:
         """
         if not of_this_block:
             self._stands = False
-        standing = self._standing(of_this_block=of_this_block)
-        with self._mutex:
-            waiting = list(self._waiting)
-        if standing or waiting:
-            self._write(_without_repeats([*waiting, *standing]))
-        if waiting:
-            transaction.on_commit(partial(self._forget, waiting), using=self.alias)
-
-    def _standing(self, *, of_this_block: bool) -> list[Touched]:
-        found: list[Touched] = []
+        standing: list[Touched] = []
         for connection in connections.all(initialized_only=True) if self.shared else [connections[self.alias]]:
             block = set(connection.savepoint_ids) if of_this_block else set()
             rest = []
             for callback in connection.run_on_commit:
                 savepoints, note, *_ = callback
                 if isinstance(note, _Note) and note.recording is self and block <= savepoints:
-                    found += note.touched
+                    standing += note.touched
                 else:
                     rest.append(callback)
             connection.run_on_commit = rest
-        return found
+        with self._mutex:
+            waiting = list(self._waiting)
+        if standing or waiting:
+            self._write(_without_repeats([*waiting, *standing]))
+        if waiting:
+            transaction.on_commit(partial(self._forget, waiting), using=self.alias)
 
     def _forget(self, touched: Iterable[Touched]) -> None:
         with self._mutex:
@@ -281,13 +272,6 @@ def recording_of(model: type[Model]) -> Recording | None:
 def is_logged(model: type[Model]) -> bool:
     """Whether a model says that it is recorded in every run."""
     return getattr(model, "_is_logged", False) is True
-
-
-@cache
-def _rows_of(kind: type[Model]) -> tuple[type[Model], ...]:
-    """The models in whose tables an object of this class has a row: its own, and those that it inherits from."""
-    own = concrete(kind)
-    return tuple(dict.fromkeys([own, *(concrete(parent) for parent in own._meta.get_parent_list())]))
 
 
 def _is_written(parent: type[Model], action: ObjectAction, fields: Collection[str] | None) -> bool:

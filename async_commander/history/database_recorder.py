@@ -148,7 +148,17 @@ class DatabaseRecorder:
         if (opening.once or opening.single) and (asked_to_resume or opening.needs):
             await self._writer.call(lambda: admit(alias, opening))  # what need not happen needs nothing
         if asked_to_resume:
-            await self._tell_that_nothing_is_resumed(opening, say)
+            others = await self._writer.call(runs.others_unfinished, alias, opening)
+            told = (
+                f"No unfinished run of {opening.command} has these arguments, but there is {others}. "
+                f"--resume-run ID (resume_run=ID in code) goes on with one of these."
+            )
+            if others and not opening.anew:
+                raise runs.OthersUnfinished(told)
+            if others:
+                say(f"{told} A new run begins.", logging.WARNING)
+            else:
+                say("There is no unfinished run to resume; a new one begins.")
         if opening.needs and (lacking := await self._writer.call(unmet, alias, opening.needs)):
             raise Unmet(opening.command, lacking)
         self._ownership, _ = await self._opened_once(lambda: (begin(alias, opening, self._lease_seconds), None))
@@ -156,20 +166,6 @@ class DatabaseRecorder:
         self._ledger, self._changes = Ledger(self._ownership), Changes(self._ownership)
         self._start_heart()
         return Opened(run_id=self._ownership.run_id, identity=opening.identity)
-
-    async def _tell_that_nothing_is_resumed(self, opening: Opening, say: Callable[..., None]) -> None:
-        """Before a new run begins in its place. Raises OthersUnfinished where that is somebody's to decide."""
-        others = await self._writer.call(runs.others_unfinished, self._lanes.alias, opening)
-        told = (
-            f"No unfinished run of {opening.command} has these arguments, but there is {others}. "
-            f"--resume-run ID (resume_run=ID in code) goes on with one of these."
-        )
-        if others and not opening.anew:
-            raise runs.OthersUnfinished(told)
-        if others:
-            say(f"{told} A new run begins.", logging.WARNING)
-        else:
-            say("There is no unfinished run to resume; a new one begins.")
 
     async def _reach(self) -> None:
         """The first connection. As long as there is no run there is nothing to wait an outage out for."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from django.db.models import Max, QuerySet
+from django.db.models import Max
 
 from async_commander.command.needs import Need, circle_around
 from async_commander.exceptions import MissingDependency
@@ -65,7 +65,8 @@ def unmet(alias: str, needs: Iterable[Need]) -> list[Lacking]:
 
 def _is_met(alias: str, need: Need) -> bool:
     """Of runs with one identity the newest is looked at: what differs between them makes no difference here."""
-    whole = _succeeded(alias, need).exclude(options__has_key="max_items")
+    succeeded = Run.objects.using(alias).filter(command=need.command, status=RunStatus.SUCCEEDED.value)
+    whole = succeeded.filter(dry_run=False, testing=False).exclude(options__has_key="max_items")
     if need.within is not None:
         with suppress(OverflowError):  # longer than time itself: however old
             whole = whole.filter(finished__gte=database_now(alias) - need.within)
@@ -74,11 +75,6 @@ def _is_met(alias: str, need: Need) -> bool:
     newest = whole.order_by().values("identity").annotate(newest=Max("pk")).values("newest")
     found = Run.objects.using(alias).filter(pk__in=newest).only("identity", "parameters", "options").order_by("-pk")
     return any(_fits(run, need) for run in found.iterator(READ_AT_ONCE))
-
-
-def _succeeded(alias: str, need: Need) -> QuerySet[Run]:
-    runs = Run.objects.using(alias).filter(command=need.command, status=RunStatus.SUCCEEDED.value)
-    return runs.filter(dry_run=False, testing=False)
 
 
 def _fits(run: Run, need: Need) -> bool:

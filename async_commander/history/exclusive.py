@@ -74,10 +74,16 @@ def admit(alias: str, opening: Opening, *, resumed: int = 0) -> Place:
     marked as crashed. To be called in the transaction in which the run begins.
     """
     once_key, lease = opening.identity if opening.once else None, None
-    if once_key is not None and (run := _with_key(alias, once_key, resumed)) is not None:
-        if not opening.force:
+    if once_key is not None:
+        holders = Run.objects.using(alias).filter(once_key=once_key).exclude(pk=resumed)
+        run = holders.first()
+        if run is not None and run.status == RunStatus.RUNNING.value:
+            _make_way(alias, run, "is to run once")
+            run = holders.first()  # where it has succeeded, and could say so on this machine only
+        if run is not None and not opening.force:
             raise OnceMet(run.command, run.pk, moment(run.finished))
-        once_key = None  # it stays with the run that has succeeded
+        if run is not None:
+            once_key = None  # it stays with the run that has succeeded
     if opening.single:
         lease = Lease.objects.using(alias).select_related("run").filter(name=opening.command).first()
         if lease is not None and (holder := lease.run) is not None and holder.pk != resumed:
@@ -85,16 +91,6 @@ def admit(alias: str, opening: Opening, *, resumed: int = 0) -> Place:
     if opening.dry_run:
         return Place()
     return Place(once_key, opening.command if opening.single else "", lease)
-
-
-def _with_key(alias: str, once_key: str, resumed: int) -> Run | None:
-    """The run that has happened under this key, where one has."""
-    runs = Run.objects.using(alias).filter(once_key=once_key).exclude(pk=resumed)
-    run = runs.first()
-    if run is not None and run.status == RunStatus.RUNNING.value:
-        _make_way(alias, run, "is to run once")
-        run = runs.first()  # where it has succeeded, and could say so on this machine only
-    return run
 
 
 def _make_way(alias: str, run: Run, rule: str) -> None:

@@ -312,7 +312,9 @@ class Ledger:
         with suppress(IndexError):  # several lanes may take from here at once: each claim goes to one of them
             while True:
                 closed.append(self._closed_claims.popleft())
-        cursor = self._cursor_to_write()
+        # Only one that the row has not: of a transaction that is rolled back, it comes with the next one, or the end.
+        cursor = None if self.cursor is self._cursor_written else self.cursor
+        self._cursor_written = self.cursor
         if outcomes and _are_new(outcomes):
             lease_first = _are_the_writers(units)
             insert_batch(self.ownership, outcomes, counts, closed, lease_first=lease_first, safe=cursor)
@@ -402,12 +404,6 @@ class Ledger:
     def _update(self, outcomes: Sequence[ItemOutcome]) -> None:
         for outcome in outcomes:
             self._items().filter(key=outcome.key).update(**_columns(outcome))
-
-    def _cursor_to_write(self) -> SafeCursor | None:
-        """None where the row has it: of a transaction that is rolled back, until the next one comes, or the end."""
-        cursor, written = self.cursor, self._cursor_written
-        self._cursor_written = cursor
-        return None if cursor is written else cursor
 
     def _count(self, **changes: int) -> None:
         move_counts(self.ownership.alias, self.ownership.run_id, _moved(**changes))

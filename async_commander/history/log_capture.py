@@ -125,7 +125,9 @@ class LogCapture(logging.Handler):
         known = logging.getLogger().manager.loggerDict.copy()
         names = {OWN_LOGGER, self._name, *(name for name in known if is_below(name, self._name))}
         cleaning, first = CleaningFilter(self._cleaner), CleaningHandler(self._cleaner, frozenset(names))
-        ends, own = list(_ends_of_propagation()), [*map(logging.getLogger, names)]
+        # The loggers that pass nothing on: each record comes to one of them at most.
+        ends = [one for one in known.values() if isinstance(one, logging.Logger) and not one.propagate]
+        ends, own = [logging.getLogger(), *ends], [*map(logging.getLogger, names)]
         passed = [logging.getLogger(self._name), logging.getLogger(PACKAGE_LOGGER)]
         with _own_level.lowered(self._floor):
             for logger in own:
@@ -220,14 +222,6 @@ class LogCapture(logging.Handler):
             text = f"{dropped} log records were dropped here: more than {RECORDS_HELD} were waiting to be written."
             lines.append(gap(text))
         return lines
-
-
-def _ends_of_propagation() -> Iterator[logging.Logger]:
-    """The loggers that pass nothing on: each record comes to one of them at most."""
-    yield logging.getLogger()
-    for logger in logging.getLogger().manager.loggerDict.copy().values():
-        if isinstance(logger, logging.Logger) and not logger.propagate:
-            yield logger
 
 
 def is_below(name: str, logger: str) -> bool:

@@ -40,7 +40,9 @@ class KeySet:
             self._slots[place] = mark
             self._count += 1
             if 2 * self._count > len(self._slots):
-                self._grow()
+                marks, self._slots = self._slots, array("Q", [_EMPTY]) * (2 * len(self._slots))
+                for one in filter(None, marks):
+                    self._slots[self._place(one)] = one
 
     def discard(self, key: UUID) -> None:
         """It is not in any more; those behind it move up, so that each is found where it is looked for."""
@@ -62,12 +64,6 @@ class KeySet:
         while slots[place] not in (_EMPTY, mark):
             place = (place + 1) % size
         return place
-
-    def _grow(self) -> None:
-        marks, self._slots = self._slots, array("Q", [_EMPTY]) * (2 * len(self._slots))
-        for mark in marks:
-            if mark != _EMPTY:
-                self._slots[self._place(mark)] = mark
 
 
 def _mark(key: UUID) -> int:

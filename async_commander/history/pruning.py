@@ -208,7 +208,13 @@ class Pruning:
     def _remove_runs(self, page: set[int]) -> None:
         """First what hangs on them, a range at a time, then they themselves."""
         if self._dry:
-            self._count_runs(page)
+            self.removed["Run"] += len(page)
+            for model in _HANGING_ON_RUNS:
+                rows = self._rows(model).filter(run_id__in=page)
+                if model is RunLog and self._before.logs:
+                    rows = rows.filter(at__gte=self._before.logs)  # those before are counted
+                if model is not RunItem:
+                    self.removed[model.__name__] += rows.count()
             return
         for model in _HANGING_ON_RUNS:
             size = FIRST_RANGE
@@ -222,15 +228,6 @@ class Pruning:
                 self._remove(Run, partial(self._delete_run, run))
             except (ProtectedError, RestrictedError):
                 self.kept["protected by rows of the project"] += 1
-
-    def _count_runs(self, page: set[int]) -> None:
-        self.removed["Run"] += len(page)
-        for model in _HANGING_ON_RUNS:
-            rows = self._rows(model).filter(run_id__in=page)
-            if model is RunLog and self._before.logs:
-                rows = rows.filter(at__gte=self._before.logs)  # those before are counted
-            if model is not RunItem:
-                self.removed[model.__name__] += rows.count()
 
     def _delete_hanging(self, model: type[Model], some: Sequence[tuple[int, int]]) -> int:
         doomed = self._doomed(self._ended({run for _, run in some}, locked=True))

@@ -312,7 +312,10 @@ def close(
         status=ending.status.value,
         finished=as_stored(finished) or database_now(ownership.alias),
         value=ending.value,
-        would=_together(would, ending.would),
+        would={
+            label: dict(Counter(would.get(label, {})) + Counter(ending.would.get(label, {})))
+            for label in sorted(would.keys() | ending.would.keys())
+        },
         output=(before + ending.output)[-TEXT_CAP:],
         error=ending.error[:TEXT_CAP],
         traceback=ending.traceback[-TEXT_CAP:],
@@ -320,12 +323,6 @@ def close(
         **({} if has_happened else {"once_key": None}),
     )
     return stored_counts(ownership)
-
-
-def _together(*figures: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """Rows by model and verb, of several sittings."""
-    labels = sorted({label for one in figures for label in one})
-    return {label: dict(sum((Counter(one.get(label, {})) for one in figures), Counter())) for label in labels}
 
 
 def stored_counts(ownership: Ownership) -> dict[str, int]:

@@ -75,14 +75,9 @@ def before_of(alias: str, options: Mapping[str, Any]) -> Before:
 
 def question(before: Before) -> str:
     """What is asked before anything is removed."""
-    parts = [f"{what} from before {moment(at)}" for what, at in _ages(before) if at is not None]
+    ages = {"done items of runs": before.items, "log lines": before.logs, "whole runs": before.runs}
+    parts = [f"{what} from before {moment(at)}" for what, at in ages.items() if at is not None]
     return f"Remove {', '.join(parts)}?" if parts else ""
-
-
-def _ages(before: Before) -> Iterator[tuple[str, datetime | None]]:
-    yield "done items of runs", before.items
-    yield "log lines", before.logs
-    yield "whole runs", before.runs
 
 
 @dataclass

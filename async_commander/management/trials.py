@@ -24,7 +24,7 @@ from async_commander.text.clean import plain
 from async_commander.text.redactor import no_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from async_commander.results import RunResult
     from async_commander.runner.signals import StopRequests
@@ -65,9 +65,12 @@ class Trials:
         self.stops = stops
         self._output = output
         self._database = database
+        clashing = [file for files in find_clashes().values() for file in files]
+        counted = Counter(file.full_name for file in clashing)
         self._unusable: list[Trial] = [
             Trial(file.full_name, FAILED, f"another file gives this name too, rename one: {file.path}")
-            for file in _nameless()
+            for file in clashing
+            if counted[file.full_name] > 1  # else it is run by its full name
         ]
         self._classes: dict[str, type[AsyncCommand]] = {}
         for name, file in get_runnable().items():
@@ -92,7 +95,9 @@ class Trials:
         graph = graph_of(self._classes.values())
         circle_of = {name: circle for circle in circles_in(graph) for name in circle}
         missing = {trial.name for trial in self._unusable if trial.outcome == FAILED}
-        for name in _in_order(graph, circle_of):
+        # Who is needed first, else by name; what goes in a circle has no order.
+        needed = {name: [] if name in circle_of else sorted(graph[name]) for name in sorted(graph)}
+        for name in [*TopologicalSorter(needed).static_order()]:
             if name not in self._classes:
                 continue
             lacking = sorted(missing.intersection(graph[name]))
@@ -141,19 +146,6 @@ class Trials:
         if self.stops is None:
             return drive_from_call(command, request, Silent())
         return drive_from_shell(command, request, Silent(), stops=self.stops)
-
-
-def _nameless() -> Iterator[Any]:
-    """Files that no name means alone."""
-    files = [file for files in find_clashes().values() for file in files]
-    counted = Counter(file.full_name for file in files)
-    return (file for file in files if counted[file.full_name] > 1)
-
-
-def _in_order(graph: Mapping[str, set[str]], circle_of: Mapping[str, list[str]]) -> Iterator[str]:
-    """Who is needed first, else by name; what goes in a circle has no order."""
-    kept = {name: [] if name in circle_of else sorted(graph[name]) for name in sorted(graph)}
-    return iter([*TopologicalSorter(kept).static_order()])
 
 
 def _why(result: RunResult) -> str:

@@ -114,24 +114,20 @@ async def _carry_out(plan: Plan, reporter: Reporter, stops: StopRequests) -> Run
                 reporter.finished(opened)
             return opened
         plan = as_opened(plan, opened)
-        async with lanes_for_hooks(lanes) as hook_lanes, _never_left_running(plan, recorder):
-            run = OneRun(plan, opened, recorder, lanes=lanes, hook_lanes=hook_lanes, reporter=reporter, stops=stops)
-            result = await run.to_its_end()
+        async with lanes_for_hooks(lanes) as hook_lanes:
+            try:
+                run = OneRun(plan, opened, recorder, lanes=lanes, hook_lanes=hook_lanes, reporter=reporter, stops=stops)
+                result = await run.to_its_end()
+            except BaseException as error:
+                # What breaks out of a run is an error of a reporter's, or of this package: the row says so as well.
+                redact = plan.redact
+                text = f"{kind_of(unwrapped(error))}: {text_of(unwrapped(error), redact)}"
+                ending = Ending(status=RunStatus.FAILED, error=text, traceback=traceback_of(error, redact))
+                with anyio.CancelScope(shield=True), suppress(RunFenced):  # fenced: it was closed before
+                    await recorder.close(ending)
+                raise
         reporter.finished(result)
         return result
-
-
-@asynccontextmanager
-async def _never_left_running(plan: Plan, recorder: Recorder) -> AsyncIterator[None]:
-    """What breaks out of a run is an error of a reporter's, or of this package: the row says so all the same."""
-    try:
-        yield
-    except BaseException as error:
-        redact = plan.redact
-        text = f"{kind_of(unwrapped(error))}: {text_of(unwrapped(error), redact)}"
-        with anyio.CancelScope(shield=True), suppress(RunFenced):  # fenced: it was closed before
-            await recorder.close(Ending(status=RunStatus.FAILED, error=text, traceback=traceback_of(error, redact)))
-        raise
 
 
 class OneRun:

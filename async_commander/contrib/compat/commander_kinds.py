@@ -54,7 +54,12 @@ class BasicCommand(AsyncCommand):
     @classmethod
     def _adapt_hooks(cls) -> None:
         if (run := vars(cls).get("run")) is not None:
-            cls.run = _carried_out(run)  # type: ignore[method-assign]
+
+            def begin(self: BasicCommand) -> Any:
+                """Outside of a run it begins one, inside it is the work."""
+                return run(self) if self._session is not None else run_once_more(self)
+
+            cls.run = named_after(begin, run)  # type: ignore[method-assign]
             cls.handle = without_arguments(run)  # type: ignore[method-assign]
         if (cleanup := vars(cls).get("cleanup")) is not None:
             cls.cleanup = without_arguments(cleanup)  # type: ignore[method-assign]
@@ -110,15 +115,6 @@ class BasicCommand(AsyncCommand):
 
 def _is_shared(name: str) -> bool:
     return name in REQUESTS or name in OF_A_CALL
-
-
-def _carried_out(run: Any) -> Any:
-    """`run()` of the author's: outside of a run it begins one, inside it is the work."""
-
-    def begin(self: BasicCommand) -> Any:
-        return run(self) if self._session is not None else run_once_more(self)
-
-    return named_after(begin, run)
 
 
 def run_once_more(command: BasicCommand) -> Any:
@@ -203,7 +199,9 @@ def _saved_by_processes(written: Any) -> Any:
             value = await sync_to_async(written)(self, *values)
         else:
             self._cores = self._cores or anyio.CapacityLimiter(self.num_cores)
-            command = self.record.pk, dict(self._given), _databases()
+            # In a test the names of the databases are not those of the settings.
+            names = {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
+            command = self.record.pk, dict(self._given), names
             async with self._cores:
                 value = await self.cpu(saved_in_process, type(self), command, values)
         return given[0].place if given and isinstance(given[0], Yielded) else 0, value
@@ -246,11 +244,6 @@ _OTHER_KIND |= {
     DownloadIterateCommand: IterateDownloadCommand,
     MultiprocessedDownloadIterateCommand: MultiprocessedIterateDownloadCommand,
 }
-
-
-def _databases() -> dict[str, str]:
-    """The names of the databases by alias: in a test they are not those of the settings."""
-    return {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
 
 
 def saved_in_process(

@@ -34,21 +34,17 @@ class CleaningDF:
             raise DataRejected(cleaned.rejected)
         self.df = cleaned.frame
 
+    _cleaner: type[Cleaner] | None = None
+
     @classmethod
     def cleaner(cls) -> type[Cleaner]:
         """The same as a `Cleaner`, for an `ac.ImportCommand`."""
         found: type[Cleaner] | None = vars(cls).get("_cleaner")
-        if found is None:
-            found = cls._cleaner = cls._made_cleaner()
-        return found
-
-    _cleaner: type[Cleaner] | None = None
-
-    @classmethod
-    def _made_cleaner(cls) -> type[Cleaner]:
+        if found is not None:
+            return found
         columns = dict(cls.get_col_dtype_map())
         fill, convert = cls.get_fill_null_map(), cls.get_col_converter_map()
-        return type(
+        cls._cleaner = type(
             cls.__name__,
             (Cleaner,),
             {
@@ -65,6 +61,7 @@ class CleaningDF:
                 "__module__": cls.__module__,
             },
         )
+        return cls._cleaner
 
     @classmethod
     def get_col_dtype_map(cls) -> Mapping[str, Any]:

@@ -172,8 +172,8 @@ def test_whether_to_run_is_said_by_the_newest_execution() -> None:
 
 def test_the_history_is_filtered_and_counted_as_the_readme_does() -> None:
     for number in range(12):
-        record_command_execution("myapp.daily", success=number % 4 != 0, duration=float(number), output=str(number))
-    record_command_execution("myapp.other", duration=100.0)
+        record_command_execution("myapp.daily", success=number % 4 != 0, duration=60.0 * number, output=str(number))
+    record_command_execution("myapp.other", duration=6000.0)
     history = get_command_history("myapp.daily", limit=4)
     assert [each.output for each in history] == ["11", "10", "9", "8"]
     assert history.filter(success=True).count() / history.count() == 0.75
@@ -185,10 +185,10 @@ def test_the_history_is_filtered_and_counted_as_the_readme_does() -> None:
         max_duration=Max("duration"),
         success_count=Count("id", filter=models.Q(success=True)),
     )
-    assert f"{stats['avg_duration']:.2f}" == "6.00"  # a duration of 0 is none
-    assert (stats["total_runs"], stats["max_duration"], stats["success_count"]) == (12, 11.0, 9)
-    assert CommandExecution.objects.filter(duration__gt=10.0).count() == 2
-    assert CommandExecution.objects.filter(executed_at__gte=timezone.now() - timedelta(seconds=4.5)).count() == 5
+    assert f"{stats['avg_duration']:.2f}" == "360.00"  # a duration of 0 is none
+    assert (stats["total_runs"], stats["max_duration"], stats["success_count"]) == (12, 660.0, 9)
+    assert CommandExecution.objects.filter(duration__gt=600.0).count() == 2
+    assert CommandExecution.objects.filter(executed_at__gte=timezone.now() - timedelta(minutes=4.5)).count() == 5
     assert CommandExecution.objects.filter(success=False).values_list("command_name", flat=True)[0] == "myapp.daily"
 
 

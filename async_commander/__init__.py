@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from async_commander.management.dispatch import as_management_command as as_management_command
     from async_commander.management.managed import ManagedCommand as ManagedCommand
     from async_commander.management.managed import tracked as tracked
+    from async_commander.queues.doors import adispatch as adispatch
+    from async_commander.queues.doors import dispatch as dispatch
+    from async_commander.queues.engine import Engine as Engine
+    from async_commander.queues.handle import RunHandle as RunHandle
     from async_commander.results import RunResult as RunResult
     from async_commander.results import RunStatus as RunStatus
     from async_commander.runner.doors import arun as arun
@@ -66,6 +70,9 @@ _HOMES = {
     "command.dependencies": ("DependsOn",),
     "command.registry": ("get_command", "get_commands"),
     "command.shapes": ("At", "DownloadIterateCommand", "IterateDownloadCommand"),
+    "queues.engine": ("Engine",),
+    "queues.handle": ("RunHandle",),
+    "queues.doors": ("adispatch", "dispatch"),
     "engine.context": ("RunContext", "current_run"),
     "engine.every": ("every",),
     "engine.limits": ("Limits", "Retry"),

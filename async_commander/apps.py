@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from django.apps import AppConfig, apps
 from django.core.exceptions import ImproperlyConfigured
+
+from async_commander.exceptions import AsyncCommanderError
+from async_commander.queues.engine import engine_of
 
 
 class AsyncCommanderConfig(AppConfig):
@@ -23,5 +28,8 @@ class AsyncCommanderConfig(AppConfig):
         super().import_models()
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks, and with a queue its task, so that a worker of that queue knows it."""
         from async_commander import checks  # noqa: F401 - importing registers them
+
+        with suppress(AsyncCommanderError, ImproperlyConfigured):  # the checks say what is wrong
+            engine_of()

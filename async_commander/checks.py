@@ -21,7 +21,7 @@ from async_commander.command.declaration import declaration_of, idle_names
 from async_commander.command.needs import check_dependency, circles_in, graph_of
 from async_commander.command.parser import check_parser
 from async_commander.command.registry import CommandFile, find_clashes, get_commands, get_runnable, load_command
-from async_commander.conf import NAME, get_settings
+from async_commander.conf import NAME, Settings, get_settings
 from async_commander.database.connections import keeps_one_snapshot
 from async_commander.downloads import descriptors
 from async_commander.engine.limits import Limits
@@ -52,6 +52,10 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
             from async_commander.cache.store import open_store
 
             open_store()
+        if settings.engine != Settings().engine:
+            from async_commander.queues.engine import engine_of
+
+            engine_of()
         if settings.prepare_connection:
             import_string(settings.prepare_connection)
     except (ImportError, ImproperlyConfigured, InvalidCommand, TypeError, ValueError) as error:

@@ -33,6 +33,8 @@ class Settings:
     """Names, addresses and networks that `self.http` may reach although they are not public."""
     keep_days: Mapping[str, int | None] = field(default_factory=lambda: MappingProxyType(dict(KEEP_DAYS)))
     """For how many days `aruns prune` keeps what: items that are done, logs, and runs; None: for ever."""
+    engine: str = "worker"
+    """Which queue detached runs go to: worker, tasks, celery, procrastinate, or the dotted path of an Engine."""
     prepare_connection: str = ""
     """The dotted path of what prepares each connection of a run whose command has no hook for it."""
 
@@ -110,5 +112,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "CACHE": _alias,
     "INTERNAL_HOSTS": _texts,
     "KEEP_DAYS": _days,
+    "ENGINE": _dotted,
     "PREPARE_CONNECTION": _dotted,
 }

@@ -6,6 +6,7 @@
   + MissingDependency    a run that this one depends on has not succeeded
   + RunLocked            somebody else owns the run
     + RunFenced          ... and took it over while we worked
+    + RunTaken           ... and it is the very run that was named
   + RunFailed            the run ended as failed; `.result` tells the rest
   + TooManyFailures      more items failed than `max_failures` allows
   + RestartsSpent        a part of a command that is always on failed too often to begin again
@@ -44,6 +45,10 @@ class RunLocked(AsyncCommanderError):
 
 class RunFenced(RunLocked):
     """The run was taken over while this process worked on it; nothing more may be written."""
+
+
+class RunTaken(RunLocked):
+    """The very run that was named is at work elsewhere or, where it was queued, needs nobody any more."""
 
 
 class RunFailed(AsyncCommanderError):

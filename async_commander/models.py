@@ -144,6 +144,18 @@ class Run(models.Model):
     traceback = models.TextField(blank=True, default="")
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="children")
+    engine = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        help_text="Of a run that came from a queue: which one sends it to a worker",
+    )
+    sent = models.DateTimeField(
+        null=True, blank=True, help_text="Of a run that came from a queue: when a worker was last told of it"
+    )
+    asked = models.JSONField(
+        default=dict, blank=True, help_text="Of a run that came from a queue: what its worker has to know besides"
+    )
     format_version = models.PositiveSmallIntegerField(default=FORMAT_VERSION)
     source_ended = models.BooleanField(
         default=False, help_text="The source was read to its end, and each item that it gave has had an outcome"

@@ -193,6 +193,11 @@ SHARED = (
         needs=TURNS,
     ),
     SharedOption(
+        name="detach",
+        help="have a worker do it: put the run into the queue of ASYNC_COMMANDER['ENGINE'], say its number, and end",
+        written="",
+    ),
+    SharedOption(
         name="refresh_cache",
         help="make anew what cached methods have kept, and keep that",
         written="",

@@ -21,7 +21,7 @@ from async_commander.database.outage import OUTAGE_BUDGET, is_locked, is_read_on
 from async_commander.database.surroundings import Surroundings
 from async_commander.database.touched import Recording
 from async_commander.database.writer import Writer
-from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked
+from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked, RunTaken
 from async_commander.models import Run
 from async_commander.results import ItemState
 
@@ -132,7 +132,7 @@ class DatabaseRecorder:
             try:
                 return await self._begin_or_resume(opening, say_once)
             except RunLocked as locked:
-                if not opening.wait:
+                if not opening.wait or (opening.queued is not None and isinstance(locked, RunTaken)):
                     raise
                 say_once(f"{locked} Waiting for that.")
             await anyio.sleep(nap)
@@ -141,7 +141,8 @@ class DatabaseRecorder:
     async def _begin_or_resume(self, opening: Opening, say: Callable[..., None]) -> Opened:
         named = opening.resume_run if opening.retry_failed is None else opening.retry_failed
         alias, asked_to_resume = self._lanes.alias, opening.resume or named is not None
-        if asked_to_resume and (resumed := await self._resume(opening, say)) is not None:
+        may_go_on = asked_to_resume or opening.queued is not None
+        if may_go_on and (resumed := await self._resume(opening, say)) is not None:
             return resumed
         known_by = await self._writer.call(runs.known_identity, alias, opening)
         opening = replace(opening, identity=known_by)
@@ -209,7 +210,7 @@ class DatabaseRecorder:
             if left <= 0 or (run.expires == first_expiry and time.monotonic() - began >= runs.lease_length(run)):
                 return run
             if first_expiry is not None and run.expires != first_expiry:
-                raise RunLocked(f"Run {run.pk} is being worked on by process {run.pid} on {run.host}: it is alive.")
+                raise RunTaken(f"Run {run.pk} is being worked on by process {run.pid} on {run.host}: it is alive.")
             if first_expiry is None:
                 say(f"Run {run.pk} belongs to process {run.pid} on {run.host}: waiting {left:.0f} s for its lease.")
                 first_expiry, began = run.expires, time.monotonic()

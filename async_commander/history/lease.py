@@ -14,7 +14,7 @@ from django.db import IntegrityError, connections
 from django.db.models import F
 from django.utils import timezone
 
-from async_commander.exceptions import RunFenced, RunLocked
+from async_commander.exceptions import RunFenced, RunTaken
 from async_commander.models import Lease, Run
 from async_commander.results import RunStatus
 
@@ -105,7 +105,7 @@ def take_over(alias: str, run_id: int, *, seen: int | None = None) -> Ownership:
     """Make this process the owner under a new epoch; the caller has made sure that the old owner may be deposed.
 
     `seen` is the epoch that was read before that; None where nobody else can be about to do the same. Raises
-    RunLocked where somebody else was faster.
+    RunTaken where somebody else was faster.
     """
     lease, _ = Lease.objects.using(alias).get_or_create(name=lease_name(run_id))
     epoch = lease.epoch if seen is None else seen
@@ -115,7 +115,7 @@ def take_over(alias: str, run_id: int, *, seen: int | None = None) -> Ownership:
         .update(epoch=F("epoch") + 1, **this_process().columns)
     )
     if not taken:
-        raise RunLocked(f"Run {run_id} was taken over by another process just now. Look with `aruns show {run_id}`.")
+        raise RunTaken(f"Run {run_id} was taken over by another process just now. Look with `aruns show {run_id}`.")
     return Ownership(alias, run_id, epoch + 1)
 
 

@@ -37,6 +37,8 @@ class Opening:
     resume_run: int | None = None
     retry_failed: int | None = None
     """The run that is opened again for its dead items."""
+    queued: int | None = None
+    """The run that waits in a queue and is begun now, or is gone on with where a worker had begun it."""
     only_kinds: Sequence[str] = ()
     """Kinds of errors, or reasons, of those that are meant; empty: all."""
     anew: bool = True

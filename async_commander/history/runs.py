@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from async_commander.command.run_identity import Comparison
-from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked
+from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked, RunTaken
 from async_commander.models import FORMAT_VERSION, Lease, Run
 from async_commander.results import RunStatus, items_in_words
 
@@ -57,6 +57,8 @@ TEXT_CAP = 100_000
 COMPARED = 200
 """The newest runs of a command among which one of the same arguments is looked for under another digest."""
 NAMED = 3
+MOST_DEATHS = 5
+"""Of workers that carry a queued run, one after another, with nothing settled in between."""
 SWEPT_AT_ONCE = 100
 
 
@@ -65,28 +67,46 @@ class OthersUnfinished(InvalidCommand):
 
 
 def begin(alias: str, opening: Opening, seconds: float, once_key: str | None = None) -> Ownership:
-    """A new run, running, owned by this process. IntegrityError where another one has the key."""
+    """A new run, or one that was queued, running, owned by this process. IntegrityError where another one has the key.
+
+    RunTaken where another process has begun it meanwhile, or it was cancelled.
+    """
     now = database_now(alias)
-    run = Run.objects.using(alias).create(
-        command=opening.command,
-        identity=opening.identity,
-        once_key=once_key,
-        parameters=opening.parameters,
-        options=opening.options,
-        limits=opening.limits,
-        trigger=opening.trigger,
-        user=opening.user,
-        testing=opening.testing,
-        dry_run=opening.dry_run,
-        parent_id=opening.parent,
-        status=RunStatus.RUNNING.value,
-        host=host_name(),
-        pid=os.getpid(),
-        started=now,
-        heartbeat=now,
-        expires=now + timedelta(seconds=seconds),
+    at_work = {
+        "once_key": once_key,
+        "limits": opening.limits,
+        "status": RunStatus.RUNNING.value,
+        "host": host_name(),
+        "pid": os.getpid(),
+        "started": now,
+        "heartbeat": now,
+        "expires": now + timedelta(seconds=seconds),
+    }
+    if opening.queued is None:
+        return establish(alias, add(alias, opening, **at_work).pk)
+    waiting = Run.objects.using(alias).filter(pk=opening.queued, status=RunStatus.QUEUED.value)
+    if not waiting.update(**as_asked(opening), **at_work):
+        raise RunTaken(f"Run {opening.queued} does not wait in its queue any more.")
+    return establish(alias, opening.queued)
+
+
+def add(alias: str, opening: Opening, **columns: Any) -> Run:
+    """The row of a new run, with what is known before it begins; `columns` say how far it is."""
+    return Run.objects.using(alias).create(
+        trigger=opening.trigger, user=opening.user, parent_id=opening.parent, **as_asked(opening), **columns
     )
-    return establish(alias, run.pk)
+
+
+def as_asked(opening: Opening) -> dict[str, Any]:
+    """The columns that say what is run."""
+    return {
+        "command": opening.command,
+        "identity": opening.identity,
+        "parameters": opening.parameters,
+        "options": opening.options,
+        "testing": opening.testing,
+        "dry_run": opening.dry_run,
+    }
 
 
 def resumable(alias: str, opening: Opening) -> Run | None:
@@ -95,6 +115,8 @@ def resumable(alias: str, opening: Opening) -> Run | None:
     Raises InvalidCommand where the run that was named cannot go on as this command, or in this way.
     """
     runs = Run.objects.using(alias)
+    if opening.queued is not None:
+        return _begun(runs.filter(pk=opening.queued).first(), opening.queued)
     if opening.retry_failed is not None:
         named = _named(runs, opening.retry_failed, opening)
         retrying.check(named, opening)
@@ -154,6 +176,14 @@ def known_identity(alias: str, opening: Opening) -> str:
     return next((run.identity for run, how in compared if how.is_same and not any(how.gone.values())), opening.identity)
 
 
+def _begun(run: Run | None, number: int) -> Run | None:
+    """A queued run that a worker has begun before; None for one that nobody has begun."""
+    if run is None or run.status != RunStatus.QUEUED.value:
+        raise RunTaken(f"Run {number} is {run.status}." if run else f"There is no run {number}.")
+    _check_format(run)
+    return None if epoch_of(run._state.db or "", run.pk) is None else run
+
+
 def _named(runs: QuerySet[Run], number: int, opening: Opening) -> Run:
     if (run := runs.filter(pk=number).first()) is None:
         raise InvalidCommand(f"There is no run {number}. `manage.py aruns` lists the runs.")
@@ -203,7 +233,7 @@ def seconds_until_free(alias: str, run: Run) -> float:
     left = (run.expires - database_now(alias)).total_seconds() if run.expires else 0.0
     left = min(left, lease_length(run))  # a clock that was set back since does not make it longer
     if left > 0 and owner.host == this_host():
-        raise RunLocked(f"Run {run.pk} is being worked on by {owner}. Wait for its end, or stop it first.")
+        raise RunTaken(f"Run {run.pk} is being worked on by {owner}. Wait for its end, or stop it first.")
     return max(0.0, left)
 
 
@@ -223,7 +253,7 @@ def reopen(
     seen, found_free = epoch_of(alias, run.pk), run.expires
     run.refresh_from_db(using=alias)
     if run.expires != found_free and seconds_until_free(alias, run) > 0:
-        raise RunLocked(f"Run {run.pk} was taken over by {owner_of(alias, run.pk)} just now.")
+        raise RunTaken(f"Run {run.pk} was taken over by {owner_of(alias, run.pk)} just now.")
     ended = _unstored_end(alias, run)
     ownership = take_over(alias, run.pk, seen=seen)
     if ended is not None:
@@ -251,7 +281,8 @@ def reopen(
     )
     if not taken:
         raise RunLocked(f"Run {run.pk} was removed just now.")
-    return ownership, ended is None and run.status in (RunStatus.RUNNING.value, RunStatus.CRASHED.value)
+    left_at_work = (RunStatus.RUNNING.value, RunStatus.CRASHED.value, RunStatus.QUEUED.value)
+    return ownership, ended is None and run.status in left_at_work  # who gave it back in order has left no claim
 
 
 def opened_once(function: Callable[[], tuple[Ownership, T]]) -> Callable[[], tuple[Ownership, T]]:
@@ -306,11 +337,12 @@ def close(
     """
     release(ownership)
     has_happened = whole and ending.status is RunStatus.SUCCEEDED
+    goes_back = ending.status is RunStatus.QUEUED
     runs = Run.objects.using(ownership.alias).filter(pk=ownership.run_id)
     before, would = runs.values_list("output", "would").get() if add_output else ("", {})
     runs.update(
         status=ending.status.value,
-        finished=as_stored(finished) or database_now(ownership.alias),
+        finished=None if goes_back else as_stored(finished) or database_now(ownership.alias),
         value=ending.value,
         would={
             label: dict(Counter(would.get(label, {})) + Counter(ending.would.get(label, {})))
@@ -320,6 +352,7 @@ def close(
         error=ending.error[:TEXT_CAP],
         traceback=ending.traceback[-TEXT_CAP:],
         **({"source_ended": True} if ending.source_ended else {}),
+        **({"sent": None} if goes_back else {}),
         **({} if has_happened else {"once_key": None}),
     )
     return stored_counts(ownership)
@@ -372,7 +405,10 @@ def sweep(alias: str) -> int:
 
 
 def mark_crashed(alias: str, run: Run) -> bool:
-    """Close a run without an owner as crashed, or as its owner says it ended; False where it has one, or had an end."""
+    """Close a run without an owner as crashed, or as its owner says it ended; False where it has one, or had an end.
+
+    One that came from a queue goes back to it, for the next worker, as long as that gets it on.
+    """
     try:
         with transaction.atomic(using=alias):
             seen = epoch_of(alias, run.pk)
@@ -390,11 +426,27 @@ def mark_crashed(alias: str, run: Run) -> bool:
             mark_gap(ownership)
             fence(ownership)
             Run.objects.using(alias).filter(pk=run.pk, status=RunStatus.RUNNING.value).update(
-                status=RunStatus.CRASHED.value,
-                once_key=None,
-                error="The process that owned this run ended without a word.",
+                once_key=None, **_left_alone(run)
             )
             release(ownership)
     except (RunLocked, RunFenced):
         return False
     return True
+
+
+def _left_alone(run: Run) -> dict[str, Any]:
+    """The columns of a run whose owner has ended without a word."""
+    crashed = {"status": RunStatus.CRASHED.value, "error": "The process that owned this run ended without a word."}
+    if not run.engine:
+        return crashed
+    so_far = run.settled or run.items.count()  # steps are rows, and counted nowhere
+    left = run.asked.get("left", {})
+    times = left.get("times", 0) + 1 if left.get("so_far") == so_far else 1
+    asked = {**run.asked, "left": {"so_far": so_far, "times": times}}
+    if times < MOST_DEATHS:
+        return {"status": RunStatus.QUEUED.value, "asked": asked, "sent": None}
+    told = (
+        f"{times} processes, one after another, ended without a word in this run, and none of them got it on. No other "
+        f"one begins with it by itself: `manage.py aruns requeue {run.pk}` sends it again."
+    )
+    return {**crashed, "asked": asked, "error": told}

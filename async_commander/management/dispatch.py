@@ -145,7 +145,33 @@ class RunCommand(TerminalCommand):
         except (AsyncCommanderError, TypeError, ValueError) as error:
             code = refusal_code(error) if isinstance(error, AsyncCommanderError) else EXIT_USAGE
             raise CommandError(str(error), returncode=code) from error
-        self._run(command, request, options)
+        if request.detach:
+            self._detach(command, request, options)
+        else:
+            self._run(command, request, options)
+
+    def _detach(self, command: AsyncCommand, request: RunRequest, options: Mapping[str, Any]) -> None:
+        """Leave the run to a worker, and say what it is followed by."""
+        from async_commander.queues.engine import engine_of
+        from async_commander.queues.sending import enqueue
+        from async_commander.runner.caller import as_served
+        from async_commander.runner.plan import make_plan
+
+        try:
+            engine = engine_of()
+            handle = enqueue(make_plan(command, as_served(request), shared=False), engine)
+        except AsyncCommanderError as error:
+            raise CommandError(str(error), returncode=refusal_code(error)) from error
+        run_id, name = handle.run_id, name_of(type(command))
+        if options["json"]:
+            from .summary import to_json
+
+            document = {"run": run_id, "command": name, "status": RunStatus.QUEUED, "engine": engine.name}
+            self.stdout.write(to_json(document))
+            self._is_told = True
+        elif request.verbosity:
+            line = replace(self.invocation, database=request.database).line_to_show(run_id)
+            self.stdout.write(f"Run {run_id} of {name} is queued ({engine.name}). To see it:  {line}")
 
     def _prepared(self, options: dict[str, Any]) -> tuple[AsyncCommand, RunRequest]:
         """The command, and what is asked of its run. What the line leaves out is put into `options`."""

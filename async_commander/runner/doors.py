@@ -39,7 +39,7 @@ async def arun(
     for a failed one, RunLocked where another process owns the run, CommandNotFound, InvalidCommand and TypeError before
     anything is begun. Cancelling the caller stops the run in order, then raises CancelledError.
     """
-    _check_setup()
+    check_setup()
     from .entry import call_async
 
     return await call_async(command, arguments, reporter=reporter, recorder=recorder)
@@ -54,7 +54,7 @@ def run(
     **arguments: Any,
 ) -> RunResult:
     """Run a command from synchronous code, as `arun` does. Inside a test's transaction the run is part of it."""
-    _check_setup()
+    check_setup()
     from .entry import call_sync
 
     return call_sync(command, arguments, reporter=reporter, recorder=recorder)
@@ -78,7 +78,7 @@ def astream(
     Raises RunLocked where another process owns the run, CommandNotFound, InvalidCommand and TypeError before anything
     is begun.
     """
-    _check_setup()
+    check_setup()
     from .streaming import stream
 
     return stream(command, arguments, recorder=recorder)
@@ -94,7 +94,7 @@ def awatch(run_id: int, *, after: str | None = None, using: str | None = None) -
 
     Ends early where the server of this process is told to stop. Raises InvalidCommand where there is no such run.
     """
-    _check_setup()
+    check_setup()
     from .watching import watch
 
     return watch(run_id, after=after, using=using)
@@ -106,13 +106,14 @@ def run_events(run_id: int, after: str | None = None, *, using: str | None = Non
     `after`: the `id` of the last event that the page has. The newest Progress is always told, and RunFinished of a run
     that is over. A run whose owner is gone is marked as crashed first. Raises InvalidCommand where there is none.
     """
-    _check_setup()
+    check_setup()
     from async_commander.history.events import events_of
 
     return events_of(run_id, Place.of(run_id, after), using=using)
 
 
-def _check_setup() -> None:
+def check_setup() -> None:
+    """AsyncCommanderError where Django is not ready for a run, with the remedy."""
     if not settings.configured:
         try:
             settings.INSTALLED_APPS  # noqa: B018 - the first touch reads DJANGO_SETTINGS_MODULE

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 from asgiref.sync import async_to_sync, sync_to_async
+from django.utils.module_loading import import_string
 
 from async_commander.command.arguments import check_names
 from async_commander.command.base import AsyncCommand, check_made
@@ -51,11 +52,29 @@ async def call_async(
     command: Runnable, arguments: dict[str, Any], *, reporter: Reporter | None, recorder: Recorder | None
 ) -> RunResult:
     """Run a command on the running event loop. See `doors.arun`."""
-    plan, stops = await planned(command, arguments, reporter=reporter, recorder=recorder), StopRequests()
-    with heard(stops):
-        run = begun(plan, reporter or Silent(), stops)
+    plan = await planned(command, arguments, reporter=reporter, recorder=recorder)
+    if plan.request.detach:
+        result: RunResult = await _detached("afollow")(plan, reporter)
+        return result
+    return told(await _on_this_loop(plan, reporter or Silent(), None))
+
+
+async def drive_on_loop(
+    command: AsyncCommand, request: RunRequest, reporter: Reporter, *, stops: StopRequests | None = None
+) -> RunResult:
+    """Run a command on the running event loop, in a process that is there for runs.
+
+    A cancel of the caller stops the run in order; so does whoever asks `stops`, in the place of a server's SIGTERM.
+    """
+    return await _on_this_loop(await _plan_on_loop(command, request), reporter, stops)
+
+
+async def _on_this_loop(plan: Plan, reporter: Reporter, stops: StopRequests | None) -> RunResult:
+    by_server, stops = stops is None, stops or StopRequests()
+    with heard(stops) if by_server else nullcontext():
+        run = begun(plan, reporter, stops)
         await ended(run, partial(stops.ask, on_loop=True))
-        return told(run.result())
+        return run.result()
 
 
 async def planned(
@@ -78,9 +97,15 @@ async def planned(
     made, request = _prepared(command, cls, arguments)
     if is_served(request):
         request = await sync_to_async(as_served)(request)
+    return await _plan_on_loop(made, request, recorder=recorder, processes=1)
+
+
+async def _plan_on_loop(
+    command: AsyncCommand, request: RunRequest, *, recorder: Recorder | None = None, processes: int | None = None
+) -> Plan:
     shared = await sync_to_async(must_share)(database_of(request))
     tenants = await sync_to_async(Tenants)()
-    return make_plan(made, request, shared=shared, tenants=tenants, recorder=recorder, processes=1)
+    return make_plan(command, request, shared=shared, tenants=tenants, recorder=recorder, processes=processes)
 
 
 def heard(stops: StopRequests) -> AbstractContextManager[None]:
@@ -94,15 +119,37 @@ def call_sync(
     """Run a command from synchronous code. See `doors.run`."""
     _check_no_loop()
     _check_ports(reporter, recorder)
-    cls, arguments = _class_of(command), by_their_names(arguments)
-    if (run_id := _brought_by(command, arguments, recorder)) is not None:
-        arguments = _with_stored(cls, run_id, arguments)
-    made, request = _prepared(command, cls, arguments)
+    made, request = prepared(command, arguments, recorder=recorder)
+    if request.detach:
+        plan = make_plan(made, as_served(request), shared=False, recorder=recorder)
+        result: RunResult = _detached("follow")(plan, reporter)
+        return result
     return told(drive_from_call(made, request, reporter or Silent(), recorder=recorder))
 
 
+def prepared(
+    command: Runnable, arguments: dict[str, Any], *, recorder: Recorder | None = None
+) -> tuple[AsyncCommand, RunRequest]:
+    """The command of a call, made, and what is asked of its run. The run that brings its arguments is read, if any."""
+    cls, arguments = _class_of(command), by_their_names(arguments)
+    if (run_id := _brought_by(command, arguments, recorder)) is not None:
+        arguments = _with_stored(cls, run_id, arguments)
+    return _prepared(command, cls, arguments)
+
+
+def _detached(name: str) -> Callable[..., Any]:
+    """What has a run carried by a worker and waits for its end. That is a room above, found when it is asked for."""
+    found: Callable[..., Any] = import_string(f"async_commander.queues.following.{name}")
+    return found
+
+
 def drive_from_call(
-    command: AsyncCommand, request: RunRequest, reporter: Reporter, *, recorder: Recorder | None = None
+    command: AsyncCommand,
+    request: RunRequest,
+    reporter: Reporter,
+    *,
+    recorder: Recorder | None = None,
+    stops: StopRequests | None = None,
 ) -> RunResult:
     """Run a command by `async_to_sync`, on the caller's connection where that is inside a transaction.
 
@@ -115,7 +162,7 @@ def drive_from_call(
 
     async def in_a_context_of_its_own() -> RunResult:
         # What a run sets, a language in its `lifespan()`, would be carried back to the caller by `async_to_sync`.
-        return await InContext(copy_context(), execute(plan, reporter, StopRequests()))
+        return await InContext(copy_context(), execute(plan, reporter, stops or StopRequests()))
 
     result: RunResult = async_to_sync(in_a_context_of_its_own)()
     return result

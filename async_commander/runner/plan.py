@@ -123,6 +123,7 @@ def make_plan(
             resume=request.resume,
             resume_run=request.resume_run,
             retry_failed=request.retry_failed,
+            queued=request.queued,
             only_kinds=kinds_in(request.only_kind),
             once=cls.run_once and not request.test,
             dry_run=request.dry_run,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from async_commander.engine.context import RunContext
 from async_commander.history.recorder import LogLine
-from async_commander.results import RunResult
+from async_commander.results import RunResult, RunStatus
 
 
 class Reporter(Protocol):
@@ -101,6 +101,53 @@ class Silent:
 
     def finished(self, result: RunResult) -> None:
         """See Reporter."""
+
+    async def watch(self) -> None:
+        """See Reporter."""
+
+
+Tell = Callable[[str, str, int], None]
+"""Which run, what there is to say of it, and the level of that as `logging` has it."""
+
+
+class OneOfMany:
+    """Tells of one run among others in this process, a line at a time, and keeps it in `opened` once it is open."""
+
+    def __init__(self, name: str, tell: Tell, opened: dict[str, RunContext]) -> None:
+        self._name = name
+        self._tell = tell
+        self._opened = opened
+
+    def started(self, context: RunContext) -> None:
+        """See Reporter."""
+        self._opened[self._name] = context
+        self._tell(self._name, f"runs (run {context.run_id}).", logging.INFO)
+
+    def message(self, text: str, level: int = logging.INFO) -> None:
+        """See Reporter."""
+        self._tell(self._name, text, level)
+
+    def item_failed(self, label: str, kind: str, text: str, final: bool) -> None:  # noqa: FBT001 - a fact, not a switch
+        """See Reporter."""
+        level = logging.WARNING if final else logging.INFO
+        self._tell(self._name, f"{'dead' if final else 'again'}: {label}: {kind}: {text}", level)
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        """See Reporter."""
+
+    def stage(self, text: str) -> None:
+        """See Reporter."""
+        self._tell(self._name, text, logging.INFO)
+
+    def asks(self, text: str) -> None:
+        """See Reporter."""
+
+    def finished(self, result: RunResult) -> None:
+        """See Reporter."""
+        done, dead = result.counts.get("done", 0), result.counts.get("dead", 0)
+        level = logging.ERROR if result.status is RunStatus.FAILED else logging.INFO
+        text = f"{result.status} (run {result.run_id}): done {done:,}, dead {dead:,}. {result.error}".rstrip()
+        self._tell(self._name, text, level)
 
     async def watch(self) -> None:
         """See Reporter."""

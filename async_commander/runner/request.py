@@ -15,6 +15,8 @@ from async_commander.exceptions import InvalidCommand
 from async_commander.history.lease import LEASE_SECONDS
 
 GRACE_SECONDS = 10.0
+STORED = ("max_items", "force", "delete", "ignore_dependencies")
+"""The shared options that a run's row keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +32,14 @@ class RunRequest:
     retry_failed: int | None = None
     only_kind: str | Sequence[str] | None = None
     again: int | None = None
+    queued: int | None = None
+    """The run that waits in a queue and is begun now."""
     max_items: int | None = None
     grace: float = GRACE_SECONDS
     yes: bool = False
     force: bool = False
     wait: bool = False
+    detach: bool = False
     test: bool = False
     dry_run: bool = False
     delete: bool = False
@@ -84,8 +89,7 @@ class RunRequest:
 
     def stored_options(self) -> dict[str, Any]:
         """What is kept in the run row, so that a resume does the same."""
-        shared = {name: getattr(self, name) for name in ("max_items", "force", "delete", "ignore_dependencies")}
-        return {name: value for name, value in shared.items() if value}
+        return {name: value for name in STORED if (value := getattr(self, name))}
 
     def options_of_django(self) -> dict[str, Any]:
         """What `handle(self, *args, **options)` finds beside the command's own: Django's options, as this version has

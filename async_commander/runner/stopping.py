@@ -51,6 +51,8 @@ class Stopping:
         """Around what is under way before and after the work: a cancel ends it."""
         self.lost: BaseException | None = None
         """Why nothing more can be recorded, where that is so."""
+        self.cancelled = False
+        """Its end was asked for in its row: it is not to go on, neither here nor elsewhere."""
         self.timed_out = False
         """The run passed its time-out."""
 
@@ -79,6 +81,7 @@ class Stopping:
 
     def cancel_requested(self) -> None:
         """See RunOwner."""
+        self.cancelled = True
         self._stops.ask()
 
     def _requested_anywhere(self, count: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,6 +19,7 @@ from async_commander.exceptions import AsyncCommanderError
 from async_commander.models import Run
 from async_commander.results import RunResult, RunStatus
 from async_commander.runner.plan import database_of, make_plan
+from async_commander.runner.reporting import OneOfMany, Reporter, Tell
 from async_commander.runner.request import split_call
 from async_commander.runner.run import execute
 from async_commander.runner.service import ServiceManager
@@ -28,17 +29,12 @@ from async_commander.runner.verdicts import kind_of
 if TYPE_CHECKING:
     from async_commander.command.base import AsyncCommand
     from async_commander.engine.context import RunContext
-    from async_commander.history.recorder import LogLine
-    from async_commander.runner.reporting import Reporter
 
 logger = logging.getLogger("async_commander.run")
 
 TRIGGER = "abots"
 STANDBY_SECONDS = 5.0
 """So often one that another process keeps out looks whether it is its turn."""
-
-Tell = Callable[[str, str, int], None]
-"""A bot's name, what there is to say of it, and the level of that as `logging` has it."""
 
 
 class Supervisor:
@@ -103,7 +99,7 @@ class Supervisor:
             plan = make_plan(cls(**own), request, shared=shared)
             own_stops = StopRequests()
             with stops.reaching(own_stops):
-                return await execute(plan, _OfOne(name, self._tell, self._open), own_stops)
+                return await execute(plan, OneOfMany(name, self._tell, self._open), own_stops)
         except Exception as error:
             told = "" if isinstance(error, AsyncCommanderError) else f"{kind_of(error)}: "
             self._tell(name, f"could not begin. {told}{error}", logging.ERROR)
@@ -127,47 +123,4 @@ class Supervisor:
 
 def reporter_of(name: str, tell: Tell) -> Reporter:
     """What tells of one bot among others."""
-    return _OfOne(name, tell, {})
-
-
-class _OfOne:
-    """The Reporter of one bot among others."""
-
-    def __init__(self, name: str, tell: Tell, opened: dict[str, RunContext]) -> None:
-        self._name = name
-        self._tell = tell
-        self._opened = opened
-
-    def started(self, context: RunContext) -> None:
-        """See Reporter."""
-        self._opened[self._name] = context
-        self._tell(self._name, f"runs (run {context.run_id}).", logging.INFO)
-
-    def message(self, text: str, level: int = logging.INFO) -> None:
-        """See Reporter."""
-        self._tell(self._name, text, level)
-
-    def item_failed(self, label: str, kind: str, text: str, final: bool) -> None:  # noqa: FBT001 - a fact, not a switch
-        """See Reporter."""
-        level = logging.WARNING if final else logging.INFO
-        self._tell(self._name, f"{'dead' if final else 'again'}: {label}: {kind}: {text}", level)
-
-    def logged(self, lines: Sequence[LogLine]) -> None:
-        """See Reporter."""
-
-    def stage(self, text: str) -> None:
-        """See Reporter."""
-        self._tell(self._name, text, logging.INFO)
-
-    def asks(self, text: str) -> None:
-        """See Reporter."""
-
-    def finished(self, result: RunResult) -> None:
-        """See Reporter."""
-        done, dead = result.counts.get("done", 0), result.counts.get("dead", 0)
-        level = logging.ERROR if result.status is RunStatus.FAILED else logging.INFO
-        text = f"{result.status} (run {result.run_id}): done {done:,}, dead {dead:,}. {result.error}".rstrip()
-        self._tell(self._name, text, level)
-
-    async def watch(self) -> None:
-        """See Reporter."""
+    return OneOfMany(name, tell, {})

@@ -30,6 +30,7 @@ from async_commander.management.terminal_command import TerminalCommand, agreed
 from async_commander.models import Run
 from async_commander.results import EXIT_FAILED, EXIT_USAGE, RunStatus
 from async_commander.runner.plan import login_of, missing_tables
+from async_commander.text.clean import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,10 +45,11 @@ _WHAT = {
     "show": ("command", "status"),
     "retry": ("only_kind",),
     "cancel": (),
+    "requeue": (),
     "prune": ("command", "days", "before", "keep_runs", "dry_run", "yes"),
 }
 """What may be done, and the options that have an effect on it, beside those that have one on all."""
-_OF_ONE = ("retry", "cancel")
+_OF_ONE = ("retry", "cancel", "requeue")
 """What is done to one run, which has to be named."""
 _WRITING = (*_OF_ONE, "prune")
 
@@ -77,14 +79,15 @@ class Command(TerminalCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """See BaseCommand."""
-        parser.usage = "%(prog)s [list | [show] [ID] | retry ID | cancel ID | prune] [options]"
+        parser.usage = "%(prog)s [list | [show] [ID] | retry ID | cancel ID | requeue [ID] | prune] [options]"
         parser.add_argument(
             "what",
             nargs="?",
             type=_what,
             default="list",
             help="list, which is the default; show, or the ID to show; retry the dead items of one, with the options "
-            "of arun; cancel one; prune: remove what is older than KEEP_DAYS says",
+            "of arun; cancel one; requeue: send one to a worker once more, or all that wait and were sent to none; "
+            "prune: remove what is older than KEEP_DAYS says",
         )
         parser.add_argument(
             "run", nargs="?", type=whole, metavar="ID", help="of the run; of those to show, without it, the newest one"
@@ -170,6 +173,21 @@ class Command(TerminalCommand):
             Cancelled.ENDED: f"had ended before: it is {run.status}",
         }
         return [f"Run {run.pk} {told[came_to]}."]
+
+    def _requeue(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
+        from async_commander.queues.rescue import requeue, rescue
+
+        if options["run"] is None:
+            sent = rescue(alias)
+            return [to_json({"sent": sent})] if options["json"] else [f"Runs sent again: {sent}."]
+        try:
+            run = requeue(alias, options["run"])
+        except AsyncCommanderError as error:
+            code = EXIT_USAGE if isinstance(error, InvalidCommand) else EXIT_FAILED
+            raise CommandError(str(error), returncode=code) from error
+        if options["json"]:
+            return [to_json({"run": run.pk, "status": run.status, "engine": run.engine})]
+        return [f"Run {run.pk} of {plain(run.command)} is queued ({run.engine})."]
 
     def _prune(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
         if options["days"] and options["before"]:
@@ -272,7 +290,7 @@ def _check_together(options: dict[str, Any]) -> None:
     run, what = options["run"], options["what"]
     if run is not None and what not in ("show", *_OF_ONE):
         raise CommandError(f"To see one run: aruns show {run}", returncode=EXIT_USAGE)
-    if run is None and what in _OF_ONE:
+    if run is None and what in _OF_ONE and what != "requeue":
         raise CommandError(f"Name the run: aruns {what} ID", returncode=EXIT_USAGE)
     acting = () if what == "show" and run is not None else _WHAT[what]
     known = dict.fromkeys(name for names in _WHAT.values() for name in names)

@@ -21,7 +21,7 @@ def parse(*tokens: str, has_items: bool = True) -> dict[str, object]:
 
 def test_every_option_reaches_the_limits_or_the_request_or_is_the_terminal_s_own() -> None:
     assert ON_THE_LINE - BOUNDS.keys() - REQUESTS.keys() == {"progress"}
-    assert REQUESTS.keys() == {field.name for field in fields(RunRequest)} - {"limits", "django"}
+    assert REQUESTS.keys() == {field.name for field in fields(RunRequest)} - {"limits", "django", "queued"}
 
 
 def test_what_is_not_given_is_not_passed_on() -> None:

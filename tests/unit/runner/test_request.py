@@ -18,7 +18,7 @@ from async_commander.runner.request import RunRequest, split_call
 
 BOTH = (True, False)
 FLAGS = (
-    "resume", "yes", "force", "wait", "test", "dry_run", "delete", "refresh_cache", "run_dependencies",
+    "resume", "yes", "force", "wait", "detach", "test", "dry_run", "delete", "refresh_cache", "run_dependencies",
     "ignore_dependencies", "json", "no_color", "force_color",
 )  # fmt: skip
 

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from async_commander.runner.doors import run_events as run_events
     from async_commander.runner.sse import EventStreamResponse as EventStreamResponse
     from async_commander.runner.sse import as_sse as as_sse
+    from async_commander.signals import item_failed as item_failed
+    from async_commander.signals import run_finished as run_finished
+    from async_commander.signals import run_started as run_started
     from async_commander.supervisor.schedules import cron as cron
 
 __version__ = "0.1.0"
@@ -94,6 +97,7 @@ _HOMES = {
     "management.managed": ("ManagedCommand", "tracked"),
     "runner.doors": ("arun", "astream", "awatch", "run", "run_events"),
     "runner.sse": ("EventStreamResponse", "as_sse"),
+    "signals": ("item_failed", "run_finished", "run_started"),
     "supervisor.schedules": ("cron",),
 }
 _CALLABLE_ROOM = "history"

@@ -37,6 +37,8 @@ class Settings:
     """Which queue detached runs go to: worker, tasks, celery, procrastinate, or the dotted path of an Engine."""
     prepare_connection: str = ""
     """The dotted path of what prepares each connection of a run whose command has no hook for it."""
+    mail_admins: bool = False
+    """Whether ADMINS get a mail for each run that fails or crashes; a command's own `mail_admins` goes before it."""
 
 
 def get_settings() -> Settings:
@@ -88,6 +90,12 @@ def _alias(value: Any) -> str:
     return value
 
 
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("allowed: True or False")  # noqa: TRY004 - as all of these
+    return value
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple | set | frozenset) or not all(
         isinstance(each, str) and each for each in value
@@ -114,4 +122,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "KEEP_DAYS": _days,
     "ENGINE": _dotted,
     "PREPARE_CONNECTION": _dotted,
+    "MAIL_ADMINS": _yes_or_no,
 }

@@ -39,7 +39,7 @@ Ts = TypeVarTuple("Ts")
 OF_THE_CLASS = frozenset({
     "limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks",
     "dependencies", "test_parameters", "test_options", "run_once", "single_instance", "provenance",
-    "always_on", "keep_history", "deletes",
+    "always_on", "keep_history", "deletes", "mail_admins",
 })  # fmt: skip
 """Attributes of the class that a run goes by, and that no instance has."""
 
@@ -104,6 +104,8 @@ class AsyncCommand:
     """One run of this command at a time, whatever its arguments. A second start is refused; `--wait` waits."""
     deletes: ClassVar[bool] = False
     """It deletes rows where `--delete` says so. Without, `self.db.delete()` deletes nothing, and is counted."""
+    mail_admins: ClassVar[bool | None] = None
+    """Whether ADMINS get a mail for each run that fails or crashes. None: as the settings say."""
     test_parameters: ClassVar[Mapping[str, Any]] = {}
     """What `--test` runs the command with where its arguments are not given: `{"domain": "example.org"}`."""
     test_options: ClassVar[Mapping[str, Any]] = {}

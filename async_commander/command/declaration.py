@@ -291,6 +291,7 @@ _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "deletes": _YES_OR_NO,
     "keep_history": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
     "keep_values": _YES_OR_NO,
+    "mail_admins": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
     "provenance": _YES_OR_NO,
     "requires_system_checks": (
         '"__all__" or a list of tags',

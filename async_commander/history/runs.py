@@ -41,6 +41,7 @@ from .moments import as_stored
 from .notes import mark_gap
 from .ownership import NOBODY, Owner, host_name, this_host
 from .recorder import Ending, Opening
+from .telling import tell_crashed_later
 from .unstored_ends import UnstoredEnd
 
 T = TypeVar("T")
@@ -429,6 +430,7 @@ def mark_crashed(alias: str, run: Run) -> bool:
                 once_key=None, **_left_alone(run)
             )
             release(ownership)
+            tell_crashed_later(alias, run)
     except (RunLocked, RunFenced):
         return False
     return True

@@ -51,6 +51,8 @@ class ManagedCommand(BaseCommand):
     """One at a time. A second start is refused with exit code 75; `--wait` waits."""
     provenance: ClassVar[bool] = False
     """Record which objects it writes, of all models; those of a `LoggedModel` are recorded in any case."""
+    mail_admins: ClassVar[bool | None] = None
+    """Whether ADMINS get a mail for each run that fails or crashes. None: as the settings say."""
     command_name: ClassVar[str | None] = None
     """What its runs are recorded under; `app_label.module` where it says nothing."""
     dry_run = False

@@ -41,6 +41,7 @@ class CommandRun:
             {**given, **({"args": list(args)} if args else {})},
             options={**asked, "run_once": True} if how.get("run_once") else asked,
             trigger="terminal" if getattr(command, "_called_from_command_line", False) else "call",
+            sender=type(command),
             **how,
         )
         self._run = PlainRun(self._plan)
@@ -90,7 +91,8 @@ def carry_out(
     if args and isinstance(args[0], BaseCommand):
         said = {one: how[one] or getattr(args[0], one, False) is True for one in how}
         return CommandRun(args[0], name, args[1:], options, **said).carry_out(body)
-    run = PlainRun(plan_of(name or _name_of_function(function), _bound(function, args, options), **how))
+    given = _bound(function, args, options)
+    run = PlainRun(plan_of(name or _name_of_function(function), given, sender=function, **how))
     try:
         return run.carry_out(lambda: awaited(body()), logger.info)
     except OnceMet as met:
@@ -105,7 +107,8 @@ async def carry_out_async(
     **how: Any,
 ) -> Any:
     """The same for a coroutine function."""
-    run = PlainRun(plan_of(name or _name_of_function(function), _bound(function, args, options), **how))
+    given = _bound(function, args, options)
+    run = PlainRun(plan_of(name or _name_of_function(function), given, sender=function, **how))
     try:
         return await run.carry_out_async(lambda: function(*args, **options), logger.info)
     except OnceMet as met:

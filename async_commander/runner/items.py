@@ -410,6 +410,7 @@ class ItemPorts:
             settled.append(ticket)
         if error is None:
             self._session.outages.over()
+            self._session.teller.settled(units)
             if self.cursors is not None:
                 self.cursors.settle(unit.outcome for unit in units)
         if settled:

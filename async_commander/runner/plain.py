@@ -6,6 +6,7 @@ It runs where it is called, on the caller's thread and connections; only its rec
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,15 @@ from async_commander.database.dry_runs import rehearsed
 from async_commander.database.rehearsal import Figures, Rehearsal
 from async_commander.engine.undisturbed import to_its_end
 from async_commander.exceptions import InvalidCommand
+from async_commander.history.exclusive import OnceMet
 from async_commander.history.keeper import Keeper
 from async_commander.history.recorder import Opening
+from async_commander.history.telling import tell, tell_finished
 from async_commander.history.tracking import NAME_LENGTH, kept_values, plain_identity, redactor_of_values
 from async_commander.history.values import kept_value
 from async_commander.models import Run
+from async_commander.results import RunResult, RunStatus
+from async_commander.signals import run_started
 from async_commander.text.redactor import Redactor, Tail
 
 from .caller import as_served
@@ -48,6 +53,8 @@ class PlainPlan:
     """What it writes."""
     provenance: bool = False
     """Whether objects of all models are recorded."""
+    sender: Any = None
+    """Of its signals: the command's class, or the function."""
 
 
 def plan_of(
@@ -62,6 +69,7 @@ def plan_of(
     force: bool = False,
     dry_run: bool = False,
     provenance: bool = False,
+    sender: Any = None,
 ) -> PlainPlan:
     """The plan of one run under this name. Its arguments, `given`, are kept with it, and no part of its identity."""
     if len(name) > NAME_LENGTH:
@@ -73,6 +81,7 @@ def plan_of(
         redact=redact,
         output=Tail(OUTPUT_CAP, redact),
         provenance=provenance,
+        sender=sender,
         opening=Opening(
             command=name,
             identity=plain_identity(name),
@@ -100,6 +109,7 @@ class PlainRun:
         self._failure: BaseException | None = None
         self._rehearsal: Rehearsal | None = None
         self.run_id: int | None = None
+        self._began = time.monotonic()
 
     def carry_out(self, body: Callable[[], T], say: Say) -> T:
         """Run the body and return what it returns; what it raises is recorded, and raised.
@@ -117,6 +127,7 @@ class PlainRun:
                 raise
             finally:
                 self._end()
+                self._tell()
         return value
 
     async def carry_out_async(self, body: Callable[[], Awaitable[T]], say: Say) -> T:
@@ -130,6 +141,7 @@ class PlainRun:
             raise
         finally:
             await to_its_end(sync_to_async(self._end)())
+            await to_its_end(sync_to_async(self._tell)())
         return value
 
     @property
@@ -145,6 +157,30 @@ class PlainRun:
             if remedy := missing_tables(error, self._plan.alias):
                 raise remedy from error
             raise
+        opening = self._plan.opening
+        if not opening.dry_run:
+            facts = {"run_id": self.run_id, "command": opening.command, "parameters": opening.parameters}
+            tell(run_started, self._plan.sender, **facts, resumed=False, testing=False)
+
+    def _tell(self) -> None:
+        """Of its end, once that is committed; also where it was skipped, for it has happened."""
+        opening, redact, skipped = self._plan.opening, self._plan.redact, isinstance(self._failure, OnceMet)
+        if self.run_id is None and not skipped:
+            return
+        ending = ending_of_call(self._failure, redact)
+        result = RunResult(
+            run_id=self.run_id,
+            command=opening.command,
+            status=RunStatus.SKIPPED if skipped else ending.status,
+            value=self._value,
+            duration=time.monotonic() - self._began,
+            error="" if skipped else ending.error,
+            reason=str(self._failure) if skipped else "",
+            complete=self._failure is None,
+            failure=None if skipped else self._failure,
+            dry_run=opening.dry_run,
+        )
+        tell_finished(self._plan.sender, result)
 
     def row(self) -> Run:
         """Its row, read anew."""

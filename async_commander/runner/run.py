@@ -51,6 +51,7 @@ from .service import ServiceManager
 from .session import RunSession
 from .signals import OpenRun, open_run
 from .stopping import Stopping
+from .telling import Teller
 from .verdicts import in_a_template, kind_of, text_of, traceback_of
 from .work import Work
 
@@ -108,15 +109,25 @@ async def _execute(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunRe
 
 async def _carry_out(plan: Plan, reporter: Reporter, stops: StopRequests) -> RunResult:
     async with recorder_of(plan) as (lanes, recorder):
-        opened = await open_record(plan, recorder, reporter, stops)
+        opened, teller = await open_record(plan, recorder, reporter, stops), Teller(plan)
         if isinstance(opened, RunResult):
             if opened.status is RunStatus.SKIPPED:
                 reporter.finished(opened)
+                await teller.finished(opened)
             return opened
         plan = as_opened(plan, opened)
         async with lanes_for_hooks(lanes) as hook_lanes:
             try:
-                run = OneRun(plan, opened, recorder, lanes=lanes, hook_lanes=hook_lanes, reporter=reporter, stops=stops)
+                run = OneRun(
+                    plan,
+                    opened,
+                    recorder,
+                    lanes=lanes,
+                    hook_lanes=hook_lanes,
+                    reporter=reporter,
+                    stops=stops,
+                    teller=teller,
+                )
                 result = await run.to_its_end()
             except BaseException as error:
                 # What breaks out of a run is an error of a reporter's, or of this package: the row says so as well.
@@ -127,6 +138,8 @@ async def _carry_out(plan: Plan, reporter: Reporter, stops: StopRequests) -> Run
                     await recorder.close(ending)
                 raise
         reporter.finished(result)
+        if not result.locked:  # else it is somebody else's
+            await teller.finished(result)
         return result
 
 
@@ -143,6 +156,7 @@ class OneRun:
         hook_lanes: HookLanes,
         reporter: Reporter,
         stops: StopRequests,
+        teller: Teller,
     ) -> None:
         self._plan = plan
         self._opened = opened
@@ -150,6 +164,7 @@ class OneRun:
         self._hook_lanes = hook_lanes
         self._reporter = reporter
         self._stops = stops
+        self._teller = teller
         self._redact = plan.redact
         self._context = context_of(plan, opened)
         self._figures = Figures(datetime.now(UTC), time.monotonic())
@@ -166,6 +181,7 @@ class OneRun:
             hooks=self._hooks,
             figures=self._figures,
             reporter=reporter,
+            teller=teller,
             redact=self._redact,
             kept=self._keeper_of(plan, recorder, lanes),
         )
@@ -213,11 +229,13 @@ class OneRun:
             ):
                 async with self._hooks.observers.around(RUN), anyio.create_task_group() as beside:
                     clocks = (self._stopping.time_out, self._stopping.cancel_after_grace)
-                    for work in (self._notes.tick, self._notes.keep, self._reporter.watch, *clocks, self._attended):
+                    told = (self._reporter.watch, self._teller.tell_items)
+                    for work in (self._notes.tick, self._notes.keep, *told, *clocks, self._attended):
                         beside.start_soon(again_after_native_cancels, work)
                     # A task beside that is cancelled natively before its first step cancels the group: not this block.
                     with self._work.acknowledged_beside(beside), anyio.CancelScope(shield=True):
                         self._reporter.started(self._context)
+                        await self._teller.started(self._opened)
                         failure = await self._worked_and_tidied()
                         result = await self._close(failure)
                         beside.cancel_scope.cancel()

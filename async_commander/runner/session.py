@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .calling import HookCaller
     from .reporting import Reporter
     from .request import RunRequest
+    from .telling import Teller
 
 logger = logging.getLogger("async_commander.run")
 
@@ -75,6 +76,7 @@ class RunSession:
         hooks: HookCaller,
         figures: Figures,
         reporter: Reporter,
+        teller: Teller,
         redact: Redactor,
         kept: Keeper | None = None,
     ) -> None:
@@ -87,6 +89,7 @@ class RunSession:
         self.hooks = hooks
         self.figures = figures
         self.reporter = reporter
+        self.teller = teller
         self.redact = redact
         self.log = logging.getLogger(f"{OWN_LOGGER}.{context.command}")
         self.output = Output(request, redact)

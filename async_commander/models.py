@@ -268,6 +268,19 @@ class StateIndex(models.Index):
         return index.create_sql(model, schema_editor, using, **kwargs)
 
 
+class LineIndex(models.Index):
+    """Of the items that wait in a line. All others are left out where the database has partial indexes."""
+
+    def create_sql(
+        self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor, using: str = "", **kwargs: Any
+    ) -> Any:
+        """See Django's `Index`."""
+        partial = schema_editor.connection.features.supports_partial_indexes
+        condition = models.Q(line__isnull=False) if partial else None
+        index = models.Index(fields=self.fields, name=self.name, condition=condition)
+        return index.create_sql(model, schema_editor, using, **kwargs)
+
+
 class RunItem(models.Model):
     """The ledger: one row per item of a run, written with the item's outcome.
 
@@ -295,9 +308,18 @@ class RunItem(models.Model):
         default=False, help_text="Brought up by another item, and not yielded by the source until now"
     )
 
+    line = models.UUIDField(
+        null=True,
+        blank=True,
+        help_text="Of the digest of its order_key: how the next one of a key is found, and what waits for the source",
+    )
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="ac_item_once_per_run")]
-        indexes = [StateIndex(fields=["run", "state", "next_at"], name="ac_item_state")]
+        indexes = [
+            StateIndex(fields=["run", "state", "next_at"], name="ac_item_state"),
+            LineIndex(fields=["run", "line", "id"], name="ac_item_line"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.label or self.key} ({self.state})"

@@ -104,6 +104,8 @@ class Tally:
     """Items in the timed heap now: throttled, or waiting for their next attempt."""
     paused_hosts: int = 0
     """Hosts that asked for time and have not answered since: nothing, or one item at a time, is sent to them."""
+    held_until: float = 0.0
+    """On the event loop's clock: until then nothing begins, for the database's sake; 0 where nothing is held back."""
     dead_before: int = 0
     settled_before: int = 0
     """Items that were dead, and that had an outcome, when a run was opened again for its dead ones: `max_failures` does

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
+from uuid import UUID
 
 from asgiref.sync import iscoroutinefunction
 
@@ -66,6 +67,18 @@ A_TOTAL = Returned(
 )
 A_KEY = Returned("a text that is not empty", lambda value: isinstance(value, str) and value != "")
 A_THROTTLE = Returned("a text, or None for no pacing", lambda value: value is None or isinstance(value, str))
+A_LINE = Returned(
+    "a text, a whole number or a UUID, or None for no order",
+    lambda value: value is None or (isinstance(value, str | int | UUID) and not isinstance(value, bool)),
+)
+LONGEST_HOLD = 3600.0
+"""Seconds that `throttle_on()` may say: it is asked again after them."""
+A_WAIT = Returned(
+    f"seconds to wait, a number from 0 to {LONGEST_HOLD:,.0f}, or None for none",
+    lambda value: (
+        value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_HOLD)
+    ),
+)
 A_YES_OR_NO = Returned("True or False", lambda value: isinstance(value, bool))
 A_CONTEXT = Returned(
     "an async context manager (decorate it with @contextlib.asynccontextmanager)",

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import InterfaceError, OperationalError
 
@@ -23,7 +23,19 @@ from async_commander.exceptions import ItemError
 
 from .base import AsyncCommand
 from .declaration import keeps_history
-from .hooks import A_KEY, A_SOURCE, A_THROTTLE, A_TOTAL, A_YES_OR_NO, ANY_KIND, PLAIN_ONLY, Stages, hook
+from .hooks import (
+    A_KEY,
+    A_LINE,
+    A_SOURCE,
+    A_THROTTLE,
+    A_TOTAL,
+    A_WAIT,
+    A_YES_OR_NO,
+    ANY_KIND,
+    PLAIN_ONLY,
+    Stages,
+    hook,
+)
 from .identity import host_of, item_key
 
 Item = TypeVar("Item")
@@ -105,6 +117,25 @@ class ItemCommand(AsyncCommand, ABC, Generic[Item]):
         The default is the host of an item that is a URL, or of its `url`. Called on the event loop: no I/O.
         """
         return host_of(item)
+
+    @hook(returned=A_LINE)
+    def order_key(self, item: Item, /) -> SyncOrAsync[str | int | UUID | None]:  # noqa: ARG002 - for those who write it
+        """What goes one after another: of items of one key the next begins when the one before it is settled.
+
+        Settled is what is done and committed, skipped or dead; with its retries, then. Items of other keys go on
+        meanwhile, and None needs no order. Called on the event loop for each item: no I/O without `await`.
+        """
+        return None
+
+    @hook(returned=A_WAIT)
+    def throttle_on(self) -> SyncOrAsync[float | None]:
+        """How many seconds to wait before anything begins, for the sake of what all items share: a replica's lag, load.
+
+        Asked at most once a second, and only when an item is about to begin. While it says so none begins, and those in
+        hand go on. 0 or None: no wait; at most an hour, after which it is asked again. A plain `def` runs on a database
+        thread.
+        """
+        return None
 
     @hook(kinds=PLAIN_ONLY, returned=A_YES_OR_NO)
     def should_retry(self, error: Exception, /) -> bool:

@@ -90,6 +90,10 @@ class FailurePolicy(Generic[TicketT]):
         ticket.next_at = anyio.current_time() + delay
         await self._hand_over(ticket, self._ports.postpone(ticket, delay))
 
+    async def put_by(self, ticket: TicketT) -> None:
+        """Have the ledger keep a ticket until it is called."""
+        await self._hand_over(ticket, self._ports.postpone(ticket, None))
+
     async def _carry_out(self, ticket: TicketT, error: BaseException, verdict: Verdict) -> None:
         if verdict.kind == "fatal":
             raise error

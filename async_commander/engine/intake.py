@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
+from .order import IN_MEMORY
 from .ports import TicketT
 from .source import Source
 from .undisturbed import to_its_end
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from .accounting import Accounting
     from .deadlines import Deadlines
+    from .order import Order
     from .ports import Ports
     from .quota import Quota
     from .workers import Workers
@@ -39,6 +41,7 @@ class Intake(Generic[TicketT]):
         lingers: bool,
         quota: Quota,
         accounting: Accounting[TicketT],
+        order: Order[TicketT],
         workers: Workers,
         deadlines: Deadlines,
     ) -> None:
@@ -49,6 +52,7 @@ class Intake(Generic[TicketT]):
         self._admitted_at = -math.inf
         self._quota = quota
         self._accounting = accounting
+        self._order = order
         self._workers = workers
         self._deadlines = deadlines
         deadlines.look_after(self)
@@ -95,6 +99,11 @@ class Intake(Generic[TicketT]):
         return self._source.dry and not (self._refilling or self._due_now or self._due_at < math.inf)
 
     @property
+    def is_owed(self) -> bool:
+        """The ledger has something, as far as is known."""
+        return self._due_now
+
+    @property
     def plenty(self) -> bool:
         """More than one worker would find something."""
         return bool(self.ready) or len(self._source) > 0
@@ -114,14 +123,16 @@ class Intake(Generic[TicketT]):
         After `source_first()` it is the other way round, once.
         """
         self._refilling = True
-        from_ledger = self._due_now and not (self._source_first and len(self._source))
+        source_first = self._source_first and len(self._source) and not self._order.crowded
+        from_ledger = self._due_now and not source_first
         self._source_first = False
         tickets = await to_its_end(self._ask_ledger() if from_ledger else self._admit())
         self._refilling = False
         for ticket in tickets:
             ticket.handed = ticket.given_up = False
             ticket.known = ticket.known or from_ledger
-            self.add(ticket)
+            if ticket.order is None or self._order.enter(ticket):
+                self.add(ticket)
         return tickets
 
     def source_first(self) -> None:
@@ -161,8 +172,10 @@ class Intake(Generic[TicketT]):
 
     async def _ask_ledger(self) -> Sequence[TicketT]:
         self._due_now, self._due_at = False, math.inf
-        due = await self._ports.due(self._chunk)
-        if len(due.tickets) >= self._chunk:
+        called = self._order.calls(max(1, self._chunk // IN_MEMORY))
+        due = await self._ports.due(self._chunk, called)
+        self._order.answered(called, due.tickets)
+        if len(due.tickets) >= self._chunk or self._order.has_calls:
             self._due_now = True
         elif due.next_in is not None:
             # A ledger that says "now" and gives nothing must not be asked in a tight loop.

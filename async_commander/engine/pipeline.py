@@ -17,10 +17,12 @@ import anyio
 from async_commander.results import ItemState, Tally
 
 from .accounting import Accounting
+from .brake import Brake
 from .deadlines import Deadlines, ItemTimeout, Watch
 from .failure_policy import FailurePolicy
 from .failures import CancelledFromOutside, calm, cancelled_for_real, is_cancellation, native_task, unwrapped
 from .intake import Intake
+from .order import Order
 from .pace import Pace, pace_key_held
 from .ports import Due, Ports, Ticket, TicketT, Verdict
 from .quota import Quota
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from .brake import Holder
     from .limits import Limits, Retry
 
 __all__ = ["Due", "ItemTimeout", "Pipeline", "Ports", "Ticket", "Verdict"]
@@ -45,7 +48,9 @@ class Pipeline(Generic[TicketT]):
 
     Memory is O(threads + batch): at most one chunk is read ahead and one and a half are claimed ahead, `threads` items
     are in hand, no item is begun while 2 × `batch_size` are unconfirmed, and of those that wait for a time or a turn
-    10 × `threads` are kept (and what was left of a chunk); more go to the ledger. Nothing is spawned per item.
+    10 × `threads` are kept (and what was left of a chunk), and as many of those that wait for others before them in
+    their order; more go to the ledger, or are not read. `holder` is asked before items begin. Nothing is spawned per
+    item.
     Chunks have `chunk` items at first, and up to `largest_chunk` where items take next to no time.
     Each attempt runs in a context of its own, which begins as that of `run()` was. A source that `lingers` is closed
     when all that was in hand at the stop is settled, and not before.
@@ -65,6 +70,7 @@ class Pipeline(Generic[TicketT]):
         largest_chunk: int = 1,
         quota: Quota | None = None,
         lingers: bool = False,
+        holder: Holder | None = None,
     ) -> None:
         self._ports = ports
         self._lingers = lingers
@@ -72,6 +78,8 @@ class Pipeline(Generic[TicketT]):
         self._workers = workers = Workers(limits.threads)
         self._deadlines = deadlines = Deadlines(limits.item_timeout, workers)
         self._accounting: Accounting[TicketT] = Accounting(tally, limits)
+        self._brake = None if holder is None else Brake(holder, tally=tally, deadlines=deadlines)
+        self._order: Order[TicketT] = Order(ports, 10 * limits.threads)
         self._intake: Intake[TicketT] = Intake(
             ports,
             chunk=chunk or max(1, min(limits.batch_size, 2 * limits.threads)),
@@ -79,9 +87,11 @@ class Pipeline(Generic[TicketT]):
             lingers=lingers,
             quota=quota or Quota(tally),
             accounting=self._accounting,
+            order=self._order,
             workers=workers,
             deadlines=deadlines,
         )
+        self._order.intake = self._intake
         self._waiting: Waiting[TicketT] = Waiting(
             ports, 10 * limits.threads, pace=pace, tally=tally, intake=self._intake, deadlines=deadlines
         )
@@ -130,6 +140,8 @@ class Pipeline(Generic[TicketT]):
                 tasks.cancel_scope.cancel()
         finally:
             self._workers.close()
+            if self._brake is not None:
+                self._brake.close()
             carried = all(ticket.handed for ticket in self._accounting)
             await self._give_back()
         await self._confirm()
@@ -150,7 +162,9 @@ class Pipeline(Generic[TicketT]):
             except RuntimeError as error:
                 self.abort(error)
                 return
-            if ticket.state is ItemState.RETRY:
+            if ticket.order is not None:
+                self._order.settled(ticket)
+            if ticket.state is ItemState.RETRY and not ticket.put_by:
                 self._intake.ask_at(ticket.next_at)
             elif ticket.state is ItemState.DEAD and (too_many := self._accounting.too_many_failures()):
                 self._end_with(too_many)
@@ -173,6 +187,8 @@ class Pipeline(Generic[TicketT]):
     def handed_over(self, ticket: TicketT) -> None:
         """An outcome was handed over for a ticket that `admit()` or `due()` will not return; `settled()` follows."""
         ticket.given_up = True
+        if ticket.put_by:
+            self._order.came_and_went(ticket)
         self._accounting.open([ticket])
         self._accounting.hand_over(ticket)
 
@@ -188,6 +204,8 @@ class Pipeline(Generic[TicketT]):
         """End in order: take nothing more, finish what is in hand, postpone what waits, release what was not begun."""
         self._stopping = self._policy.stopping = True
         self._intake.stop()
+        if self._brake is not None:
+            self._brake.close()
         if self._workers.all_rest:
             self._all_rest()
 
@@ -250,12 +268,11 @@ class Pipeline(Generic[TicketT]):
                 await self._workers.rest(self._all_rest)
             elif intake.low and (far := self._waiting.put_out_furthest()):
                 await self._put_out(*far)
-            elif intake.low and not self._waiting.crowded:
+            elif intake.low and not self._waiting.crowded and (intake.is_owed or not self._order.crowded):
                 await self._refill()
-            elif intake.ready or (
-                # Alone is who has nothing beside it: nothing is to be done, or under way, but for others of its kind.
-                intake.alone and intake.dry and self._accounting.idle and len(self._accounting) == len(intake.alone)
-            ):
+            elif intake.ready or (intake.alone and self._only_alone_are_left()):
+                if self._brake is not None and await self._held_back(self._brake):
+                    continue
                 ticket = (intake.ready or intake.alone).popleft()
                 if ticket.throttle is None or await self._has_turn(ticket):
                     break
@@ -264,6 +281,28 @@ class Pipeline(Generic[TicketT]):
         if intake.plenty:
             self._workers.wake()
         return ticket
+
+    def _only_alone_are_left(self) -> bool:
+        """Alone is who has nothing beside it: nothing is to be done, or under way, but for others of its kind.
+
+        Those that wait for it in its line do not count, nor does the source where they are in the way of reading on.
+        """
+        intake, order = self._intake, self._order
+        left = len(self._accounting) - order.waiting
+        return (intake.dry or order.crowded) and self._accounting.idle and left == len(intake.alone)
+
+    async def _held_back(self, brake: Brake) -> bool:
+        """False where the next ticket may begin. Else this took time: look again at what is to be done."""
+        if brake.holds:
+            await self._workers.rest(self._all_rest)
+        elif brake.is_due:
+            try:
+                await brake.ask()
+            except Exception as error:  # noqa: BLE001 - raised by run(), when the items in hand are done
+                self._end_with(unwrapped(error))
+        else:
+            return False
+        return True
 
     async def _attempt(self, ticket: TicketT, watch: Watch) -> BaseException | None:
         """Do the work, and return the error it ended in: also a CancelledError, whoever it came from."""
@@ -317,6 +356,9 @@ class Pipeline(Generic[TicketT]):
         for ticket in tickets:
             if ticket.known:
                 self._waiting.came_back(ticket)
+        surplus, self._order.surplus = self._order.surplus, []
+        for ticket in surplus:
+            await self._policy.put_by(ticket)
 
     async def _has_turn(self, ticket: TicketT) -> bool:
         """Whether a ticket may begin now. Otherwise it waits, here or in the ledger, or is given up with its host."""

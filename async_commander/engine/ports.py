@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 from async_commander.results import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
 TicketT = TypeVar("TicketT", bound="Ticket")
 """The owner's own kind of ticket, with what else it knows of an item."""
@@ -28,6 +28,10 @@ class Ticket:
     """Suspected of killing the process: runs after all others, with nothing else in hand or unconfirmed."""
     throttle: str | None = None
     """The pace key (the host) whose turn it needs; set by `admit` or `due`."""
+    order: Hashable = None
+    """The line in which it goes one after another with others; set by `admit` or `due`. None: it needs none."""
+    put_by: bool = False
+    """It waits in the ledger, or did until now, to be called by its order; `due` sets it for those that were called."""
     known: bool = False
     """The ledger has a row of it."""
     state: ItemState = ItemState.CLAIMED
@@ -51,6 +55,11 @@ class Ticket:
     """Its number in the line for its host."""
     worker: int | None = field(default=None, init=False, repr=False)
     """The number of the worker that had it last, from 1 on."""
+
+    @property
+    def identity(self) -> Hashable:
+        """The same for a ticket that the ledger gives back."""
+        return self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,8 @@ class Ports(Protocol[TicketT]):
 
     has_ledger: bool
     """Whether there is a ledger to put tickets off to. Without one they wait where they are, and are given back."""
+    calls_back: bool
+    """Whether it also keeps tickets until they are called, and gives those of one line back in their order."""
 
     async def admit(self, items: Sequence[Any], /) -> Sequence[TicketT]:
         """Claim 1 to `chunk` items, one call at a time. Returns those to run now; adds to `tally.taken`."""
@@ -112,12 +123,15 @@ class Ports(Protocol[TicketT]):
         """Whether the ledger can keep the item itself, so that it may be postponed without need."""
         ...
 
-    async def postpone(self, ticket: TicketT, delay: float, /) -> None:
-        """Hand over the outcome retry, to be due in `delay` seconds; `settled()` follows."""
+    async def postpone(self, ticket: TicketT, delay: float | None, /) -> None:
+        """Hand over the outcome retry, to be due in `delay` seconds, or when it is called; `settled()` follows."""
 
     async def release(self, tickets: Sequence[TicketT], /) -> None:
         """Give back the claims of tickets that were not run, or not to the end; takes them out of `tally.taken`."""
 
-    async def due(self, room: int, /) -> Due[TicketT]:
-        """At most `room` tickets of the ledger whose time has come; takes them out of `tally.retry` again."""
+    async def due(self, room: int, called: Sequence[Hashable] = (), /) -> Due[TicketT]:
+        """At most `room` tickets of the ledger whose time has come; takes them out of `tally.retry` again.
+
+        Beside these the next ones, in their order, of each line that is `called`.
+        """
         ...

@@ -71,7 +71,7 @@ class DatabaseRecorder:
     else can see the run, and no heartbeat thread is started.
     """
 
-    keeps_items = True
+    keeps_items = calls_back = True
     observers: CommitObserver | None = None
 
     def __init__(
@@ -396,9 +396,9 @@ class DatabaseRecorder:
         await self._change(lambda: self._ledger.claim(keys))
         self._ledger.claimed()
 
-    async def stored(self, room: int, *, source_ended: bool) -> Stored:
+    async def stored(self, room: int, *, source_ended: bool, called: Sequence[UUID] = ()) -> Stored:
         """See Recorder."""
-        found = await self._change(lambda: self._ledger.stored(room, source_ended=source_ended))
+        found = await self._change(lambda: self._ledger.stored(room, source_ended=source_ended, called=called))
         self._ledger.claimed(item.key for item in found.items if item.crashes >= CRASHES_ALONE)
         return found
 

@@ -36,6 +36,8 @@ class DryRunRecorder(DatabaseRecorder):
     whose lane is part of no rehearsal.
     """
 
+    calls_back = False
+
     def __init__(self, *, batch_size: int, lease_seconds: float, remembers: bool = True) -> None:
         super().__init__(batch_size=batch_size, lease_seconds=lease_seconds)
         self._memory = MemoryLedger(remembers=remembers)
@@ -84,9 +86,9 @@ class DryRunRecorder(DatabaseRecorder):
         """See Recorder."""
         self._memory.claim(keys)
 
-    async def stored(self, room: int, *, source_ended: bool) -> Stored:
+    async def stored(self, room: int, *, source_ended: bool, called: Sequence[UUID] = ()) -> Stored:
         """See Recorder."""
-        del source_ended  # nobody has left anything
+        del source_ended, called  # nobody has left anything, and nothing is put by
         return self._memory.stored(room)
 
     async def adopt(self, key: UUID) -> None:

@@ -26,8 +26,9 @@ HISTOGRAM_BINS = 20
 KINDS_KEPT = 200
 """Kinds of errors told apart in one run; what comes later is counted under one name."""
 OTHER_KINDS = "(other kinds)"
-STAGES = ("download", "parse", "cpu", "item", "step")
-"""In the order of an item's way, the last one of which is the whole of it; and the steps of a plain command."""
+STAGES = ("download", "parse", "cpu", "item", "step", "held")
+"""In the order of an item's way, whose end is the whole of it; the steps of a plain command; and the times for which
+`throttle_on()` held all back."""
 
 
 @dataclass(slots=True)

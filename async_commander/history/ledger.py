@@ -40,6 +40,11 @@ CRASHES_ALONE = 2
 """From so many crashes on an item runs alone."""
 CRASHES_DEAD = 3
 """So many, and it is given up."""
+_OPEN = (ItemState.RETRY.value, ItemState.CLAIMED.value)
+_OF_THE_SOURCE = Q(line__isnull=False, by_follow=False)
+"""Items of a line, whose place in it only the source knows."""
+PART_OF_A_LINE = 16
+"""So many are given back where a line is called."""
 _COUNTED_ANEW = (ItemState.DEAD.value, ItemState.RETRY.value, ItemState.CLAIMED.value)
 
 
@@ -93,10 +98,14 @@ class Ledger:
             claims.delete()
         else:
             self._give_back(claims)
-        waiting = self._items().filter(state=ItemState.RETRY.value, item__isnull=True)
-        waiting.update(state=ItemState.CLAIMED.value, next_at=None)
         now = self._clock.now()
         waiting = self._items().filter(state=ItemState.RETRY.value)
+        # What goes in the source's order waits for the source, too, unless another item brought it up.
+        for_the_source = waiting.filter(Q(item__isnull=True) | _OF_THE_SOURCE)
+        for_the_source.update(state=ItemState.CLAIMED.value, next_at=None)
+        brought_up = self._items().filter(line__isnull=False, by_follow=True, item__isnull=False)
+        brought_up = brought_up.filter(state__in=_OPEN, crashes__lt=CRASHES_DEAD)
+        brought_up.update(state=ItemState.RETRY.value, next_at=now)  # as one, so that they come as they were brought up
         waiting.filter(next_at__gt=now + timedelta(seconds=longest_wait)).update(next_at=now)
         counts = self._recount()
         run = (
@@ -115,7 +124,8 @@ class Ledger:
         newest = RunItem.objects.using(self.ownership.alias).aggregate(number=Max("id"))
         self._first_row_of_this_epoch = (newest["number"] or 0) + 1
         fence(self.ownership)
-        if run.source_ended and not self._items().filter(state=ItemState.CLAIMED.value, item__isnull=True).exists():
+        claimed = self._items().filter(state=ItemState.CLAIMED.value)
+        if run.source_ended and not claimed.filter(Q(item__isnull=True) | _OF_THE_SOURCE).exists():
             return 0
         return counts[ItemState.CLAIMED.value]
 
@@ -236,11 +246,17 @@ class Ledger:
         """Claim items that have a row already, right before they run."""
         self._claim(keys)
 
-    def stored(self, room: int, *, source_ended: bool) -> Stored:
-        """Claim at most `room` items that were kept for later and whose time has come."""
+    def stored(self, room: int, *, source_ended: bool, called: Sequence[UUID] = ()) -> Stored:
+        """Claim at most `room` items that were kept for later and whose time has come; first, the next ones of lines.
+
+        Those of a line that were put by have the order of their rows.
+        """
         self._pending = None
         now = self._clock.now()
-        due = list(self._waiting_items().filter(next_at__lte=now).order_by("next_at")[:room])
+        put_by = self._waiting_items().filter(next_at__isnull=True)
+        next_ones = [row for line in called for row in put_by.filter(line=line).order_by("id")[:PART_OF_A_LINE]]
+        due = list(self._waiting_items().filter(next_at__lte=now).order_by("next_at", "id")[:room])
+        room, due = room + len(next_ones), [*next_ones, *due]
         self._move(due, ItemState.CLAIMED, next_at=None)
         rows, gone, dead = due, 0, 0
         if source_ended and len(due) < room:
@@ -248,13 +264,18 @@ class Ledger:
             rows = due + left
         next_in: float | None = 0.0
         if len(rows) + gone + dead < room:
-            moment = self._waiting_items().order_by("next_at").values_list("next_at", flat=True).first()
+            timed = self._waiting_items().filter(next_at__isnull=False)
+            moment = timed.order_by("next_at").values_list("next_at", flat=True).first()
             next_in = max(0.0, (moment - now).total_seconds()) if moment else None
         claimed = [row.key for row in rows if row.crashes < CRASHES_ALONE]
         self._claim(claimed, retry=-len(due), claimed=len(due))
         items = [
-            Known(row.key, row.attempts, row.crashes, row.label, row.item, row.error_kind, row.error) for row in rows
-        ]
+            Known(
+                row.key, row.attempts, row.crashes, row.label, row.item, row.error_kind, row.error,
+                line=row.line, called=place < len(next_ones),
+            )
+            for place, row in enumerate(rows)
+        ]  # fmt: skip
         return Stored(items, len(due), next_in, gone, dead)
 
     def _move(self, rows: Sequence[RunItem], state: ItemState, **columns: Any) -> None:
@@ -501,5 +522,6 @@ def _waiting(item: Followed, now: datetime) -> ItemOutcome:
         attempts=0,
         next_at=now,
         item=item.item,
+        line=item.line,
         by_follow=True,
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "label", "item", "state", "attempts", "crashes", "reason", "error_kind", "error", "started",
-    "wait_ms", "download_ms", "parse_ms", "save_ms", "worker", "next_at",
+    "wait_ms", "download_ms", "parse_ms", "save_ms", "worker", "next_at", "line",
 )  # fmt: skip
 """What an outcome says, at first and whenever it is another one."""
 PARAMETERS_AT_ONCE = 10_000
@@ -44,7 +44,7 @@ _STATES = {state: state.value for state in ItemState}
 """The plain texts: `value` takes ten times as long."""
 _TYPES = {
     "key": "uuid", "label": "text", "item": "jsonb", "state": "text", "reason": "text", "error_kind": "text",
-    "error": "text", "started": "timestamptz", "next_at": "timestamptz", "by_follow": "bool",
+    "error": "text", "started": "timestamptz", "next_at": "timestamptz", "by_follow": "bool", "line": "uuid",
 }  # fmt: skip
 """PostgreSQL's, of the columns that are no integers."""
 _LITERALS: dict[Any, str] = {
@@ -241,6 +241,7 @@ def _columns_of(
     columns["save_ms"] = [int((now - one.handed_over) * 1000) for one in outcomes]
     columns["started"] = _moments(connection, [one.started for one in outcomes])
     columns["next_at"] = _moments(connection, [one.next_at for one in outcomes])
+    columns["line"] = [one.line and one.line.hex for one in outcomes]
     same = {
         name: _LITERALS[values[0]]
         for name, values in columns.items()

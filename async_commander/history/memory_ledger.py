@@ -169,8 +169,9 @@ class MemoryLedger:
     def _take_out(self, key: UUID) -> Known:
         _, outcome = self._waiting.pop(key)
         self._in_hand[key] = True
-        told = {"error_kind": outcome.error_kind, "error": outcome.error}
-        return Known(key, outcome.attempts, 0, outcome.label, outcome.item, **told)
+        return Known(
+            key, outcome.attempts, 0, outcome.label, outcome.item, outcome.error_kind, outcome.error, line=outcome.line
+        )
 
     # -- outcomes ----------------------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class MemoryLedger:
         for item in new[: outcome.followed_new]:
             self._met.add(item.key)
             self._by_follow.add(item.key)
-            self._wait(ItemOutcome(key=item.key, label=item.label, attempts=0, item=item.item), 0.0)
+            self._wait(ItemOutcome(key=item.key, label=item.label, attempts=0, item=item.item, line=item.line), 0.0)
 
     def _wait(self, outcome: ItemOutcome, delay: float) -> None:
         self._in_hand.pop(outcome.key, None)

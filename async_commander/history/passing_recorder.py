@@ -26,7 +26,7 @@ class PassingRecorder(DatabaseRecorder):
     the source knows of. The counts in the run's row are of items that have an outcome.
     """
 
-    keeps_items = False
+    keeps_items = calls_back = False
 
     def __init__(self, *, batch_size: int, lease_seconds: float) -> None:
         super().__init__(batch_size=batch_size, lease_seconds=lease_seconds)
@@ -53,7 +53,7 @@ class PassingRecorder(DatabaseRecorder):
     async def claim(self, keys: Sequence[UUID]) -> None:
         """See Recorder: no item is ever held back."""
 
-    async def stored(self, room: int, *, source_ended: bool) -> Stored:
+    async def stored(self, room: int, *, source_ended: bool, called: Sequence[UUID] = ()) -> Stored:
         """See Recorder: nothing is."""
         return Stored()
 

@@ -119,6 +119,10 @@ class Known:
     error_kind: str = ""
     error: str = ""
     """What it failed with last."""
+    line: UUID | None = None
+    """The line in which it goes one after another with others."""
+    called: bool = False
+    """It was put by, and called."""
 
 
 @dataclass(slots=True)
@@ -156,6 +160,7 @@ class Followed:
     key: UUID
     label: str
     item: Any
+    line: UUID | None = None
 
 
 @dataclass(kw_only=True)
@@ -183,6 +188,9 @@ class ItemOutcome:
     """Of an item in state `retry`: seconds from the commit to the next attempt."""
     next_at: datetime | None = None
     item: Any = None
+    line: UUID | None = None
+    """Of an item in state `retry` or `dead`: the line in which it goes one after another with others. In state `retry`
+    without a `delay` it waits until the line is called."""
     by_follow: bool = False
     """Another item brought it up, and the source has not yielded it until now."""
     followed: Sequence[Followed] = ()
@@ -296,6 +304,8 @@ class Recorder(Protocol):
     tick_seconds: float
     keeps_items: bool
     """Whether it has a ledger: items may be put off until later, and a resume finds what is done."""
+    calls_back: bool
+    """Whether items may be put by in it until their line is called."""
 
     def attach(self, lanes: LanePool) -> None:
         """These are the run's lanes. Called once, before anything else, on the run's event loop."""
@@ -347,8 +357,8 @@ class Recorder(Protocol):
     async def claim(self, keys: Sequence[UUID]) -> None:
         """Claim items that the ledger has and that were held back to run alone."""
 
-    async def stored(self, room: int, *, source_ended: bool) -> Stored:
-        """Claim and return at most `room` items whose time has come."""
+    async def stored(self, room: int, *, source_ended: bool, called: Sequence[UUID] = ()) -> Stored:
+        """Claim and return at most `room` items whose time has come; first the next ones of the lines `called`."""
 
     async def adopt(self, key: UUID) -> None:
         """An item in hand turned out to wait in the ledger as well: the two are one, and it is in hand."""

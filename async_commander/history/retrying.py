@@ -55,7 +55,8 @@ def revive(ownership: Ownership, run: Run, opening: Opening) -> int:
     if not again:
         raise NothingToRetry(_why_none(run, chosen.count()))
     waiting = RunItem.objects.using(ownership.alias).filter(run_id=run.pk, state=ItemState.RETRY.value)
-    if run.cursor and waiting.filter(item__isnull=True).exists():  # the source gives these again, wherever they are
+    # The source gives these again, wherever they are; those of a line, so that they come in their order.
+    if run.cursor and waiting.filter(Q(item__isnull=True) | Q(line__isnull=False, by_follow=False)).exists():
         Run.objects.using(ownership.alias).filter(pk=run.pk).update(cursor="")
     which = f" ({', '.join(sorted(kinds))})" if kinds else ""
     by = f" by {opening.user}" if opening.user else ""

@@ -96,6 +96,12 @@ class Meter:
             return ""
         return "100%" if self.settled >= total else f"{min(self.settled * 100 // total, 99)}%"
 
+    @property
+    def held(self) -> str:
+        """That nothing begins, for the database's sake, and for how long; empty where something may."""
+        seconds = self.tally.held_until - self.now() if self.tally.held_until else 0.0
+        return f"waiting for the database {max(1, round(seconds))} s" if seconds > 0 else ""
+
     def counts(self) -> list[Part]:
         """The counts that are worth a look: done and dead always, the others where there are any."""
         if not self.counts_items:
@@ -174,6 +180,7 @@ def plain_line(meter: Meter, stage: str) -> str:
         so_far = f"{count(meter.settled)} of {items_in_words(total) if meter.counts_items else count(total)}"
         so_far += f" ({meter.share})"
     left = f"{clock(left)} left" if (left := meter.left(speed)) else ""
+    stage = stage or meter.held
     told = ", ".join(
         filter(None, [so_far, rate(speed), *(f"{label} {figure}" for label, figure, _ in meter.counts()), left, stage])
     )
@@ -199,7 +206,7 @@ class BarDisplay:
     def show(self, meter: Meter, stage: str) -> None:
         """Draw the two lines, or draw them anew."""
         speed, total = meter.speed(), meter.tally.total
-        if self.stands_at == meter.settled or not (meter.settled or meter.tally.in_flight or total):
+        if self.stands_at == meter.settled or not (meter.settled or meter.tally.in_flight or total or meter.held):
             return
         self.meter, self.stands_at = meter, None
         left = meter.left(speed)
@@ -275,7 +282,7 @@ class CountedProgress(Progress):
 def counts_line(meter: Meter, stage: str, width: int) -> Text:
     """The counts, as many as fit; what the run is doing comes first where it is not simply working."""
     line = Text(no_wrap=True, overflow="ellipsis")
-    if stage:
+    if stage := stage or meter.held:
         line.append(f"{stage}   ", "yellow")
     counts = Text("   ").join(
         Text.assemble((f"{label} ", "dim"), (figure, style)) for label, figure, style in meter.counts()

@@ -152,6 +152,7 @@ class Migration(migrations.Migration):
                 ('worker', models.PositiveIntegerField(blank=True, null=True)),
                 ('next_at', models.DateTimeField(blank=True, null=True)),
                 ('by_follow', models.BooleanField(default=False, help_text='Brought up by another item, and not yielded by the source until now')),
+                ('line', models.UUIDField(blank=True, help_text='Of the digest of its order_key: how the next one of a key is found, and what waits for the source', null=True)),
                 ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='items', to='async_commander.run')),
             ],
         ),
@@ -207,6 +208,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='runitem',
             index=async_commander.models.StateIndex(fields=['run', 'state', 'next_at'], name='ac_item_state'),
+        ),
+        migrations.AddIndex(
+            model_name='runitem',
+            index=async_commander.models.LineIndex(fields=['run', 'line', 'id'], name='ac_item_line'),
         ),
         migrations.AddConstraint(
             model_name='runitem',

@@ -86,9 +86,13 @@ class Cursors:
             self.admitted(candidate.key, is_open=candidate.key in still_open)
 
     def settle(self, outcomes: Iterable[object]) -> None:
-        """These are committed. One that waits, and that JSON could not hold, has to be yielded again: it is open."""
+        """These are committed. One that waits, and that JSON could not hold or that goes in order, has to be yielded
+        again: it is open.
+        """
         for one in outcomes:
-            if isinstance(one, ItemOutcome) and (one.state is not ItemState.RETRY or one.item is not None):
+            if isinstance(one, ItemOutcome) and (
+                one.state is not ItemState.RETRY or (one.item is not None and one.line is None)
+            ):
                 self.settled(one.key)
 
     def admitted(self, key: UUID, *, is_open: bool) -> None:

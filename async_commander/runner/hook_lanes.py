@@ -18,6 +18,7 @@ class Kind(Enum):
 
     SOURCE = "all that reads the source: a plain generator may wait in it for as long as it likes"
     BESIDE = "committed() and on_timeout(), which belong to what is done, and to what hangs"
+    BRAKE = "throttle_on(), which is asked while all others go on"
     OTHER = "the ORM calls of handle(), lifespan(), cleanup(), and of download() before its item has a lane"
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -42,12 +43,24 @@ class ItemTicket(Ticket):
     download_ms: int | None = field(default=None, init=False)
     parse_ms: int | None = field(default=None, init=False)
     followed: Sequence[Followed] = field(default=(), init=False)
+    brought_up: Sequence[Any] = field(default=(), init=False)
+    """The items behind `followed`, as they were given."""
     return_value: Any = field(default=None, init=False)
     error_kind: str = field(default="", init=False)
     error: str = field(default="", init=False)
     """What the last attempt failed with, as the ledger says it."""
     absence: Absence | None = field(default=None, init=False)
     """Of the database."""
+
+    @property
+    def identity(self) -> UUID:
+        """See Ticket."""
+        return self.uuid
+
+    def begin(self) -> None:
+        """An attempt begins."""
+        self.work_began, self.started = time.monotonic(), datetime.now(UTC)
+        self.followed = self.brought_up = ()
 
     def recall(self, known: Known) -> None:
         """Take over what the ledger knows of it."""

@@ -7,13 +7,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError
 
+from async_commander.command.hooks import HookKind
 from async_commander.command.identity import item_label, key_uuid
 from async_commander.command.items import ItemGone, UnfitItem, item_to_json, row_reference
 from async_commander.command.shapes import At
@@ -66,6 +67,7 @@ class ItemPorts:
         self._acknowledger = acknowledger
         self._hooks = session.hooks
         self._recorder = session.recorder
+        self._ordered = self._hooks.has("order_key")
         self.has_ledger = session.recorder.keeps_items
         self._tally = session.context.tally
         self._figures = session.figures
@@ -79,6 +81,8 @@ class ItemPorts:
             else None
         )
         """Of a source that can be gone on with where it was left."""
+        # A cursor would have to remember each item that waits in the ledger for its turn: these are few, or unread.
+        self.calls_back = self.has_ledger and self.cursors is None and getattr(session.recorder, "calls_back", False)
         self._source_ended = False
         self._left_over = True
         self._warned_of_duplicates = self._warned_of_the_left_out = self._warned_of_the_unkept = False
@@ -128,7 +132,7 @@ class ItemPorts:
         made: dict[UUID, ItemTicket] = {}
         candidates, now = [], time.monotonic()
         for item in items:
-            ticket = self._ticket(item, self._read_ahead.popleft(), now)
+            ticket = await self._ticket(item, self._read_ahead.popleft(), now)
             made.setdefault(ticket.uuid, ticket)
             candidates.append(Candidate(ticket.uuid, ticket.label))
         answer = await self._recorder.admit(candidates, room=self._quota.room)
@@ -168,11 +172,12 @@ class ItemPorts:
             logging.WARNING,
         )
 
-    def _ticket(self, item: Any, place: int, now: float) -> ItemTicket:
+    async def _ticket(self, item: Any, place: int, now: float) -> ItemTicket:
         label = item_label(item, self._session.redact)
         try:
             key = self._hooks.decide("item_key", item)
             throttle = self._hooks.decide("throttle_key", item)
+            line = await self.line_of(item) if self._ordered else None
         except Exception as error:
             if ends_the_run(error) or isinstance(error, NO_ITEMS_FAULT):
                 raise
@@ -180,7 +185,15 @@ class ItemPorts:
             key = f"item {place} of the source: {ADDRESS.sub('', text_of_value(item))}"
             unfit = unfit.with_traceback(error.__traceback__)
             return ItemTicket(item, key, uuid=key_uuid(key), label=label, admitted=now, unfit=unfit)
-        return ItemTicket(item, key, throttle=throttle, uuid=key_uuid(key), label=label, admitted=now)
+        return ItemTicket(item, key, throttle=throttle, order=line, uuid=key_uuid(key), label=label, admitted=now)
+
+    async def line_of(self, item: Any) -> UUID | None:
+        """The line in which it goes one after another with others; None where it needs no order."""
+        if not self._ordered:
+            return None
+        is_async = self._hooks.kind("order_key") is HookKind.ASYNC
+        name = await self._hooks.call("order_key", item) if is_async else self._hooks.decide("order_key", item)
+        return None if name is None else key_uuid(str(name))
 
     def _bury(self, ticket: ItemTicket) -> None:
         """Three crashes: given up without another try."""
@@ -197,7 +210,7 @@ class ItemPorts:
 
     async def work(self, ticket: ItemTicket) -> None:
         """Both hooks of one item; on return its writes are handed over or committed."""
-        ticket.work_began, ticket.started, ticket.followed = time.monotonic(), datetime.now(UTC), ()
+        ticket.begin()
         if ticket.alone:
             with uncharged():
                 await self._recorder.claim([ticket.uuid])
@@ -230,6 +243,9 @@ class ItemPorts:
             ended = time.monotonic()
             ticket.parse_ms = int((ended - began) * 1000)
             self._figures.took("parse", began, ended)
+            if ticket.followed and self._ordered:
+                lines = [await self.line_of(item) for item in ticket.brought_up]
+                ticket.followed = [replace(one, line=line) for one, line in zip(ticket.followed, lines, strict=True)]
         except BaseException as error:
             self._figures.took(stage, began, time.monotonic(), failed=True)
             if ends_the_run(error):
@@ -332,8 +348,8 @@ class ItemPorts:
         except (TypeError, ValueError):
             return False
 
-    async def postpone(self, ticket: ItemTicket, delay: float) -> None:
-        """Kept in the ledger until its time has come."""
+    async def postpone(self, ticket: ItemTicket, delay: float | None) -> None:
+        """Kept in the ledger until its time has come, or its line is called."""
         self._left_over = True
         self._hand_over(ticket, ItemState.RETRY, delay=delay, error_kind=ticket.error_kind, error=ticket.error)
 
@@ -349,12 +365,13 @@ class ItemPorts:
         self._tally.taken -= len(fresh)
         self._tally.retry += len(known)
 
-    async def due(self, room: int) -> Due[ItemTicket]:
+    async def due(self, room: int, called: Sequence[Any] = ()) -> Due[ItemTicket]:
         """What the ledger kept and whose time has come; at the end also what a crash left over."""
         source_ended = self._source_ended and not self._read_ahead
         if not self._tally.retry and not (source_ended and self._left_over):
             return Due([], None)
-        found = await self._recorder.stored(room, source_ended=source_ended)
+        lines = {"called": called} if called else {}
+        found = await self._recorder.stored(room, source_ended=source_ended, **lines)
         self._tally.retry -= found.from_retry
         self._tally.skipped += found.gone
         self._tally.dead += found.dead
@@ -366,12 +383,13 @@ class ItemPorts:
             if self.open_source is not None and any(map(row_reference, stored)):
                 self.source, self.open_source = await self.open_source(), None
             items = await sync_to_async(restored)(stored, self.source)
-            tickets = list(map(self._restored, found.items, items))
+            tickets = [await self._restored(known, those) for known, those in zip(found.items, items, strict=True)]
         next_in = 0.0 if found.gone or found.dead else found.next_in  # where some were left out, there may be more
         return Due([ticket for ticket in tickets if ticket is not None], next_in)
 
-    def _restored(self, known: Known, items: Sequence[Any] | ItemGone) -> ItemTicket | None:
+    async def _restored(self, known: Known, items: Sequence[Any] | ItemGone) -> ItemTicket | None:
         ticket = ItemTicket(known.item, uuid=known.key, label=known.label, known=True, admitted=time.monotonic())
+        ticket.order, ticket.put_by = known.line, known.called
         if isinstance(items, ItemGone):
             self.pipeline.handed_over(ticket)
             text = text_of(items, self._session.redact)
@@ -380,6 +398,8 @@ class ItemPorts:
         ticket.item = items[0] if len(items) == 1 else self._meant(known.key, items)
         ticket.key = self._hooks.decide("item_key", ticket.item)
         ticket.throttle = self._hooks.decide("throttle_key", ticket.item)
+        if ticket.order is None and self._ordered:
+            ticket.order = await self.line_of(ticket.item)
         ticket.recall(known)
         return ticket
 
@@ -480,5 +500,6 @@ def _outcome_of(ticket: ItemTicket, state: ItemState, columns: dict[str, Any]) -
         download_ms=ticket.download_ms,
         parse_ms=ticket.parse_ms,
         worker=ticket.worker,
+        line=ticket.order if state in (ItemState.RETRY, ItemState.DEAD) else None,  # type: ignore[arg-type]
         **columns,
     )

@@ -300,7 +300,7 @@ class RunSession:
         for item in items:
             text = self.hooks.decide("item_key", item)
             one = Followed(key_uuid(text), item_label(item, self.redact), item_to_json(item))
-            ticket.followed = [*ticket.followed, one]
+            ticket.followed, ticket.brought_up = [*ticket.followed, one], [*ticket.brought_up, item]
 
     # -- for the runner ----------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from async_commander.engine.quota import Quota
 
 from .acknowledging import Acknowledger
 from .always_on import AlwaysOn
+from .holding import Holding
 from .hook_lanes import Kind, calls_of
 from .items import ItemPorts
 from .source_retry import SourceRetry
@@ -153,6 +154,7 @@ class Work:
             largest_chunk=largest,
             quota=quota,
             lingers=always_on,
+            holder=Holding(self._session) if self._hooks.has("throttle_on") else None,
         )
         if self._context.stopping:
             self._pipeline.stop()

@@ -53,7 +53,7 @@ class InMemoryRecorder:
     goes on where the first one ended.
     """
 
-    keeps_items = True
+    keeps_items, calls_back = True, False
 
     def __init__(self) -> None:
         self.tick_seconds = 1.0
@@ -112,7 +112,8 @@ class InMemoryRecorder:
         self._unsettled = 0
         self._all_settled.set()
         for key, outcome in self.items.items():
-            if outcome.state is ItemState.RETRY and outcome.item is None:
+            goes_in_order = outcome.line is not None and key not in self._by_follow
+            if outcome.state is ItemState.RETRY and (outcome.item is None or goes_in_order):
                 outcome.state = ItemState.CLAIMED
                 self._due.pop(key, None)
             elif outcome.state is ItemState.RETRY:
@@ -232,8 +233,9 @@ class InMemoryRecorder:
         """See Recorder."""
         self._in_hand.update(keys)
 
-    async def stored(self, room: int, *, source_ended: bool) -> Stored:
+    async def stored(self, room: int, *, source_ended: bool, called: Sequence[UUID] = ()) -> Stored:
         """See Recorder."""
+        del called  # nothing is put by
         now = time.monotonic()
         kept = {key: at for key, at in self._due.items() if self.items[key].item is not None}
         due = sorted((at, key) for key, at in kept.items() if at <= now)[:room]
@@ -243,18 +245,19 @@ class InMemoryRecorder:
         claimed = [
             one for key, one in self.items.items() if one.state is ItemState.CLAIMED and key not in self._in_hand
         ]
-        gone = claimed if source_ended else []
+        gone = [one for one in claimed if one.item is None] if source_ended else []
         for outcome in gone:
             outcome.state, outcome.reason = ItemState.SKIPPED, "gone"
-        return Stored(found, len(found), next_in, gone=len(gone))
+        left = [self._take_out(one.key) for one in claimed if source_ended and one.item is not None]
+        return Stored([*found, *left], len(found), next_in, gone=len(gone))
 
     def _take_out(self, key: UUID) -> Known:
         self._due.pop(key, None)
         outcome = self.items[key]
         self._in_hand.add(key)
         crashes = min(outcome.crashes, CRASHES_ALONE - 1)
-        told = {"error_kind": outcome.error_kind, "error": outcome.error}
-        return Known(key, outcome.attempts, crashes, outcome.label, outcome.item, **told)
+        told = outcome.error_kind, outcome.error
+        return Known(key, outcome.attempts, crashes, outcome.label, outcome.item, *told, line=outcome.line)
 
     async def adopt(self, key: UUID) -> None:
         """See Recorder."""
@@ -328,6 +331,8 @@ class InMemoryRecorder:
         outcome.left_out = 0 if room is None else max(0, len(new) - room)
         outcome.followed_new = len(new) - outcome.left_out
         for item in new[: outcome.followed_new]:
-            waiting = ItemOutcome(key=item.key, label=item.label, state=ItemState.RETRY, attempts=0, item=item.item)
+            waiting = ItemOutcome(
+                key=item.key, label=item.label, state=ItemState.RETRY, attempts=0, item=item.item, line=item.line
+            )
             self.items[item.key], self._due[item.key] = waiting, time.monotonic()
             self._by_follow.add(item.key)

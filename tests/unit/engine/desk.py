@@ -56,6 +56,9 @@ class Desk:
     alone: Callable[[Any], bool] = lambda item: False
     keeps: Callable[[Any], bool] = lambda item: True
     has_ledger: bool = True
+    calls_back: bool = True
+    order: Callable[[Any], Any] = lambda item: None
+    holder: Any = None
     commit_time: float = 0.0
     commits: bool = True
     """False: nobody commits but the test."""
@@ -73,6 +76,7 @@ class Desk:
             chunk=self.chunk,
             largest_chunk=self.largest_chunk,
             quota=Quota(self.tally, asked=self.max_items),
+            holder=self.holder,
         )
         self.states: dict[Any, ItemState] = {}
         self.reasons: dict[Any, str] = {}
@@ -85,6 +89,7 @@ class Desk:
         self.asked: list[float] = []
         self.due_at: dict[Any, float] = {}
         self.ledger: list[tuple[float, Ticket]] = []
+        self.put_by: deque[Ticket] = deque()
         self.busy: Counter[Any] = Counter()
         self.most_in_hand = self.most_unconfirmed = self.most_waiting = 0
         self.admitting = False
@@ -109,7 +114,9 @@ class Desk:
         return tickets
 
     def ticket(self, item: Any) -> Ticket:
-        return Ticket(item=item, key=str(item), throttle=self.throttle(item), alone=self.alone(item))
+        return Ticket(
+            item=item, key=str(item), throttle=self.throttle(item), alone=self.alone(item), order=self.order(item)
+        )
 
     async def work(self, ticket: Ticket) -> None:
         self.began.append(ticket.item)
@@ -149,10 +156,11 @@ class Desk:
     def keepable(self, ticket: Ticket) -> bool:
         return self.keeps(ticket.item)
 
-    async def postpone(self, ticket: Ticket, delay: float) -> None:
+    async def postpone(self, ticket: Ticket, delay: float | None) -> None:
         await self._step("postpone")
-        self.postponed.append((ticket.item, delay))
-        self.due_at[ticket.item] = anyio.current_time() + delay
+        if delay is not None:
+            self.postponed.append((ticket.item, delay))
+            self.due_at[ticket.item] = anyio.current_time() + delay
         self.hand_over(ticket, ItemState.RETRY)
         await self._step("postponed")
 
@@ -164,19 +172,24 @@ class Desk:
         self.tally.taken -= len(tickets)
         await self._step("released")
 
-    async def due(self, room: int) -> Due[Any]:
+    async def due(self, room: int, called: Sequence[Any] = ()) -> Due[Any]:
         await self._step("due")
         now = anyio.current_time()
         self.asked.append(now)
         self.ledger.sort(key=lambda row: row[0])
         ripe = [row for row in self.ledger if row[0] <= now][:room]
         self.ledger = self.ledger[len(ripe) :]
-        for _, ticket in ripe:
+        tickets = [ticket for _, ticket in ripe]
+        for name in called:
+            tickets += [ticket for ticket in self.put_by if ticket.order == name][:7]
+        for ticket in tickets:
             self.states[ticket.item] = ticket.state = ItemState.CLAIMED
-        self.tally.retry -= len(ripe)
+            if ticket in self.put_by:
+                self.put_by.remove(ticket)
+        self.tally.retry -= len(tickets)
         await self._step("dued")
         next_in = self.ledger[0][0] - anyio.current_time() if self.ledger else None
-        return Due([ticket for _, ticket in ripe], next_in)
+        return Due(tickets, next_in)
 
     # the writer
 
@@ -212,7 +225,9 @@ class Desk:
                 self.pipeline.rejected(ticket, Transient("commit failed"))
                 continue
             self.states[ticket.item] = ticket.state
-            if ticket.state is ItemState.RETRY:
+            if ticket.put_by:
+                self.put_by.append(ticket)
+            elif ticket.state is ItemState.RETRY:
                 self.ledger.append((self.due_at[ticket.item], ticket))
             self.pipeline.settled([ticket])
 

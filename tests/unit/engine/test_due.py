@@ -60,7 +60,7 @@ async def test_followed_items_are_carried_though_the_source_has_ended() -> None:
 
 async def test_a_nudge_while_the_ledger_is_asked_is_not_lost() -> None:
     class Late(Desk):
-        async def due(self, room: int) -> Due:
+        async def due(self, room: int, called=()) -> Due:
             found = await super().due(room)
             if len(self.asked) == 1:
                 store(self, 99)

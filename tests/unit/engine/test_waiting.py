@@ -193,7 +193,7 @@ async def test_waiting_for_a_retry_a_turn_or_the_ledger_costs_next_to_no_turns()
 
 async def test_a_ledger_that_says_now_and_gives_nothing_is_not_asked_in_a_loop() -> None:
     class Vague(Desk):
-        async def due(self, room):
+        async def due(self, room, called=()):
             self.asked.append(anyio.current_time())
             return Due([], 0.0 if anyio.current_time() < start + 1 else None)
 

@@ -31,7 +31,7 @@ from async_commander.models import Run
 TAG = "async_commander"
 PATIENCE_SECONDS = 20
 _CLASH = "async_commander.E004"
-SPARE_CONNECTIONS = 7
+SPARE_CONNECTIONS = 8
 """Beside the lanes: the writer, the heartbeat, the hooks that belong to no item, and the leases of cached methods."""
 
 

@@ -68,11 +68,16 @@ class Brake:
             self._tally.held_until = self._until
             self._deadlines.wake_at(self._until)
 
-    def close(self) -> None:
-        """The run ends: nothing begins any more, and the answer to what was asked does not matter."""
+    def stop(self) -> None:
+        """Nothing begins any more: the answer to what was asked does not matter. From a callback of the loop, too."""
         self._closed = True
+        self._tally.held_until = 0.0
         if self._asking is not None:
             self._asking.cancel()
+
+    def close(self) -> None:
+        """The run is over."""
+        self._closed = True
         self._release()
 
     def on_alarm(self, now: float) -> float:

@@ -205,7 +205,7 @@ class Pipeline(Generic[TicketT]):
         self._stopping = self._policy.stopping = True
         self._intake.stop()
         if self._brake is not None:
-            self._brake.close()
+            self._brake.stop()
         if self._workers.all_rest:
             self._all_rest()
 

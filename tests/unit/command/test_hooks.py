@@ -47,7 +47,7 @@ def test_only_hooks_that_were_written_are_listed_in_the_order_of_the_shape() -> 
 def test_a_shape_knows_its_hooks_and_not_the_plain_one() -> None:
     assert set(specs_of(Whole)) == {
         *("lifespan", "cleanup", "prepare_connection", "on_timeout", "http_client"),
-        *("total", "item_key", "throttle_key", "should_retry", "committed"),
+        *("total", "item_key", "throttle_key", "order_key", "throttle_on", "should_retry", "committed"),
         *("iterate", "download", "parse_and_save"),
     }
     assert "handle" in specs_of(ac.AsyncCommand)

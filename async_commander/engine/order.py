@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from async_commander.results import ItemState
 
@@ -22,13 +22,22 @@ from .ports import TicketT
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-    from .intake import Intake
     from .ports import Ports
 
 IN_MEMORY = 16
 """So many of one line wait in memory before the next ones are put by, and are called back at once."""
 MOST_LINES = 16_384
 """Lines that are remembered before the reading stops: of most of them nothing is in memory but their name."""
+
+
+class Door(Protocol):
+    """Where those come in whose turn it is."""
+
+    def again(self, ticket: Any, /) -> None:
+        """It may begin."""
+
+    def ask_now(self) -> None:
+        """The ledger is to be asked for what is called."""
 
 
 @dataclass(slots=True)
@@ -51,7 +60,7 @@ class _Line(Generic[TicketT]):
 
 
 class Order(Generic[TicketT]):
-    """All lines. Who `enter`s is told whether it may begin; the others come to the intake when it is their turn.
+    """All lines. Who `enter`s is told whether it may begin; the others come to the door when it is their turn.
 
     `surplus` are those that are to be put by: their outcome is "retry, when called".
     """
@@ -59,7 +68,7 @@ class Order(Generic[TicketT]):
     def __init__(self, ports: Ports[TicketT], capacity: int) -> None:
         self._ports = ports
         self._capacity = capacity
-        self.intake: Intake[TicketT]
+        self.door: Door
         self._lines: dict[Hashable, _Line[TicketT]] = {}
         self._calls: dict[Hashable, None] = {}
         self._went: set[Hashable] = set()
@@ -158,13 +167,13 @@ class Order(Generic[TicketT]):
         if line.is_free and line.waiting:
             line.first = line.waiting.popleft()
             self.waiting -= 1
-            self.intake.again(line.first)
+            self.door.again(line.first)
         if line.is_free and not (line.leaving or line.put_by):
             del self._lines[name]
         elif line.put_by and not line.called and len(line.waiting) <= IN_MEMORY // 2:
             line.called = True
             self._calls[name] = None
-            self.intake.ask_now()
+            self.door.ask_now()
         self._look()
 
     def _look(self) -> None:

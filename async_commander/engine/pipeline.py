@@ -91,7 +91,7 @@ class Pipeline(Generic[TicketT]):
             workers=workers,
             deadlines=deadlines,
         )
-        self._order.intake = self._intake
+        self._order.door = self._intake
         self._waiting: Waiting[TicketT] = Waiting(
             ports, 10 * limits.threads, pace=pace, tally=tally, intake=self._intake, deadlines=deadlines
         )

@@ -183,7 +183,8 @@ def blocked(host: str, refused: Sequence[Address]) -> BlockedAddress:
     what = f"{host} is {address}, which" if host != address else f"{host}"
     return BlockedAddress(
         f"{what} is not a public address; if it is one of yours, "
-        f'add {host!r} or its network to ASYNC_COMMANDER["INTERNAL_HOSTS"]'
+        f'add {host!r} or its network to ASYNC_COMMANDER["INTERNAL_HOSTS"]. In the settings: '
+        f'ASYNC_COMMANDER = {{"INTERNAL_HOSTS": ["{host}"]}}, beside what is there'
     )
 
 

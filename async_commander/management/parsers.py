@@ -206,7 +206,12 @@ def front_parser(prog: str, description: str, hand_over: HandOver, *, shell: boo
     """The parser of `arun` itself, which hands over as soon as it has met a command's name."""
     shared = CommandParser(prog=prog, add_help=False, allow_abbrev=False)
     shared.add_argument("name", nargs="?", metavar="NAME", help="the command to run; none: list them all")
-    shared.add_argument("--check", action="store_true", help="import every command and tell which are broken; run none")
+    shared.add_argument(
+        "--check", action="store_true", help="look at all that a run needs, and import every command; run none"
+    )
+    shared.add_argument(
+        "--completion", choices=("bash", "zsh", "fish"), help="a script that completes names and options"
+    )
     shared.add_argument(
         "--test-all", action="store_true", help="a trial run of every command that has test values, with a report"
     )

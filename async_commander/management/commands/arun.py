@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
@@ -13,6 +13,7 @@ from django.core.management.base import CommandError
 from async_commander.checks import TAG
 from async_commander.command.registry import AmbiguousName, find_clashes, get_command, get_commands, get_runnable
 from async_commander.exceptions import CommandNotFound, InvalidCommand
+from async_commander.management.completion import COMPLETE, SCRIPTS, completed
 from async_commander.management.dispatch import RunCommand
 from async_commander.management.listing import BROKEN, Line, list_commands, render
 from async_commander.management.parsers import CommandLineParser, Refusal, front_parser
@@ -41,17 +42,49 @@ class Command(RunCommand):
 
         return front_parser(prog, self.help, hand_over, shell=self._called_from_command_line)
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        """See RunCommand; a shell that asks how a line may go on is answered at once, if at all."""
+        if argv[2:3] == [COMPLETE]:
+            with suppress(Exception, SystemExit):
+                self._complete(argv)
+            return
+        super().run_from_argv(argv)
+
+    def _complete(self, argv: list[str]) -> None:
+        def parser_of(name: str) -> CommandLineParser:
+            self.use(get_command(name))
+            return self.own_parser("arun")
+
+        front = self.create_parser(argv[0], argv[1])
+        for found in completed(argv[3:], front, parser_of):
+            self.stdout.write(found)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the command that was named; else list them all."""
         if self.command_class is not None:
             super().handle(*args, **options)
+        elif options["completion"]:
+            self.stdout.write(SCRIPTS[options["completion"]].strip())
         elif options["check"]:
-            self.check(tags=[TAG], display_num_errors=True)
-            self.stdout.write(f"Commands checked: {len(get_runnable())}.")
+            self._check()
         elif options["test_all"]:
             self._try_all(options)
         else:
             self._list(options)
+
+    def _check(self) -> None:
+        """A line for each thing that a run needs. Exit code 1 where one is not there, or a command is broken."""
+        from async_commander.management.checkup import FAILED, looked_at
+
+        failed = 0
+        for line in looked_at():
+            failed += line.outcome == FAILED
+            self.stdout.write(str(line), self.style.ERROR if line.outcome == FAILED else None)
+        self.stdout.flush()
+        self.check(tags=[TAG], display_num_errors=True)
+        self.stdout.write(f"Commands checked: {len(get_runnable())}.")
+        if failed:
+            raise CommandError(f"{failed} of these {'is' if failed == 1 else 'are'} not as a run needs it.")
 
     def _try_all(self, options: dict[str, Any]) -> None:
         """A trial run of every command that has test values. Exit code 1 where one failed, 128+n after signal n."""

@@ -73,7 +73,10 @@ INSTALLED_APPS = [
     "async_commander",
     "async_commander.contrib.compat",
     "tests.testapp",
+    "django_tasks_db",
+    *(["procrastinate.contrib.django"] if DATABASE == "postgres" else []),
 ]
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

@@ -60,7 +60,9 @@ class TasksEngine(Engine):
         backend = type(task_backends[self.backend])
         if backend.__module__.partition(".")[0] != "django_tasks_db" or not apps.is_installed("django_tasks_db"):
             return False
-        return router.db_for_write(apps.get_app_config("django_tasks_db").get_model("DBTaskResult")) == database
+        from django_tasks_db.models import DBTaskResult
+
+        return router.db_for_write(DBTaskResult) == database
 
     def can_delay(self) -> bool:
         """See Engine."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,18 +10,10 @@ import pytest
 import async_commander as ac
 from async_commander.models import Run
 from tests.integration.runner.ledger import assert_ledger_adds_up
+from tests.queued.effects import assert_once, effects
 from tests.queued.processes import manage, wait_until, workers
-from tests.testapp.models import Effect
 
 AWORKER = manage("aworker", "--interval", "0.1", "-v", "2")
-
-
-def effects(label: str) -> Counter[str]:
-    return Counter(Effect.objects.filter(run=label).values_list("key", flat=True))
-
-
-def assert_once(label: str, count: int) -> None:
-    assert effects(label) == {f"{label} {number}": 1 for number in range(1, count + 1)}
 
 
 def test_a_worker_that_is_killed_leaves_its_run_to_the_next_one(transactional_db: None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +15,7 @@ from celery import shared_task, signals
 from django.db import DatabaseError, router, transaction
 
 from async_commander.command.registry import get_command, name_of
+from async_commander.exceptions import AsyncCommanderError
 from async_commander.models import Run
 from async_commander.queues.doors import dispatch
 from async_commander.queues.engine import Engine
@@ -41,17 +43,33 @@ def run_command_task(
     django_commander has it, the run's row is made here: once, however often the message comes. This task fails where
     the run does.
     """
-    from async_commander.queues.carrying import carry
+    from async_commander.queues.carrying import carry, end_as_failed
     from async_commander.runner.entry import told
 
     try:
         run_id = run if isinstance(run, int) else _made(run, parameters or {}, self.request.id, database)
+        if pool := _green_pool():
+            end_as_failed(run_id, database or router.db_for_write(Run), AsyncCommanderError(_NO_LOOP.format(pool=pool)))
         result = carry(run_id, database=database)
     except DatabaseError as error:
         raise self.retry(exc=error, countdown=AGAIN_AFTER) from error
     if result is not None and not isinstance(run, int):
         told(result)
     return {"run": run_id, "status": None if result is None else str(result.status)}
+
+
+_NO_LOOP = (
+    "The Celery worker that got this run has the pool {pool}, under which no event loop runs. Have a worker with "
+    "--pool prefork or threads take from this queue, or use `manage.py aworker`; then `aruns requeue` sends it again."
+)
+
+
+def _green_pool() -> str:
+    """The name of what has replaced the threads of this process, if anything has."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        return "gevent"
+    return "eventlet" if eventlet is not None and eventlet.is_monkey_patched("thread") else ""
 
 
 class CeleryEngine(Engine):

@@ -71,7 +71,7 @@ def carry(run_id: int, *, database: str | None = None) -> RunResult | None:
         with served_runs.heard_by(stops) if open_run.get() is None else nullcontext():
             result = drive_from_call(load.command, load.request, Silent(), stops=stops)
     except UNUSABLE as error:
-        _failed(load.run_id, load.alias, error)
+        end_as_failed(load.run_id, load.alias, error)
         return None
     finally:
         under_way.discard(stops)
@@ -105,7 +105,7 @@ async def acarry(
     try:
         result = await drive_on_loop(load.command, load.request, reporter or Silent(), stops=stops)
     except UNUSABLE as error:
-        await sync_to_async(_failed)(load.run_id, load.alias, error)
+        await sync_to_async(end_as_failed)(load.run_id, load.alias, error)
         return None
     return await sync_to_async(_settled)(load, result)
 
@@ -132,7 +132,7 @@ def _loaded(run_id: Any, database: Any) -> Load | None:
     try:
         return Load(run.pk, alias, _command_of(run, alias), _request_of(run, alias), engine)
     except (AsyncCommanderError, TypeError, ValueError) as error:
-        _failed(run.pk, alias, error)
+        end_as_failed(run.pk, alias, error)
         return None
 
 
@@ -194,8 +194,8 @@ def _watch(run: Run, engine: Engine, alias: str) -> None:
         logger.warning("No later look at run %s could be asked for: %s: %s", run.pk, type(error).__name__, error)
 
 
-def _failed(run_id: int, alias: str, error: Exception) -> None:
-    """End a queued run that cannot be begun."""
+def end_as_failed(run_id: int, alias: str, error: Exception) -> None:
+    """End a queued run that cannot be begun, and say why in its row."""
     logger.error("Run %s cannot be begun: %s", run_id, error)
     _end(run_id, alias, RunStatus.FAILED, str(error))
 

@@ -35,6 +35,29 @@ class Queue:
     app: Any = None
     """The Celery application, where it is one."""
 
+    def send_junk(self) -> None:
+        """Messages that name no run, lack what names one, or cannot be read at all."""
+        if self.engine == "celery":
+            from async_commander.contrib.celery import run_command_task
+
+            run_command_task.delay(999_999)
+            self.app.send_task(run_command_task.name, kwargs={"number": 1})
+            with self.app.connection_for_write() as opened:
+                bound = opened.SimpleQueue(self.app.conf.task_default_queue)
+                bound.producer.publish(b"\xff{not json", content_type="application/json", content_encoding="binary")
+                bound.producer.publish(b"\x80\x04N.", content_type="application/x-python-serialize")
+                bound.close()
+        elif self.engine == "tasks":
+            from async_commander.contrib.tasks import run_command_task as task
+
+            task.enqueue(999_999)
+            task.enqueue("12", nothing=True)
+        elif self.engine == "procrastinate":
+            from procrastinate.contrib.django import app
+
+            for given in ({"run_id": 999_999}, {"run_id": None}, {"number": 1}):
+                app.configure_task("async_commander.run_command_task").defer(**given)
+
 
 @contextmanager
 def queue(name: str) -> Iterator[Queue]:

@@ -289,3 +289,55 @@ def test_a_worker_takes_the_oldest_first(transactional_db: None) -> None:
     assert rows(engine="worker") == ["succeeded"] * 3
     assert f"effects #{handles[2].run_id}: succeeded" in told.getvalue()
     assert other.status_sync() is ac.RunStatus.QUEUED
+
+
+# -- once more -------------------------------------------------------------------------------------------------------
+
+
+def aruns(*words: object, **options: Any) -> str:
+    out = io.StringIO()
+    call_command("aruns", *map(str, words), stdout=out, stderr=io.StringIO(), **options)
+    return out.getvalue()
+
+
+def test_a_run_that_failed_is_sent_once_more(transactional_db: None) -> None:
+    handle = ac.dispatch("answers", what="error")
+    carry(handle.run_id)
+    assert aruns("requeue", handle.run_id) == f"Run {handle.run_id} of answers is queued (worker).\n"
+    row = Run.objects.get()
+    assert (row.status, row.finished) == ("queued", None)
+    carry(handle.run_id)
+    assert rows() == ["failed"]
+
+
+def test_a_run_that_nobody_sent_goes_on_in_a_queue(transactional_db: None) -> None:
+    ac.run("effects", label="cut", count=9, max_items=4)
+    run = Run.objects.get()
+    with pytest.raises(CommandError, match=f"Run {run.pk} is {run.status}: only queued"):
+        aruns("requeue", run.pk)
+    end_without_a_word(run.pk, 1)
+    assert json.loads(aruns("requeue", run.pk, json=True)) == {"run": run.pk, "status": "queued", "engine": "worker"}
+    carry(run.pk)
+    assert Effect.objects.count() == len(set(Effect.objects.values_list("key", flat=True)))
+    with pytest.raises(CommandError, match="There is no run 999999"):
+        aruns("requeue", 999_999)
+
+
+def test_what_was_lost_is_sent_by_hand(transactional_db: None) -> None:
+    handle = ac.dispatch("answers", engine=Sink)
+    Run.objects.update(sent=None, started=Run.objects.get().started - rescue.YOUNG)
+    Sink.sent.clear()
+    assert aruns("requeue") == "Runs sent again: 1.\n"
+    assert Sink.sent == [(handle.run_id, "default", 0)]
+    Run.objects.update(sent=Run.objects.get().sent - rescue.RESENT_AFTER)
+    assert rescue.rescue("default") == 1
+
+
+@pytest.mark.parametrize("name", ["rabbits", "builtins.dict", "tests.nothing.Here"])
+def test_a_queue_that_is_none_is_a_system_check_error(settings: Any, name: str) -> None:
+    from async_commander.checks import check_settings
+
+    settings.ASYNC_COMMANDER = {**settings.ASYNC_COMMANDER, "ENGINE": name}
+    [error] = check_settings(None)
+    assert error.id == "async_commander.E001"
+    assert f"ASYNC_COMMANDER['ENGINE'] is {name!r}" in error.msg

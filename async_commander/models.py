@@ -24,7 +24,7 @@ from async_commander.database.layout import concrete, has_key, shown
 from async_commander.database.matching import Matching, untangled
 from async_commander.database.touched import ID_LENGTH, key_of_text, key_text, recording
 from async_commander.database.unit import current_unit
-from async_commander.results import ItemState, ObjectAction, RunStatistics, RunStatus
+from async_commander.results import ItemState, ObjectAction, RunStatistics, RunStatus, per_second
 
 if TYPE_CHECKING:
     from typing import Self
@@ -194,7 +194,7 @@ class Run(models.Model):
     def rate(self) -> float | None:
         """Items with an outcome per second over the whole duration."""
         duration = self.duration
-        return self.settled / duration.total_seconds() if duration and duration.total_seconds() else None
+        return per_second(self.settled, duration.total_seconds() if duration else None)
 
     @property
     def command_class(self) -> type[ac.AsyncCommand]:

@@ -58,6 +58,11 @@ def items_in_words(number: int) -> str:
     return f"{number:,} item" if number == 1 else f"{number:,} items"
 
 
+def per_second(items: int, seconds: float | None) -> float | None:
+    """The rate of a run: its items with an outcome by the time that it took, or has taken; None where none passed."""
+    return items / seconds if seconds and seconds > 0 else None
+
+
 _EXIT_CODES = {
     RunStatus.SUCCEEDED: EXIT_OK,
     RunStatus.SKIPPED: EXIT_OK,
@@ -145,7 +150,8 @@ class RunResult:
     """How a run ended.
 
     `value` is what `handle()` returned; `values` are the hooks' return values where `keep_values` is set;
-    `counts` are items; `errors` are kinds, most frequent first; `duration` is in seconds.
+    `counts` are items; `errors` are kinds, most frequent first; `duration` is in seconds, from the start of this
+    sitting until its end is written.
     """
 
     run_id: int | str | None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from async_commander.results import ErrorKind, RunResult, RunStatus, items_in_words
+from async_commander.results import ErrorKind, RunResult, RunStatus, items_in_words, per_second
 from async_commander.text.amounts import count, duration, rate
 from async_commander.text.clean import plain
 from async_commander.text.redactor import Redactor, no_credentials
@@ -93,7 +93,7 @@ class Summary:
         counts, seconds = self.result.counts, self.result.duration
         settled = sum(counts.get(name, 0) for name in ("done", "skipped", "dead"))
         head = Text.assemble(MARGIN, (items_in_words(settled - self.before), "bold"), f" in {duration(seconds)}")
-        if speed := rate((settled - self.before) / seconds if seconds > 0 else None):
+        if speed := rate(per_second(settled - self.before, seconds)):
             head.append("   ").append(speed, "cyan")
         if self.before:
             head.append(f"   {count(settled)} in all", "dim")

@@ -370,7 +370,9 @@ class OneRun:
             )
         try:
             ending = replace(ending, value=value, would=result.would, output=self._session.output.kept)
-            result = replace(result, counts=await self._recorder.close(ending))
+            counts = await self._recorder.close(ending)
+            # Until the end is written, as the run's row has it.
+            result = replace(result, counts=counts, duration=anyio.current_time() - self._context.started)
         except RunFenced as error:
             return replace(result, error=str(error), status=RunStatus.FAILED, locked=True)
         except Exception as error:

@@ -14,11 +14,13 @@ import pytest
 from asgiref.sync import sync_to_async
 
 import async_commander as ac
+from async_commander.history.recorder import Ending
 from async_commander.models import Run
 from async_commander.runner.entry import drive_from_shell
 from async_commander.runner.reporting import Silent
 from async_commander.runner.request import RunRequest
 from async_commander.runner.signals import StopRequests
+from async_commander.testing import InMemoryRecorder
 from tests.testapp.models import Tag
 
 from .ledger import end_without_a_word, give_lease, row_of
@@ -486,3 +488,15 @@ def test_a_question_is_answered_at_the_terminal(run: Any, monkeypatch: pytest.Mo
         assert "the terminal is gone" in failed(run, Command()).error
     else:
         assert run(Command()).value is (answer == "y\n")
+
+
+class SlowToClose(InMemoryRecorder):
+    """One whose database takes its time for the last line."""
+
+    async def close(self, ending: Ending) -> dict[str, int]:
+        await anyio.sleep(0.2)
+        return await super().close(ending)
+
+
+def test_the_duration_of_a_run_lasts_until_its_end_is_written() -> None:
+    assert ac.run(Numbers(), recorder=SlowToClose()).duration >= 0.2

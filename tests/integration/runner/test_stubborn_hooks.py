@@ -14,19 +14,45 @@ import pytest
 
 import async_commander as ac
 from async_commander.engine import leaving
+from async_commander.engine.awake import awake
+from async_commander.runner import stopping
 from tests.testapp.models import Effect
 
 from .ledger import items_of, row_of
 
-SHORT = {"timeout": 3.0, "grace": 0.5}
+SHORT = {"timeout": 3.0, "grace": 0.2}
+
+
+class Clock:
+    """Lets a run's time-out pass when its hook is where it stays, however slow or quick the machine is."""
+
+    def __init__(self) -> None:
+        self.stuck = threading.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds != SHORT["timeout"]:
+            await awake.sleep(seconds)
+        while not self.stuck.is_set():
+            await anyio.sleep(0.002)
+
+
+clock = Clock()
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaving, "STUBBORN_SECONDS", 0.0)
+    monkeypatch.setattr(stopping, "awake", clock)
+    clock.stuck.clear()
+
+
+async def wait() -> None:
+    clock.stuck.set()
+    await asyncio.sleep(3600)
 
 
 async def swallow() -> None:
+    clock.stuck.set()
     while True:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(3600)
@@ -34,7 +60,7 @@ async def swallow() -> None:
 
 async def hide() -> None:
     with anyio.CancelScope(shield=True):
-        await asyncio.sleep(3600)
+        await wait()
 
 
 STUBBORN = {"swallow": swallow, "hide": hide}
@@ -105,7 +131,7 @@ def test_an_item_that_swallows_its_item_timeout_is_dead_and_the_others_are_done(
 def test_a_clean_up_that_goes_on_ends_after_its_grace(run: Any, how: str) -> None:
     class Tidied(Carried):
         async def download(self, item: str) -> str:
-            await asyncio.sleep(3600)
+            await wait()
             return item
 
         async def cleanup(self) -> None:
@@ -127,7 +153,9 @@ class Yielding(ac.IterateDownloadCommand[str, str]):
     async def iterate(self):
         try:
             yield "a"
-            await (asyncio.sleep(3600) if self.at_its_end else STUBBORN[self.how]())
+            while not await Effect.objects.aexists():
+                await asyncio.sleep(0.005)
+            await (wait() if self.at_its_end else STUBBORN[self.how]())
         finally:
             if self.at_its_end:
                 await STUBBORN[self.how]()
@@ -168,7 +196,7 @@ class Opened(ac.AsyncCommand):
             await STUBBORN[self.how]()
 
     async def handle(self) -> None:
-        await asyncio.sleep(3600)
+        await wait()
 
 
 class Manager:

@@ -1,17 +1,19 @@
-"""The command line that runs a command with certain arguments."""
+"""The command line that runs a command with certain arguments, as it is typed in a shell."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from async_commander.text.redactor import no_credentials
-from async_commander.text.shell import typed
 from async_commander.text.values import redacted_value
 
 from .arguments import Argument, arguments_of
 
 PROGRAM = "manage.py arun"
+LEFT_OUT = "…"
+"""Stands in a line for what is not to be shown."""
 
 
 def line_of(cls: type[Any], name: str, values: Mapping[str, Any]) -> str:
@@ -49,3 +51,20 @@ def _option(argument: Argument, value: Any) -> Iterator[str]:
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def typed(token: str) -> str:
+    """A token as it is typed in a shell. What could move the terminal is written with escapes, as bash reads them."""
+    if token.isprintable():
+        shown = token.replace(LEFT_OUT, "x")
+        return token if shlex.quote(shown) == shown else shlex.quote(token)
+    written = ""
+    for character in token:
+        code = ord(character)
+        if character.isprintable():
+            written += f"\\{character}" if character in "\\'" else character
+        elif 0xDC80 <= code <= 0xDCFF:  # a byte of the command line that is no UTF-8
+            written += f"\\x{code - 0xDC00:02x}"
+        else:
+            written += f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"
+    return f"$'{written}'"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from async_commander.command.line import LEFT_OUT, typed
 from async_commander.command.options import BRINGS_ARGUMENTS, BY_NAME
 from async_commander.exceptions import AsyncCommanderError, TooManyFailures
 from async_commander.results import RunResult, RunStatus
 from async_commander.text.redactor import HIDDEN, Redactor, no_credentials
-from async_commander.text.shell import LEFT_OUT, typed
 
 from .options import flags_of
 

@@ -24,11 +24,11 @@ from async_commander.history.keeper import Keeper
 from async_commander.history.recorder import Opening
 from async_commander.history.telling import tell, tell_finished
 from async_commander.history.tracking import NAME_LENGTH, kept_values, plain_identity, redactor_of_values
-from async_commander.history.values import kept_value
 from async_commander.models import Run
 from async_commander.results import RunResult, RunStatus
 from async_commander.signals import run_started
 from async_commander.text.redactor import Redactor, Tail
+from async_commander.text.values import kept_value
 
 from .caller import as_served
 from .ending import ending_of_call

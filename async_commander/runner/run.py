@@ -32,8 +32,8 @@ from async_commander.history.dependencies import Unmet
 from async_commander.history.figures import Figures
 from async_commander.history.log_capture import LogCapture, told_briefly
 from async_commander.history.recorder import Ending
-from async_commander.history.values import kept_value
 from async_commander.results import RunResult, RunStatus
+from async_commander.text.values import kept_value
 
 from .always_on import AlwaysOn
 from .beginning import context_of, open_record, recorder_of

@@ -13,7 +13,7 @@ from async_commander.engine.undisturbed import ended
 from async_commander.events import LogLine, Place, Progress, RunFinished, RunStarted
 from async_commander.exceptions import RunLocked
 from async_commander.history.events import event_of_line
-from async_commander.history.values import kept_value
+from async_commander.text.values import kept_value
 
 from .entry import begun, heard, planned
 from .mailbox import Mailbox

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Collection
@@ -17,6 +18,8 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]++")
 """In the text of an object: it means nothing in another process."""
 MOST_BITS = 14_000
 """Of an integer: Python makes no text of one that has 4,300 digits."""
+VALUE_CAP = 20_000
+"""Characters of JSON that are kept of a run's value."""
 
 
 class PlainEncoder(DjangoJSONEncoder):
@@ -72,3 +75,29 @@ def _shown(value: Any) -> str:
         return str(PlainEncoder().default(value))
     except TypeError:
         return text_of_value(value, str)
+
+
+def kept_value(value: Any, redact: Redactor) -> tuple[Any, str]:
+    """A run's value as JSON, redacted and capped, and a sentence about what of it is lost; empty where nothing is.
+
+    What JSON cannot say is kept as its text, without the addresses of objects, which mean nothing afterwards.
+    """
+    text, loss = _as_json(value)
+    kept = redacted_value(json.loads(text), redact)
+    text = json.dumps(kept, ensure_ascii=False)
+    if len(text) > VALUE_CAP:
+        lost = f"The run's value is {len(text)} characters of JSON; the first {VALUE_CAP} of them are kept, as text."
+        return f"{text[:VALUE_CAP]}… ({len(text)} characters)", f"{loss} {lost}".strip()
+    return kept, loss
+
+
+def _as_json(value: Any) -> tuple[str, str]:
+    try:
+        return json.dumps(value, cls=PlainEncoder, ensure_ascii=False, allow_nan=False), ""
+    except Exception as error:  # noqa: BLE001 - whatever it is made of, a value is no reason to fail the run
+        loss = (
+            f"The run's value, of type {type(value).__name__}, cannot be kept as JSON "
+            f"({ADDRESS.sub('', str(error))}): its text is kept in its place. "
+            "Return what JSON can say: finite numbers, text, lists, dicts."
+        )
+    return json.dumps(ADDRESS.sub("", text_of_value(value)), ensure_ascii=False), loss

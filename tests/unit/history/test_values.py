@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from async_commander.history.values import VALUE_CAP, kept_value
 from async_commander.text.redactor import HIDDEN, Redactor
-from async_commander.text.values import redacted_value
+from async_commander.text.values import VALUE_CAP, kept_value, redacted_value
 
 
 class Colour(Enum):

@@ -15,7 +15,6 @@ import pytest
 import async_commander as ac
 from async_commander.exceptions import ItemError, RunFenced
 from async_commander.history.figures import HISTOGRAM_BINS, Figures
-from async_commander.history.values import kept_value
 from async_commander.results import ErrorKind, Tally
 from async_commander.runner import signals
 from async_commander.runner.ending import ending_of
@@ -25,6 +24,7 @@ from async_commander.runner.request import RunRequest, split_call
 from async_commander.runner.signals import StopRequests
 from async_commander.runner.verdicts import TEXT_CAP, judge, kind_of, text_of
 from async_commander.text.redactor import Redactor, Tail
+from async_commander.text.values import kept_value
 
 
 class TooLarge(ItemError):

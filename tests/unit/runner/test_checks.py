@@ -11,8 +11,9 @@ import pytest
 from django.core.checks import run_checks
 from django.db import connections
 
-from async_commander.checks import TAG, checks_for_a_run
+from async_commander.checks import SPARE_CONNECTIONS, TAG, checks_for_a_run
 from async_commander.command.registry import get_command, get_commands, name_of
+from async_commander.engine.limits import Limits
 from async_commander.exceptions import InvalidCommand
 
 BROKEN = "import nothing_of_this_name\n"
@@ -21,6 +22,7 @@ HOOKLESS = "import async_commander as ac\n\nclass Command(ac.IterateDownloadComm
 CLASHING = "    def add_arguments(self, parser): parser.add_argument('--json')\n"
 
 PREFIX = "async_commander."
+NEEDED = Limits().db_lanes + SPARE_CONNECTIONS
 
 
 def ids(tags: list[str] | None = None) -> list[str]:
@@ -136,7 +138,8 @@ def test_w001_sqlite_that_is_not_set_up_for_writers_is_named(options: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("pool", "known"), [({"max_size": 10}, True), ({"max_size": 11}, False), (True, True), (False, False)]
+    ("pool", "known"),
+    [({"max_size": NEEDED - 1}, True), ({"max_size": NEEDED}, False), (True, True), (False, False)],
 )
 def test_w002_a_pool_that_is_too_small_is_named(options: dict[str, Any], pool: Any, known: bool) -> None:
     options["pool"] = pool
@@ -144,9 +147,9 @@ def test_w002_a_pool_that_is_too_small_is_named(options: dict[str, Any], pool: A
 
 
 def test_w002_counts_the_lanes_of_the_settings(options: dict[str, Any], settings: Any) -> None:
-    options["pool"] = {"max_size": 11}
+    options["pool"] = {"max_size": NEEDED}
     settings.ASYNC_COMMANDER = {"LIMITS": {"db_lanes": 10}}
-    assert "one run may hold 17 connections" in message("W002").msg
+    assert f"one run may hold {10 + SPARE_CONNECTIONS} connections" in message("W002").msg
 
 
 def test_w005_a_limit_of_descriptors_that_is_too_low_for_threads_is_named(

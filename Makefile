@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-provenance bench-prune screenshots clean
+.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-provenance bench-prune bench-shards screenshots clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-imports   a million rows of a CSV file, beside django-import-export and a loop by hand"
 	@echo "make bench-provenance   recording which run wrote which object, beside two ways by hand"
 	@echo "make bench-prune   a million old rows removed beside a run"
+	@echo "make bench-shards   one run on one process and in shards, and what fifty workers ask of the database"
 	@echo "make faults   the fault tests at their nightly counts"
 	@echo "make screenshots   the admin's pages in a headless Chromium, checked by axe-core, into docs/images/"
 
@@ -69,6 +70,10 @@ bench-provenance: $(STAMP)
 bench-prune: $(STAMP)
 	$(BIN)/python -m benchmarks.prune --database sqlite
 	$(BIN)/python -m benchmarks.prune --database postgres
+
+bench-shards: $(STAMP)
+	$(BIN)/python -m benchmarks.shards --database postgres
+	$(BIN)/python -m benchmarks.shards --database sqlite --workers 0
 
 screenshots: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group browser

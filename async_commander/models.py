@@ -46,9 +46,13 @@ ITEM_STATES = [(state.value, state.value) for state in ItemState]
 class RunQuerySet(models.QuerySet["Run"]):
     """Runs, and what they come to together."""
 
+    def whole(self) -> RunQuerySet:
+        """Those that are no shards of another one."""
+        return self.filter(shard=None)
+
     def statistics(self) -> RunStatistics:
         """How often these runs have succeeded, and how long they took. Two queries."""
-        ended = self.filter(dry_run=False, testing=False).exclude(status__in=NOT_ENDED)
+        ended = self.whole().filter(dry_run=False, testing=False).exclude(status__in=NOT_ENDED)
         took = models.ExpressionWrapper(models.F("finished") - models.F("started"), models.DurationField())
         figures = ended.aggregate(
             count=models.Count("pk"),
@@ -155,6 +159,9 @@ class Run(models.Model):
     )
     asked = models.JSONField(
         default=dict, blank=True, help_text="Of a run that came from a queue: what its worker has to know besides"
+    )
+    shard = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Which shard of its parent it is, from 0; its items are in the parent's ledger"
     )
     format_version = models.PositiveSmallIntegerField(default=FORMAT_VERSION)
     source_ended = models.BooleanField(
@@ -304,6 +311,7 @@ class RunItem(models.Model):
     save_ms = models.PositiveIntegerField(null=True, blank=True)
     worker = models.PositiveIntegerField(null=True, blank=True)
     next_at = models.DateTimeField(null=True, blank=True)
+    shard = models.PositiveSmallIntegerField(default=0, help_text="Which shard of the run has it")
     by_follow = models.BooleanField(
         default=False, help_text="Brought up by another item, and not yielded by the source until now"
     )
@@ -332,6 +340,24 @@ class RunClaim(models.Model):
     epoch = models.BigIntegerField()
     keys = models.JSONField(default=list)
     claimed_at = models.DateTimeField(default=timezone.now)
+
+
+class HostShare(models.Model):
+    """How the shards of a run share what it may begin at one host, while it is at work.
+
+    It is a row of its own: it is locked once a second by each shard that asks the host for something.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="host_shares", db_constraint=False)
+    key = models.UUIDField(help_text="Of the SHA-256 digest of what is paced")
+    leases = models.JSONField(default=dict, help_text="By shard: turns and rate, those it would have, and until when")
+    paused_until = models.FloatField(default=0.0, help_text="In seconds since 1970, by the database's clock")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "key"], name="ac_host_share_once")]
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.leases}"
 
 
 class RunBucket(models.Model):

@@ -137,8 +137,8 @@ class RunAdmin(ReadOnly, OneRunAdmin):
         return RunList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        """Without the columns that a list has no room for."""
-        return super().get_queryset(request).defer(*LONG_COLUMNS)
+        """Without the columns that a list has no room for; shards are on the pages of their runs."""
+        return super().get_queryset(request).filter(shard=None).defer(*LONG_COLUMNS)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str

@@ -142,6 +142,8 @@ class Stages:
     once: tuple[str, ...]
     per_item: tuple[str, ...]
     chunk: int | None = None
+    divisible: bool = True
+    """Whether parts of its items can be taken by several processes."""
 
 
 @dataclass(frozen=True, slots=True)

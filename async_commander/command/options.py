@@ -20,6 +20,10 @@ ITEMS, KEPT, CACHED, TURNS = "items", "ledger", "cached methods", "run_once or s
 KEPT_ITEMS, DELETES = "items in a ledger", "`deletes = True`"
 """What a command may have or lack, and some options need."""
 FEATURES = frozenset({ITEMS, KEPT, KEPT_ITEMS, CACHED, TURNS, DELETES})
+PROCESSES = "processes"
+ENGINES = (PROCESSES,)
+"""What may carry the shards of a run."""
+MOST_SHARDS = 1000
 TRIGGER_LENGTH = 20
 USER_LENGTH = 150
 """Characters that the run row has room for."""
@@ -150,6 +154,24 @@ SHARED = (
         fits=_or_none(is_whole),
         needed="the number of a run is needed",
         brings_arguments=True,
+    ),
+    SharedOption(
+        name="distribute",
+        help="cut the run into shards, each carried by a process of its own: `processes` are those of this machine",
+        written="ENGINE",
+        needs=KEPT_ITEMS,
+        rare=True,
+        fits=_or_none(lambda value: isinstance(value, str) and value != ""),
+        needed=f"the name of an engine is needed: {', '.join(ENGINES)}",
+    ),
+    SharedOption(
+        name="shards",
+        help="into how many (default: as many as there are CPUs)",
+        written="N",
+        needs=KEPT_ITEMS,
+        rare=True,
+        fits=_or_none(lambda value: is_whole(value) and value <= MOST_SHARDS),  # type: ignore[operator]  # it is whole
+        needed=f"a whole number from 1 to {MOST_SHARDS} is needed; leave it out for a run in one process",
     ),
     SharedOption(
         name="run_dependencies",

@@ -179,14 +179,15 @@ class IterateDownloadCommand(ItemCommand[Item], Generic[Item, Payload]):
 
     _stages = Stages(once=(), per_item=("download", "parse_and_save"))
 
-    @hook(kinds=ANY_KIND, returned=A_SOURCE, keywords=("after",))
+    @hook(kinds=ANY_KIND, returned=A_SOURCE, keywords=("after", "shard"))
     @abstractmethod
     def iterate(self) -> SyncOrAsync[Source[Item]]:
         """Yield the items one by one, or return a queryset or any other iterable of them.
 
         A queryset is read in pages by primary key. Items are taken as workers come free, never all at once. After a
         connection error, and on resume, it is called again, and what is done already is passed over. Written
-        `iterate(self, after=None)` it gets the place to go on from: see `At`.
+        `iterate(self, after=None)` it gets the place to go on from: see `At`. Written `iterate(self, shard=None)` it
+        gives the items of one shard itself, by `shard.index` and `shard.count`; else it is asked for all in each shard.
         """
 
     @hook
@@ -228,12 +229,13 @@ class DownloadIterateCommand(ItemCommand[Item], Generic[Payload, Item]):
     def download(self) -> SyncOrAsync[Payload]:
         """Fetch the one thing that holds all items, and return it. Called once per run, and again on resume."""
 
-    @hook(kinds=ANY_KIND, returned=A_SOURCE, keywords=("after",))
+    @hook(kinds=ANY_KIND, returned=A_SOURCE, keywords=("after", "shard"))
     @abstractmethod
     def iterate(self, payload: Payload, /) -> SyncOrAsync[Source[Item]]:
         """Take the payload apart: yield its items one by one, or return a queryset or any other iterable of them.
 
-        Written `iterate(self, payload, after=None)` it gets the place that a resume goes on from: see `At`.
+        Written `iterate(self, payload, after=None)` it gets the place that a resume goes on from: see `At`. `shard`
+        is what it is in `IterateDownloadCommand`.
         """
 
     @hook

@@ -95,17 +95,21 @@ class Accounting(Generic[TicketT]):
 
     def too_many_failures(self) -> TooManyFailures | None:
         """The error that ends the run, if more items are dead than `max_failures` allows."""
-        tally = self._tally
-        dead = tally.dead - tally.dead_before
-        finished = tally.done + tally.skipped + tally.dead - tally.settled_before
-        allowed = self._limits.failures_allowed(finished)
-        if allowed is None or dead <= allowed:
-            return None
-        bound = f"max_failures={self._limits.max_failures!r}"
-        told = f"{items_in_words(dead)} failed, {allowed} allowed ({bound}, {items_in_words(finished)} finished)"
-        return TooManyFailures(told)
+        return too_many_failures(self._tally, self._limits)
 
     def check(self) -> None:
         """To be called when all is done. Raises RuntimeError if an item was taken and has no outcome."""
         if self._tally.claimed:
             raise RuntimeError(f"all items were carried, but the books do not balance: {self._tally.as_counts()}")
+
+
+def too_many_failures(tally: Tally, limits: Limits) -> TooManyFailures | None:
+    """The error that ends a run with these counts, if more items are dead than `max_failures` allows."""
+    dead = tally.dead - tally.dead_before
+    finished = tally.done + tally.skipped + tally.dead - tally.settled_before
+    allowed = limits.failures_allowed(finished)
+    if allowed is None or dead <= allowed:
+        return None
+    bound = f"max_failures={limits.max_failures!r}"
+    told = f"{items_in_words(dead)} failed, {allowed} allowed ({bound}, {items_in_words(finished)} finished)"
+    return TooManyFailures(told)

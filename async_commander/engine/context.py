@@ -7,12 +7,31 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import anyio
 
 from async_commander.results import Tally
 
 from .limits import Limits, Retry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One part of a run that is cut into `count`; `index` counts from 0."""
+
+    index: int
+    count: int
+    by_range: bool = False
+    """Whether it has a range of primary keys; else the keys of items whose hash falls to it."""
+    first: Any = None
+    """The first key of the range; None: it has no lower end."""
+    before: Any = None
+    """The first key behind it; None: it has no upper end."""
+
+    def has(self, key: UUID) -> bool:
+        """Whether the item of this key falls to it, by the key's hash."""
+        return key.int % self.count == self.index
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,6 +48,8 @@ class RunContext:
     testing: bool = False
     verbosity: int = 1
     tally: Tally = field(default_factory=Tally)
+    shard: Shard | None = None
+    """Which part of the run this process carries; None where it carries all of it, or starts those that do."""
     started: float = 0.0
     """On the event loop's clock, in seconds."""
     stopping: bool = False

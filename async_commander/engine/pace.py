@@ -143,7 +143,7 @@ class Pace:
             host = self._host(key)
             host.held += 1
             if self._interval:
-                host.next_start = max(host.next_start, anyio.current_time()) + self._interval
+                host.next_start = max(host.next_start, anyio.current_time()) + self._spacing(key)
         return wait
 
     def release(self, key: str, seconds: float | None = None) -> None:
@@ -238,6 +238,11 @@ class Pace:
             f"{key} asked for time {host.pauses} times in {waited:.0f} s without one answer between; "
             f"Retry(host_budget={self._retry.host_budget:g}) allows no further pause"
         )
+
+    def _spacing(self, key: str) -> float:
+        """Seconds between two starts, where there is a rate."""
+        del key
+        return self._interval
 
     def _announce(self, key: str, host: _Host) -> None:
         if host.waiters:

@@ -36,12 +36,17 @@ def cancel_run(run_id: int, *, user: str = "", using: str | None = None) -> Canc
     from .lease import Ownership, database_now
     from .notes import write_line
     from .runs import is_orphan, mark_crashed
+    from .shards import ask_to_end
 
     alias, by = using or router.db_for_write(Run), f" by {user}" if user else ""
     with LaneTransaction(alias, shared=must_share(alias)):
         run = Run.objects.using(alias).filter(pk=run_id).first()
         if run is None:
             raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
+        if run.shard is not None:
+            raise InvalidCommand(
+                f"Run {run_id} is shard {run.shard} of run {run.parent_id}: ask for the end of that one."
+            )
         same = Run.objects.using(alias).filter(pk=run_id, status=run.status)
         now = database_now(alias)
         if run.status == RunStatus.QUEUED.value:
@@ -59,4 +64,5 @@ def cancel_run(run_id: int, *, user: str = "", using: str | None = None) -> Canc
             )
         if same.filter(cancel_requested_at=None).update(cancel_requested_at=now):
             write_line(Ownership(alias, run_id, epoch=0), f"The end of this run was asked for{by}.")
+            ask_to_end(alias, run_id)
         return Cancelled.ASKED

@@ -23,7 +23,7 @@ from async_commander.database.touched import Recording
 from async_commander.database.writer import Writer
 from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked, RunTaken
 from async_commander.models import Run
-from async_commander.results import ItemState
+from async_commander.results import ItemState, RunStatus
 
 from . import retrying, runs, unstored_ends
 from .changes import Changes
@@ -52,6 +52,7 @@ from .recorder import (
     SafeCursor,
     Stored,
 )
+from .shards import WholeLedger, ledger_of, place_of
 
 if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool
@@ -140,10 +141,13 @@ class DatabaseRecorder:
 
     async def _begin_or_resume(self, opening: Opening, say: Callable[..., None]) -> Opened:
         named = opening.resume_run if opening.retry_failed is None else opening.retry_failed
+        named = named if opening.carries is None else opening.carries
         alias, asked_to_resume = self._lanes.alias, opening.resume or named is not None
         may_go_on = asked_to_resume or opening.queued is not None
         if may_go_on and (resumed := await self._resume(opening, say)) is not None:
             return resumed
+        if opening.carries is not None:
+            raise retrying.NothingToRetry(f"Shard {opening.carries} is done: there is nothing to carry.")
         known_by = await self._writer.call(runs.known_identity, alias, opening)
         opening = replace(opening, identity=known_by)
         if (opening.once or opening.single) and (asked_to_resume or opening.needs):
@@ -164,9 +168,10 @@ class DatabaseRecorder:
             raise Unmet(opening.command, lacking)
         self._ownership, _ = await self._opened_once(lambda: (begin(alias, opening, self._lease_seconds), None))
         self._is_whole = runs.is_whole(opening.options)
-        self._ledger, self._changes = Ledger(self._ownership), Changes(self._ownership)
+        kind = Ledger if opening.shards is None else WholeLedger
+        self._ledger, self._changes = kind(self._ownership), Changes(self._ownership)
         self._start_heart()
-        return Opened(run_id=self._ownership.run_id, identity=opening.identity)
+        return Opened(run_id=self._ownership.run_id, identity=opening.identity, shards=opening.shards)
 
     async def _reach(self) -> None:
         """The first connection. As long as there is no run there is nothing to wait an outage out for."""
@@ -218,34 +223,40 @@ class DatabaseRecorder:
         return None
 
     async def _reopen(self, run: Run, opening: Opening) -> Opened:
+        is_new = run.shard is not None and run.status == RunStatus.QUEUED.value  # nobody has carried it yet
+        whole: Run = run if run.shard is None or run.parent is None else run.parent
+
         def take() -> tuple[Ownership, tuple[int, int, dict[str, int], dict[str, int]]]:
             alias = self._lanes.alias
             place = admit(alias, replace(opening, identity=run.identity), resumed=run.pk)
             ownership, crashed = runs.reopen(alias, run, opening, self._lease_seconds, place.once_key)
             ownership = place.taken_by(ownership)
             retried = 0 if opening.retry_failed is None else retrying.revive(ownership, run, opening)
-            self._ledger = Ledger(ownership)
-            recovered = self._ledger.take_over(crashed=crashed, longest_wait=opening.longest_wait)
+            self._ledger, recovered = ledger_of(ownership, run), 0
+            if not is_new:
+                recovered = self._ledger.take_over(crashed=crashed, longest_wait=opening.longest_wait)
             return ownership, (retried, recovered, runs.stored_counts(ownership), earlier_errors(ownership))
 
         self._ownership, (retried, recovered, counts, self._earlier) = await self._opened_once(take)
-        self._resumed, self._changes = True, Changes(self._ownership)
+        self._resumed, self._changes = not is_new, Changes(self._ownership)
         self._is_whole = runs.is_whole(run.options)
         self._start_heart()
         return Opened(
-            run_id=run.pk,
+            run_id=whole.pk,
             epoch=self._ownership.epoch,
-            resumed=True,
+            resumed=not is_new,
             counts=counts,
             recovered=recovered,
             total=run.total,
-            options=run.options,
+            options=whole.options,
             parameters=run.parameters,
-            identity=run.identity,
+            identity=whole.identity,
             testing=run.testing,
             source_ended=run.source_ended,
             retried=retried,
             cursor=self._ledger.cursor,
+            shard=None if run.shard is None else place_of(run),
+            shards=run.options.get("shards"),
         )
 
     async def _opened_once(self, function: Callable[[], tuple[Ownership, T]]) -> tuple[Ownership, T]:
@@ -301,6 +312,10 @@ class DatabaseRecorder:
         """See Recorder."""
         self._writer.hurry()
 
+    async def about_shards(self, work: Callable[[Ownership], T]) -> T:
+        """Ask, or change, the rows of the shards that this run is cut into: in one transaction."""
+        return await self._writer.call(lambda: work(self._ownership))
+
     # -- being alive -------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -341,7 +356,7 @@ class DatabaseRecorder:
     @contextmanager
     def objects_recorded(self, *, everything: bool) -> Iterator[None]:
         """See Recorder."""
-        alias, run_id = self._ownership.alias, self._ownership.run_id
+        alias, run_id = self._ownership.alias, self._ownership.ledger
         touched = Recording(
             alias,
             run_id,
@@ -408,8 +423,8 @@ class DatabaseRecorder:
 
     async def state_of(self, key: UUID) -> ItemState | None:
         """See Recorder."""
-        state = await self._writer.call(lambda: self._ledger.state_of(key))
-        if state is ItemState.DONE:
+        state = await self._change(lambda: self._ledger.state_of(key))
+        if state in (ItemState.DONE, ItemState.SKIPPED):
             self._ledger.settled([key])
         return state
 

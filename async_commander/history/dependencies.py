@@ -65,7 +65,7 @@ def unmet(alias: str, needs: Iterable[Need]) -> list[Lacking]:
 
 def _is_met(alias: str, need: Need) -> bool:
     """Of runs with one identity the newest is looked at: what differs between them makes no difference here."""
-    succeeded = Run.objects.using(alias).filter(command=need.command, status=RunStatus.SUCCEEDED.value)
+    succeeded = Run.objects.using(alias).whole().filter(command=need.command, status=RunStatus.SUCCEEDED.value)
     whole = succeeded.filter(dry_run=False, testing=False).exclude(options__has_key="max_items")
     if need.within is not None:
         with suppress(OverflowError):  # longer than time itself: however old
@@ -83,7 +83,8 @@ def _fits(run: Run, need: Need) -> bool:
 
 def _instead(alias: str, need: Need) -> str:
     """The newest run with these parameters, and why it will not do."""
-    runs = Run.objects.using(alias).filter(command=need.command).order_by("-pk").defer("output", "traceback", "value")
+    runs = Run.objects.using(alias).whole().filter(command=need.command).order_by("-pk")
+    runs = runs.defer("output", "traceback", "value")
     run = next((run for run in runs[:LOOKED_AT] if _fits(run, need)), None)
     if run is None:
         others = " with these parameters" if need.known_by.parameters else ""

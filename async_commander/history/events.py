@@ -15,7 +15,8 @@ from async_commander.exceptions import InvalidCommand
 from async_commander.models import Run, RunLog
 from async_commander.results import ErrorKind, RunResult, RunStatus
 
-from .runs import COUNTS, is_orphan, mark_crashed
+from .runs import is_orphan, mark_crashed
+from .shards import COUNTS
 
 if TYPE_CHECKING:
     from . import recorder

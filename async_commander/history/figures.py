@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from itertools import count as counting
 from typing import Any
 
-from async_commander.models import Run
+from django.db.models import Q, QuerySet
+
+from async_commander.models import Run, RunBucket
 from async_commander.results import ErrorKind
 
 from .recorder import Slice
@@ -104,6 +106,13 @@ class Figures:
         entry.count += 1
         self._changed_kinds.add(kind)
 
+    def counted(self, kind: ErrorKind) -> None:
+        """So many errors of a kind until now, by who counts them elsewhere."""
+        known = self._kinds.get(kind.kind)
+        if kind.count > 0 and (known is None or known.count != kind.count):
+            self._kinds[kind.kind] = kind
+            self._changed_kinds.add(kind.kind)
+
     def kinds(self) -> list[ErrorKind]:
         """All kinds of errors of this process, most frequent first."""
         return sorted(self._kinds.values(), key=lambda kind: (-kind.count, kind.kind))
@@ -149,11 +158,17 @@ class Latencies:
     maximum: int
 
 
+def buckets_of(run: Run) -> QuerySet[RunBucket]:
+    """The roll-ups of a run: its own, or those of its shards."""
+    mine = Run.objects.using(run._state.db).filter(Q(pk=run.pk) | Q(parent=run.pk, shard__isnull=False))
+    return RunBucket.objects.using(run._state.db).filter(run__in=mine.order_by().values("pk"))
+
+
 def latencies_of(run: Run) -> list[Latencies]:
     """One for each stage of a run, in the order of an item's way; a query, whatever the number of items."""
     sums: dict[str, _Sums] = {}
     longest: dict[str, int] = {}
-    rows = run.buckets.values_list("stage", "count", "errors", "total_ms", "histogram")
+    rows = buckets_of(run).values_list("stage", "count", "errors", "total_ms", "histogram")
     for stage, count, errors, total_ms, histogram in rows.iterator():
         known = sums.setdefault(stage, _Sums())
         known.count += count

@@ -35,11 +35,24 @@ class Ownership:
     epoch: int
     single: str = ""
     """The command whose name it has as well, so that no other run of it begins."""
+    parent: int | None = None
+    """Of a shard: the run whose ledger and log it writes."""
+    shard: int = 0
+    """Which of them it is."""
 
     @property
     def name(self) -> str:
         """The lease's name."""
         return lease_name(self.run_id)
+
+    @property
+    def ledger(self) -> int:
+        """The run whose items these are: its own, or its parent's."""
+        return self.run_id if self.parent is None else self.parent
+
+    def of(self, run: Run) -> Ownership:
+        """The same, of this run: a shard's is for the ledger of its parent."""
+        return self if run.shard is None else replace(self, parent=run.parent_id, shard=run.shard)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ class Ledger:
         self._pending: tuple[int, Collection[UUID]] | None = None
         self._restarted = False
         self._has_earlier_rows = False
+        self._follows = False
+        """An item has brought up others: of a shard, so that those of other shards are likely to bring up its own."""
         self._pruned: datetime | None = None
         """Since when the run's items that are done have no rows any more."""
         self._keys_met = KeyFilter()
@@ -107,17 +109,14 @@ class Ledger:
         brought_up = brought_up.filter(state__in=_OPEN, crashes__lt=CRASHES_DEAD)
         brought_up.update(state=ItemState.RETRY.value, next_at=now)  # as one, so that they come as they were brought up
         waiting.filter(next_at__gt=now + timedelta(seconds=longest_wait)).update(next_at=now)
-        counts = self._recount()
-        run = (
-            Run.objects.using(self.ownership.alias)
-            .only("source_ended", "pruned", "cursor")
-            .get(pk=self.ownership.run_id)
-        )
-        self._pruned = run.pruned
+        counts = self.recount()
+        runs = Run.objects.using(self.ownership.alias).only("source_ended", "pruned", "cursor")
+        run = runs.get(pk=self.ownership.run_id)
+        self._pruned = run.pruned if self.ownership.parent is None else runs.get(pk=self.ownership.parent).pruned
         self.cursor = self._cursor_written = cursor_of(run)
-        if run.pruned is not None and not run.source_ended:
+        if self._pruned is not None and not run.source_ended:
             raise InvalidCommand(
-                f"Run {self.ownership.run_id} is being removed since {moment(run.pruned)}, for its age (KEEP_DAYS): "
+                f"Run {self.ownership.ledger} is being removed since {moment(self._pruned)}, for its age (KEEP_DAYS): "
                 "what it has done is not known any more. Begin a new run."
             )
         # Of any run, for this run's own would take a scan: what we insert from now on comes after it all the same.
@@ -135,7 +134,7 @@ class Ledger:
         The run's row is locked before, the lease released after: who commits at the same time is counted, or fenced.
         """
         self._give_back(self._claims())
-        self._recount()
+        self.recount()
         move_counts(self.ownership.alias, self.ownership.run_id, {}, self.cursor)
 
     def _give_back(self, claims: QuerySet[RunClaim]) -> None:
@@ -151,7 +150,7 @@ class Ledger:
         self._count(taken=-fresh, claimed=-fresh)
         claims.delete()
 
-    def _recount(self) -> dict[str, int]:
+    def recount(self) -> dict[str, int]:
         """Set the counts by what is stored. Of what is done and of duplicates the row's own count is the truth.
 
         Reads as many rows as there are items without success.
@@ -176,6 +175,8 @@ class Ledger:
         """
         keys = {one.key: None for one in candidates}  # a dict, as all that is made of it: their hashes are Python's
         if self._has_earlier_rows or self._restarted or self.taken_at_most is not None or len(keys) < len(candidates):
+            return None
+        if self._follows and self.ownership.parent is not None:
             return None
         if room is not None and room < len(keys):
             return None
@@ -225,7 +226,7 @@ class Ledger:
         key, duplicate = candidate.key, not (self._restarted or expected)
         if key in answer.fresh or key in answer.again:
             answer.duplicates += not self._restarted
-        elif key in self._claim_of or key in self._alone:
+        elif key in self._claim_of or key in self._alone or (row is not None and self._is_elsewhere(row)):
             answer.duplicates += duplicate
         elif row is None:
             if len(answer.fresh) < room:
@@ -372,8 +373,19 @@ class Ledger:
         return {place for place, outcome in placed.items() if outcome.key in there}
 
     def state_of(self, key: UUID) -> ItemState | None:
-        """What the ledger says of one item; None where it has no row."""
-        return next((ItemState(row.state) for row in self._find([key])), None)
+        """What the ledger says of one item; None where it has no row.
+
+        One that another shard has is skipped: it counts as a duplicate, whose claim is taken back.
+        """
+        row = next(iter(self._find([key])), None)
+        if row is None or not self._is_elsewhere(row):
+            return None if row is None else ItemState(row.state)
+        claim = self._claims().get(pk=self._claim_of[key])
+        claim.keys = [one for one in claim.keys if UUID(one) != key]
+        claim.save(update_fields=["keys"])
+        self._count(claimed=-1, skipped=1)
+        fence(self.ownership)
+        return ItemState.SKIPPED
 
     def kept(self, key: UUID) -> Known | None:
         """A step that is done."""
@@ -388,8 +400,9 @@ class Ledger:
 
     def _follow(self, outcome: ItemOutcome, room: int | None) -> int:
         wanted = {item.key: item for item in outcome.followed}
+        is_shard, self._follows = self.ownership.parent is not None, True
         with self._keys_mutex:
-            met = self._met(wanted)
+            met = wanted if is_shard else self._met(wanted)  # another shard may have them
             self._keys_met.add(wanted)
         for row in self._find(met):
             del wanted[row.key]
@@ -402,14 +415,15 @@ class Ledger:
         if wanted and self._pruned is not None:
             raise ItemError(
                 f"self.follow() names {items_in_words(len(wanted))} of which nobody knows whether they are done: what "
-                f"run {self.ownership.run_id} had done was removed on {moment(self._pruned)} (KEEP_DAYS). A new run "
-                f"takes them: --again {self.ownership.run_id}."
+                f"run {self.ownership.ledger} had done was removed on {moment(self._pruned)} (KEEP_DAYS). A new run "
+                f"takes them: --again {self.ownership.ledger}."
             )
         outcome.left_out = len(left_out)
         now = self._clock.now()
-        self._insert([_waiting(item, now) for item in wanted.values()])
-        outcome.followed_new = len(wanted)
-        return len(wanted)
+        # In the order of keys: two shards that bring up the same wait for each other at most.
+        waiting = [_waiting(wanted[key], now) for key in sorted(wanted)]
+        outcome.followed_new = insert_outcomes(self.ownership, waiting, unless_there=is_shard)
+        return outcome.followed_new
 
     def _room_left(self) -> int | None:
         """How many more items may be taken; None: any number. The run's row is locked, so that it stays so."""
@@ -419,8 +433,7 @@ class Ledger:
         return max(0, self.taken_at_most - runs.values_list("taken", flat=True).get())
 
     def _insert(self, outcomes: Sequence[ItemOutcome]) -> None:
-        if outcomes:
-            insert_outcomes(self.ownership.alias, self.ownership.run_id, outcomes)
+        insert_outcomes(self.ownership, outcomes)
 
     def _update(self, outcomes: Sequence[ItemOutcome]) -> None:
         for outcome in outcomes:
@@ -479,11 +492,17 @@ class Ledger:
             return keys
         return self._keys_met.among(keys)
 
+    def _is_elsewhere(self, row: RunItem) -> bool:
+        """Whether another shard has it."""
+        return self.ownership.parent is not None and row.shard != self.ownership.shard
+
     def _find(self, keys: Collection[UUID]) -> list[RunItem]:
-        return find_items(self.ownership.alias, self.ownership.run_id, keys)
+        return find_items(self.ownership, keys)
 
     def _items(self) -> Any:
-        return RunItem.objects.using(self.ownership.alias).filter(run_id=self.ownership.run_id)
+        """Those of this owner: all of the run's, or of its shard's."""
+        items = RunItem.objects.using(self.ownership.alias).filter(run_id=self.ownership.ledger)
+        return items if self.ownership.parent is None else items.filter(shard=self.ownership.shard)
 
     def _claims(self) -> Any:
         return RunClaim.objects.using(self.ownership.alias).filter(run_id=self.ownership.run_id)

@@ -53,8 +53,9 @@ _LITERALS: dict[Any, str] = {
 """Values that a column may have in all rows of a batch; `False` is as good as 0 here."""
 
 
-def find_items(alias: str, run_id: int, keys: Collection[UUID]) -> list[RunItem]:
-    """The ledger's rows of these items; those that have none are left out."""
+def find_items(ownership: Ownership, keys: Collection[UUID]) -> list[RunItem]:
+    """The ledger's rows of these items, whichever shard has them; those that have none are left out."""
+    alias, run_id = ownership.alias, ownership.ledger
     connection = connections[alias]
     if not keys:
         return []
@@ -135,7 +136,7 @@ def insert_batch(
     """
     connection, run_id = connections[ownership.alias], ownership.run_id
     names, same, columns = _columns_of(connection, outcomes)
-    insert = _Insert(connection, run_id, names, same)
+    insert = _Insert(ownership, names, same)
     dropped = f"DELETE FROM {connection.ops.quote_name(RunClaim._meta.db_table)} WHERE id"  # noqa: S608 - a name of our own
     held, fence_values = fence_statement(ownership)
     with connection.cursor() as cursor:
@@ -168,16 +169,17 @@ def insert_batch(
     fence(ownership)
 
 
-def insert_outcomes(alias: str, run_id: int, outcomes: Sequence[ItemOutcome]) -> None:
-    """One new ledger row for each outcome, in the transaction that is open on this thread.
+def insert_outcomes(ownership: Ownership, outcomes: Sequence[ItemOutcome], *, unless_there: bool = False) -> int:
+    """One new ledger row for each outcome, in the transaction that is open on this thread; how many they are.
 
-    Raises IntegrityError where the run has a row of one of these items already.
+    Raises IntegrityError where the run has a row of one of these items already, or passes over it, `unless_there`.
     """
-    if outcomes:
-        connection = connections[alias]
-        names, same, columns = _columns_of(connection, outcomes)
-        with connection.cursor() as cursor:
-            _Insert(connection, run_id, names, same).execute(cursor, columns)
+    if not outcomes:
+        return 0
+    connection = connections[ownership.alias]
+    names, same, columns = _columns_of(connection, outcomes)
+    with connection.cursor() as cursor:
+        return _Insert(ownership, names, same).execute(cursor, columns, unless_there=unless_there)
 
 
 def move_counts(alias: str, run_id: int, counts: dict[str, int], safe: SafeCursor | None = None) -> None:
@@ -268,32 +270,34 @@ def _moments(connection: BaseDatabaseWrapper, moments: Sequence[datetime | None]
 class _Insert:
     """An INSERT of the ledger: parameters for columns that differ, and the others in its text."""
 
-    def __init__(
-        self, connection: BaseDatabaseWrapper, run_id: int, differ: Sequence[str], same: dict[str, str]
-    ) -> None:
-        quote = connection.ops.quote_name
-        names = ", ".join(map(quote, ("run_id", *same, *differ)))
+    def __init__(self, ownership: Ownership, differ: Sequence[str], same: dict[str, str]) -> None:
+        quote = connections[ownership.alias].ops.quote_name
+        names = ", ".join(map(quote, ("run_id", "shard", *same, *differ)))
         self._differ = differ
-        self._begin = f"INSERT INTO {quote(RunItem._meta.db_table)} ({names})"
-        self._same = ", ".join([str(int(run_id)), *same.values()])
+        self._into = f"INTO {quote(RunItem._meta.db_table)} ({names})"
+        self._same = ", ".join([str(ownership.ledger), str(ownership.shard), *same.values()])
 
-    def execute(self, cursor: CursorWrapper, columns: Sequence[Sequence[Any]]) -> None:
-        """Insert rows that have these values."""
+    def execute(self, cursor: CursorWrapper, columns: Sequence[Sequence[Any]], *, unless_there: bool = False) -> int:
+        """Insert rows that have these values; how many there are more. `unless_there`: those that are not there yet."""
+        passing_over = " ON CONFLICT DO NOTHING" if unless_there else ""
         if cursor.db.vendor == "postgresql":
-            cursor.execute(self.from_arrays(), list(map(_array, columns)))
-            return
+            cursor.execute(self.from_arrays() + passing_over, list(map(_array, columns)))
+            return int(cursor.rowcount)
         rows, row = list(zip(*columns, strict=True)), f"({', '.join([self._same, *['%s'] * len(self._differ)])})"
         if cursor.db.vendor == "sqlite":
-            cursor.executemany(f"{self._begin} VALUES {row}", rows)
-            return
+            cursor.executemany(f"INSERT {self._into} VALUES {row}{passing_over}", rows)  # noqa: S608 - names of our own
+            return int(cursor.rowcount)
+        number, begin = 0, f"INSERT {'IGNORE ' if unless_there else ''}{self._into}"
         for part in chunks(rows, PARAMETERS_AT_ONCE // len(columns)):
             values = ", ".join([row] * len(part))
-            cursor.execute(f"{self._begin} VALUES {values}", [value for one in part for value in one])
+            cursor.execute(f"{begin} VALUES {values}", [value for one in part for value in one])
+            number += cursor.rowcount
+        return number
 
     def from_arrays(self) -> str:
         """With one parameter for each column, whatever the number of rows: a driver looks at each that it is given."""
         arrays = ", ".join(f"%s::{_TYPES.get(name, 'int')}[]" for name in self._differ)
-        return f"{self._begin} SELECT {self._same}, * FROM unnest({arrays})"  # noqa: S608 - names and types of our own
+        return f"INSERT {self._into} SELECT {self._same}, * FROM unnest({arrays})"  # noqa: S608 - names and types of our own
 
 
 def _array(values: Sequence[Any]) -> str:

@@ -100,7 +100,7 @@ def _write_logs(ownership: Ownership, lines: Sequence[LogLine], *, written: list
     rows = RunLog.objects.using(ownership.alias).bulk_create(
         [
             RunLog(
-                run_id=ownership.run_id,
+                run_id=ownership.ledger,
                 at=as_stored(line.at),
                 level=min(max(line.level, 0), HIGHEST_LEVEL),
                 logger=storable(line.logger)[:NAME_CAP],
@@ -137,9 +137,9 @@ def _write_slices(ownership: Ownership, slices: Sequence[Slice]) -> None:
 def _write_slowest(ownership: Ownership, items: Sequence[dict[str, Any]]) -> None:
     """Beside those of earlier sittings."""
     rows = RunSlowest.objects.using(ownership.alias)
-    known = rows.filter(run_id=ownership.run_id).values_list("items", flat=True).first() or []
+    known = rows.filter(run_id=ownership.ledger).values_list("items", flat=True).first() or []
     told = [{**item, "label": storable(item["label"])[:NAME_CAP]} for item in items]
-    rows.update_or_create(run_id=ownership.run_id, defaults={"items": slowest_of(known, told)})
+    rows.update_or_create(run_id=ownership.ledger, defaults={"items": slowest_of(known, told)})
 
 
 def _write_errors(ownership: Ownership, errors: Sequence[ErrorKind], *, earlier: dict[str, int]) -> None:

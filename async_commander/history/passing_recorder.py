@@ -74,12 +74,11 @@ class PassingRecorder(DatabaseRecorder):
         states = Counter(outcome.state.value for outcome in outcomes)
         move_counts(self._ownership.alias, self._ownership.run_id, {"taken": states.total(), **+states})
         if dead := [outcome for outcome in outcomes if outcome.state is ItemState.DEAD]:
-            alias, run_id = self._ownership.alias, self._ownership.run_id
-            taken = {row.key for row in find_items(alias, run_id, [one.key for one in dead])}
+            taken = {row.key for row in find_items(self._ownership, [one.key for one in dead])}
             for outcome in dead:
                 if outcome.key in taken:  # its namesake died before
                     outcome.key = uuid4()
-            insert_outcomes(alias, run_id, dead)
+            insert_outcomes(self._ownership, dead)
         fence(self._ownership)
 
     def finishes_at_once(self, units: Sequence[Unit]) -> bool:

@@ -198,7 +198,7 @@ class Pruning:
 
     def _pages_of_runs(self, limit: datetime) -> Iterator[set[int]]:
         last = 0
-        old = Run.objects.using(self._alias).filter(started__lt=limit).exclude(status__in=NOT_ENDED)
+        old = Run.objects.using(self._alias).whole().filter(started__lt=limit).exclude(status__in=NOT_ENDED)
         old = old.annotate(ended=Coalesce("finished", "heartbeat", "started")).filter(ended__lt=limit).order_by("pk")
         while page := list(old.filter(pk__gt=last).values_list("pk", flat=True)[:RUNS_AT_ONCE]):
             last = page[-1]
@@ -241,7 +241,7 @@ class Pruning:
         list(lease.select_for_update())
         if not self._doomed(self._ended([run], locked=True)):
             return 0
-        runs.filter(parent_id=run).update(parent=None)  # what it began has a life of its own
+        runs.whole().filter(parent_id=run).update(parent=None)  # what it began has a life of its own
         runs.filter(pk=run).delete()
         lease.delete()
         return 1

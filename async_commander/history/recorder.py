@@ -15,6 +15,7 @@ from async_commander.command.run_identity import RunIdentity
 from async_commander.database.lanes import LanePool
 from async_commander.database.surroundings import Surroundings
 from async_commander.database.unit import Unit
+from async_commander.engine.context import Shard
 from async_commander.models import Run
 from async_commander.results import ErrorKind, ItemState, RunStatus
 
@@ -61,6 +62,10 @@ class Opening:
     """Seconds for which an item may wait for its next attempt."""
     parent: int | None = None
     """The row of the run that began this one, in the same database."""
+    shards: int | None = None
+    """Into how many it is to be cut."""
+    carries: int | None = None
+    """The row of a shard that is to be carried: begun, or taken over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +94,10 @@ class Opened:
     """Items that were dead, and are tried again."""
     cursor: SafeCursor | None = None
     """Of a resumed run: where its source is gone on with."""
+    shard: Shard | None = None
+    """Which part of a run this is."""
+    shards: int | None = None
+    """Into how many this run is cut: they take the items, and it adds them up."""
 
 
 class SafeCursor(NamedTuple):

@@ -36,11 +36,11 @@ from .lease import (
     release,
     take_over,
 )
-from .ledger import Ledger
 from .moments import as_stored
 from .notes import mark_gap
 from .ownership import NOBODY, Owner, host_name, this_host
 from .recorder import Ending, Opening
+from .shards import COUNTS, ledger_of, to_carry
 from .telling import tell_crashed_later
 from .unstored_ends import UnstoredEnd
 
@@ -52,7 +52,6 @@ UNFINISHED = (
     RunStatus.FAILED.value,
     RunStatus.RUNNING.value,
 )
-COUNTS = ("taken", "done", "skipped", "dead", "retry", "claimed")
 TEXT_CAP = 100_000
 """Characters kept of a run's output, error and traceback each."""
 COMPARED = 200
@@ -118,15 +117,19 @@ def resumable(alias: str, opening: Opening) -> Run | None:
     runs = Run.objects.using(alias)
     if opening.queued is not None:
         return _begun(runs.filter(pk=opening.queued).first(), opening.queued)
+    if opening.carries is not None:
+        return to_carry(alias, opening.carries)
     if opening.retry_failed is not None:
         named = _named(runs, opening.retry_failed, opening)
         retrying.check(named, opening)
+        _check_shards(named, opening)
         return named
     if opening.resume_run is not None:
         named = _named(runs, opening.resume_run, opening)
         _check_unfinished(named, opening)
+        _check_shards(named, opening)
         return named
-    runs = runs.filter(dry_run=False)
+    runs = runs.filter(dry_run=False, shard=None)
     unfinished = runs.filter(Q(command=opening.command) | Q(identity=opening.identity), status__in=UNFINISHED)
     unfinished = unfinished.filter(Q(source_ended=True) | Q(pruned=None), testing=opening.testing)
     unfinished = unfinished.order_by("-id").defer("output", "traceback")
@@ -140,13 +143,15 @@ def resumable(alias: str, opening: Opening) -> Run | None:
         run = next((run for run, _ in same), None)
     if run is not None:
         _check_format(run)
+        _check_shards(run, opening)
     return run
 
 
 def others_unfinished(alias: str, opening: Opening) -> str:
     """The unfinished runs of the command with other arguments, in words: the newest few; those at work are none."""
     now = database_now(alias)
-    runs = Run.objects.using(alias).filter(command=opening.command, dry_run=False, status__in=UNFINISHED)
+    runs = Run.objects.using(alias).whole()
+    runs = runs.filter(command=opening.command, dry_run=False, status__in=UNFINISHED)
     runs = runs.filter(testing=opening.testing)
     runs = runs.exclude(status=RunStatus.RUNNING.value, expires__gt=now).order_by("-id").defer("output", "traceback")
     told = [
@@ -172,7 +177,7 @@ def known_identity(alias: str, opening: Opening) -> str:
     runs = Run.objects.using(alias)
     if runs.filter(identity=opening.identity).exists():
         return opening.identity
-    earlier = runs.filter(command=opening.command).only("identity", "parameters", "options").order_by("-id")
+    earlier = runs.whole().filter(command=opening.command).only("identity", "parameters", "options").order_by("-id")
     compared = ((run, _compared(run, opening)) for run in earlier[:COMPARED])
     return next((run.identity for run, how in compared if how.is_same and not any(how.gone.values())), opening.identity)
 
@@ -188,6 +193,10 @@ def _begun(run: Run | None, number: int) -> Run | None:
 def _named(runs: QuerySet[Run], number: int, opening: Opening) -> Run:
     if (run := runs.filter(pk=number).first()) is None:
         raise InvalidCommand(f"There is no run {number}. `manage.py aruns` lists the runs.")
+    if run.shard is not None:
+        raise InvalidCommand(
+            f"Run {run.pk} is shard {run.shard} of run {run.parent_id}: name that one, it goes on with all."
+        )
     if run.dry_run:
         raise InvalidCommand(
             f"Run {run.pk} is a dry run, which keeps nothing that could be gone on with. Begin a new one; --again "
@@ -211,6 +220,16 @@ def _check_unfinished(run: Run, opening: Opening) -> None:
             f"--retry-failed {run.pk} tries its dead items again" if run.dead else "A new run takes all items again"
         )
         raise InvalidCommand(f"Run {run.pk} is {run.status}: only {', '.join(UNFINISHED)} runs are resumed. {remedy}.")
+
+
+def _check_shards(run: Run, opening: Opening) -> None:
+    stored = run.options.get("shards")
+    if opening.shards is not None and opening.shards != stored:
+        cut = "is not cut into shards" if stored is None else f"is cut into {stored}"
+        raise InvalidCommand(
+            f"Run {run.pk} {cut}, and {opening.shards} shards were asked for: a run goes on as it was begun. Leave "
+            "--shards out, or begin a new run."
+        )
 
 
 def _check_format(run: Run) -> None:
@@ -256,7 +275,7 @@ def reopen(
     if run.expires != found_free and seconds_until_free(alias, run) > 0:
         raise RunTaken(f"Run {run.pk} was taken over by {owner_of(alias, run.pk)} just now.")
     ended = _unstored_end(alias, run)
-    ownership = take_over(alias, run.pk, seen=seen)
+    ownership = take_over(alias, run.pk, seen=seen).of(run)
     if ended is not None:
         transaction.on_commit(ended.forget, using=alias)
     elif run.status == RunStatus.RUNNING.value:
@@ -311,7 +330,7 @@ def last_heartbeat(ownership: Ownership) -> datetime | None:
 def this_and_previous(ownership: Ownership) -> tuple[Run, Run | None]:
     """The run's row, and that of the last run of this identity that succeeded with all of its items."""
     runs = Run.objects.using(ownership.alias)
-    run = runs.get(pk=ownership.run_id)
+    run = runs.get(pk=ownership.ledger)
     earlier = runs.filter(identity=run.identity, status=RunStatus.SUCCEEDED.value, dry_run=False, testing=False)
     return run, next((one for one in earlier.filter(pk__lt=run.pk).order_by("-id")[:20] if is_whole(one.options)), None)
 
@@ -417,10 +436,10 @@ def mark_crashed(alias: str, run: Run) -> bool:
             if not is_orphan(alias, run):
                 return False
             ended = _unstored_end(alias, run)
-            ownership = take_over(alias, run.pk, seen=seen)
+            ownership = take_over(alias, run.pk, seen=seen).of(run)
             leave_name(alias, run.command, run.pk)
             if ended is not None:
-                Ledger(ownership).let_go()
+                ledger_of(ownership, run).let_go()
                 close(ownership, ended.ending, add_output=True, whole=is_whole(run.options), finished=ended.at)
                 transaction.on_commit(ended.forget, using=alias)
                 return True

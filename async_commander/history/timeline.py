@@ -10,7 +10,7 @@ from django.utils import timezone
 from async_commander.models import Run
 from async_commander.results import RunStatus
 
-from .figures import SLICE_SECONDS
+from .figures import SLICE_SECONDS, buckets_of
 
 POINTS = 120
 RECENT_SECONDS = 60
@@ -43,7 +43,7 @@ class Timeline:
 
 def timeline_of(run: Run, at_most: int = POINTS) -> Timeline:
     """The throughput and the errors of a run over time; a query."""
-    rows = run.buckets.filter(stage__in={*_DONE, *_FAILING}).order_by("at")
+    rows = buckets_of(run).filter(stage__in={*_DONE, *_FAILING}).order_by("at")
     slices = list(rows.values_list("at", "seconds", "stage", "count", "errors"))
     if not slices:
         return Timeline(SLICE_SECONDS, [])
@@ -85,7 +85,7 @@ def progress_of(run: Run) -> Progress:
 
 def _recent_rate(run: Run) -> float | None:
     now = timezone.now()
-    recent = run.buckets.filter(stage__in=_DONE, at__gt=now - timedelta(seconds=RECENT_SECONDS + SLICE_SECONDS))
+    recent = buckets_of(run).filter(stage__in=_DONE, at__gt=now - timedelta(seconds=RECENT_SECONDS + SLICE_SECONDS))
     slices = list(recent.values_list("at", "count"))
     if not slices:
         return None

@@ -67,7 +67,7 @@ def history(name: str, limit: int | None = 10, *, using: str | None = None) -> R
         raise InvalidCommand(f"limit={limit!r}: a whole number from 0 is needed, or None for all runs")
     alias = using or router.db_for_read(Run)
     notice_crashes_now(using or router.db_for_write(Run))
-    return newest(Run.objects.using(alias).filter(command__in=recorded_names(name)), limit)
+    return newest(Run.objects.using(alias).whole().filter(command__in=recorded_names(name)), limit)
 
 
 def newest(runs: Some, limit: int | None) -> Some:

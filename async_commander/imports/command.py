@@ -122,7 +122,7 @@ class ImportCommand(_Batches, ABC):
     rejected_to: Annotated[str, Option(help="write rejected rows to this CSV file", identity=False)] = ""
 
     _own_arguments = frozenset({"rows_per_batch", "rejected_to"})
-    _stages: ClassVar[Stages | None] = Stages(once=(), per_item=("parse_and_save",), chunk=4)
+    _stages: ClassVar[Stages | None] = Stages(once=(), per_item=("parse_and_save",), chunk=4, divisible=False)
 
     @hook(kinds=ANY_KIND, returned=_A_TABLE)
     @abstractmethod

@@ -20,6 +20,7 @@ from async_commander.history.ledger_rows import cursor_of
 from async_commander.history.moments import moment
 from async_commander.history.provenance import COUNTED, touched_by
 from async_commander.history.reading import steps_of
+from async_commander.history.shards import shards_of
 from async_commander.results import ErrorKind, ItemState, RunStatus, items_in_words
 from async_commander.text.amounts import count, duration, rate
 from async_commander.text.clean import plain, plain_block
@@ -71,6 +72,7 @@ class RunPage:
         sections = [
             self._latencies(),
             self._steps(),
+            self._shards(),
             self._objects(),
             *self._would(),
             self._errors(),
@@ -128,6 +130,13 @@ class RunPage:
         title = "Steps that are kept"
         title += f", the last {limit} of {count(number)}" if number > limit else ""
         return title, columns(rows, right=frozenset({1})) if rows else []
+
+    def _shards(self) -> Section:
+        rows = [
+            [str(one.shard), state_of(one), figures(one), f"run {one.pk}", plain(one.error, ERROR_WIDTH)]
+            for one in shards_of(self.run._state.db or "default", self.run.pk)
+        ]
+        return "Shards", columns(rows, right=frozenset({0})) if rows else []
 
     def _objects(self) -> Section:
         counts = touched_by(self.run)
@@ -223,6 +232,7 @@ def page_json(run: Run, *, resumed: bool, more: bool = False) -> dict[str, Any]:
         "steps": [
             {"label": one.label, "started": one.started, "milliseconds": one.parse_ms} for one in steps_of(run, limit)
         ],
+        "shards": [as_json(one, resumed=False) for one in shards_of(run._state.db or "default", run.pk)],
         "log": [{"at": one.at, "level": one.level, "message": one.message} for one in last_log(run, limit)],
     }
     return page | {"output": run.output, "traceback": run.traceback} if more else page

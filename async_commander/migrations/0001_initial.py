@@ -59,6 +59,7 @@ class Migration(migrations.Migration):
                 ('pruned', models.DateTimeField(blank=True, help_text='Since when items that are done, or skipped, have no rows any more', null=True)),
                 ('changes', models.BigIntegerField(default=0, help_text='Of this record by its owner, under the newest epoch: tells what a COMMIT in doubt came to')),
                 ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='children', to='async_commander.run')),
+                ('shard', models.PositiveSmallIntegerField(blank=True, help_text="Which shard of its parent it is, from 0; its items are in the parent's ledger", null=True)),
             ],
             options={
                 'ordering': ['-id'],
@@ -111,6 +112,19 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='HostShare',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('key', models.UUIDField(help_text='Of the SHA-256 digest of what is paced')),
+                ('leases', models.JSONField(default=dict, help_text='By shard: turns and rate, those it would have, and until when')),
+                ('paused_until', models.FloatField(default=0.0, help_text="In seconds since 1970, by the database's clock")),
+                ('run', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='host_shares', to='async_commander.run')),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('run', 'key'), name='ac_host_share_once')],
+            },
+        ),
+        migrations.CreateModel(
             name='RunClaim',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -151,6 +165,7 @@ class Migration(migrations.Migration):
                 ('save_ms', models.PositiveIntegerField(blank=True, null=True)),
                 ('worker', models.PositiveIntegerField(blank=True, null=True)),
                 ('next_at', models.DateTimeField(blank=True, null=True)),
+                ('shard', models.PositiveSmallIntegerField(default=0, help_text='Which shard of the run has it')),
                 ('by_follow', models.BooleanField(default=False, help_text='Brought up by another item, and not yielded by the source until now')),
                 ('line', models.UUIDField(blank=True, help_text='Of the digest of its order_key: how the next one of a key is found, and what waits for the source', null=True)),
                 ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='items', to='async_commander.run')),

@@ -193,6 +193,7 @@ def context_of(plan: Plan, opened: Opened) -> RunContext:
         dry_run=plan.opening.dry_run,
         testing=plan.opening.testing,
         verbosity=plan.request.verbosity,
+        shard=opened.shard,
         started=anyio.current_time(),
     )
     for name in ("taken", "done", "skipped", "dead", "retry"):

@@ -34,7 +34,7 @@ from async_commander.results import RunResult, RunStatus
 from async_commander.text.values import text_of_value
 
 from .caller import as_served, is_served
-from .plan import Plan, database_of, lacking_in_words, make_plan, stored_arguments
+from .plan import Plan, database_of, lacking_in_words, make_plan, plan_of_shard, stored_arguments
 from .reporting import Reporter, Silent
 from .request import RunRequest, by_their_names, split_call
 from .run import execute
@@ -274,6 +274,14 @@ def drive_from_shell(
         # A loop needs file descriptors to close itself (uvloop), and has met a limit: the run has ended all the same.
         logger.debug("The event loop could not be closed.", exc_info=True)
     return ended[0]
+
+
+def drive_shard(command: AsyncCommand, request: RunRequest, row: int, reporter: Reporter, stops: StopRequests) -> None:
+    """Carry one shard of a run, on a new event loop. How it ended says its row."""
+    plan = plan_of_shard(command, request, row)
+    backend = {"use_uvloop": has_uvloop()}
+    with collected_less_often():
+        anyio.run(execute, plan, reporter, stops, backend="asyncio", backend_options=backend)
 
 
 @contextmanager

@@ -81,6 +81,7 @@ class ItemPorts:
             else None
         )
         """Of a source that can be gone on with where it was left."""
+        self._cuts_itself = self._hooks.takes("iterate", "shard")
         # A cursor would have to remember each item that waits in the ledger for its turn: these are few, or unread.
         self.calls_back = self.has_ledger and self.cursors is None and getattr(session.recorder, "calls_back", False)
         self._source_ended = False
@@ -102,6 +103,18 @@ class ItemPorts:
     def place(self) -> int:
         """How many items come before what is read of the source when it is asked now."""
         return 0 if self.cursors is None else self.cursors.place
+
+    async def falls_to_us(self, given: Any, place: int) -> bool:
+        """Whether an item of the source is this process's: of a shard those by the hashes of their keys, or lines."""
+        shard = self._session.context.shard
+        if shard is None or shard.by_range or self._cuts_itself:
+            return True
+        item = given.item if type(given) is At else given
+        try:
+            key = await self.line_of(item) or key_uuid(self._hooks.decide("item_key", item))
+        except Exception:  # noqa: BLE001 - which is told of where the item is admitted
+            key = key_uuid(f"item {place} of the source")
+        return shard.has(key)
 
     def source_yielded(self, given: Any, place: int) -> Any:
         """The source gave one more, the first of which has place 1. Returns the item itself, which `admit` will get."""
@@ -316,9 +329,9 @@ class ItemPorts:
         state = None
         if isinstance(error, IntegrityError) and not ticket.known:
             # The row in the way may be the item's own: an earlier COMMIT got no answer in time, or another item
-            # followed this one meanwhile.
+            # followed this one meanwhile, in another shard perhaps.
             state = await self._recorder.state_of(ticket.uuid)
-        if state is ItemState.DONE:
+        if state in (ItemState.DONE, ItemState.SKIPPED):
             if self.cursors is not None:
                 self.cursors.settled(ticket.uuid)
             ticket.state = state

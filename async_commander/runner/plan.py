@@ -11,11 +11,12 @@ from django.db import DatabaseError, connections, router
 from django.utils.module_loading import import_string
 
 from async_commander.cache.store import Store, open_store
+from async_commander.command.annotations import label_of
 from async_commander.command.arguments import REQUIRED, Argument, to_json
 from async_commander.command.base import AsyncCommand, redactor_of
 from async_commander.command.declaration import declaration_of, filled_in
 from async_commander.command.needs import Need, needs_of
-from async_commander.command.options import REQUESTS, kinds_in
+from async_commander.command.options import ENGINES, PROCESSES, REQUESTS, kinds_in
 from async_commander.command.parser import ExtraOption
 from async_commander.command.registry import name_of
 from async_commander.command.run_identity import RunIdentity
@@ -24,10 +25,12 @@ from async_commander.conf import get_settings
 from async_commander.database.preparing import Preparation, Tenants
 from async_commander.database.schema_errors import lacks_schema
 from async_commander.engine.context import current_run
+from async_commander.engine.cpus import available_cpus
 from async_commander.engine.limits import BOUNDS, Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, MissingDependency
 from async_commander.history.recorder import Opened, Opening, Recorder
 from async_commander.models import Run
+from async_commander.pool.payload import UnpicklablePayload, dump_call
 from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import HIDDEN, Redactor
 from async_commander.text.values import redacted_value
@@ -89,6 +92,11 @@ def make_plan(
     name = name_of(cls)
     if (run := current_run()) is not None and run.dry_run and not request.dry_run:
         request = replace(request, dry_run=True)  # a run that a dry run begins
+    if request.is_cut:
+        _check_cut(cls, request, shared=shared, tenants=tenants, recorder=recorder)
+        count = request.shards or available_cpus()
+        request = replace(request, distribute=request.distribute or PROCESSES, shards=count)
+        processes = max(1, (processes or available_cpus()) // count)
     parameters = to_json(cls, command.parameters)
     options = {**request.stored_options(), **_own_options(command)}
     declared = declaration_of(cls).arguments
@@ -134,8 +142,57 @@ def make_plan(
             testing=request.test,
             needs=() if request.test or request.ignore_dependencies or goes_on else needs_of(command),
             parent=around.row if around is not None and around.alias == alias else None,
+            shards=request.shards,
         ),
     )
+
+
+def plan_of_shard(command: AsyncCommand, request: RunRequest, row: int) -> Plan:
+    """The plan of one shard of a run; what the run as a whole was asked for, and its turn, are settled there."""
+    plan = make_plan(command, request, shared=False, tenants=Tenants())
+    opening = replace(plan.opening, carries=row, once=False, single=False, needs=())
+    return replace(plan, opening=opening)
+
+
+def _check_cut(
+    cls: type[AsyncCommand],
+    request: RunRequest,
+    *,
+    shared: bool,
+    tenants: Tenants | None,
+    recorder: Recorder | None,
+) -> None:
+    """InvalidCommand where a run of this command, or of this caller, cannot be cut into shards."""
+    remedy = "leave distribute and shards out."
+    if request.distribute is not None and request.distribute not in ENGINES:
+        raise InvalidCommand(
+            f"distribute={request.distribute!r:.80}: there is {', '.join(ENGINES)}, and no such engine."
+        )
+    if request.dry_run:
+        raise InvalidCommand(f"A dry run rolls back what it writes, in one process: {remedy}")
+    if request.max_items is not None:
+        raise InvalidCommand(f"max_items is counted in one process, which takes one item after the other: {remedy}")
+    stages = declaration_of(cls).stages
+    if stages is not None and not stages.divisible:
+        raise InvalidCommand(
+            f"{label_of(cls)} is an import, which looks at all of its rows for duplicates and for those that are gone: "
+            f"it cannot be cut; {remedy}"
+        )
+    if shared:
+        raise InvalidCommand(
+            "A run that is cut into shards is carried by other processes, and these see nothing of a transaction that "
+            "is open here, or of SQLite in memory: begin it outside of atomic(), with a database in a file or on a "
+            "server; in a test with transaction=True."
+        )
+    try:
+        dump_call(cls, ())
+    except UnpicklablePayload as error:
+        told = f"Other processes cannot find {label_of(cls)}: write it at the top of a module, or {remedy}"
+        raise InvalidCommand(told) from error
+    if tenants:
+        raise InvalidCommand(f"The caller's tenant does not travel to other processes: {remedy}")
+    if recorder is not None:
+        raise InvalidCommand(f"A recorder of your own does not travel to other processes: {remedy}")
 
 
 DEEPEST = 100

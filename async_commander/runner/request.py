@@ -15,7 +15,7 @@ from async_commander.exceptions import InvalidCommand
 from async_commander.history.lease import LEASE_SECONDS
 
 GRACE_SECONDS = 10.0
-STORED = ("max_items", "force", "delete", "ignore_dependencies")
+STORED = ("max_items", "force", "delete", "ignore_dependencies", "distribute", "shards")
 """The shared options that a run's row keeps."""
 
 
@@ -35,6 +35,8 @@ class RunRequest:
     queued: int | None = None
     """The run that waits in a queue and is begun now."""
     max_items: int | None = None
+    distribute: str | None = None
+    shards: int | None = None
     grace: float = GRACE_SECONDS
     yes: bool = False
     force: bool = False
@@ -86,6 +88,11 @@ class RunRequest:
             raise InvalidCommand("only_kind says which dead items are tried again: give it with retry_failed.")
         if self.max_items is not None and self.retry_failed is not None:
             raise InvalidCommand("max_items bounds new items, and retry_failed takes those of a run: leave it out.")
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it asks for shards."""
+        return self.distribute is not None or self.shards is not None
 
     def stored_options(self) -> dict[str, Any]:
         """What is kept in the run row, so that a resume does the same."""

@@ -25,6 +25,7 @@ from async_commander.command.shapes import ItemCommand
 from async_commander.database.unit import deletions_withheld
 from async_commander.engine.context import run_entered
 from async_commander.engine.failures import CancelledFromOutside, unwrapped
+from async_commander.engine.leased_pace import LeasedPace
 from async_commander.engine.undisturbed import Undisturbed, again_after_native_cancels
 from async_commander.exceptions import MissingDependency, RunFenced, RunLocked
 from async_commander.history.database_recorder import DatabaseRecorder
@@ -49,6 +50,8 @@ from .rehearsed_hooks import RehearsedHooks
 from .reporting import Aside
 from .service import ServiceManager
 from .session import RunSession
+from .sharded import ShardedWork
+from .shared_pace import keep_leases
 from .signals import OpenRun, open_run
 from .stopping import Stopping
 from .telling import Teller
@@ -185,7 +188,10 @@ class OneRun:
             redact=self._redact,
             kept=self._keeper_of(plan, recorder, lanes),
         )
-        self._work = Work(self._session, opened)
+        if opened.shards is None:
+            self._work: Work | ShardedWork = Work(self._session, opened)
+        else:
+            self._work = ShardedWork(self._session, opened, recorder)
         self._stopping = Stopping(self._session, self._work, stops, hook_lanes)
         self._hooks.observers = Observers.over(
             ObservedRun(plan=plan, context=self._context, recorder=recorder, owner=self._stopping, stops=stops)
@@ -230,7 +236,8 @@ class OneRun:
                 async with self._hooks.observers.around(RUN), anyio.create_task_group() as beside:
                     clocks = (self._stopping.time_out, self._stopping.cancel_after_grace)
                     told = (self._reporter.watch, self._teller.tell_items)
-                    for work in (self._notes.tick, self._notes.keep, *told, *clocks, self._attended):
+                    tasks = (self._notes.tick, self._notes.keep, self._attended, self._paced)
+                    for work in (*tasks, *told, *clocks):
                         beside.start_soon(again_after_native_cancels, work)
                     # A task beside that is cancelled natively before its first step cancels the group: not this block.
                     with self._work.acknowledged_beside(beside), anyio.CancelScope(shield=True):
@@ -250,6 +257,11 @@ class OneRun:
         """Tell the service manager that started this process for the run, if one did."""
         if self._plan.request.trigger == "terminal" and (manager := ServiceManager.of_process()) is not None:
             await manager.attend([self._context], self._context.stop_asked, self._recorder.rows)
+
+    async def _paced(self) -> None:
+        """Share the pace with the other shards of a run, where this is one."""
+        if isinstance(pace := self._session.pace, LeasedPace):
+            await keep_leases(pace, self._context.limits, self._recorder, self._stopping)
 
     # -- lifespan( work, cleanup ) -----------------------------------------------------------------------------
 
@@ -327,8 +339,8 @@ class OneRun:
         return None
 
     async def _cleaned_up(self, failure: BaseException | None) -> BaseException | None:
-        if not self._hooks.has("cleanup") or self._stopping.lost is not None:
-            return failure
+        if not self._hooks.has("cleanup") or self._stopping.lost is not None or self._context.shard is not None:
+            return failure  # of a shard: the whole run has it
         try:
             with anyio.CancelScope(deadline=self._stopping.deadline()) as self._stopping.beside_work:
                 await self._hooks.call("cleanup", self._result(failure))

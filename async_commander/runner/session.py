@@ -19,6 +19,7 @@ from async_commander.conf import get_settings
 from async_commander.database.connections import close_all_of_process
 from async_commander.database.dry_runs import RehearsedCall
 from async_commander.database.unit import Unit, current_unit
+from async_commander.engine.leased_pace import LeasedPace
 from async_commander.engine.pace import Pace
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.log_capture import OWN_LOGGER
@@ -96,7 +97,8 @@ class RunSession:
         self.values: list[Any] = []
         self.outages = Outages(context.retry.maximum)
         limits = context.limits
-        self.pace = Pace(limits.per_host, limits.per_second, context.retry)
+        shared = context.shard is not None and (limits.per_host or limits.per_second)
+        self.pace = (LeasedPace if shared else Pace)(limits.per_host, limits.per_second, context.retry)
         self.steps: OpenSteps | None = None
         """Of a plain command, while its `handle()` is at work."""
         self.undeleted: Counter[str] | None = Counter() if command.deletes and not request.delete else None

@@ -56,7 +56,8 @@ class SourceRetry:
                                 position += 1
                                 if position > furthest:
                                     furthest, failures, self.absence = position, 0, None
-                                yield ports.source_yielded(item, position)
+                                if await ports.falls_to_us(item, position):
+                                    yield ports.source_yielded(item, position)
                 except Exception as error:  # noqa: BLE001 - judged there, and raised where it does not pass
                     failures += 1
                     await self._rest(failures, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import re
 import time
 from collections import deque
@@ -32,9 +33,11 @@ from async_commander.command.hooks import HookKind
 from async_commander.command.items import ItemGone, item_from_json, item_to_json, row_reference
 from async_commander.database.chunks import in_key_order
 from async_commander.database.connections import open_blocks
+from async_commander.engine.context import Shard
 from async_commander.engine.leaving import CancelIgnored
 from async_commander.engine.stepping import Stepped
 from async_commander.exceptions import InvalidCommand
+from async_commander.history.shards import Range
 
 from .generators import Leftable
 
@@ -55,9 +58,29 @@ def from_the_beginning() -> None:
     """There is no cursor after which a source is to begin."""
 
 
-async def open_source(hooks: HookCaller, *arguments: Any, after: Callable[[], Any] = from_the_beginning) -> Any:
-    """Call `iterate` and return what it gives, not read from yet: all that comes after the cursor of now."""
-    keywords = {"after": after()} if hooks.takes("iterate", "after") else {}
+async def open_source(
+    hooks: HookCaller, *arguments: Any, after: Callable[[], Any] = from_the_beginning, shard: Shard | None = None
+) -> Any:
+    """Call `iterate` and return what it gives, not read from yet: all that comes after the cursor of now.
+
+    Of a queryset that is cut by ranges of keys it is what the shard has of it.
+    """
+    keywords: dict[str, Any] = {"after": after()} if hooks.takes("iterate", "after") else {}
+    if hooks.takes("iterate", "shard"):
+        keywords["shard"] = shard
+    source = await _called(hooks, arguments, keywords)
+    if shard is None or not shard.by_range:
+        return source
+    if not isinstance(source, QuerySet):
+        raise InvalidCommand(
+            f"iterate() returned a {type(source).__name__}, and a queryset when this run was cut: a shard has a range "
+            "of its keys. Begin a new run."
+        )
+    bounds = {"pk__gte": shard.first, "pk__lt": shard.before}
+    return source.filter(**{name: key for name, key in bounds.items() if key is not None})
+
+
+async def _called(hooks: HookCaller, arguments: Sequence[Any], keywords: dict[str, Any]) -> Any:
     if hooks.kind("iterate") is HookKind.ASYNC_GENERATOR:
         return _watched_async(hooks, hooks.function("iterate")(*arguments, **keywords))
     if hooks.kind("iterate") is HookKind.GENERATOR:
@@ -128,6 +151,25 @@ async def closed_at_the_end(source: AsyncIterable[Any]) -> AsyncIterator[AsyncIt
             await aclose()
 
 
+def ranges_of(queryset: QuerySet[Any], count: int) -> list[Range] | None:
+    """So many ranges of primary keys, or fewer, with as many rows in each: to be called on a lane.
+
+    None where the rows cannot be told by their keys. Each range is looked for from the one before it on, so that the
+    keys are read once in all. The first has no lower end and the last no upper one: what comes later is in one, too.
+    """
+    if not may_be_filtered_by_key(queryset):
+        return None
+    step = max(1, math.ceil(queryset.count() / count))
+    ordered, bounds = in_key_order(queryset), [None]
+    while len(bounds) < count:
+        rest = ordered if bounds[-1] is None else ordered.filter(pk__gte=bounds[-1])
+        after = next(iter(rest.values_list("pk", flat=True)[step : step + 1]), None)
+        if after is None or after == bounds[-1]:
+            break
+        bounds.append(after)
+    return list(zip(bounds, [*bounds[1:], None], strict=True))
+
+
 async def counted(source: Any) -> int | None:
     """How many items a source has, where it can tell without being read."""
     if isinstance(source, QuerySet):
@@ -140,7 +182,7 @@ async def counted(source: Any) -> int | None:
 
 async def _pages(queryset: QuerySet[Any]) -> AsyncIterator[list[Any]]:
     """Pages by primary key: no cursor stays open, and rows that come or go meanwhile shift nothing."""
-    if not await sync_to_async(_may_be_filtered_by_key)(queryset):
+    if not await sync_to_async(may_be_filtered_by_key)(queryset):
         yield await sync_to_async(lambda: list(queryset))()
         return
     rest = ordered = in_key_order(queryset)
@@ -161,7 +203,7 @@ def _fetch_page(queryset: QuerySet[Any]) -> list[Any]:
     return before or list(queryset.filter(pk=last))
 
 
-def _may_be_filtered_by_key(queryset: QuerySet[Any]) -> bool:
+def may_be_filtered_by_key(queryset: QuerySet[Any]) -> bool:
     """Whether a filter by primary key leaves out rows, and changes nothing about the others.
 
     Not so for slices, unions, `values()`, `distinct("name")` and window functions: these are read in one go.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from .hook_lanes import HookLanes
     from .session import RunSession
+    from .sharded import ShardedWork
     from .signals import StopRequests
     from .work import Work
 
@@ -37,7 +38,9 @@ logger = logging.getLogger("async_commander.run")
 class Stopping:
     """Hears the requests to stop one run, and sees to it that they are met."""
 
-    def __init__(self, session: RunSession, work: Work, stops: StopRequests, hook_lanes: HookLanes) -> None:
+    def __init__(
+        self, session: RunSession, work: Work | ShardedWork, stops: StopRequests, hook_lanes: HookLanes
+    ) -> None:
         self._session = session
         self._context = session.context
         self._grace = session.request.grace

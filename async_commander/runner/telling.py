@@ -42,6 +42,8 @@ class Teller:
         self._plan = plan
         self._sender = type(plan.command)
         self._dry = plan.opening.dry_run
+        self._is_shard = plan.opening.carries is not None
+        """Whether the run as a whole is told of elsewhere."""
         self.run_id: int | str | None = None
         self.wants_items = not self._dry and item_failed.has_listeners(self._sender)
         """Whether anybody wants to know of items that are given up."""
@@ -50,7 +52,9 @@ class Teller:
 
     async def started(self, opened: Opened) -> None:
         """The run is open."""
-        self.run_id = opened.run_id
+        self.run_id, self._is_shard = opened.run_id, opened.shard is not None
+        if self._is_shard:
+            return
         opening = self._plan.opening
         await self._send(run_started, parameters=opening.parameters, resumed=opened.resumed, testing=opening.testing)
 
@@ -58,6 +62,8 @@ class Teller:
         """The run is over; of the items that were given up all is told first."""
         self.run_id = result.run_id
         await self._tell_items()
+        if self._is_shard:
+            return
         await self._send(run_finished, result=result)
         if self._dry or self._plan.opening.testing or not is_mailed(self._sender, result):
             return

@@ -168,7 +168,7 @@ class Work:
     async def _connected(self, stages: Stages, ports: ItemPorts) -> Any:
         """The source of a command that is always on: what comes before it is done anew each time."""
         payloads = [await self._hooks.call(hook) for hook in stages.once]
-        return await open_source(self._hooks, *payloads, after=ports.after)
+        return await open_source(self._hooks, *payloads, after=ports.after, shard=self._context.shard)
 
     async def _counted_items(self, stages: Stages, ports: ItemPorts, quota: Quota) -> AsyncIterator[Any]:
         """Those of the source; none where that was read to its end before and can be spared."""
@@ -192,7 +192,7 @@ class Work:
         with calls_of(Kind.SOURCE):
             once = [partial(self._hooks.call, hook) for hook in stages.once]
             payloads = [await SourceRetry(self._session).insist(call) for call in once]
-        return partial(open_source, self._hooks, *payloads, after=after)
+        return partial(open_source, self._hooks, *payloads, after=after, shard=self._context.shard)
 
     async def _source_later(self, stages: Stages) -> Any:
         """The source of a run that does not read it: items that are rows are made as it would give them."""
@@ -202,6 +202,8 @@ class Work:
 
     async def _count(self, source: Any, quota: Quota, *, before: int) -> None:
         """`before`: so many items come before those that are read now."""
+        if self._context.shard is not None:
+            return  # the run has counted them
         total = await self._hooks.call("total") if self._hooks.has("total") else None
         if total is None and (number := await counted(source)) is not None:
             total = before + number

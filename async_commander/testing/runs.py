@@ -9,7 +9,7 @@ from uuid import UUID
 
 from async_commander.command.identity import item_key, item_label, key_uuid
 from async_commander.history.recorder import STEP
-from async_commander.history.runs import COUNTS
+from async_commander.history.shards import COUNTS
 from async_commander.models import Run, RunClaim, RunItem, RunLog
 from async_commander.results import ItemState, RunResult, RunStatus
 

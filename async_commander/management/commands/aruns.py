@@ -218,7 +218,7 @@ class Command(TerminalCommand):
 
     def _find(self, alias: str, options: dict[str, Any]) -> Run:
         if options["run"] is not None:
-            run = _runs(alias).filter(pk=options["run"]).first()
+            run = Run.objects.using(alias).filter(pk=options["run"]).first()
         else:
             run = narrowed(_runs(alias), command=options["command"], status=options["status"]).first()
         if run is None:
@@ -269,7 +269,7 @@ def _what(text: str) -> str:
 
 
 def _runs(alias: str) -> QuerySet[Run]:
-    return Run.objects.using(alias)
+    return Run.objects.using(alias).whole()
 
 
 def _check_name(alias: str, name: str) -> None:

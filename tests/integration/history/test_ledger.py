@@ -130,13 +130,13 @@ def test_a_key_that_was_added_is_in_the_filter() -> None:
 def test_a_key_is_looked_up_by_itself_in_a_run_that_the_statistics_do_not_know(ledger: Ledger) -> None:
     """After ANALYZE knew of other runs only, the rows of a new one would all be read for each key."""
     other = Run.objects.create(command="x", identity="y")
-    insert_outcomes("default", other.pk, [ItemOutcome(key=uuid4()) for _ in range(3_000)])
+    insert_outcomes(Ownership("default", other.pk, 1), [ItemOutcome(key=uuid4()) for _ in range(3_000)])
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {RunItem._meta.db_table}")
     keys = [uuid4() for _ in range(3_000)]
-    insert_outcomes("default", ledger.ownership.run_id, [ItemOutcome(key=key) for key in keys])
+    insert_outcomes(ledger.ownership, [ItemOutcome(key=key) for key in keys])
     with CaptureQueriesContext(connection) as queries:
-        assert {row.key for row in find_items("default", ledger.ownership.run_id, keys[:100])} == set(keys[:100])
+        assert {row.key for row in find_items(ledger.ownership, keys[:100])} == set(keys[:100])
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {queries[0]['sql']}")
         plan = json.dumps(cursor.fetchone()[0])
@@ -153,7 +153,7 @@ def test_any_text_is_kept_as_it_is(ledger: Ledger) -> None:
         ItemOutcome(key=uuid4(), label=text, error=text, item={"text": text}, state=ItemState.DEAD, started=began)
         for text in TEXTS
     ]
-    insert_outcomes("default", ledger.ownership.run_id, [*outcomes, ItemOutcome(key=uuid4(), item=None, label="none")])
+    insert_outcomes(ledger.ownership, [*outcomes, ItemOutcome(key=uuid4(), item=None, label="none")])
     for one in outcomes:
         row = RunItem.objects.get(key=one.key)
         assert (row.label, row.error, row.item, row.started) == (one.label, one.error, one.item, one.started)

@@ -13,8 +13,9 @@ from async_commander.database.transaction import LaneTransaction
 from async_commander.events import ItemFailed, LeftOut, LogLine, Place, Progress, RunEvent, RunFinished, RunStarted
 from async_commander.exceptions import InvalidCommand
 from async_commander.models import Run, RunLog
-from async_commander.results import ErrorKind, RunResult, RunStatus
+from async_commander.results import RunStatus
 
+from .reading import result_of
 from .runs import is_orphan, mark_crashed
 from .shards import COUNTS
 
@@ -57,9 +58,9 @@ class Look:
     def after(self, place: Place | None) -> list[RunEvent]:
         """What there is to tell who has come so far; None: who knows nothing of the run yet."""
         run, events = self.run, list[RunEvent]()
-        if run.status == RunStatus.QUEUED.value:
-            return events
         if place is None:
+            if run.status == RunStatus.QUEUED.value:
+                return events
             place = Place(run.pk)
             events.append(
                 RunStarted(
@@ -81,33 +82,19 @@ class Look:
         last_place = events[-1].id if events else str(place)
         events.append(_progress(run, last_place))
         if self.is_over:
-            events.append(self._finished(last_place))
+            at = run.finished or run.heartbeat or timezone.now()
+            events.append(RunFinished(run_id=run.pk, id=last_place, at=at, result=result_of(run), value=run.value))
         return events
-
-    def _finished(self, place: str) -> RunFinished:
-        run = self.run
-        kinds = run.error_kinds.order_by("-count", "kind")
-        result = RunResult(
-            run_id=run.pk,
-            command=run.command,
-            status=RunStatus(run.status),
-            value=run.value,
-            counts={name: getattr(run, name) for name in COUNTS},
-            errors=[ErrorKind(one.kind, one.count, one.example, one.item) for one in kinds],
-            duration=run.duration.total_seconds() if run.duration else 0.0,
-            error=run.error,
-            complete=run.source_ended or run.status == RunStatus.SUCCEEDED.value,
-            dry_run=run.dry_run,
-            would=run.would,
-        )
-        at = run.finished or run.heartbeat or timezone.now()
-        return RunFinished(run_id=run.pk, id=place, at=at, result=result, value=run.value)
 
 
 def _progress(run: Run, place: str) -> Progress:
     counts: dict[str, Any] = {name: getattr(run, name) for name in ("total", *COUNTS)}
     seconds = run.duration.total_seconds() if run.duration else 0.0
-    stage = "stopping" if run.cancel_requested_at and run.status == RunStatus.RUNNING.value else ""
+    stage = ""
+    if run.status == RunStatus.QUEUED.value:
+        stage = "waiting for a worker"
+    elif run.status == RunStatus.RUNNING.value and run.cancel_requested_at:
+        stage = "stopping"
     return Progress(run_id=run.pk, id=place, seconds=seconds, stage=stage, **counts)
 
 

@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 async def afollow(plan: Plan, reporter: Reporter | None) -> RunResult:
     """The result of a run that a worker carries. A cancel of the caller ends the waiting, and not the run."""
-    handle = await sync_to_async(_sent)(plan, reporter)
+    handle = await sync_to_async(sent)(plan, reporter)
     return await handle.result()
 
 
 def follow(plan: Plan, reporter: Reporter | None) -> RunResult:
     """The same from synchronous code."""
-    return _sent(plan, reporter).result_sync()
+    return sent(plan, reporter).result_sync()
 
 
-def _sent(plan: Plan, reporter: Reporter | None) -> RunHandle:
+def sent(plan: Plan, reporter: Reporter | None) -> RunHandle:
+    """Have a worker carry a run that was planned."""
     if reporter is not None or plan.recorder is not None:
         raise InvalidCommand(
             "A run that is detached is told of, and recorded, by its row: leave reporter and recorder."

@@ -74,9 +74,11 @@ def astream(
     among them, come when they are stored, each second. A slow reader holds up nothing: he is told the newest progress,
     and how many lines were left out.
 
-    Leaving the stream (`break`, `aclose()`, a cancel) stops the run in order; `contextlib.aclosing` waits for its end.
-    Raises RunLocked where another process owns the run, CommandNotFound, InvalidCommand and TypeError before anything
-    is begun.
+    With `detach=True` a worker carries the run, which goes on without this reader; the events are those of `awatch`.
+
+    Leaving the stream of any other run (`break`, `aclose()`, a cancel) stops it in order; `contextlib.aclosing` waits
+    for its end. Raises RunLocked where another process owns the run, CommandNotFound, InvalidCommand and TypeError
+    before anything is begun.
     """
     check_setup()
     from .streaming import stream

@@ -54,7 +54,7 @@ async def call_async(
     """Run a command on the running event loop. See `doors.arun`."""
     plan = await planned(command, arguments, reporter=reporter, recorder=recorder)
     if plan.request.detach:
-        result: RunResult = await _detached("afollow")(plan, reporter)
+        result: RunResult = await detached("afollow")(plan, reporter)
         return result
     return told(await _on_this_loop(plan, reporter or Silent(), None))
 
@@ -122,7 +122,7 @@ def call_sync(
     made, request = prepared(command, arguments, recorder=recorder)
     if request.detach:
         plan = make_plan(made, as_served(request), shared=False, recorder=recorder)
-        result: RunResult = _detached("follow")(plan, reporter)
+        result: RunResult = detached("follow")(plan, reporter)
         return result
     return told(drive_from_call(made, request, reporter or Silent(), recorder=recorder))
 
@@ -137,7 +137,7 @@ def prepared(
     return _prepared(command, cls, arguments)
 
 
-def _detached(name: str) -> Callable[..., Any]:
+def detached(name: str) -> Callable[..., Any]:
     """What has a run carried by a worker and waits for its end. That is a room above, found when it is asked for."""
     found: Callable[..., Any] = import_string(f"async_commander.queues.following.{name}")
     return found

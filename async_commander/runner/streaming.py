@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from asgiref.sync import sync_to_async
 
 from async_commander.engine.undisturbed import ended
 from async_commander.events import LogLine, Place, Progress, RunFinished, RunStarted
-from async_commander.exceptions import RunLocked
+from async_commander.exceptions import AsyncCommanderError, RunLocked
 from async_commander.history.events import event_of_line
 from async_commander.text.values import kept_value
 
-from .entry import begun, heard, planned
+from .entry import begun, detached, heard, planned
 from .mailbox import Mailbox
 from .reporting import Silent
 from .signals import StopRequests
+from .watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -37,6 +40,17 @@ async def stream(
 ) -> AsyncGenerator[RunEvent]:
     """See `doors.astream`."""
     plan = await planned(command, arguments, recorder=recorder)
+    if plan.request.detach:
+        handle = await sync_to_async(detached("sent"))(plan, None)
+        if not handle.is_committed:
+            raise AsyncCommanderError(
+                f"Run {handle.run_id} belongs to a transaction that is still open here: no worker sees it before "
+                "COMMIT. Watch it outside of the transaction."
+            )
+        async with aclosing(watch(handle.run_id, after=None, using=handle.database)) as events:
+            async for told in events:
+                yield told
+        return
     mailbox, stops = Mailbox(), StopRequests()
     reporter = EventReporter(mailbox)
     with heard(stops):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -73,3 +74,35 @@ async def test_a_detached_call_waits_for_the_worker(arun_db: None) -> None:
         assert (result.status, result.value["what"]) == (ac.RunStatus.SUCCEEDED, "detached")
         with pytest.raises(ac.RunFailed, match="as it was told"):
             await ac.arun("answers", what="error", detach=True)
+
+
+@pytest.mark.asyncio
+async def test_a_detached_stream_tells_of_the_workers_run_and_leaving_it_stops_nothing(arun_db: None) -> None:
+    with workers(*AWORKER) as begin:
+        begin()
+        async with aclosing(ac.astream("effects", label="left", count=30, pause=0.05, detach=True)) as events:
+            started = await anext(events)
+        assert isinstance(started, ac.RunStarted)
+        assert isinstance(started.run_id, int)
+        told = [event async for event in ac.awatch(started.run_id, after=started.id)]
+    assert not any(isinstance(event, ac.RunStarted) for event in told)
+    last = told[-1]
+    assert isinstance(last, ac.RunFinished)
+    assert (last.result.status, last.result.counts["done"]) == (ac.RunStatus.SUCCEEDED, 30)
+
+
+@pytest.mark.asyncio
+async def test_a_watch_sees_a_run_change_hands(arun_db: None) -> None:
+    handle = await ac.adispatch("effects", label="moved", count=60, pause=0.05)
+    with workers(*AWORKER) as begin:
+        first, killed, told = begin(), False, list[ac.RunEvent]()
+        async for event in ac.awatch(handle.run_id):
+            told.append(event)
+            if isinstance(event, ac.Progress) and event.done > 5 and not killed:
+                first.kill()
+                killed = True
+                begin()
+    last = told[-1]
+    assert isinstance(last, ac.RunFinished)
+    assert (killed, last.result.status, last.result.counts["done"]) == (True, ac.RunStatus.SUCCEEDED, 60)
+    assert sum(isinstance(event, ac.RunStarted) for event in told) == 1

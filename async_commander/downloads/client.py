@@ -82,13 +82,17 @@ def open_client(
     connector = Connector(AddressGuard.of(internal_hosts), resolver or ThreadResolver(threads))
     pool = ConnectionPool(connector, threads)
     return Client(
-        transport=BoundedTransport(transport or make_transport(), pool, Turns(pace)),
+        transport=bounded_transport(transport or make_transport(), pool, Turns(pace)),
         deadline=deadline,
         max_body=max_body,
         body_memory=body_memory,
         max_redirects=max_redirects,
         user_agent=user_agent or USER_AGENT,
     )
+
+
+bounded_transport = BoundedTransport
+"""By whose class a client sends; one that is derived from it may look on."""
 
 
 def make_transport() -> httpx.AsyncBaseTransport | None:

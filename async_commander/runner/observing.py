@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from async_commander.database.unit import Unit
     from async_commander.engine.context import RunContext
     from async_commander.history.recorder import Recorder, RunOwner
+    from async_commander.results import RunResult
 
     from .plan import Plan
     from .signals import StopRequests
@@ -49,9 +50,16 @@ class Observer(Protocol):
 
     def committing(self, units: Sequence[Unit]) -> None:
         """See CommitObserver: on the lane."""
+        del units
 
     def committed(self, units: Sequence[Unit]) -> bool:
         """See CommitObserver."""
+        del units
+        return False
+
+    def finished(self, result: RunResult) -> None:
+        """The run is closed, and this is what it came to; `around` it is left next."""
+        del result
 
 
 observers: list[Callable[[ObservedRun], Observer | None]] = []
@@ -85,6 +93,11 @@ class Observers:
             for observer in self._observing:
                 await stack.enter_async_context(observer.around(what, label))
             yield
+
+    def finished(self, result: RunResult) -> None:
+        """See Observer."""
+        for observer in self._observing:
+            observer.finished(result)
 
     def committing(self, units: Sequence[Unit]) -> None:
         """See CommitObserver."""

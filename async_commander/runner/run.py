@@ -245,6 +245,7 @@ class OneRun:
                         await self._teller.started(self._opened)
                         failure = await self._worked_and_tidied()
                         result = await self._close(failure)
+                        self._hooks.observers.finished(result)
                         beside.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):

@@ -110,7 +110,10 @@ def _check_sendable(plan: Plan) -> None:
         )
     going_on = [name for name in ("resume", "resume_run", "retry_failed") if getattr(request, name)]
     if going_on:
-        raise InvalidCommand(f"{going_on[0]} goes on with a run that was; a worker is sent new ones.")
+        raise InvalidCommand(
+            f"{going_on[0]} goes on with a run that was, and a worker is sent new ones: `manage.py aruns requeue ID` "
+            "sends that one."
+        )
     for name, why in _HERE_ONLY.items():
         if getattr(request, name) is not None:
             raise InvalidCommand(f"{name}=… cannot reach a run in another process: leave it out, {why}.")

@@ -187,6 +187,65 @@ def test_a_message_that_means_no_run_is_logged(transactional_db: None, number: A
     assert "which is not there" in caplog.text
 
 
+# -- other kinds of runs ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_an_item_sends_belongs_to_the_item(transactional_db: None) -> None:
+    result = ac.run("senders")
+    assert (result.counts["done"], result.counts["dead"]) == (2, 1)
+    sent = Run.objects.filter(command="answers").order_by("pk")
+    assert sorted(run.parameters["what"] for run in sent) == ["a", "c"]
+    assert {run.parent_id for run in sent} == {result.run_id}
+    for run in sent:
+        carry(run.pk)
+    assert rows(command="answers") == ["succeeded"] * 2
+
+
+def test_a_dry_run_keeps_nothing_at_its_worker_s_either(transactional_db: None) -> None:
+    handle = ac.dispatch("effects", label="dry", count=3, dry_run=True)
+    carry(handle.run_id)
+    result = handle.result_sync(timeout=0)
+    assert (result.dry_run, result.would) == (True, {"testapp.Effect": {"created": 3}})
+    assert not Effect.objects.exists()
+
+
+def test_a_dry_run_sends_nothing(transactional_db: None) -> None:
+    ac.run("senders", dry_run=True)
+    assert not Run.objects.filter(command="answers").exists()
+
+
+def test_what_is_to_happen_once_is_skipped_the_second_time(transactional_db: None) -> None:
+    ac.run("answers")
+    handles = [ac.dispatch("once") for _ in range(2)]
+    assert [carry(handle.run_id) is not None for handle in handles] == [True, True]
+    assert rows(command="once") == ["succeeded", "skipped"]
+    assert "succeeded" in handles[1].result_sync(timeout=0).reason
+
+
+def test_what_it_depends_on_is_asked_for_at_the_worker_s(transactional_db: None) -> None:
+    handle = ac.dispatch("once", needs="there")
+    carry(handle.run_id)
+    with pytest.raises(ac.RunFailed, match="answers"):
+        handle.result_sync(timeout=0)
+    after = ac.dispatch("once", needs="there", run_dependencies=True)
+    carry(after.run_id)
+    assert after.result_sync(timeout=0).value == "once"
+
+
+def test_a_trial_run_is_one_at_the_worker_s(transactional_db: None) -> None:
+    handle = ac.dispatch("effects", label="trial", count=2, test=True)
+    carry(handle.run_id)
+    run = Run.objects.get()
+    assert (run.testing, run.status) == (True, "succeeded")
+
+
+def test_a_queued_run_is_shown(transactional_db: None) -> None:
+    handle = ac.dispatch("answers")
+    assert "queued" in aruns("show", handle.run_id)
+    assert json.loads(aruns("show", handle.run_id, json=True))["status"] == "queued"
+    assert f"{handle.run_id}  answers" in aruns()
+
+
 # -- another release at the worker's --------------------------------------------------------------------------------
 
 

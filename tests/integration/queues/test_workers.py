@@ -10,8 +10,11 @@ import pytest
 
 import async_commander as ac
 from async_commander.models import Run
+from async_commander.queues import rescue
+from async_commander.queues.carrying import carry
 from tests.integration.runner.ledger import assert_ledger_adds_up
 from tests.queued.effects import assert_once, effects
+from tests.queued.engines import Dying
 from tests.queued.processes import manage, wait_until, workers
 
 AWORKER = manage("aworker", "--interval", "0.1", "-v", "2")
@@ -106,3 +109,16 @@ async def test_a_watch_sees_a_run_change_hands(arun_db: None) -> None:
     assert isinstance(last, ac.RunFinished)
     assert (killed, last.result.status, last.result.counts["done"]) == (True, ac.RunStatus.SUCCEEDED, 60)
     assert sum(isinstance(event, ac.RunStarted) for event in told) == 1
+
+
+def test_a_sender_that_dies_between_commit_and_sending_loses_no_run(transactional_db: None) -> None:
+    engine = "tests.queued.engines.Dying"
+    with workers(*manage("arun", "answers", "--detach"), QUEUED_ENGINE=engine, QUEUED_DIES="1") as begin:
+        assert begin().wait(60) == -signal.SIGKILL
+    row = Run.objects.get()
+    assert (row.status, row.engine, row.sent) == ("queued", engine, None)
+    Run.objects.update(started=row.started - rescue.YOUNG)
+    assert rescue.rescue("default") == 1
+    assert Dying.sent == [row.pk]
+    assert carry(row.pk) is not None
+    assert Run.objects.get().status == "succeeded"

@@ -51,7 +51,7 @@ class Scaffold:
             "tools": self.tools or (_PLAIN_TOOLS if self.is_plain else _TOOLS),
             "command": "" if self.is_plain else f"\n{line}",
             "before": self.before,
-            "tests": f"{_camel(name)}Tests",
+            "tests": "".join(word[:1].upper() + word[1:] for word in [*name.split("_"), "tests"]),
             "test": self.test + (_PLAIN_ONCE if self.is_plain else _ONCE) * once,
         }
         return Template(Template(_TEST).substitute(words)).substitute(made=self.made, name=name)
@@ -59,10 +59,6 @@ class Scaffold:
 
 _WIDTH = 88
 """Columns that ruff and Black allow where nobody has said anything else."""
-
-
-def _camel(name: str) -> str:
-    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 
 _TEST = '''\

@@ -29,6 +29,8 @@ class Settings:
     """Packages with commands that belong to no app."""
     cache: str = ""
     """The alias in STORAGES of where the results of cached methods are kept; empty: on this machine, for this user."""
+    uploads: str = ""
+    """The alias in STORAGES of where files are kept that the admin's form takes for a run; empty: it takes none."""
     internal_hosts: tuple[str, ...] = ()
     """Names, addresses and networks that `self.http` may reach although they are not public."""
     keep_days: Mapping[str, int | None] = field(default_factory=lambda: MappingProxyType(dict(KEEP_DAYS)))
@@ -118,6 +120,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "LIMITS": _mapping,
     "COMMAND_PACKAGES": _texts,
     "CACHE": _alias,
+    "UPLOADS": _alias,
     "INTERNAL_HOSTS": _texts,
     "KEEP_DAYS": _days,
     "ENGINE": _dotted,

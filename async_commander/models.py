@@ -187,6 +187,12 @@ class Run(models.Model):
             models.Index(fields=["started"], name="ac_run_started"),
             models.Index(fields=["user", "id"], name="ac_run_user"),
         ]
+        permissions = [
+            ("run_run", "Can have commands run"),
+            ("cancel_run", "Can cancel runs"),
+            ("requeue_run", "Can have failed items of runs tried again"),
+            ("export_run", "Can export the errors of runs"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.command} #{self.pk} ({self.status})"
@@ -424,6 +430,7 @@ class RunLog(models.Model):
         indexes = [
             models.Index(fields=["run", "level"], name="ac_log_level"),
             models.Index(fields=["run", "id"], name="ac_log_order"),
+            models.Index(fields=["item_key"], name="ac_log_item"),
         ]
 
     def __str__(self) -> str:

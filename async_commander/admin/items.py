@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.utils.html import format_html_join
-from django.utils.safestring import mark_safe
+from django.template.response import TemplateResponse
+from django.urls import reverse
 
-from async_commander.models import RunItem
+from async_commander.models import Run, RunItem, RunLog
+from async_commander.results import ItemState
+from async_commander.templatetags.async_commander_pages import breakable
 
-from .pages import OF_ONE_RUN, OfRun, lines_of
+from .actions import ACTIONS
+from .drawing import STAGES, lane
+from .pages import OF_ONE_RUN, OfRun
+from .permissions import may
+from .run_page import LINES_SHOWN
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -22,7 +28,6 @@ REASONS = (
     "rejected", "skipped", "duplicate", "gone", "step",
 )  # fmt: skip
 """Why items are given up, or left out; an error of the project's may have a `reason` of its own."""
-_BREAK = mark_safe("/<wbr>")
 
 
 class ReasonFilter(admin.SimpleListFilter):
@@ -53,13 +58,44 @@ class RunItemAdmin(OfRun):
     may_be_asked = OF_ONE_RUN | {
         "key", "key__exact", "state", "state__exact", "reason", "error_kind", "error_kind__exact",
     }  # fmt: skip
-    lines_of_error = lines_of("error")
-    readonly_fields = ("lines_of_error",)
-    exclude = ("item", "error")
-    """`item` is kept as it is, secrets of its URL included, to be run again: the label says which one it is. `error` is
-    shown with its lines."""
+    exclude = ("item",)
+    """It is kept as it is, secrets of its URL included, to be run again: the label says which one it is."""
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """One item: what became of it, how long it took, its failed attempts, and what was logged about it."""
+        item = self.get_object(request, object_id) if object_id.isdecimal() and len(object_id) < 19 else None
+        if request.method == "POST" or item is None or not self.has_view_permission(request, item):
+            return super().change_view(request, object_id, form_url, extra_context)
+        times = {name: getattr(item, f"{name}_ms") for name in ("wait", *(stage for stage, _ in STAGES[1:]))}
+        lines = list[RunLog]()
+        if request.user.has_perm("async_commander.view_runlog"):
+            logs = RunLog.objects.using(item._state.db).filter(item_key=item.key, run_id=item.run_id)
+            lines = list(logs.order_by("-pk")[:LINES_SHOWN])[::-1]
+        retry = ACTIONS["retry"]
+        run = Run.objects.using(item._state.db).get(pk=item.run_id)
+        retried = item.state == ItemState.DEAD.value and retry.fits(run, run.status)
+        page = reverse("admin:async_commander_run_action", args=[item.run_id, retry.name])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": item.label or str(item.key),
+            "opts": self.opts,
+            "original": item,
+            "media": self.media,
+            "item": item,
+            "run": run,
+            "times": times,
+            "lane": lane(times, sum(times[stage] or 0 for stage, _ in STAGES[1:])),
+            "stages": STAGES[1:],
+            "attempts": [line for line in lines if line.failure],
+            "log": lines,
+            "retry_url": f"{page}?key={item.key}" if retried and may(request.user, retry.needs, run.command) else "",
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/async_commander/runitem/page.html", context)
 
     @admin.display(description="label", ordering="label")
     def breakable_label(self, item: RunItem) -> SafeString:
         """The label; the path of a URL may go on in the next line."""
-        return format_html_join(_BREAK, "{}", ((part,) for part in item.label.split("/")))
+        return breakable(item.label)

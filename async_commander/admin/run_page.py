@@ -19,7 +19,9 @@ from async_commander.history.timeline import progress_of, timeline_of
 from async_commander.models import Run, RunLog, RunSlowest
 from async_commander.results import CREATED, DELETED, UNDELETED, UPDATED, UPSERTED, ItemState, RunStatus
 
+from .actions import ACTIONS
 from .drawing import STAGES, lane, over_time, shares
+from .permissions import may
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -136,10 +138,17 @@ class RunPage:
             "kinds": list(self.run.error_kinds.order_by("-count", "kind")[:KINDS_SHOWN]),
             "may_read_items": may_read,
             "items_url": _items_of(self.run),
+            "retry_url": self._retry_url(),
             "slowest": {"first": slowest[:SLOW_SHOWN], "rest": slowest[SLOW_SHOWN:]} if slowest else None,
             "stages": STAGES[1:],
             "steps": steps_of(self.run, STEPS_SHOWN) if may_read and self._may_view("runlog") else [],
         }
+
+    def _retry_url(self) -> str:
+        retry = ACTIONS["retry"]
+        if not retry.fits(self.run, self.state) or not may(self._request.user, retry.needs, self.run.command):
+            return ""
+        return reverse("admin:async_commander_run_action", args=[self.run.pk, retry.name])
 
     def _slowest(self) -> Iterator[dict[str, Any]]:
         row = RunSlowest.objects.using(self.run._state.db).filter(pk=self.run.pk).first()

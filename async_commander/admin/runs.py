@@ -6,25 +6,31 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
-from django.http import Http404, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator, smart_split, unescape_string_literal
 
-from async_commander.history.reading import resumed_among, states_seen
+from async_commander.exceptions import AsyncCommanderError, CommandNotFound
+from async_commander.history.reading import resumed_among, state_seen, states_seen
 from async_commander.history.trends import recent_of, recorded
 from async_commander.models import Run
 from async_commander.templatetags.async_commander_pages import badge, duration, moment, rate, value
 
 from . import run_page
+from .actions import ACTIONS, Action
+from .commands import CommandPage, all_commands
 from .drawing import shares, sparkline
 from .pages import STYLES, BoundedPaginator, ReadOnly, newest
+from .permissions import may
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -230,10 +236,14 @@ class RunAdmin(ReadOnly, OneRunAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Beside Django's: what a page that is open asks for."""
-        live = path(
-            "<path:object_id>/live/", self.admin_site.admin_view(self.live_view), name="async_commander_run_live"
-        )
-        return [live, *super().get_urls()]
+        ours = self.admin_site.admin_view
+        return [
+            path("commands/", ours(self.commands_view), name="async_commander_commands"),
+            path("commands/<str:name>/", ours(self.command_view), name="async_commander_command"),
+            path("<path:object_id>/live/", ours(self.live_view), name="async_commander_run_live"),
+            path("<path:object_id>/do/<slug:name>/", ours(self.action_view), name="async_commander_run_action"),
+            *super().get_urls(),
+        ]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -253,6 +263,11 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             "opts": self.opts,
             "original": run,
             "media": self.media,
+            "actions": [
+                action
+                for action in ACTIONS.values()
+                if action.fits(run, page.state) and may(request.user, action.needs, run.command)
+            ],
             "live": reverse(f"{self.admin_site.name}:async_commander_run_live", args=[run.pk]),
             **page.context(),
             **(extra_context or {}),
@@ -274,3 +289,84 @@ class RunAdmin(ReadOnly, OneRunAdmin):
         answer = JsonResponse(run_page.RunPage(run, request).since(request.GET.get("cursor", "")))
         answer["Cache-Control"] = "no-store"
         return answer
+
+    # -- what is done ------------------------------------------------------------------------------------------
+
+    def action_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponseBase:
+        """Asks whether an action is meant; does it, where that is posted. It is noted with the user."""
+        run, action = self.get_object(request, object_id), ACTIONS.get(name)
+        if run is None or action is None or not self.has_view_permission(request, run):
+            raise Http404
+        if not may(request.user, action.needs, run.command):
+            raise PermissionDenied
+        page = reverse(f"{self.admin_site.name}:async_commander_run_change", args=[run.pk])
+        if request.method == "POST":
+            return self._done(request, run, action, page)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{action.label}: {run.command} #{run.pk}",
+            "opts": self.opts,
+            "media": self.media,
+            "run": run,
+            "action": action,
+            "fits": action.fits(run, state_seen(run)),
+            "kinds": request.GET.getlist("kind"),
+            "keys": request.GET.getlist("key"),
+            "page": page,
+        }
+        return TemplateResponse(request, "admin/async_commander/run/confirm.html", context)
+
+    def _done(self, request: HttpRequest, run: Run, action: Action, page: str) -> HttpResponseBase:
+        try:
+            told = action.carry_out(run, request)
+        except (AsyncCommanderError, TypeError, ValueError) as error:
+            self.message_user(request, f"{action.label}: {error}", messages.ERROR)
+            return HttpResponseRedirect(page)
+        if isinstance(told, HttpResponseBase):
+            self.log_change(request, run, f"{action.label}.")
+            return told
+        if isinstance(told, Run):
+            return self._sent(request, told, f"{action.label}: run {run.pk}.")
+        self.log_change(request, run, f"{action.label}: {told}")
+        self.message_user(request, told, messages.SUCCESS)
+        return HttpResponseRedirect(page)
+
+    def _sent(self, request: HttpRequest, run: Run, noted: str) -> HttpResponseBase:
+        self.log_addition(request, run, noted)
+        self.message_user(request, "The run waits for a worker: this page shows when it begins.", messages.SUCCESS)
+        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:async_commander_run_change", args=[run.pk]))
+
+    def commands_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Which commands there are."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        shown = {"title": "Commands", "apps": all_commands(), "opts": self.opts, "media": self.media}
+        context = {**self.admin_site.each_context(request), **shown}
+        return TemplateResponse(request, "admin/async_commander/commands.html", context)
+
+    def command_view(self, request: HttpRequest, name: str) -> HttpResponseBase:
+        """One command. A form that is posted has a worker run it, on a trial basis or for good, or counts its items."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            page = CommandPage(name, request, self.get_queryset(request).db)
+        except CommandNotFound as error:
+            raise Http404(str(error)) from error
+        form, counted = page.form(), ""
+        if form is None and request.method == "POST":
+            raise PermissionDenied
+        if form is not None and request.method == "POST" and form.is_valid():
+            if "_count" in request.POST:
+                counted = page.count(form)
+            elif (sent := page.send(form)) is not None:
+                return self._sent(request, sent, "Run, dry." if sent.dry_run else "Run.")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": name,
+            "opts": self.opts,
+            "media": self.media,
+            "form": form,
+            "items": counted,
+            **page.context(),
+        }
+        return TemplateResponse(request, "admin/async_commander/command.html", context)

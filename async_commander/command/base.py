@@ -143,6 +143,14 @@ class AsyncCommand:
         values = complete(type(self), arguments, also=spelt)
         vars(self).update(values, _session=None, _reserved=False, _served=False, _extra_options=extra)
 
+    @classmethod
+    def has_permission(cls, user: Any, action: str) -> bool:
+        """Whether a user may do this with the command in the admin: "run", "cancel", "requeue" or "export". Asked where
+        the user has the permission for it; by default there is nothing more to it.
+        """
+        del user, action
+        return True
+
     # -- hooks that any command may define ----------------------------------------------------------------------------
 
     @hook(required=True, by_name=True)

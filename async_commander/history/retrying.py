@@ -7,8 +7,9 @@ found there it stays dead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
@@ -37,17 +38,20 @@ def check(run: Run, opening: Opening) -> None:
         raise InvalidCommand(f"Run {run.pk} is {run.status}: it has no items.")
 
 
-def revive(ownership: Ownership, run: Run, opening: Opening) -> int:
+def revive(ownership: Ownership, run: Run, opening: Opening, only_keys: Collection[UUID] = ()) -> int:
     """Have dead items wait for an attempt, as if they had had none, and say in the log how the run had ended.
 
-    `run` is as it was before it was taken over, in this transaction. Counts are for who takes the ledger over. Returns
-    how many items it is. Raises NothingToRetry where there is none, InvalidCommand for a kind that no dead item has.
+    `run` is as it was before it was taken over, in this transaction. With `only_keys` no other items are meant. Counts
+    are for who takes the ledger over. Returns how many items it is. Raises NothingToRetry where there is none,
+    InvalidCommand for a kind that no dead item has.
     """
     dead = RunItem.objects.using(ownership.alias).filter(run_id=run.pk, state=ItemState.DEAD.value)
     kinds = set(opening.only_kinds)
     if kinds and (unknown := kinds - _kinds_of(dead).keys()):
         raise InvalidCommand(_told_of_kinds(run, dead, unknown))
     chosen = dead.filter(Q(error_kind__in=kinds) | Q(reason__in=kinds)) if kinds else dead
+    if only_keys:
+        chosen = chosen.filter(key__in=only_keys)
     now = database_now(ownership.alias)
     again = chosen.exclude(reason=REJECTED).update(
         state=ItemState.RETRY.value, next_at=now, attempts=0, crashes=0

@@ -63,6 +63,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
+                'permissions': [('run_run', 'Can have commands run'), ('cancel_run', 'Can cancel runs'), ('requeue_run', 'Can have failed items of runs tried again'), ('export_run', 'Can export the errors of runs')],
                 'get_latest_by': 'id',
             },
         ),
@@ -239,5 +240,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='runlog',
             index=models.Index(fields=['run', 'id'], name='ac_log_order'),
+        ),
+        migrations.AddIndex(
+            model_name='runlog',
+            index=models.Index(fields=['item_key'], name='ac_log_item'),
         ),
     ]

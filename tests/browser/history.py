@@ -113,9 +113,11 @@ def with_rows(made: Run, draw: random.Random) -> None:
     ]
     for number, (level, logger, message) in enumerate(lines):
         item = key(0) if level == 40 else None
+        told = {"label": "", "kind": KINDS[2][0], "error": KINDS[2][1], "attempt": 4, "final": True}
         RunLog.objects.create(
-            run=made, at=at + timedelta(seconds=40 * number), level=level, logger=logger, message=message, item_key=item
-        )
+            run=made, at=at + timedelta(seconds=40 * number), level=level, logger=logger, message=message,
+            item_key=item, failure=told if item else None,
+        )  # fmt: skip
 
 
 def fill() -> dict[str, Run]:
@@ -134,6 +136,10 @@ def fill() -> dict[str, Run]:
         if day % 7 == 0:
             run("catalogue_import", began, draw.uniform(30, 90), total=200_000, taken=200_000, done=199_990, skipped=10,
                 parameters={"file": "catalogue.csv"}, trigger="task", user="")  # fmt: skip
+    for day in range(30, 0, -1):
+        ends = "partial" if day % 11 == 0 else "succeeded"
+        run("typed", now - timedelta(days=day, hours=3), draw.uniform(60, 110), ends, total=320, taken=320, done=320,
+            parameters={"number": 320, "kind": "lamp"}, user="grace", trigger="admin")  # fmt: skip
     for hour in range(20, 0, -1):
         status = "crashed" if hour == 6 else "succeeded"
         run("mail_digest", now - timedelta(hours=hour), draw.uniform(2, 6), status, trigger="schedule")

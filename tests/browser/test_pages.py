@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as configured
 
 from async_commander.models import Run, RunLog
+from tests.browser.history import fill, key
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make screenshots does that")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -22,12 +23,12 @@ AXE = os.environ.get("AXE", "")
 IMAGES = Path(os.environ.get("IMAGES", "")) if os.environ.get("IMAGES") else None
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
-    pytest.mark.skipif("staticfiles" not in str(settings.INSTALLED_APPS), reason="these have settings of their own"),
+    pytest.mark.skipif("staticfiles" not in str(configured.INSTALLED_APPS), reason="these have settings of their own"),
     pytest.mark.django_db(transaction=True),
 ]
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright's loop is on this thread
 
-SHOWN = {"runs", "runs-phone", "run-live", "run-live-dark", "run-live-phone", "run-finished"}
+SHOWN = {"runs", "runs-phone", "run-live", "run-live-dark", "run-live-phone", "run-finished", "item", "command"}
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -89,8 +90,8 @@ def open_window(chromium: Any, live_server: Any, admin_client: Any) -> Iterator[
     def window(size: dict[str, int] = DESK, scheme: str = "light") -> Pages:
         context = chromium.new_context(viewport=size, color_scheme=scheme)
         contexts.append(context)
-        session = admin_client.cookies[settings.SESSION_COOKIE_NAME].value
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+        session = admin_client.cookies[configured.SESSION_COOKIE_NAME].value
+        context.add_cookies([{"name": configured.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
         return Pages(context.new_page(), live_server.url)
 
     yield window
@@ -99,9 +100,8 @@ def open_window(chromium: Any, live_server: Any, admin_client: Any) -> Iterator[
 
 
 @pytest.fixture
-def made() -> dict[str, Run]:
-    from .history import fill
-
+def made(settings: Any) -> dict[str, Run]:
+    settings.ASYNC_COMMANDER = {**settings.ASYNC_COMMANDER, "COMMAND_PACKAGES": ["tests.shown.commands"]}
     return fill()
 
 
@@ -116,9 +116,13 @@ def test_the_pages_work_under_a_strict_policy(
         ("runs", "run/"),
         ("run-finished", f"run/{made['finished'].pk}/change/"),
         ("run-live", f"run/{made['live'].pk}/change/"),
+        ("item", f"runitem/{made['finished'].items.get(key=key(0)).pk}/change/"),
+        ("command", "run/commands/typed/"),
+        ("cancel", f"run/{made['live'].pk}/do/cancel/"),
+        ("commands", "run/commands/"),
     ):
         page = window.open(path)
-        window.picture(f"{name}{look}", 1900 if name == "run-finished" else None)
+        window.picture(f"{name}{look}", 1750 if name == "run-finished" else None)
         wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if wider > 0:
             window.complaints.append(f"{name} is {wider} pixels wider than the window")

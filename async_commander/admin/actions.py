@@ -1,0 +1,139 @@
+"""What can be done about a run from its page: asked for on a page of its own, and done by a POST from there."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.http import HttpResponseBase, StreamingHttpResponse
+
+from async_commander.history.cancelling import Cancelled, cancel_run
+from async_commander.models import Run
+from async_commander.queues.doors import dispatch
+from async_commander.queues.retrying import send_failed
+from async_commander.results import ItemState, RunStatus, items_in_words
+from async_commander.runner.caller import name_of_user
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+Told = str | Run | HttpResponseBase
+"""A sentence for who asked, a new run, or what is downloaded."""
+_ENDED = frozenset({
+    RunStatus.SUCCEEDED.value, RunStatus.PARTIAL.value, RunStatus.FAILED.value, RunStatus.INTERRUPTED.value,
+    RunStatus.CRASHED.value,
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action. `needs` is its permission, `<needs>_run`; `fits` says whether a run in this state can have it."""
+
+    name: str
+    label: str
+    needs: str
+    question: str
+    fits: Callable[[Run, str], bool]
+    carry_out: Callable[[Run, HttpRequest], Told]
+    destroys: bool = False
+
+
+def _cancel(run: Run, request: HttpRequest) -> str:
+    asked = cancel_run(run.pk, user=name_of_user(request.user), using=run._state.db)
+    return {
+        Cancelled.ASKED: "The run was asked to end: it finishes the items that it has in hand.",
+        Cancelled.NOT_BEGUN: "The run was waiting to begin, and does not.",
+        Cancelled.OWNERLESS: "Nobody worked on the run any more: it is marked as crashed.",
+        Cancelled.ENDED: "The run had ended before.",
+    }[asked]
+
+
+def _requeue(run: Run, request: HttpRequest) -> str:
+    kinds = [kind for kind in request.POST.getlist("kind") if kind]
+    keys = [UUID(key) for key in request.POST.getlist("key") if key]
+    user, database = name_of_user(request.user), run._state.db or "default"
+    again = send_failed(run.pk, only_kinds=kinds, only_keys=keys, user=user, database=database)
+    return f"{items_in_words(again)} to be tried again: the run waits for a worker."
+
+
+def _again(run: Run, request: HttpRequest) -> Run:
+    handle = dispatch(run.command, again=run.pk, request=request, database=run._state.db)
+    return Run.objects.using(run._state.db).get(pk=handle.run_id)
+
+
+COLUMNS = ("run", "key", "label", "state", "reason", "error kind", "error", "attempts", "started")
+_FORMULA = frozenset("=+-@\t\r\n|%＝＋－＠")
+
+
+def _cell(value: Any) -> str:
+    """As a text that no spreadsheet takes for a formula."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.lstrip(" \u00a0\ufeff\0")[:1] in _FORMULA and text.strip() else text
+
+
+class _Line:
+    def write(self, line: str) -> str:
+        return line
+
+
+def _export(run: Run, request: HttpRequest) -> HttpResponseBase:
+    del request
+    failed = (ItemState.DEAD.value, ItemState.RETRY.value)
+    rows = run.items.filter(state__in=failed).order_by("state", "next_at").defer("item")
+    writer = csv.writer(_Line())
+
+    def lines() -> Iterator[str]:
+        yield writer.writerow(COLUMNS)
+        for item in rows.iterator(chunk_size=2_000):
+            told = (run.pk, item.key, item.label, item.state, item.reason, item.error_kind, item.error, item.attempts)
+            started = item.started.isoformat() if item.started else ""
+            yield writer.writerow([*map(_cell, told), started])
+
+    answer = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="run-{run.pk}-errors.csv"'
+    answer["X-Content-Type-Options"] = "nosniff"
+    return answer
+
+
+ACTIONS = {
+    action.name: action
+    for action in (
+        Action(
+            "cancel",
+            "Cancel",
+            "cancel",
+            "It finishes the items that it has in hand, and is interrupted: it can be resumed.",
+            lambda run, state: state not in _ENDED and run.cancel_requested_at is None,
+            _cancel,
+            destroys=True,
+        ),
+        Action(
+            "retry",
+            "Retry failed items",
+            "requeue",
+            "A worker opens the run again for its dead items, and tries them as if they had never been.",
+            lambda run, state: state in _ENDED and run.dead > 0 and not (run.testing or run.dry_run),
+            _requeue,
+        ),
+        Action(
+            "again",
+            "Run again",
+            "run",
+            "A worker begins a new run of the same command, with the same arguments and options.",
+            lambda run, state: bool(run.limits) and state != RunStatus.QUEUED.value,
+            _again,
+        ),
+        Action(
+            "export",
+            "Errors as CSV",
+            "export",
+            "A file with the items of this run that are dead, or wait for another attempt.",
+            lambda run, _: run.dead + run.retry > 0,
+            _export,
+        ),
+    )
+}
+"""By the last part of their address, in the order of the buttons."""

@@ -1,0 +1,74 @@
+"""Dead items of a run again, by a worker: the run waits in its queue with them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from django.db import transaction
+
+from async_commander.database.lanes import must_share
+from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunLocked
+from async_commander.history import retrying
+from async_commander.history.lease import epoch_of, release, take_over
+from async_commander.history.ledger import Ledger
+from async_commander.history.reading import notice_crashes
+from async_commander.history.recorder import Opening
+from async_commander.models import Run
+from async_commander.results import RunStatus
+
+from .engine import engine_of
+from .sending import send_again
+
+ENDED = frozenset({
+    RunStatus.SUCCEEDED.value, RunStatus.PARTIAL.value, RunStatus.FAILED.value, RunStatus.INTERRUPTED.value,
+    RunStatus.CRASHED.value,
+})  # fmt: skip
+
+
+def send_failed(
+    run_id: int,
+    *,
+    only_kinds: Sequence[str] = (),
+    only_keys: Collection[UUID] = (),
+    user: str = "",
+    database: str = "default",
+) -> int:
+    """Have a worker try dead items of a run again: of these kinds of errors, or reasons, and with these keys; or all.
+    Returns how many.
+
+    They wait in the ledger as of now, and the run waits in its queue; `user` is who asks, for its log. InvalidCommand
+    where it cannot be gone on with; NothingToRetry where no item is dead; RunLocked where somebody is at work on it;
+    AsyncCommanderError where its queue cannot be reached, and then it waits there.
+    """
+    notice_crashes(database)
+    with transaction.atomic(using=database, durable=not must_share(database)):
+        run = Run.objects.using(database).select_for_update().filter(pk=run_id).first()
+        if run is None:
+            raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
+        if run.dry_run:
+            raise InvalidCommand(f"Run {run.pk} is a dry run, which keeps no items.")
+        opening = Opening(
+            command=run.command, identity=run.identity, user=user, only_kinds=only_kinds, retry_failed=run.pk
+        )
+        retrying.check(run, opening)
+        if run.status not in ENDED:
+            raise RunLocked(f"Run {run.pk} is {run.status}: wait for its end, or stop it first.")
+        engine = engine_of(run.engine or None)
+        ownership = take_over(database, run.pk, seen=epoch_of(database, run.pk))
+        revived = retrying.revive(ownership, run, opening, only_keys)
+        Ledger(ownership).take_over(crashed=False, longest_wait=opening.longest_wait)
+        release(ownership)
+        Run.objects.using(database).filter(pk=run.pk).update(
+            status=RunStatus.QUEUED.value,
+            engine=engine.name,
+            finished=None,
+            error="",
+            traceback="",
+            cancel_requested_at=None,
+            sent=None,
+            asked={name: value for name, value in run.asked.items() if name != "left"},
+        )
+    if engine.has_messages and not send_again(run.pk, engine, database):
+        raise AsyncCommanderError(f"Run {run.pk} is queued, and {engine.name} could not be reached: see the log.")
+    return revived

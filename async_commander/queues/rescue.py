@@ -31,8 +31,9 @@ LOOK_SECONDS = 10.0
 """So often one process looks."""
 YOUNG = timedelta(seconds=10)
 """Whoever wrote the row is about to send it."""
-RESENT_AFTER = timedelta(hours=1)
-"""A queue that was emptied, or lost its memory, is not waited for. What waits in one longer than that is sent twice."""
+RESENT_AFTER = timedelta(minutes=5)
+"""A queue that was emptied is not waited for, nor one that delivers late what a killed worker had fetched (Redis: after
+an hour). What waits in one longer than that is sent twice."""
 AT_ONCE = 100
 
 _looked: dict[str, float] = {}

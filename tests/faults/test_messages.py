@@ -9,6 +9,7 @@ import pytest
 
 import async_commander as ac
 from async_commander.models import Run
+from async_commander.queues import rescue
 from async_commander.queues.engine import engine_of
 from tests.faults.counts import LEVEL, chance, count
 from tests.integration.runner.conftest import transactional_db
@@ -49,7 +50,10 @@ def test_every_run_ends_once(transactional_db: None, line: str) -> None:
             victim = random.randrange(WORKERS)
             workers[victim].kill()
             workers[victim] = found.begin()
-        done = [handle.result_sync(timeout=120).counts["done"] for handle in handles]
+        # What a killed worker had fetched and not begun is sent again after RESENT_AFTER.
+        done = [
+            handle.result_sync(timeout=60 + rescue.RESENT_AFTER.total_seconds()).counts["done"] for handle in handles
+        ]
     assert done == [ITEMS] * len(handles)
     for number in range(len(handles)):
         assert_once(f"run {number}", ITEMS)

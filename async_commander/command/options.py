@@ -21,8 +21,7 @@ KEPT_ITEMS, DELETES = "items in a ledger", "`deletes = True`"
 """What a command may have or lack, and some options need."""
 FEATURES = frozenset({ITEMS, KEPT, KEPT_ITEMS, CACHED, TURNS, DELETES})
 PROCESSES = "processes"
-ENGINES = (PROCESSES,)
-"""What may carry the shards of a run."""
+"""What carries the shards of a run, but for the workers of an engine."""
 MOST_SHARDS = 1000
 TRIGGER_LENGTH = 20
 USER_LENGTH = 150
@@ -157,12 +156,12 @@ SHARED = (
     ),
     SharedOption(
         name="distribute",
-        help="cut the run into shards, each carried by a process of its own: `processes` are those of this machine",
+        help="cut the run into shards, which others carry: `processes` of this machine, or the workers of an engine",
         written="ENGINE",
         needs=KEPT_ITEMS,
         rare=True,
         fits=_or_none(lambda value: isinstance(value, str) and value != ""),
-        needed=f"the name of an engine is needed: {', '.join(ENGINES)}",
+        needed=f"{PROCESSES}, or the name of an engine, is needed",
     ),
     SharedOption(
         name="shards",

@@ -23,12 +23,12 @@ from async_commander.database.touched import Recording
 from async_commander.database.writer import Writer
 from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked, RunTaken
 from async_commander.models import Run
-from async_commander.results import ItemState, RunStatus
+from async_commander.results import ItemState
 
 from . import retrying, runs, unstored_ends
 from .changes import Changes
 from .dependencies import Unmet, unmet
-from .exclusive import ATTEMPTS, admit, begin, naps_while_waiting
+from .exclusive import ATTEMPTS, Place, admit, begin, naps_while_waiting
 from .heartbeat import Heartbeat
 from .lease import LEASE_SECONDS, Ownership, Renewal, fence, inserts_lock_the_run, renew
 from .ledger import CRASHES_ALONE, Ledger
@@ -223,12 +223,13 @@ class DatabaseRecorder:
         return None
 
     async def _reopen(self, run: Run, opening: Opening) -> Opened:
-        is_new = run.shard is not None and run.status == RunStatus.QUEUED.value  # nobody has carried it yet
+        is_new = run.shard is not None and run.heartbeat is None  # nobody has carried it yet
         whole: Run = run if run.shard is None or run.parent is None else run.parent
 
         def take() -> tuple[Ownership, tuple[int, int, dict[str, int], dict[str, int]]]:
             alias = self._lanes.alias
-            place = admit(alias, replace(opening, identity=run.identity), resumed=run.pk)
+            asked = replace(opening, identity=run.identity)
+            place = Place() if run.shard is not None else admit(alias, asked, resumed=run.pk)
             ownership, crashed = runs.reopen(alias, run, opening, self._lease_seconds, place.once_key)
             ownership = place.taken_by(ownership)
             retried = 0 if opening.retry_failed is None else retrying.revive(ownership, run, opening)

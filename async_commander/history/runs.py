@@ -115,6 +115,8 @@ def resumable(alias: str, opening: Opening) -> Run | None:
     Raises InvalidCommand where the run that was named cannot go on as this command, or in this way.
     """
     runs = Run.objects.using(alias)
+    if opening.queued is not None and runs.filter(pk=opening.queued, shard__isnull=False).exists():
+        return to_carry(alias, opening.queued)
     if opening.queued is not None:
         return _begun(runs.filter(pk=opening.queued).first(), opening.queued)
     if opening.carries is not None:

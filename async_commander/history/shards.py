@@ -6,7 +6,7 @@ taken over and closed as a run is; the run's own row has the sums.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +61,12 @@ def shards_of(alias: str, parent: int) -> list[Run]:
     return list(rows.defer("output", "traceback").order_by("shard"))
 
 
-def cut(ownership: Ownership, ranges: Sequence[Range] | None, count: int) -> None:
+def cut(
+    ownership: Ownership, ranges: Sequence[Range] | None, count: int, asked: Mapping[str, Any] | None = None
+) -> None:
     """Make the rows of the shards, once; with `ranges` of keys, else by the hash of each item's key.
 
-    A shard for which there is no range has nothing to do, and has ended.
+    A shard for which there is no range has nothing to do, and has ended. `asked` is for workers of a queue.
     """
     if shards_of(ownership.alias, ownership.run_id):
         return
@@ -76,11 +78,13 @@ def cut(ownership: Ownership, ranges: Sequence[Range] | None, count: int) -> Non
         place: dict[str, Any] = {"count": count}
         if ranges is not None and not idle:
             place["range"] = list(ranges[index])
+        options = {name: value for name, value in run.options.items() if name not in ("distribute", "shards")}
         shards.append(
             Run(
                 command=run.command,
                 parameters=run.parameters,
-                options=place,
+                options=options,
+                asked={**(asked or {}), "shard": place},
                 limits=run.limits,
                 trigger=run.trigger,
                 user=run.user,
@@ -99,9 +103,9 @@ def cut(ownership: Ownership, ranges: Sequence[Range] | None, count: int) -> Non
 def place_of(row: Run) -> Shard:
     """What a shard takes of its run's items."""
     assert row.shard is not None  # noqa: S101 - the caller has a shard's row
-    first, before = row.options.get("range", (None, None))
-    by_range = "range" in row.options
-    return Shard(index=row.shard, count=row.options["count"], by_range=by_range, first=first, before=before)
+    place = row.asked["shard"]
+    first, before = place.get("range", (None, None))
+    return Shard(index=row.shard, count=place["count"], by_range="range" in place, first=first, before=before)
 
 
 def to_carry(alias: str, number: int) -> Run | None:
@@ -125,10 +129,19 @@ def add_up(ownership: Ownership) -> dict[str, int]:
     return sums
 
 
+def queue(ownership: Ownership, row: int, engine: str) -> None:
+    """Have a shard wait for a worker of this engine, unless somebody is at it."""
+    waiting = Run.objects.using(ownership.alias).filter(pk=row).exclude(status=RunStatus.RUNNING.value)
+    waiting.update(status=RunStatus.QUEUED.value, engine=engine, sent=None, finished=None, cancel_requested_at=None)
+
+
 def ask_to_end(alias: str, parent: int) -> None:
-    """Ask for the end of all shards of a run that are at work; in order, as of the run itself."""
-    at_work = Run.objects.using(alias).filter(parent_id=parent, status=RunStatus.RUNNING.value, shard__isnull=False)
-    at_work.filter(cancel_requested_at=None).update(cancel_requested_at=database_now(alias))
+    """Ask for the end of all shards of a run: in order, as of the run itself, of those that are at work."""
+    now = database_now(alias)
+    mine = Run.objects.using(alias).filter(parent_id=parent, shard__isnull=False)
+    mine.filter(status=RunStatus.RUNNING.value, cancel_requested_at=None).update(cancel_requested_at=now)
+    queued = mine.filter(status=RunStatus.QUEUED.value)
+    queued.exclude(engine="").update(status=RunStatus.INTERRUPTED.value, finished=now)
 
 
 @dataclass(frozen=True, slots=True)

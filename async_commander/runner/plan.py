@@ -16,9 +16,9 @@ from async_commander.command.arguments import REQUIRED, Argument, to_json
 from async_commander.command.base import AsyncCommand, redactor_of
 from async_commander.command.declaration import declaration_of, filled_in
 from async_commander.command.needs import Need, needs_of
-from async_commander.command.options import ENGINES, PROCESSES, REQUESTS, kinds_in
+from async_commander.command.options import PROCESSES, REQUESTS, kinds_in
 from async_commander.command.parser import ExtraOption
-from async_commander.command.registry import name_of
+from async_commander.command.registry import find_command, name_of
 from async_commander.command.run_identity import RunIdentity
 from async_commander.command.values import plain_json
 from async_commander.conf import get_settings
@@ -27,7 +27,7 @@ from async_commander.database.schema_errors import lacks_schema
 from async_commander.engine.context import current_run
 from async_commander.engine.cpus import available_cpus
 from async_commander.engine.limits import BOUNDS, Limits
-from async_commander.exceptions import AsyncCommanderError, InvalidCommand, MissingDependency
+from async_commander.exceptions import AsyncCommanderError, CommandNotFound, InvalidCommand, MissingDependency
 from async_commander.history.recorder import Opened, Opening, Recorder
 from async_commander.models import Run
 from async_commander.pool.payload import UnpicklablePayload, dump_call
@@ -96,7 +96,8 @@ def make_plan(
         _check_cut(cls, request, shared=shared, tenants=tenants, recorder=recorder)
         count = request.shards or available_cpus()
         request = replace(request, distribute=request.distribute or PROCESSES, shards=count)
-        processes = max(1, (processes or available_cpus()) // count)
+        if request.distribute == PROCESSES:
+            processes = max(1, (processes or available_cpus()) // count)
     parameters = to_json(cls, command.parameters)
     options = {**request.stored_options(), **_own_options(command)}
     declared = declaration_of(cls).arguments
@@ -154,6 +155,10 @@ def plan_of_shard(command: AsyncCommand, request: RunRequest, row: int) -> Plan:
     return replace(plan, opening=opening)
 
 
+ENGINE_OF = "async_commander.queues.engine.engine_of"
+"""In the room above this one: what finds an engine by its name."""
+
+
 def _check_cut(
     cls: type[AsyncCommand],
     request: RunRequest,
@@ -164,10 +169,7 @@ def _check_cut(
 ) -> None:
     """InvalidCommand where a run of this command, or of this caller, cannot be cut into shards."""
     remedy = "leave distribute and shards out."
-    if request.distribute is not None and request.distribute not in ENGINES:
-        raise InvalidCommand(
-            f"distribute={request.distribute!r:.80}: there is {', '.join(ENGINES)}, and no such engine."
-        )
+    _check_found(cls, request.distribute or PROCESSES, remedy)
     if request.dry_run:
         raise InvalidCommand(f"A dry run rolls back what it writes, in one process: {remedy}")
     if request.max_items is not None:
@@ -184,15 +186,26 @@ def _check_cut(
             "is open here, or of SQLite in memory: begin it outside of atomic(), with a database in a file or on a "
             "server; in a test with transaction=True."
         )
-    try:
-        dump_call(cls, ())
-    except UnpicklablePayload as error:
-        told = f"Other processes cannot find {label_of(cls)}: write it at the top of a module, or {remedy}"
-        raise InvalidCommand(told) from error
     if tenants:
         raise InvalidCommand(f"The caller's tenant does not travel to other processes: {remedy}")
     if recorder is not None:
         raise InvalidCommand(f"A recorder of your own does not travel to other processes: {remedy}")
+
+
+def _check_found(cls: type[AsyncCommand], engine: str, remedy: str) -> None:
+    """InvalidCommand where there is no such engine, or those that are to carry the command cannot find it."""
+    if engine == PROCESSES:
+        try:
+            dump_call(cls, ())
+        except UnpicklablePayload as error:
+            told = f"Other processes cannot find {label_of(cls)}: write it at the top of a module, or {remedy}"
+            raise InvalidCommand(told) from error
+        return
+    try:
+        import_string(ENGINE_OF)(engine)
+        find_command(name_of(cls))
+    except (InvalidCommand, CommandNotFound) as error:
+        raise InvalidCommand(f"distribute={engine!r:.80}: {PROCESSES} or an engine. {error}") from error
 
 
 DEEPEST = 100

@@ -25,6 +25,7 @@ from async_commander.pool.child import SIGNALS
 from async_commander.pool.payload import dump_call
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
@@ -43,6 +44,8 @@ LAST_GRACE = 5.0
 
 class ShardProcesses:
     """An async context manager, at whose end no process is left."""
+
+    outlive_the_run = False
 
     def __init__(self, session: RunSession) -> None:
         self._session = session
@@ -75,21 +78,25 @@ class ShardProcesses:
     @property
     def at_work(self) -> bool:
         """Whether a process is left that carries a shard."""
-        return any(self.carries(index) for index in self._running)
+        return any(self._is_alive(index) for index in self._running)
 
-    def carries(self, index: int) -> bool:
+    def carries(self, row: Run) -> bool:
         """Whether a process carries this shard."""
+        return row.shard is not None and self._is_alive(row.shard)
+
+    def _is_alive(self, index: int) -> bool:
         process = self._processes.get(index)
         return process is not None and process.is_alive()
 
     def some_ended(self) -> bool:
         """Whether there is one, since this was asked last, that carries its shard no more, or none yet."""
-        ended = {index for index in self._running if not self.carries(index)}
+        ended = {index for index in self._running if not self._is_alive(index)}
         self._running -= ended
         return bool(ended)
 
-    def end_of(self, index: int) -> str:
+    def end_of(self, row: Run) -> str:
         """How the last process of a shard ended, as the end of a sentence; empty where there was none."""
+        index: int = row.shard  # type: ignore[assignment]  # a shard's row
         if index in self._refusals:
             return f": {self._refusals[index]}"
         process = self._processes.get(index)
@@ -99,7 +106,7 @@ class ShardProcesses:
         known = {int(one): one.name for one in signal.Signals}
         return f" (killed by {known.get(-code, f'signal {-code}')})" if code < 0 else f" (exit code {code})"
 
-    def begin(self, row: Run) -> None:
+    async def begin(self, row: Run) -> None:
         """Start a process for a shard."""
         index: int = row.shard  # type: ignore[assignment]  # a shard's row
         if (old := self._pipes.pop(index, None)) is not None:
@@ -126,14 +133,17 @@ class ShardProcesses:
         """Have all shards end: in order, or at once from the second request on."""
         self._asked = max(self._asked, count)
         for index, pipe in self._pipes.items():
-            if self.carries(index):
+            if self._is_alive(index):
                 self._send(pipe)
+
+    async def attend(self, rows: Sequence[Run]) -> None:
+        """See QueuedShards: whoever ends here is seen to."""
 
     def tell(self, tally: Tally) -> None:
         """Put figures that no row has into the tally of the run."""
         tally.retried = sum(one["retried"] for one in self._alive.values())
         for name in NOW:
-            setattr(tally, name, sum(one[name] for index, one in self._alive.items() if self.carries(index)))
+            setattr(tally, name, sum(one[name] for index, one in self._alive.items() if self._is_alive(index)))
 
     def _send(self, pipe: Connection) -> None:
         with suppress(OSError):  # it is gone: that is seen elsewhere

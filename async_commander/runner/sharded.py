@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 
 from async_commander.command.declaration import declaration_of
 from async_commander.command.hooks import HookKind
+from async_commander.command.options import PROCESSES
 from async_commander.engine.accounting import too_many_failures
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history import shards
@@ -26,6 +27,7 @@ from async_commander.history.notes import earlier_errors
 from async_commander.results import ErrorKind, RunStatus
 
 from .hook_lanes import Kind, calls_of
+from .queued_shards import QueuedShards
 from .shard_processes import ShardProcesses
 from .source_retry import SourceRetry
 from .sources import counted, open_source, ranges_of
@@ -63,7 +65,10 @@ class ShardedWork:
         self._count = opened.shards
         self._total = opened.total
         self._recorder = recorder
-        self._carriers = ShardProcesses(session)
+        engine = opened.options.get("distribute") or session.request.distribute or PROCESSES
+        self._carriers: ShardProcesses | QueuedShards = (
+            ShardProcesses(session) if engine == PROCESSES else QueuedShards(session, recorder, engine)
+        )
         self._asked = 0
         self._lost: BaseException | None = None
         self._failure: BaseException | None = None
@@ -81,7 +86,7 @@ class ShardedWork:
         about = self._recorder.about_shards
         self._earlier = await about(earlier_errors)
         if not (await about(shards.look)).rows and not self._context.stopping:
-            await about(partial(shards.cut, ranges=await self._ranges(), count=self._count))
+            await about(partial(shards.cut, ranges=await self._ranges(), count=self._count, asked=self._for_workers()))
         self._context.tally.total = self._total
         async with self._carriers:
             await self._watch()
@@ -116,6 +121,12 @@ class ShardedWork:
         self._asked = max(self._asked, count)
         self._carriers.ask(self._asked)
 
+    def _for_workers(self) -> dict[str, Any]:
+        """What a worker that finds a shard in a queue has to know beside the options that each row keeps."""
+        request, limits = self._session.request, self._context.limits.replace(timeout=None, max_failures=None)
+        asked = {name: getattr(request, name) for name in ("grace", "verbosity", "lease_seconds", "refresh_cache")}
+        return {**asked, "limits": limits.given}
+
     # -- the cut -----------------------------------------------------------------------------------------------
 
     async def _ranges(self) -> Sequence[Range] | None:
@@ -148,24 +159,27 @@ class ShardedWork:
             if not ended and time.monotonic() - looked < LOOK:
                 await anyio.sleep(GLANCE)
                 continue
+            if self._lost is not None and self._carriers.outlive_the_run:
+                return
             looked = time.monotonic()
             rows = (await self._look()).rows
+            await self._carriers.attend(rows)
             for row in rows:
-                self._judge(row)
+                await self._judge(row)
             if self._failure is not None and not self._asked:
                 self._ask(1)
             if not self._carriers.at_work and (self._asked or all(is_done(row) for row in rows)):
                 return
 
-    def _judge(self, row: Run) -> None:
+    async def _judge(self, row: Run) -> None:
         """Begin a shard that nobody carries and that is not done, unless the run is to end."""
         assert row.shard is not None  # noqa: S101 - a shard's row
         if row.settled > self._settled.get(row.pk, -1):
             self._settled[row.pk] = row.settled
             self._starts[row.pk] = min(self._starts.get(row.pk, 0), 1)
-        if is_done(row) or self._asked or self._failure is not None or self._carriers.carries(row.shard):
+        if is_done(row) or self._asked or self._failure is not None or self._carriers.carries(row):
             return
-        ended = self._carriers.end_of(row.shard)
+        ended = self._carriers.end_of(row)
         started = self._starts.get(row.pk, 0)
         if started and row.status == RunStatus.FAILED.value:
             self._failure = ShardFailed(f"Shard {row.shard} failed: {row.error}")
@@ -176,10 +190,10 @@ class ShardedWork:
             )
         else:
             if started:
-                text = f"The process of shard {row.shard} ended before its time{ended}: it is begun again."
+                text = f"Shard {row.shard} ended before its time{ended}: it is begun again."
                 self._session.reporter.message(text)
             self._starts[row.pk] = started + 1
-            self._carriers.begin(row)
+            await self._carriers.begin(row)
 
     async def _look(self) -> Look:
         """Read how the shards stand, into the tally and the figures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from contextlib import aclosing
 from typing import Any
 
@@ -122,3 +123,23 @@ def test_a_sender_that_dies_between_commit_and_sending_loses_no_run(transactiona
     assert Dying.sent == [row.pk]
     assert carry(row.pk) is not None
     assert Run.objects.get().status == "succeeded"
+
+
+def test_workers_carry_the_shards_of_a_run_and_one_of_them_dies(transactional_db: None) -> None:
+    with workers(*AWORKER) as begin:
+        first = begin()
+        begin()
+
+        def kill() -> None:
+            wait_until(lambda: len(effects("cut")) > 8, 120, "the first effects")
+            first.kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        result = ac.run("effects", label="cut", count=60, pause=0.1, distribute="worker", shards=2)
+        killer.join()
+    assert (result.status, result.counts["done"]) == (ac.RunStatus.SUCCEEDED, 60)
+    assert_once("cut", 60)
+    run = Run.objects.get(shard=None)
+    assert [row.status for row in run.children.order_by("shard")] == ["succeeded", "succeeded"]
+    assert run.done == sum(row.done for row in run.children.all()) == 60

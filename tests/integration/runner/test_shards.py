@@ -156,7 +156,7 @@ def test_shards_share_the_turns_of_a_host() -> None:
         ({"shards": 0}, "a whole number from 1 to 1000"),
         ({"shards": -1}, "a whole number from 1 to 1000"),
         ({"shards": 1001}, "a whole number from 1 to 1000"),
-        ({"distribute": "pigeons"}, "no such engine"),
+        ({"distribute": "pigeons"}, "processes or an engine"),
         ({"dry_run": True}, "A dry run"),
         ({"max_items": 3}, "max_items is counted in one process"),
     ],

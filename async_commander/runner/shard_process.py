@@ -36,6 +36,7 @@ def main(pickled: bytes, pipe: Connection) -> None:
     threading.Thread(target=_hear_parent, args=(stops, pipe), name="the run's own process", daemon=True).start()
 
     import django
+    import django.db
 
     django.setup()
     try:
@@ -45,6 +46,7 @@ def main(pickled: bytes, pipe: Connection) -> None:
         _use(databases)
         out, err = cast("TextIO", _Piped("stdout", pipe)), cast("TextIO", _Piped("stderr", pipe))
         drive_shard(cls(**own), replace(request, stdout=out, stderr=err), row, PipeReporter(pipe), stops)
+        django.db.connections.close_all()
     except Exception as error:
         with suppress(OSError):
             pipe.send(("refused", f"{type(error).__name__}: {error}"))

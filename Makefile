@@ -18,6 +18,7 @@ help:
 	@echo "make bench-prune   a million old rows removed beside a run"
 	@echo "make bench-shards   one run on one process and in shards, and what fifty workers ask of the database"
 	@echo "make faults   the fault tests at their nightly counts"
+	@echo "make bench-admin   what the admin's pages ask of a database with ten million rows in its ledger"
 	@echo "make screenshots   the admin's pages in a headless Chromium, checked by axe-core, into docs/images/"
 
 $(STAMP): pyproject.toml
@@ -74,6 +75,10 @@ bench-prune: $(STAMP)
 bench-shards: $(STAMP)
 	$(BIN)/python -m benchmarks.shards --database postgres
 	$(BIN)/python -m benchmarks.shards --database sqlite --workers 0
+
+bench-admin: $(STAMP)
+	$(BIN)/python -m benchmarks.admin --database sqlite
+	$(BIN)/python -m benchmarks.admin --database postgres
 
 screenshots: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group browser

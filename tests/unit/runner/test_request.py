@@ -61,7 +61,7 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
         (0, -1, 1001, 2.0, True, "2"),
         "a whole number from 1 to 1000 is needed; leave it out for a run in one process.",
     ),
-    "distribute": ((1, True, ""), "the name of an engine is needed: processes."),
+    "distribute": ((1, True, ""), "processes, or the name of an engine, is needed."),
     "verbosity": ((-1, 4, 1.0, True, "1", None), "0, 1, 2 or 3 is needed."),
     "database": ((0, True, b"default", ""), "an alias of DATABASES is needed."),
     "trigger": (("t" * (TRIGGER_LENGTH + 1), "\x00", None, 1), "a text of at most 20 characters is needed."),

@@ -129,6 +129,9 @@ def _loaded(run_id: Any, database: Any) -> Load | None:
         owner = f" by {owner_of(alias, run.pk)}" if run.status == RunStatus.RUNNING.value else ""
         logger.info("Run %s of %s is %s%s: nothing is to be done.", run.pk, run.command, run.status, owner)
         return None
+    if engine is not None:
+        # The message is used up: should this worker die before it has begun, the next one that looks sends it again.
+        Run.objects.using(alias).filter(pk=run.pk, status=RunStatus.QUEUED.value).update(sent=None)
     try:
         return Load(run.pk, alias, _command_of(run, alias), _request_of(run, alias), engine)
     except (AsyncCommanderError, TypeError, ValueError) as error:

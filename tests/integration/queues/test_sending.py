@@ -147,6 +147,25 @@ def test_workers_that_die_for_nothing_come_to_an_end(transactional_db: None) -> 
         handle.result_sync(timeout=0)
 
 
+def test_a_worker_that_dies_before_it_has_begun_leaves_the_run_to_be_sent_again(
+    transactional_db: None, monkeypatch: Any
+) -> None:
+    def dies(*_: Any, **__: Any) -> None:
+        raise SystemExit
+
+    handle = ac.dispatch("answers", engine=Sink)
+    Run.objects.update(started=Run.objects.get().started - rescue.YOUNG)
+    Sink.sent.clear()
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("async_commander.queues.carrying.drive_from_call", dies)
+        carry(handle.run_id)
+    assert rows() == ["queued"]
+    assert rescue.rescue("default") == 1
+    assert Sink.sent == [(handle.run_id, "default", 0)]
+    carry(handle.run_id)
+    assert rows() == ["succeeded"]
+
+
 def test_a_run_that_lives_is_left_alone(transactional_db: None, caplog: Any) -> None:
     handle = ac.dispatch("answers", engine=Sink)
     carry(handle.run_id)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from async_commander.engine.context import RunContext as RunContext
     from async_commander.engine.context import current_run as current_run
     from async_commander.engine.every import every as every
+    from async_commander.engine.limits import Batches as Batches
     from async_commander.engine.limits import Limits as Limits
     from async_commander.engine.limits import Retry as Retry
     from async_commander.events import ItemFailed as ItemFailed
@@ -78,7 +79,7 @@ _HOMES = {
     "queues.doors": ("adispatch", "dispatch"),
     "engine.context": ("RunContext", "current_run"),
     "engine.every": ("every",),
-    "engine.limits": ("Limits", "Retry"),
+    "engine.limits": ("Batches", "Limits", "Retry"),
     "events": ("ItemFailed", "LeftOut", "LogLine", "Progress", "RunEvent", "RunFinished", "RunStarted"),
     "results": ("RunResult", "RunStatus"),
     "exceptions": (

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from inspect import currentframe
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, TypeVarTuple, dataclass_transform, overload
 
-from async_commander.engine.limits import BOUNDS, Limits, Retry
+from async_commander.engine.limits import BOUNDS, Batches, Limits, Retry
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import HIDDEN, Redactor
@@ -39,7 +39,7 @@ Ts = TypeVarTuple("Ts")
 OF_THE_CLASS = frozenset({
     "limits", "retry", "option_defaults", "keep_values", "requires_system_checks", "requires_migrations_checks",
     "dependencies", "test_parameters", "test_options", "run_once", "single_instance", "provenance",
-    "always_on", "keep_history", "deletes", "mail_admins",
+    "always_on", "keep_history", "deletes", "mail_admins", "batches",
 })  # fmt: skip
 """Attributes of the class that a run goes by, and that no instance has."""
 
@@ -87,6 +87,8 @@ class AsyncCommand:
     """Bounds of a run; the command line, the call and the settings may give others."""
     retry: ClassVar[Retry] = Retry()
     """How often and when an item is tried again."""
+    batches: ClassVar[Batches] = Batches()
+    """How many items one call of `parse_and_save_many()` gets, and how long the first of them waits for the others."""
     help: ClassVar[str] = ""
     """What `--help` says; else the class's docstring."""
     option_defaults: ClassVar[Mapping[str, Any]] = {}

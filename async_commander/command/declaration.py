@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from async_commander.engine.limits import BOUNDS, Limits, Retry
+from async_commander.engine.limits import BOUNDS, Batches, Limits, Retry
 from async_commander.exceptions import InvalidCommand
 
 from .annotations import is_ours, label_of
@@ -137,12 +137,20 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         value = getattr(cls, name)
         if not fits(value):
             raise InvalidCommand(f"{label_of(cls)}: {name} is {value!r:.80}; allowed: {allowed}")
+    gathers = "parse_and_save_many" in found.hooks
+    if not gathers and ("batch_key" in found.hooks or any("batches" in vars(base) for base in _own(cls))):
+        what = "batch_key()" if "batch_key" in found.hooks else "batches"
+        raise InvalidCommand(f"{label_of(cls)}: {what} has no effect without parse_and_save_many(): write that, too")
     if cls.always_on and cls.run_once:
         raise InvalidCommand(f"{label_of(cls)}: always_on has no end that run_once could count; leave one of them out")
     _check_shared(cls, "option_defaults", cls.option_defaults, found.features)
     _check_test_values(cls, found)
     _declarations[cls] = found
     return found
+
+
+def _own(cls: type) -> list[type]:
+    return [base for base in cls.__mro__ if not is_ours(base)]
 
 
 def keeps_history(cls: type[Declaring]) -> bool:
@@ -280,6 +288,7 @@ _A_DICT = ("a dict of values by name", _is_a(Mapping))
 _ATTRIBUTES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "limits": ("ac.Limits(…)", _is_a(Limits)),
     "retry": ("ac.Retry(…)", _is_a(Retry)),
+    "batches": ("ac.Batches(…)", _is_a(Batches)),
     "help": ("a text", _is_a(str)),
     "option_defaults": _A_DICT,
     "dependencies": (ALLOWED, lambda value: isinstance(value, Sequence) and not isinstance(value, str)),

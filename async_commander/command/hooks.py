@@ -101,6 +101,8 @@ class HookSpec:
     """It takes values by their names, as many as it asks for."""
     keywords: tuple[str, ...] = ()
     """Values that it gets where it has a parameter of that name."""
+    instead: str = ""
+    """The hook that stands for this one where it is written; a class has one of them."""
 
     @property
     def signature(self) -> str:
@@ -175,6 +177,7 @@ def hook(
     returned: Returned = A_VALUE,
     by_name: bool = False,
     keywords: tuple[str, ...] = (),
+    instead: str = "",
 ) -> Callable[[Function], Function]: ...
 def hook(
     function: Function | None = None,
@@ -186,6 +189,7 @@ def hook(
     returned: Returned = A_VALUE,
     by_name: bool = False,
     keywords: tuple[str, ...] = (),
+    instead: str = "",
 ) -> Function | Callable[[Function], Function]:
     """Declare a method of a shape as a hook; its positional arguments are what the runner passes."""
 
@@ -194,7 +198,7 @@ def hook(
         parameters = inspect.signature(function).parameters.items()
         takes = tuple(name for name, parameter in parameters if parameter.kind in by_position)[1:]
         must = required or getattr(function, "__isabstractmethod__", False)
-        spec = HookSpec(function.__name__, function, takes, may_take, must, kinds, returned, by_name, keywords)
+        spec = HookSpec(function.__name__, function, takes, may_take, must, kinds, returned, by_name, keywords, instead)
         function.__hook__ = spec  # type: ignore[attr-defined]  # functions carry any attribute
         return function
 
@@ -242,10 +246,19 @@ def hooks_of(cls: type) -> dict[str, Hook]:
 def check_hooks(cls: type) -> None:
     """Raise InvalidCommand for a missing hook, a wrong signature or kind, or a hook that is never called."""
     written = hooks_of(cls)
-    missing = [spec for name, spec in specs_of(cls).items() if spec.required and name not in written]
+    missing = [
+        spec
+        for name, spec in specs_of(cls).items()
+        if spec.required and name not in written and spec.instead not in written
+    ]
     if missing:
         wanted = " and ".join(f"`{spec.signature}`" for spec in missing)
         raise InvalidCommand(f"{label_of(cls)} has no {' and no '.join(s.name + '()' for s in missing)}: add {wanted}")
+    for name, spec in specs_of(cls).items():
+        if spec.instead and spec.instead in written and name in written:
+            raise InvalidCommand(
+                f"{label_of(cls)} has {name}() and {spec.instead}(): only one of them is called; leave the other out"
+            )
     for name, shape in _uncalled(cls).items():
         if getattr(cls, name) is not getattr(shape, name):
             known = ", ".join(f"{spec.name}()" for spec in specs_of(cls).values() if spec.required)

@@ -11,7 +11,7 @@ a list is one argument.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
 from uuid import UUID, uuid4
@@ -157,7 +157,29 @@ class ItemCommand(AsyncCommand, ABC, Generic[Item]):
         self._in_run("follow()").follow(*items)
 
 
-class IterateDownloadCommand(ItemCommand[Item], Generic[Item, Payload]):
+class GatheringCommand(ItemCommand[Item], Generic[Item]):
+    """What those shapes share that may save many items by one call, to a sink that has a bulk API."""
+
+    @hook(returned=A_LINE)
+    def batch_key(self, item: Item, /) -> SyncOrAsync[str | int | UUID | None]:  # noqa: ARG002 - for those who write it
+        """What one call of `parse_and_save_many()` has in common: a table, an index. None is a key like any other.
+
+        Called on the event loop, once per attempt: no I/O without `await`.
+        """
+        return None
+
+    @hook
+    def parse_and_save_many(self, items: Sequence[Any], /) -> Any:
+        """Save many items at once, in the place of `parse_and_save()`: at most `Batches(size=…)` of one `batch_key`.
+
+        Gets pairs `(item, payload)` where each item has a download, else items. They share one unit of work and commit
+        together. A call that fails is made again with each half, until the guilty item is alone: that one is tried
+        again or dead, and no other has lost an attempt.
+        """
+        raise NotImplementedError
+
+
+class IterateDownloadCommand(GatheringCommand[Item], Generic[Item, Payload]):
     """A job that knows its items first: for each of them download something, then parse it and save the result.
 
     class Command(ac.IterateDownloadCommand[Site, str]):
@@ -195,17 +217,17 @@ class IterateDownloadCommand(ItemCommand[Item], Generic[Item, Payload]):
     def download(self, item: Item, /) -> SyncOrAsync[Payload]:
         """Fetch what belongs to the item and return it. Holds no database connection."""
 
-    @hook
-    @abstractmethod
+    @hook(required=True, instead="parse_and_save_many")
     def parse_and_save(self, item: Item, payload: Payload, /) -> Any:
         """Make rows of the payload and queue them with `self.db`. Send heavy parsing to `await self.cpu(function, …)`.
 
         Queued rows and ORM calls commit together with the item's outcome, or not at all. The first ORM call takes one
         of `Limits(db_lanes=…)` connections and keeps it until the item is finished: await first, write last.
         """
+        raise NotImplementedError
 
 
-class DownloadIterateCommand(ItemCommand[Item], Generic[Payload, Item]):
+class DownloadIterateCommand(GatheringCommand[Item], Generic[Payload, Item]):
     """A job whose items are inside one download: fetch a file or a feed once, then take it apart and save its items.
 
     class Command(ac.DownloadIterateCommand[str, dict[str, str]]):
@@ -238,7 +260,7 @@ class DownloadIterateCommand(ItemCommand[Item], Generic[Payload, Item]):
         is what it is in `IterateDownloadCommand`.
         """
 
-    @hook
-    @abstractmethod
+    @hook(required=True, instead="parse_and_save_many")
     def parse_and_save(self, item: Item, /) -> Any:
         """Make rows of the item and queue them with `self.db`, as in `IterateDownloadCommand`."""
+        raise NotImplementedError

@@ -107,6 +107,8 @@ class Unit:
     """Rows of its item by model that were to be deleted, and stay."""
     in_one = True
     """Whether its transaction is one, or stands for many in a dry run."""
+    others: Sequence[Unit] = ()
+    """Without rows: those of the other items that its call was for. They are settled with it."""
     left_behind = False
     """Whether it was a hook's that has ended: who still has it, a task that the hook has begun, goes on without it."""
     _flushed: Sequence[Unit] = ()

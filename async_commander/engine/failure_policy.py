@@ -21,9 +21,10 @@ from .ports import TicketT, Verdict
 from .undisturbed import to_its_end
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from .accounting import Accounting
+    from .gathering import Gathering
     from .limits import Limits, Retry
     from .pace import Pace
     from .ports import Ports
@@ -54,6 +55,8 @@ class FailurePolicy(Generic[TicketT]):
         self._pace = pace
         self._accounting = accounting
         self._waiting = waiting
+        self.gathering: Gathering[TicketT] | None = None
+        """Where those go that failed together."""
         self.stopping = False
         """The run is being stopped: what would wait here goes to the ledger."""
         self.rejected: deque[tuple[TicketT, BaseException]] = deque()
@@ -76,9 +79,35 @@ class FailurePolicy(Generic[TicketT]):
                 error = ItemTimeout.of(self._limits, error)
             await self._carry_out(ticket, error, self._ports.verdict(ticket, error))
 
+    async def decide_together(
+        self, tickets: Sequence[TicketT], error: BaseException, *, timed_out: bool = False
+    ) -> None:
+        """Decide on tickets that failed together: halves are tried until the guilty one is alone.
+
+        Not where nobody is guilty: then all of them wait, at no cost. Raises what ends the run.
+        """
+        first, gathering = tickets[0], self.gathering
+        if len(tickets) == 1 or gathering is None or ends_the_run(unwrapped(error)) or cancelled_for_real():
+            first.batch = None
+            await self.decide(first, error, timed_out=timed_out)
+            return
+        judged = ItemTimeout.of(self._limits, error) if timed_out else unwrapped(error)
+        verdict = self._ports.verdict(first, judged)
+        if verdict.kind == "fatal" or verdict.free or verdict.throttled:
+            for ticket in tickets:
+                ticket.batch = None
+                await self._carry_out(ticket, judged, verdict)
+            return
+        _logger.info("%d items failed together, and are tried in halves: %r", len(tickets), judged)
+        gathering.halve(tickets)
+
     async def decide_rejected(self) -> None:
-        """Decide on the first ticket of `rejected`."""
-        await self.decide(*self.rejected.popleft())
+        """Decide on the first ticket of `rejected`, and on those that it was worked on with."""
+        ticket, error = self.rejected.popleft()
+        if ticket.batch is None:
+            await self.decide(ticket, error)
+        else:
+            await self.decide_together(ticket.batch, error)  # type: ignore[arg-type]  # they are all of one kind
 
     async def give_up_on_host(self, ticket: TicketT, host: str) -> None:
         """Give up a ticket whose host has no patience left, without trying it."""

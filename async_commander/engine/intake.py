@@ -99,11 +99,6 @@ class Intake(Generic[TicketT]):
         return self._source.dry and not (self._refilling or self._due_now or self._due_at < math.inf)
 
     @property
-    def is_owed(self) -> bool:
-        """The ledger has something, as far as is known."""
-        return self._due_now
-
-    @property
     def plenty(self) -> bool:
         """More than one worker would find something."""
         return bool(self.ready) or len(self._source) > 0
@@ -111,7 +106,7 @@ class Intake(Generic[TicketT]):
     @property
     def low(self) -> bool:
         """True when `refill()` is called for: nothing is ready, or it would bring a whole chunk before nothing is."""
-        if self._refilling or len(self.ready) > self._chunk // 2:
+        if self._refilling or len(self.ready) > self._chunk // 2 or (self._order.crowded and not self._due_now):
             return False
         if self.ready:
             return len(self._source) >= self._chunk

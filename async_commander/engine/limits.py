@@ -343,5 +343,21 @@ class Retry:
         return min(max(0.0, retry_after or 0.0), self.retry_after_cap)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batches:
+    """How many items one call of `parse_and_save_many()` gets at most, and how many seconds the first of them waits.
+
+    A call is made as soon as there are `size` of one `batch_key`, or the first of them has waited for `seconds`, or
+    nothing else is to come.
+    """
+
+    size: int = 100
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        _checked("size", self.size, _whole)
+        _checked("seconds", self.seconds, _stretch)
+
+
 def _rebuilt(given: Mapping[str, Any]) -> Limits:
     return Limits(**given)

@@ -21,6 +21,7 @@ from .brake import Brake
 from .deadlines import Deadlines, ItemTimeout, Watch
 from .failure_policy import FailurePolicy
 from .failures import CancelledFromOutside, calm, cancelled_for_real, is_cancellation, native_task, unwrapped
+from .gathering import Gathering
 from .intake import Intake
 from .order import Order
 from .pace import Pace, pace_key_held
@@ -31,12 +32,12 @@ from .waiting import Waiting
 from .workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 
     from anyio.abc import TaskGroup
 
     from .brake import Holder
-    from .limits import Limits, Retry
+    from .limits import Batches, Limits, Retry
 
 __all__ = ["Due", "ItemTimeout", "Pipeline", "Ports", "Ticket", "Verdict"]
 
@@ -49,7 +50,8 @@ class Pipeline(Generic[TicketT]):
     Memory is O(threads + batch): at most one chunk is read ahead and one and a half are claimed ahead, `threads` items
     are in hand, no item is begun while 2 × `batch_size` are unconfirmed, and of those that wait for a time or a turn
     10 × `threads` are kept (and what was left of a chunk), and as many of those that wait for others before them in
-    their order; more go to the ledger, or are not read. `holder` is asked before items begin. Nothing is spawned per
+    their order; more go to the ledger, or are not read. `holder` is asked before items begin. With
+    `batches` tickets are gathered after `ports.work()`, and go on by `ports.work_together()`. Nothing is spawned for an
     item.
     Chunks have `chunk` items at first, and up to `largest_chunk` where items take next to no time.
     Each attempt runs in a context of its own, which begins as that of `run()` was. A source that `lingers` is closed
@@ -71,6 +73,7 @@ class Pipeline(Generic[TicketT]):
         quota: Quota | None = None,
         lingers: bool = False,
         holder: Holder | None = None,
+        batches: Batches | None = None,
     ) -> None:
         self._ports = ports
         self._lingers = lingers
@@ -98,6 +101,10 @@ class Pipeline(Generic[TicketT]):
         self._policy: FailurePolicy[TicketT] = FailurePolicy(
             ports, limits=limits, retry=retry, pace=pace, accounting=self._accounting, waiting=self._waiting
         )
+        self._gathering: Gathering[TicketT] | None = None
+        if batches is not None:
+            self._gathering = Gathering(batches, tally=tally, workers=workers, deadlines=deadlines)
+            self._policy.gathering = self._gathering
         self._context = copy_context()
 
         self._solo = False
@@ -142,6 +149,8 @@ class Pipeline(Generic[TicketT]):
             self._workers.close()
             if self._brake is not None:
                 self._brake.close()
+            if self._gathering is not None:
+                self._gathering.close()
             carried = all(ticket.handed for ticket in self._accounting)
             await self._give_back()
         await self._confirm()
@@ -177,7 +186,8 @@ class Pipeline(Generic[TicketT]):
         if ticket not in self._accounting or ticket.given_up:
             self.abort(error)
         elif ticket.handed:
-            self._accounting.take_back(ticket)
+            for one in ticket.batch or (ticket,):
+                self._accounting.take_back(one)  # type: ignore[arg-type]  # they are all of one kind
             self._policy.rejected.append((ticket, error))
             self._workers.wake()
             self._tell()
@@ -206,6 +216,8 @@ class Pipeline(Generic[TicketT]):
         self._intake.stop()
         if self._brake is not None:
             self._brake.stop()
+        if self._gathering is not None:
+            self._gathering.flush()
         if self._workers.all_rest:
             self._all_rest()
 
@@ -245,17 +257,20 @@ class Pipeline(Generic[TicketT]):
             with watch.renewed():
                 while error is None and not watch.disturbed:
                     ticket = await self._take()
-                    error = await self._attempt(ticket, watch)
-            timed_out = watch.fired
+                    error = await (self._attempt(ticket, watch) if ticket.batch is None else self._call(ticket, watch))
+            timed_out, together = watch.fired, ticket.batch
             if error is not None and not timed_out and cancelled_for_real() and is_cancellation(error):
-                ticket.attempts -= 1  # it was not let finish
+                for one in together or (ticket,):
+                    one.attempts -= 1  # it was not let finish
             try:
                 if watch.disturbed:
                     await watch.calm()
-                if error is not None:
+                if error is not None and together is not None:
+                    await self._policy.decide_together(together, error, timed_out=timed_out)  # type: ignore[arg-type]
+                elif error is not None:
                     await self._policy.decide(ticket, error, timed_out=timed_out)
             finally:
-                if error is not None:  # not before: a host that asks for time is paused by then
+                if error is not None and together is None:  # not before: a host that asks for time is paused by then
                     self._give_turn_back(ticket)
 
     async def _take(self) -> TicketT:
@@ -264,12 +279,12 @@ class Pipeline(Generic[TicketT]):
         while True:
             if self._policy.rejected:
                 await self._policy.decide_rejected()
+            elif self._gathering is not None and (batch := self._next_batch(self._gathering)):
+                return batch[0]
             elif self._stopping or self._solo or self._accounting.full:
                 await self._workers.rest(self._all_rest)
-            elif intake.low and (far := self._waiting.put_out_furthest()):
-                await self._put_out(*far)
-            elif intake.low and not self._waiting.crowded and (intake.is_owed or not self._order.crowded):
-                await self._refill()
+            elif intake.low and await self._got_more():
+                continue
             elif intake.ready or (intake.alone and self._only_alone_are_left()):
                 if self._brake is not None and await self._held_back(self._brake):
                     continue
@@ -281,6 +296,22 @@ class Pipeline(Generic[TicketT]):
         if intake.plenty:
             self._workers.wake()
         return ticket
+
+    def _next_batch(self, gathering: Gathering[TicketT]) -> Sequence[TicketT]:
+        """Tickets to be worked on together now, the first of which stands for all. Empty: there are none."""
+        if self._solo or self._accounting.full:
+            return ()
+        left = len(self._accounting) - self._order.waiting - len(self._intake.alone)
+        if left == len(gathering) and (self._stopping or self._intake.dry or self._order.crowded):
+            gathering.flush()
+        if not gathering.ready:
+            return ()
+        tickets = gathering.ready.popleft()
+        for ticket in tickets:
+            ticket.batch = tickets
+        if gathering.ready:
+            self._workers.wake()
+        return tickets
 
     def _only_alone_are_left(self) -> bool:
         """Alone is who has nothing beside it: nothing is to be done, or under way, but for others of its kind.
@@ -315,6 +346,8 @@ class Pipeline(Generic[TicketT]):
         watch.begin(context)
         try:
             await InContext(context, self._ports.work(ticket))
+            if ticket.alone and self._gathering is not None:
+                await InContext(context, self._ports.work_together([ticket]))
         except GeneratorExit:
             raise  # the loop is gone: nothing may be awaited any more
         except BaseException as error:  # noqa: BLE001 (judged outside of the scope that may have been cancelled)
@@ -326,10 +359,36 @@ class Pipeline(Generic[TicketT]):
                 self._solo = False
         if ticket.rejection is not None:
             return ticket.rejection
-        self._accounting.hand_over(ticket)
+        if self._gathering is None or ticket.alone:
+            self._accounting.hand_over(ticket)
+        else:
+            self._gathering.add(ticket)
         if ticket.throttle is not None:
             self._pace.answered(ticket.throttle, since=ticket.began)
             self._give_turn_back(ticket)
+        return None
+
+    async def _call(self, first: TicketT, watch: Watch) -> BaseException | None:
+        """Work on all tickets of a batch together, and return the error that it ended in, as `_attempt()` does."""
+        tickets: Sequence[TicketT] = first.batch or ()  # type: ignore[assignment]  # they are all of one kind
+        context = self._context.copy()
+        for ticket in tickets:
+            ticket.worker, ticket.rejection = watch.worker, None
+        watch.begin(context)
+        try:
+            await InContext(context, self._ports.work_together(tickets))
+        except GeneratorExit:
+            raise  # the loop is gone: nothing may be awaited any more
+        except BaseException as error:  # noqa: BLE001 (judged outside of the scope that may have been cancelled)
+            return error
+        finally:
+            watch.end()
+            for _ in tickets:
+                self._accounting.end()
+        if first.rejection is not None:
+            return first.rejection
+        for ticket in tickets:
+            self._accounting.hand_over(ticket)
         return None
 
     def _give_turn_back(self, ticket: TicketT) -> None:
@@ -347,6 +406,16 @@ class Pipeline(Generic[TicketT]):
             else:
                 self._error = self._error or unwrapped(error)  # raised by run(), when all that was read is done
                 self._source_failed = True
+
+    async def _got_more(self) -> bool:
+        """Make room, or get more; False where neither can be done now."""
+        if far := self._waiting.put_out_furthest():
+            await self._put_out(*far)
+        elif self._waiting.crowded:
+            return False
+        else:
+            await self._refill()
+        return True
 
     async def _refill(self) -> None:
         if self._intake.ready:
@@ -381,6 +450,8 @@ class Pipeline(Generic[TicketT]):
         if self._source_failed and not self._intake.plenty:
             self._stopping = self._policy.stopping = True  # what waits for its time is not waited for
             self._intake.stop()
+        if self._gathering is not None and len(self._gathering):
+            return
         is_left = self._stopping and (self._accounting.idle or not self._lingers)
         if is_left or self._is_finished():
             self._over.set()

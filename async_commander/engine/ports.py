@@ -44,6 +44,10 @@ class Ticket:
     """What was handed over last is an outcome (dead, skipped, retry later), not work."""
     rejection: BaseException | None = field(default=None, init=False, repr=False)
     """Its writes failed while it was still in hand."""
+    group: Hashable = field(default=None, init=False, repr=False)
+    """With whom it is worked on together; set by `work`, where it is."""
+    batch: Sequence[Ticket] | None = field(default=None, init=False, repr=False)
+    """Those with whom it was worked on last, itself included."""
     next_at: float = field(default=0.0, init=False, repr=False)
     """When the next attempt may begin, on the event loop's clock."""
     began: float = field(default=0.0, init=False, repr=False)
@@ -106,7 +110,13 @@ class Ports(Protocol[TicketT]):
     async def work(self, ticket: TicketT, /) -> None:
         """All stages of one item. On return its writes are handed over: `settled()` or `rejected()` follows, or came.
 
-        It may be cancelled at any await: hand over last, and await nothing after it that is not shielded.
+        It may be cancelled at any await: hand over last, and await nothing after it that is not shielded. Where tickets
+        are gathered it is what each needs by itself, and hands over nothing.
+        """
+
+    async def work_together(self, tickets: Sequence[TicketT], /) -> None:
+        """What gathered tickets of one group need together. Their writes are handed over as one: `settled()` follows,
+        or `rejected()` for the first of them.
         """
 
     def verdict(self, ticket: TicketT, error: BaseException, /) -> Verdict:

@@ -51,6 +51,7 @@ from .recorder import (
     RunOwner,
     SafeCursor,
     Stored,
+    outcomes_of,
 )
 from .shards import WholeLedger, ledger_of, place_of
 
@@ -478,7 +479,7 @@ class DatabaseRecorder:
     def units_settled(self, units: Sequence[Unit], error: BaseException | None) -> None:
         """See WriterOwner."""
         if error is None:
-            self._ledger.settled([unit.outcome.key for unit in units if isinstance(unit.outcome, ItemOutcome)])
+            self._ledger.settled([outcome.key for outcome in outcomes_of(units)])
             if self.observers is not None and self.observers.committed(units):
                 return
         self._items.settled(units, error)

@@ -20,7 +20,7 @@ from async_commander.results import ItemState
 from .database_recorder import DatabaseRecorder
 from .memory_ledger import MemoryLedger
 from .provenance import recorded
-from .recorder import Admission, Candidate, ItemOutcome, LogLine, Notes, Stored
+from .recorder import Admission, Candidate, ItemOutcome, LogLine, Notes, Stored, outcomes_of
 
 if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool
@@ -124,8 +124,8 @@ class DryRunRecorder(DatabaseRecorder):
             error = with_misfits(error, unit)
         else:
             unit.forget()
-            if isinstance(unit.outcome, ItemOutcome):
-                self._memory.finish(unit.outcome)
+            for outcome in outcomes_of([unit]):
+                self._memory.finish(outcome)
         self._unsettled -= 1
         self._items.settled([unit], error)
         if not self._unsettled and self._all_settled is not None:

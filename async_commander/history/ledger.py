@@ -34,7 +34,7 @@ from .key_filter import KeyFilter
 from .lease import Ownership, SteadyClock, fence
 from .ledger_rows import COLUMNS, cursor_of, find_items, insert_batch, insert_claim, insert_outcomes, move_counts
 from .moments import as_stored, moment
-from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, SafeCursor, Stored
+from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, SafeCursor, Stored, outcomes_of
 
 CRASHES_ALONE = 2
 """From so many crashes on an item runs alone."""
@@ -319,7 +319,7 @@ class Ledger:
 
         A unit without an outcome belongs to a hook of the run as a whole: only the fence is its.
         """
-        outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
+        outcomes = outcomes_of(units)
         if self.keeps_steps:
             self._insert(outcomes)
             fence(self.ownership)
@@ -356,10 +356,10 @@ class Ledger:
 
     def finishes_at_once(self, units: Sequence[Unit]) -> bool:
         """Whether `finish` is a single statement on PostgreSQL, which may be a transaction of its own."""
-        outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
-        if self.keeps_steps:
+        outcomes = outcomes_of(units)
+        if self.keeps_steps or not units or not all(isinstance(unit.outcome, ItemOutcome) for unit in units):
             return False
-        return 0 < len(units) == len(outcomes) and _are_new(outcomes) and _are_the_writers(units)
+        return _are_new(outcomes) and _are_the_writers(units)
 
     def recorded(self, units: Sequence[Unit]) -> set[int]:
         """Which of these units (by position) are in the ledger already: their commit's answer was lost on the way.

@@ -12,7 +12,7 @@ from async_commander.results import ItemState
 from .database_recorder import DatabaseRecorder
 from .lease import fence
 from .ledger_rows import find_items, insert_outcomes, move_counts
-from .recorder import Admission, Candidate, ItemOutcome, Stored
+from .recorder import Admission, Candidate, ItemOutcome, Stored, outcomes_of
 
 if TYPE_CHECKING:
     from async_commander.database.unit import Unit
@@ -70,7 +70,7 @@ class PassingRecorder(DatabaseRecorder):
 
     def finish_items(self, units: Sequence[Unit]) -> None:
         """See DatabaseRecorder: the dead, the counts and the fence."""
-        outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
+        outcomes = outcomes_of(units)
         states = Counter(outcome.state.value for outcome in outcomes)
         move_counts(self._ownership.alias, self._ownership.run_id, {"taken": states.total(), **+states})
         if dead := [outcome for outcome in outcomes if outcome.state is ItemState.DEAD]:
@@ -92,7 +92,7 @@ class PassingRecorder(DatabaseRecorder):
     def units_settled(self, units: Sequence[Unit], error: BaseException | None) -> None:
         """See WriterOwner."""
         if error is None:
-            self._in_hand.difference_update(one.outcome.key for one in units if isinstance(one.outcome, ItemOutcome))
+            self._in_hand.difference_update(outcome.key for outcome in outcomes_of(units))
         super().units_settled(units, error)
 
     def let_go_of_items(self) -> None:

@@ -209,6 +209,15 @@ class ItemOutcome:
     """How many of these were more than the run may take, and are not kept; set when the outcome is written."""
 
 
+def outcomes_of(units: Sequence[Unit]) -> list[ItemOutcome]:
+    """Of all items that these units belong to. Units of hooks of the run as a whole have none."""
+    outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
+    for unit in units:
+        if unit.others:
+            outcomes += outcomes_of(unit.others)
+    return outcomes
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """One log record of a run, already rendered, redacted and capped."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from async_commander.command.items import UnfitItem
+from async_commander.database.lent_lane import settle
 from async_commander.database.outage import is_transient
 from async_commander.database.unit import Unit, current_unit, unit_on_lane
 from async_commander.downloads.scope import item_scope
@@ -23,6 +24,8 @@ from async_commander.history.recorder import Followed, Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from async_commander.database.rows import Request
 
     from .outages import Absence
 
@@ -45,6 +48,10 @@ class ItemTicket(Ticket):
     followed: Sequence[Followed] = field(default=(), init=False)
     brought_up: Sequence[Any] = field(default=(), init=False)
     """The items behind `followed`, as they were given."""
+    payload: Any = field(default=None, init=False)
+    """What was downloaded, as long as it waits for others."""
+    queued: Sequence[Request] = field(default=(), init=False)
+    """The rows that its download has queued, as long as it waits for others."""
     return_value: Any = field(default=None, init=False)
     error_kind: str = field(default="", init=False)
     error: str = field(default="", init=False)
@@ -102,6 +109,14 @@ async def undone(unit: Unit, error: BaseException) -> BaseException:
     if isinstance(error, Exception) and lost is not None and not (is_transient(error) and is_transient(lost)):
         return lost
     return error
+
+
+async def close_without_rows(unit: Unit) -> None:
+    """Its rows are another one's. What it did on a lane, in a dry run, is counted and rolled back."""
+    ended = None if unit.lane is None else unit.lane.end(commit=True)
+    unit.close()
+    if ended is not None:
+        await settle(ended)
 
 
 @contextmanager

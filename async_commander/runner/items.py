@@ -26,13 +26,13 @@ from async_commander.engine.pipeline import Due, Pipeline, Verdict
 from async_commander.engine.quota import Quota
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.log_capture import FAILURE, about_item, item_in_hand, told_briefly
-from async_commander.history.recorder import Candidate, ItemOutcome, Known, SafeCursor
+from async_commander.history.recorder import Candidate, ItemOutcome, Known, SafeCursor, outcomes_of
 from async_commander.results import ItemState, items_in_words
 from async_commander.text.errors import readable
 from async_commander.text.values import ADDRESS, text_of_value
 
 from .cursors import Cursors
-from .in_hand import ItemTicket, in_hand, undone
+from .in_hand import ItemTicket, close_without_rows, in_hand, undone
 from .observing import ITEM
 from .sources import restored
 from .verdicts import REASON_LENGTH, in_a_template, judge, kind_of, place_of, text_of
@@ -68,6 +68,7 @@ class ItemPorts:
         self._hooks = session.hooks
         self._recorder = session.recorder
         self._ordered = self._hooks.has("order_key")
+        self._gathers = self._hooks.has("parse_and_save_many")
         self.has_ledger = session.recorder.keeps_items
         self._tally = session.context.tally
         self._figures = session.figures
@@ -202,11 +203,14 @@ class ItemPorts:
 
     async def line_of(self, item: Any) -> UUID | None:
         """The line in which it goes one after another with others; None where it needs no order."""
-        if not self._ordered:
-            return None
-        is_async = self._hooks.kind("order_key") is HookKind.ASYNC
-        name = await self._hooks.call("order_key", item) if is_async else self._hooks.decide("order_key", item)
+        name = await self._decided("order_key", item)
         return None if name is None else key_uuid(str(name))
+
+    async def _decided(self, hook: str, item: Any) -> Any:
+        """What a hook says of an item, which may be asynchronous, and is called on the event loop in any case."""
+        if self._hooks.has(hook) and self._hooks.kind(hook) is HookKind.ASYNC:
+            return await self._hooks.call(hook, item)
+        return self._hooks.decide(hook, item)
 
     def _bury(self, ticket: ItemTicket) -> None:
         """Three crashes: given up without another try."""
@@ -222,7 +226,10 @@ class ItemPorts:
     # -- the work ----------------------------------------------------------------------------------------------
 
     async def work(self, ticket: ItemTicket) -> None:
-        """Both hooks of one item; on return its writes are handed over or committed."""
+        """Both hooks of one item; on return its writes are handed over or committed.
+
+        Where items are gathered, what goes before that: its download, if it has one.
+        """
         ticket.begin()
         if ticket.alone:
             with uncharged():
@@ -238,7 +245,58 @@ class ItemPorts:
             unit_on_lane.set(unit)  # what its download() does with the database is rolled back with the rest
         async with self._hooks.observers.around(ITEM, ticket.label):
             await self._carry(ticket, unit)
-        self._hand_over(ticket, ItemState.DONE, unit, followed=ticket.followed)
+        if not self._gathers:
+            self._hand_over(ticket, ItemState.DONE, unit, followed=ticket.followed)
+
+    async def work_together(self, tickets: Sequence[ItemTicket]) -> None:
+        """One call for all of them; on return their writes are handed over as one unit."""
+        first = tickets[0]
+        unit = Unit(self._lanes.alias, lanes=self._lanes, ticket=first)
+        unit.requests = [request for ticket in tickets for request in ticket.queued]
+        # A call for several is no item's: what it brings up is the first one's, and its key is made of all their keys.
+        alone = len(tickets) == 1
+        key = first.key if alone else "\n".join(["together", *(ticket.key for ticket in tickets)])
+        label = first.label if alone else f"{items_in_words(len(tickets))} from {first.label}"
+        call = ItemTicket(None, key, uuid=first.uuid, label=label, admitted=first.admitted)
+        in_hand.set(call)
+        item_in_hand.set(first.uuid if alone else None)
+        current_unit.set(unit)
+        item_scope.set(ItemScope())
+        unit_on_lane.set(unit)
+        items = [(ticket.item, ticket.payload) if self._download else ticket.item for ticket in tickets]
+        began = time.monotonic()
+        try:
+            async with self._hooks.observers.around(ITEM, label):
+                call.return_value = await self._hooks.call("parse_and_save_many", items)
+            await self._find_lines(call)
+        except BaseException as error:
+            await self._undo(unit, error, "parse", began, label)
+            raise
+        ended = time.monotonic()
+        self._figures.took("parse", began, ended)
+        for ticket in tickets:
+            ticket.parse_ms, ticket.return_value = int((ended - began) * 1000), call.return_value
+        unit.others = [Unit(self._lanes.alias, ticket=ticket) for ticket in tickets[1:]]
+        for one, ticket in zip((unit, *unit.others), tickets, strict=True):
+            brought_up = [*ticket.followed, *(call.followed if ticket is first else ())]
+            one.outcome = _outcome_of(ticket, ItemState.DONE, {"followed": brought_up})
+            ticket.state = ItemState.DONE
+        self._recorder.put(unit)
+
+    async def _find_lines(self, ticket: ItemTicket) -> None:
+        """Of what it brings up: the lines that it goes in."""
+        if ticket.brought_up and self._ordered:
+            lines = [await self.line_of(item) for item in ticket.brought_up]
+            ticket.followed = [replace(one, line=line) for one, line in zip(ticket.followed, lines, strict=True)]
+
+    async def _undo(self, unit: Unit, error: BaseException, stage: str, began: float, label: str) -> None:
+        """Roll back. Raises the reason where the error is but what came of it."""
+        self._figures.took(stage, began, time.monotonic(), failed=True)
+        if ends_the_run(error):
+            self._session.log_failure(f"{in_a_template(kind_of(error))} in item “%s” ends the run:", error, label)
+        reason = await undone(unit, error)
+        if reason is not error:
+            raise reason  # whatever the hook made of it; the error has a cause of its own
 
     async def _carry(self, ticket: ItemTicket, unit: Unit) -> None:
         arguments: tuple[Any, ...] = (ticket.item,)
@@ -251,23 +309,21 @@ class ItemPorts:
                 self._figures.took("download", began, ended)
                 began = ended
             stage = "parse"
-            unit_on_lane.set(unit)
-            ticket.return_value = await self._hooks.call("parse_and_save", *arguments)
-            ended = time.monotonic()
-            ticket.parse_ms = int((ended - began) * 1000)
-            self._figures.took("parse", began, ended)
-            if ticket.followed and self._ordered:
-                lines = [await self.line_of(item) for item in ticket.brought_up]
-                ticket.followed = [replace(one, line=line) for one, line in zip(ticket.followed, lines, strict=True)]
+            if self._gathers:
+                ticket.group = await self._decided("batch_key", ticket.item)
+                ticket.payload = arguments[-1]
+                ticket.queued, unit.requests = unit.requests, []
+                await close_without_rows(unit)
+            else:
+                unit_on_lane.set(unit)
+                ticket.return_value = await self._hooks.call("parse_and_save", *arguments)
+                ended = time.monotonic()
+                ticket.parse_ms = int((ended - began) * 1000)
+                self._figures.took("parse", began, ended)
+            if ticket.brought_up:
+                await self._find_lines(ticket)
         except BaseException as error:
-            self._figures.took(stage, began, time.monotonic(), failed=True)
-            if ends_the_run(error):
-                self._session.log_failure(
-                    f"{in_a_template(kind_of(error))} in item “%s” ends the run:", error, ticket.label
-                )
-            reason = await undone(unit, error)
-            if reason is not error:
-                raise reason  # noqa: B904  whatever the hook made of it; the error has a cause of its own
+            await self._undo(unit, error, stage, began, ticket.label)
             raise
 
     # -- what became of it -------------------------------------------------------------------------------------
@@ -422,30 +478,22 @@ class ItemPorts:
 
     def settled(self, units: Sequence[Unit], error: BaseException | None) -> None:
         """The recorder's answer to the units of a batch, on the event loop."""
-        settled, now = [], time.monotonic()
+        settled: list[ItemTicket] = []
+        now = time.monotonic()
         for unit in units:
-            outcome, ticket = unit.outcome, unit.ticket
-            assert isinstance(outcome, ItemOutcome)  # noqa: S101 - each unit of ours has both
-            assert isinstance(ticket, ItemTicket)  # noqa: S101
             if error is not None:
-                self._refused(ticket, outcome, error)
+                self._refused(unit, error)
                 continue
-            self._ended(ticket, outcome, now)
-            if outcome.followed or unit.undeleted:
-                self._session.stays(unit)
-                self._followed(outcome)
-            if outcome.state is ItemState.DONE:
-                if self._session.command.keep_values:
-                    self._session.values.append(ticket.return_value)
-                if self._acknowledger.wanted:
-                    self._acknowledger.put(ticket)
-                    continue
-            settled.append(ticket)
+            self._settle(unit, now, settled)
+            for other in unit.others:
+                self._settle(other, now, settled)
+            if self._session.command.keep_values and unit.outcome.state is ItemState.DONE:  # type: ignore[attr-defined]
+                self._session.values.append(unit.ticket.return_value)  # type: ignore[union-attr]  # each has both
         if error is None:
             self._session.outages.over()
             self._session.teller.settled(units)
             if self.cursors is not None:
-                self.cursors.settle(unit.outcome for unit in units)
+                self.cursors.settle(outcomes_of(units))
         if settled:
             self.pipeline.settled(settled)
 
@@ -456,7 +504,24 @@ class ItemPorts:
         if outcome.state in _ENDS and ticket.work_began and self._figures.is_slow(milliseconds):
             self._figures.remember(milliseconds, _told_of(outcome, now))
 
-    def _refused(self, ticket: ItemTicket, outcome: ItemOutcome, error: BaseException) -> None:
+    def _settle(self, unit: Unit, now: float, settled: list[ItemTicket]) -> None:
+        """One item is committed: it is settled, or is acknowledged first."""
+        outcome, ticket = unit.outcome, unit.ticket
+        assert isinstance(outcome, ItemOutcome)  # noqa: S101 - each unit of ours has both
+        assert isinstance(ticket, ItemTicket)  # noqa: S101
+        self._ended(ticket, outcome, now)
+        if outcome.followed or unit.undeleted:
+            self._session.stays(unit)
+            self._followed(outcome)
+        if outcome.state is ItemState.DONE and self._acknowledger.wanted:
+            self._acknowledger.put(ticket)
+        else:
+            settled.append(ticket)
+
+    def _refused(self, unit: Unit, error: BaseException) -> None:
+        outcome, ticket = unit.outcome, unit.ticket
+        assert isinstance(outcome, ItemOutcome)  # noqa: S101 - likewise
+        assert isinstance(ticket, ItemTicket)  # noqa: S101
         if outcome.state is ItemState.DONE:
             self.pipeline.rejected(ticket, readable(error))
         else:

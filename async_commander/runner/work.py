@@ -154,6 +154,7 @@ class Work:
             largest_chunk=largest,
             quota=quota,
             lingers=always_on,
+            batches=type(command).batches if self._hooks.has("parse_and_save_many") else None,
             holder=Holding(self._session) if self._hooks.has("throttle_on") else None,
         )
         if self._context.stopping:

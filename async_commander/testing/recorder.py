@@ -31,6 +31,7 @@ from async_commander.history.recorder import (
     SafeCursor,
     Slice,
     Stored,
+    outcomes_of,
 )
 from async_commander.history.runs import is_whole
 from async_commander.results import ErrorKind, ItemState, RunStatus
@@ -303,8 +304,8 @@ class InMemoryRecorder:
     def _settled(self, unit: Unit, error: BaseException | None) -> None:
         if error is None:
             unit.forget()
-            if isinstance(unit.outcome, ItemOutcome):
-                self._keep(unit.outcome)
+            for outcome in outcomes_of([unit]):
+                self._keep(outcome)
         else:
             unit.restore()
         self._unsettled -= 1

@@ -240,7 +240,17 @@ def hooks_of(cls: type) -> dict[str, Hook]:
 
     Raises InvalidCommand as `check_hooks` does, except for missing ones.
     """
-    return {name: _written(cls, spec) for name, spec in specs_of(cls).items() if _is_written(cls, spec)}
+    specs = specs_of(cls)
+    written = {name: _written(cls, spec) for name, spec in specs.items() if _is_written(cls, spec)}
+    for name, spec in specs.items():
+        if spec.instead in written and name in written:  # the one of the class that comes later counts
+            one, other = (_place_in_order(cls, each) for each in (name, spec.instead))
+            if one == other:
+                raise InvalidCommand(
+                    f"{label_of(cls)} has {name}() and {spec.instead}(): only one of them is called; leave one out"
+                )
+            del written[spec.instead if one < other else name]
+    return written
 
 
 def check_hooks(cls: type) -> None:
@@ -254,11 +264,6 @@ def check_hooks(cls: type) -> None:
     if missing:
         wanted = " and ".join(f"`{spec.signature}`" for spec in missing)
         raise InvalidCommand(f"{label_of(cls)} has no {' and no '.join(s.name + '()' for s in missing)}: add {wanted}")
-    for name, spec in specs_of(cls).items():
-        if spec.instead and spec.instead in written and name in written:
-            raise InvalidCommand(
-                f"{label_of(cls)} has {name}() and {spec.instead}(): only one of them is called; leave the other out"
-            )
     for name, shape in _uncalled(cls).items():
         if getattr(cls, name) is not getattr(shape, name):
             known = ", ".join(f"{spec.name}()" for spec in specs_of(cls).values() if spec.required)
@@ -268,6 +273,11 @@ def check_hooks(cls: type) -> None:
 def _uncalled(cls: type) -> dict[str, type]:
     """Names of hooks that a shape inherits and does not call, with that shape."""
     return {name: base for base in cls.__mro__ for name in vars(base).get("_uncalled_hooks", ())}
+
+
+def _place_in_order(cls: type, name: str) -> int:
+    """Of the class that defines it, among the bases of this one: 0 is the class itself."""
+    return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
 
 
 def _is_written(cls: type, spec: HookSpec) -> bool:

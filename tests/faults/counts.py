@@ -16,6 +16,8 @@ _COUNTS = {
     "P1_STEP_KILLS": (10, 200, 1_000),
     "P1_CURSOR_KILLS": (5, 200, 1_000),
     "P2_STEP_POINTS": (8, 1_000, 1_000),
+    "P1_ORDER_KILLS": (5, 200, 1_000),
+    "P1_TOGETHER_KILLS": (5, 200, 1_000),
     "P1_RETRY_KILLS": (3, 100, 1_000),
     "P3_KILLERS": (5, 5, 5),
     "P3_ITEMS": (1_000, 1_000, 1_000),

@@ -227,7 +227,7 @@ def test_a_cursor_does_not_pass_what_waits_in_a_line(run_on_lanes: Any) -> None:
     class Stops(Cursor):
         source = (*of("a", count=3), *(("slow", number) for number in range(5)), *of("b", "c", count=30))
         fails = {("slow", 0): 1}
-        retry = ac.Retry(attempts=3, initial=5.0, factor=1.0)
+        retry = ac.Retry(attempts=3, initial=1e6, factor=1.0, maximum=1e6)
         stops_at = ("c", 29)
 
     first = run_on_lanes(Stops())

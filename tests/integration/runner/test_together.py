@@ -283,7 +283,10 @@ def test_items_of_one_line_are_in_calls_one_after_another(run: Any) -> None:
 @pytest.mark.parametrize(
     ("attributes", "told"),
     [
-        ({"parse_and_save": lambda self, item, payload: None}, r"only one of them is called"),
+        (
+            {"parse_and_save": lambda self, item, payload: None, "parse_and_save_many": lambda self, items: None},
+            r"only one of them is called",
+        ),
         ({"batches": 10}, r"batches is 10; allowed: ac.Batches"),
         ({"parse_and_save_many": None, "parse_and_save": lambda self, i, p: None}, r"parse_and_save_many is None"),
     ],
@@ -291,6 +294,23 @@ def test_items_of_one_line_are_in_calls_one_after_another(run: Any) -> None:
 def test_mistakes_are_refused_with_the_remedy(attributes: Any, told: str) -> None:
     with pytest.raises(ac.InvalidCommand, match=told):
         type("Command", (Index,), {"__module__": __name__, **attributes})()
+
+
+def test_of_a_class_and_its_base_the_class_has_the_last_word(run: Any) -> None:
+    class Single(Index):
+        batches = ac.Batches()
+
+        async def parse_and_save(self, item: int, payload: str) -> None:
+            self.db.add(Effect(key=f"{item}"))
+
+    class Many(Single):
+        parse_and_save_many = Index.parse_and_save_many
+
+    with pytest.raises(ac.InvalidCommand, match="batches has no effect"):
+        Single()
+    command = Many()
+    assert run(command).counts["done"] == 30
+    assert command.calls
 
 
 def test_what_would_have_no_effect_is_refused() -> None:

@@ -11,7 +11,7 @@ a list is one argument.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, final
 from uuid import UUID, uuid4
@@ -169,12 +169,12 @@ class GatheringCommand(ItemCommand[Item], Generic[Item]):
         return None
 
     @hook
-    def parse_and_save_many(self, items: Sequence[Any], /) -> Any:
+    def parse_and_save_many(self, items: Any, /) -> Any:
         """Save many items at once, in the place of `parse_and_save()`: at most `Batches(size=…)` of one `batch_key`.
 
-        Gets pairs `(item, payload)` where each item has a download, else items. They share one unit of work and commit
-        together. A call that fails is made again with each half, until the guilty item is alone: that one is tried
-        again or dead, and no other has lost an attempt.
+        Gets a list: of pairs `(item, payload)` where each item has a download, else of items. They share one unit of
+        work and commit together. A call that fails is made again with each half, until the guilty item is alone: that
+        one is tried again or dead, and no other has lost an attempt.
         """
         raise NotImplementedError
 

@@ -371,9 +371,9 @@ class Pipeline(Generic[TicketT]):
     async def _call(self, first: TicketT, watch: Watch) -> BaseException | None:
         """Work on all tickets of a batch together, and return the error that it ended in, as `_attempt()` does."""
         tickets: Sequence[TicketT] = first.batch or ()  # type: ignore[assignment]  # they are all of one kind
-        context = self._context.copy()
+        context, now = self._context.copy(), anyio.current_time()
         for ticket in tickets:
-            ticket.worker, ticket.rejection = watch.worker, None
+            ticket.worker, ticket.rejection, ticket.began = watch.worker, None, now
         watch.begin(context)
         try:
             await InContext(context, self._ports.work_together(tickets))

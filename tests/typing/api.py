@@ -327,3 +327,27 @@ def written_by(politician: Politician, row: Run) -> None:
     politician.command_logs.filter(run=row).exists()
     assert_type(politician.runs.statistics().count, int)
     row.objects(Politician, action="created").count()
+
+
+class Indexed(ac.IterateDownloadCommand[Site, str]):
+    batches = ac.Batches(size=50, seconds=0.5)
+
+    async def iterate(self) -> AsyncIterator[Site]:
+        yield Site("https://example.org/")
+
+    async def download(self, site: Site) -> str:
+        return ""
+
+    async def order_key(self, site: Site) -> int:
+        return 1
+
+    def batch_key(self, site: Site) -> str:
+        return "en"
+
+    def throttle_on(self) -> float:
+        return 0
+
+    async def parse_and_save_many(self, items: list[tuple[Site, str]]) -> None: ...
+
+
+ac.Batches(50)  # wrong: a number without its name

@@ -116,6 +116,8 @@ class Pipeline(Generic[TicketT]):
         self._news: anyio.Event | None = None
         self._error: BaseException | None = None
         self._aborted = False
+        self._given_back = False
+        """Something was left undone."""
 
     @property
     def cut(self) -> bool:
@@ -149,12 +151,12 @@ class Pipeline(Generic[TicketT]):
             self._workers.close()
             if self._brake is not None:
                 self._brake.close()
-            if self._gathering is not None:
-                self._gathering.close()
             carried = all(ticket.handed for ticket in self._accounting)
             await self._give_back()
         await self._confirm()
-        complete = carried and self._is_finished() and (self._intake.exhausted or self._intake.cut)
+        complete = (
+            carried and not self._given_back and self._is_finished() and (self._intake.exhausted or self._intake.cut)
+        )
         if complete:
             self._accounting.check()
             # Dead items that were taken over from an earlier try, or came when fewer than 100 were finished.
@@ -475,12 +477,19 @@ class Pipeline(Generic[TicketT]):
                     for ticket in (*self._waiting, *self._intake.ready, *self._intake.alone):
                         if self._ports.has_ledger and (ticket.attempts or ticket.throttled):
                             await self._policy.postpone(ticket, max(0.0, ticket.next_at - now))
-                if held := [ticket for ticket in self._accounting if not ticket.handed]:
-                    self._accounting.give_back(held)
-                    await self._ports.release(held)
+                await self._release_held()
             except Exception as error:
                 _logger.exception("items could not be given back")
                 self.abort(error)
+
+    async def _release_held(self) -> None:
+        """Give back what was not handed over: nobody works on it any more."""
+        if self._gathering is not None:
+            self._gathering.close()
+        if held := [ticket for ticket in self._accounting if not ticket.handed]:
+            self._given_back = True
+            self._accounting.give_back(held)
+            await self._ports.release(held)
         self._waiting.close()
 
     async def _decide_rejected(self) -> None:
@@ -500,6 +509,8 @@ class Pipeline(Generic[TicketT]):
         while self._accounting and not self._aborted:
             if self._policy.rejected:
                 await self._decide_rejected()
+                if not self._policy.rejected:  # without a ledger, or among several, one would wait for another attempt
+                    await self._release_held()
             else:
                 self._news = anyio.Event()
                 await self._news.wait()

@@ -489,3 +489,19 @@ async def test_an_end_leaves_no_task_behind() -> None:
 
 def test_one_item_is_not_items() -> None:
     assert (items_in_words(1), items_in_words(1200)) == ("1 item", "1,200 items")
+
+
+async def test_without_a_ledger_a_commit_that_fails_after_the_end_gives_its_item_back() -> None:
+    desk = Desk(has_ledger=False, commit_time=5.0)
+    desk.dud(0)
+    async with anyio.create_task_group() as tasks:
+
+        async def end() -> None:
+            await anyio.sleep(1)
+            desk.pipeline.cancel()
+
+        tasks.start_soon(end)
+        with anyio.fail_after(100):
+            assert await desk.run([0]) is False
+    assert desk.released == [0]
+    assert desk.tally.claimed == desk.tally.waiting == 0

@@ -48,7 +48,7 @@ def test_a_shape_knows_its_hooks_and_not_the_plain_one() -> None:
     assert set(specs_of(Whole)) == {
         *("lifespan", "cleanup", "prepare_connection", "on_timeout", "http_client"),
         *("total", "item_key", "throttle_key", "order_key", "throttle_on", "should_retry", "committed"),
-        *("iterate", "download", "parse_and_save"),
+        *("iterate", "download", "parse_and_save", "batch_key", "parse_and_save_many"),
     }
     assert "handle" in specs_of(ac.AsyncCommand)
 

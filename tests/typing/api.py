@@ -242,8 +242,7 @@ class Unfinished(ac.IterateDownloadCommand[str, str]):
     async def iterate(self) -> list[str]:
         return []
 
-    async def download(self, url: str) -> str:
-        return url
+    async def parse_and_save(self, url: str, payload: str) -> None: ...
 
 
 class WrongPayload(ac.IterateDownloadCommand[str, str]):

@@ -420,8 +420,11 @@ class Ledger:
             )
         outcome.left_out = len(left_out)
         now = self._clock.now()
-        # In the order of keys: two shards that bring up the same wait for each other at most.
-        waiting = [_waiting(wanted[key], now) for key in sorted(wanted)]
+        # They come in the order given. Two shards insert in that of keys: those that bring up the same wait for each
+        # other at most.
+        waiting = [_waiting(item, now + timedelta(microseconds=place)) for place, item in enumerate(wanted.values())]
+        if is_shard:
+            waiting.sort(key=lambda outcome: outcome.key)
         outcome.followed_new = insert_outcomes(self.ownership, waiting, unless_there=is_shard)
         return outcome.followed_new
 

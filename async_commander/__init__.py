@@ -39,7 +39,16 @@ if TYPE_CHECKING:
     from async_commander.exceptions import RunFailed as RunFailed
     from async_commander.exceptions import RunLocked as RunLocked
     from async_commander.exceptions import SkipItem as SkipItem
-    from async_commander.history.cancelling import cancel_run as cancel_run
+    from async_commander.history.orders import aanswer_run as aanswer_run
+    from async_commander.history.orders import acancel_run as acancel_run
+    from async_commander.history.orders import achange_limits as achange_limits
+    from async_commander.history.orders import acontinue_run as acontinue_run
+    from async_commander.history.orders import answer_run as answer_run
+    from async_commander.history.orders import apause_run as apause_run
+    from async_commander.history.orders import cancel_run as cancel_run
+    from async_commander.history.orders import change_limits as change_limits
+    from async_commander.history.orders import continue_run as continue_run
+    from async_commander.history.orders import pause_run as pause_run
     from async_commander.history.tracking import history as history
     from async_commander.history.tracking import record_run as record_run
     from async_commander.history.tracking import should_run as should_run
@@ -91,7 +100,18 @@ _HOMES = {
         "RunLocked",
         "SkipItem",
     ),
-    "history.cancelling": ("cancel_run",),
+    "history.orders": (
+        "aanswer_run",
+        "acancel_run",
+        "achange_limits",
+        "acontinue_run",
+        "answer_run",
+        "apause_run",
+        "cancel_run",
+        "change_limits",
+        "continue_run",
+        "pause_run",
+    ),
     "history.tracking": ("record_run", "should_run"),
     "imports.command": ("ImportCommand",),
     "management.dispatch": ("as_management_command",),

@@ -24,7 +24,7 @@ from async_commander.database.layout import concrete, has_key, shown
 from async_commander.database.matching import Matching, untangled
 from async_commander.database.touched import ID_LENGTH, key_of_text, key_text, recording
 from async_commander.database.unit import current_unit
-from async_commander.results import ItemState, ObjectAction, RunStatistics, RunStatus, per_second
+from async_commander.results import AT_WORK, Asked, ItemState, ObjectAction, RunStatistics, RunStatus, per_second
 
 if TYPE_CHECKING:
     from typing import Self
@@ -39,7 +39,7 @@ M = TypeVar("M", bound=models.Model)
 LABEL_LENGTH = 200
 
 RUN_STATUSES = [(status.value, status.value) for status in RunStatus]
-NOT_ENDED = [RunStatus.QUEUED.value, RunStatus.RUNNING.value, RunStatus.SKIPPED.value]
+NOT_ENDED = [RunStatus.QUEUED.value, *AT_WORK, RunStatus.SKIPPED.value]
 ITEM_STATES = [(state.value, state.value) for state in ItemState]
 
 
@@ -147,6 +147,16 @@ class Run(models.Model):
     error = models.TextField(blank=True, default="")
     traceback = models.TextField(blank=True, default="")
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    orders = models.JSONField(
+        default=dict,
+        blank=True,
+        encoder=DjangoJSONEncoder,
+        help_text="What was asked of it from outside, by name: what it is to be, who asked, and when",
+    )
+    question = models.TextField(blank=True, default="", help_text="What it waits to be answered")
+    pausable = models.BooleanField(
+        default=False, help_text="It has something to begin anew (items, steps, ticks), and can wait before that"
+    )
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="children")
     engine = models.CharField(
         max_length=200,
@@ -200,7 +210,7 @@ class Run(models.Model):
     @property
     def duration(self) -> timedelta | None:
         """From start to end, until now while it runs, or to its last sign of life; None where it gave none."""
-        end = self.finished or (timezone.now() if self.status == RunStatus.RUNNING.value else self.heartbeat)
+        end = self.finished or (timezone.now() if self.status in AT_WORK else self.heartbeat)
         return end - self.started if end and end > self.started else None
 
     @property
@@ -252,6 +262,12 @@ class Run(models.Model):
     async def acancel(self, *, user: str = "") -> bool:
         """The same on a running event loop."""
         return await sync_to_async(self.cancel)(user=user)
+
+    @property
+    def paused(self) -> Asked | None:
+        """Who asked for the pause that it is in, and since when; None where it is in none."""
+        pause = Asked.of(self.orders.get("pause"))
+        return pause if pause is not None and pause.to and self.status in AT_WORK else None
 
     @property
     def settled(self) -> int:

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 
 class RunStatus(StrEnum):
-    """The states of a run. All but the first two are ends; `crashed` is set by whoever notices."""
+    """The states of a run. All but the first three are ends; `crashed` is set by whoever notices."""
 
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"
+    """At work, and waiting for the answer to a question that it has asked."""
     SUCCEEDED = "succeeded"
     PARTIAL = "partial"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     CRASHED = "crashed"
     SKIPPED = "skipped"
+
+
+AT_WORK = (RunStatus.RUNNING.value, RunStatus.WAITING.value)
+"""The states of a run that a process is at work on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One thing that was asked of a run from outside."""
+
+    to: Any
+    """What it is to be: True for a pause, False for its end, yes or no for a question, the value of a bound."""
+    by: str
+    """Who asked; empty where nobody knows."""
+    at: datetime
+
+    @classmethod
+    def of(cls, stored: Any) -> Asked | None:
+        """As the run's row has it; None where it was not asked."""
+        if not isinstance(stored, Mapping):
+            return None
+        return cls(to=stored["to"], by=stored["by"], at=datetime.fromisoformat(stored["at"]))
+
+    def stored(self) -> dict[str, Any]:
+        """The same for the run's row."""
+        return {"to": self.to, "by": self.by, "at": self.at.isoformat()}
+
+    @property
+    def who(self) -> str:
+        """` by ada`, or nothing."""
+        return f" by {self.by}" if self.by else ""
 
 
 class ItemState(StrEnum):

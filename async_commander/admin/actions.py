@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.http import HttpResponseBase, StreamingHttpResponse
 
-from async_commander.history.cancelling import Cancelled, cancel_run
+from async_commander.history.orders import Cancelled, cancel_run
 from async_commander.models import Run
 from async_commander.queues.doors import dispatch
 from async_commander.queues.retrying import send_failed

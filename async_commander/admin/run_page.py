@@ -17,7 +17,7 @@ from async_commander.history.provenance import COUNTED, touched_by
 from async_commander.history.reading import resumed_among, state_seen, steps_of
 from async_commander.history.timeline import progress_of, timeline_of
 from async_commander.models import Run, RunLog, RunSlowest
-from async_commander.results import CREATED, DELETED, UNDELETED, UPDATED, UPSERTED, ItemState, RunStatus
+from async_commander.results import AT_WORK, CREATED, DELETED, UNDELETED, UPDATED, UPSERTED, ItemState, RunStatus
 
 from .actions import ACTIONS
 from .drawing import STAGES, lane, over_time, shares
@@ -37,7 +37,7 @@ FIGURES_SECONDS = 5
 LIVE_PARTS = ("now", "figures")
 LAST_PARTS = ("now", "figures", "ending", "objects")
 """What is made anew when a run has ended."""
-_AT_WORK = frozenset({RunStatus.QUEUED.value, RunStatus.RUNNING.value, "waiting"})
+_AT_WORK = frozenset({RunStatus.QUEUED.value, *AT_WORK})
 _VERBS = (CREATED, UPSERTED, UPDATED, DELETED, UNDELETED)
 
 

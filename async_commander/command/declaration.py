@@ -65,6 +65,8 @@ class Declaration:
     """Whether it deletes rows, where `--delete` says so."""
     takes_turns: bool
     """Whether runs of it keep each other out: it says `run_once` or `single_instance`."""
+    lives_by: frozenset[str]
+    """Shared options that are rare elsewhere, and that its class has to do with: `force` where it is to run once."""
 
     @property
     def names(self) -> set[str]:
@@ -123,6 +125,14 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         claims=cls._features,
         deletes=bool(cls.deletes),
         takes_turns=bool(cls.run_once or cls.single_instance),
+        lives_by=frozenset(
+            {
+                *(["force"] if cls.run_once else []),
+                *(["run_dependencies", "ignore_dependencies"] if cls.dependencies else []),
+                *(cls.limits.given if isinstance(cls.limits, Limits) else []),
+                *cls.option_defaults,
+            }
+        ),
     )
     # A hook that takes values by their names asks for such as there are.
     known = [*found.arguments, *found.extra, *sorted(GIVEN_BY_DJANGO), *sorted(ALWAYS_GIVEN)]

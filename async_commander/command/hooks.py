@@ -208,6 +208,7 @@ def hook(
 class Declaring(Protocol):
     """What a command class has beside its annotations and hooks, as those see it who read its declaration."""
 
+    limits: ClassVar[Any]
     option_defaults: ClassVar[Mapping[str, Any]]
     dependencies: ClassVar[Sequence[Any]]
     run_once: ClassVar[bool]

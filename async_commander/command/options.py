@@ -16,6 +16,7 @@ from async_commander.text.values import text_of_value
 from .values import UNSTORABLE, is_seconds, is_whole
 
 PROGRESS = ("auto", "bar", "plain", "none")
+ASK = ("wait", "fail")
 ITEMS, KEPT, CACHED, TURNS = "items", "ledger", "cached methods", "run_once or single_instance"
 KEPT_ITEMS, DELETES = "items in a ledger", "`deletes = True`"
 """What a command may have or lack, and some options need."""
@@ -185,6 +186,15 @@ SHARED = (
         rare=True,
     ),
     SharedOption(name="yes", help="answer every question with yes", written=""),
+    SharedOption(
+        name="ask",
+        help="where no person is at a terminal, a question waits for `aruns answer` (wait), or is an error (fail)",
+        written="HOW",
+        choices=ASK,
+        rare=True,
+        fits=lambda value: value is None or value in ASK,
+        needed=f"one of {', '.join(ASK)} is needed",
+    ),
     SharedOption(
         name="test",
         help="a trial run: the command's test values stand for what is not given, and self.testing is true",

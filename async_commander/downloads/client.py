@@ -136,6 +136,10 @@ class Client(httpx.AsyncClient):
             trust_env=False,
         )
 
+    def resize(self, threads: int) -> None:
+        """So many requests at once, from now on."""
+        self._bounded.pool.resize(threads)
+
     @property
     def cookies(self) -> httpx.Cookies:
         """The cookies to send: the item's inside an item, elsewhere those that all items begin with."""

@@ -42,6 +42,8 @@ class ConnectionPool:
         self._size = size
         self._room = descriptors.room_for(size)
         self._places = asyncio.Semaphore(self._room)
+        self._too_many = 0
+        """Places that there are and that are to go."""
         self._open: set[Connection] = set()
         self._opening = 0
         self._idle: dict[Connection, None] = {}  # the one that waits longest is the first
@@ -53,11 +55,26 @@ class ConnectionPool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._warned = self._closed = False
 
+    def resize(self, size: int) -> None:
+        """From now on so many requests at once, and idle connections. What is on its way goes on."""
+        room = descriptors.room_for(size)
+        self._too_many += self._room - room
+        self._size, self._room = size, room
+        while self._too_many < 0:
+            self._too_many += 1
+            self._places.release()
+
     async def enter(self, journey: Journey, patience: float | None) -> None:
         """Take a place among the requests that are on their way; the deadline does not run while it is waited for.
 
         `leave()` gives it back. httpx.PoolTimeout after `patience` seconds.
         """
+        await self._take_a_place(journey, patience)
+        while self._too_many > 0:  # that one is to go: it is never given back
+            self._too_many -= 1
+            await self._take_a_place(journey, patience)
+
+    async def _take_a_place(self, journey: Journey, patience: float | None) -> None:
         if not self._places.locked():  # then this does not suspend, and nobody can come in between
             await self._places.acquire()
             return
@@ -72,7 +89,10 @@ class ConnectionPool:
 
     def leave(self) -> None:
         """See `enter()`."""
-        self._places.release()
+        if self._too_many > 0:
+            self._too_many -= 1
+        else:
+            self._places.release()
 
     def reuse(self, origin: Origin, *, idempotent: bool) -> Connection | None:
         """An idle connection that is open and silent, if there is one.

@@ -22,7 +22,7 @@ class Accounting(Generic[TicketT]):
 
     def __init__(self, tally: Tally, limits: Limits) -> None:
         self._tally = tally
-        self._limits = limits
+        self.limits = limits
         self._unconfirmed_at_most = 2 * limits.batch_size
         self._open: set[TicketT] = set()
 
@@ -95,7 +95,7 @@ class Accounting(Generic[TicketT]):
 
     def too_many_failures(self) -> TooManyFailures | None:
         """The error that ends the run, if more items are dead than `max_failures` allows."""
-        return too_many_failures(self._tally, self._limits)
+        return too_many_failures(self._tally, self.limits)
 
     def check(self) -> None:
         """To be called when all is done. Raises RuntimeError if an item was taken and has no outcome."""

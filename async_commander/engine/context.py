@@ -34,6 +34,36 @@ class Shard:
         return key.int % self.count == self.index
 
 
+class Gate:
+    """In front of whatever is to begin anew: an item, a step, a tick. Who comes while it is closed waits."""
+
+    def __init__(self) -> None:
+        self._opened: anyio.Event | None = None
+        self.met = False
+        """Somebody comes by now and then, so that to close it has an effect."""
+
+    @property
+    def closed(self) -> bool:
+        """Nothing is to begin now."""
+        return self._opened is not None
+
+    def close(self) -> None:
+        """From now on nothing begins."""
+        self._opened = self._opened or anyio.Event()
+
+    def open(self) -> None:
+        """Let all begin that wait."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.set()
+
+    async def passed(self) -> None:
+        """Wait as long as it is closed."""
+        self.met = True
+        while self._opened is not None:
+            await self._opened.wait()
+
+
 @dataclass(slots=True, kw_only=True)
 class RunContext:
     """One open run, as anything inside it may see it: read it, do not change it."""
@@ -60,11 +90,19 @@ class RunContext:
     """Those that are known to be done, by an earlier sitting of the run as well."""
     stop_asked: anyio.Event = field(default_factory=anyio.Event, repr=False)
     """Set in that moment."""
+    gate: Gate = field(default_factory=Gate, repr=False)
+    """Closed while the run is paused."""
+
+    @property
+    def paused(self) -> bool:
+        """True while nothing new is to begin, because somebody asked for a pause."""
+        return self.gate.closed
 
     def stop(self) -> None:
-        """The run was asked to stop."""
+        """The run was asked to stop. Who waits at its gate sees that."""
         self.stopping = True
         self.stop_asked.set()
+        self.gate.open()
 
 
 _current: ContextVar[RunContext | None] = ContextVar("async_commander_run", default=None)

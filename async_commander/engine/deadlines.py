@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import anyio
@@ -106,6 +107,8 @@ class Deadlines:
         self._workers = workers
         self._parts: list[HasTimes] = []
         self._watches: list[Watch] = []
+        self._numbers: list[int] = []
+        """Those of workers that have ended, for others."""
         self._look_at = math.inf
         self._alarm_at = math.inf
         self._nap = anyio.CancelScope()
@@ -113,9 +116,14 @@ class Deadlines:
     def watch(self) -> Watch:
         """A watch for one more worker; to be called in the worker's own task."""
         self.ahead = ahead_of_threads()
-        watch = Watch(self, len(self._watches) + 1)
+        watch = Watch(self, heappop(self._numbers) if self._numbers else len(self._watches) + 1)
         self._watches.append(watch)
         return watch
+
+    def watch_ended(self, watch: Watch) -> None:
+        """Its worker has ended."""
+        self._watches.remove(watch)
+        heappush(self._numbers, watch.worker)
 
     def look_after(self, part: HasTimes) -> None:
         """From now on this part is asked for its times."""

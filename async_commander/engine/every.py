@@ -23,7 +23,8 @@ def every(seconds: float, *, jitter: float = 0.0, immediately: bool = True) -> A
     that were missed are skipped. They are numbers: from 0, or from 1 where the first one is not `immediately`. Each
     comes up to `jitter` seconds late, at random, without moving the others. They end when the run that this is part of
     is asked to stop. Raises TypeError for what is no number, ValueError for a period that is not positive, or a jitter
-    that is not shorter than it.
+    that is not shorter than it. While the run is
+    paused none comes.
     """
     _check_number(f"every({seconds!r})", seconds)
     _check_number(f"jitter={jitter!r}", jitter)
@@ -45,8 +46,10 @@ async def _ticks(seconds: float, jitter: float, number: int) -> AsyncIterator[in
         late = random.random() * jitter  # noqa: S311 (spreads load, keeps no secret)
         with anyio.CancelScope(deadline=start + number * seconds + late):
             await (anyio.sleep_forever() if run is None else run.stop_asked.wait())
-        if run is not None and run.stopping:
-            return
+        if run is not None:
+            await run.gate.passed()
+            if run.stopping:
+                return
         yield number
         # A tick that is late by less than a hundredth of the period was not missed: clocks are no better than that.
         behind = math.ceil((anyio.current_time() - start) / seconds - _ON_TIME)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable, Sequence
 
     from .accounting import Accounting
+    from .context import Gate
     from .deadlines import Deadlines
     from .order import Order
     from .ports import Ports
@@ -44,8 +45,10 @@ class Intake(Generic[TicketT]):
         order: Order[TicketT],
         workers: Workers,
         deadlines: Deadlines,
+        gate: Gate,
     ) -> None:
         self._ports = ports
+        self._gate = gate
         self._chunk = self._smallest_chunk = chunk
         self._lingers = lingers
         self._largest_chunk = max(chunk, largest_chunk)
@@ -69,7 +72,7 @@ class Intake(Generic[TicketT]):
 
     def open(self, source: AsyncIterable[Any] | Iterable[Any]) -> None:
         """Say where the items come from; `feed()` reads them."""
-        self._source = Source(source, self._chunk, self._workers, lingers=self._lingers)
+        self._source = Source(source, self._chunk, self._workers, lingers=self._lingers, gate=self._gate)
 
     async def feed(self) -> None:
         """Read the source to its end, which may be an error."""

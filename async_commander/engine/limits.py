@@ -32,8 +32,9 @@ class Bound:
 
     `check(value)` returns the value as it is kept; its errors say what is needed. `written` is how a command line
     writes it ("N", "TIME", "RATE", "SHARE"), None where that has no option for it. `items`: it acts only where a
-    command has items; `plain_help` is what it means to one that has none. `note` is what the reference says beside
-    `help`, `counted` where a default comes from that is no constant.
+    command has items; `plain_help` is what it means to one that has none. `fixed` is why it stays as it is while a run
+    is at work; empty where it can be changed. `note` is what the reference says beside `help`, `counted` where a
+    default comes from that is no constant.
     """
 
     default: Any
@@ -43,6 +44,7 @@ class Bound:
     items: bool = False
     rare: bool = False
     plain_help: str = ""
+    fixed: str = ""
     note: str = ""
     counted: str = ""
 
@@ -184,10 +186,16 @@ class Limits:
         check=_whole,
         written="N",
         help="processes for self.cpu",
+        fixed="the pool belongs to all runs of its process",
         counted="the CPUs that this process may use; 1 in `await ac.arun`",
     )
     db_lanes: int = bound(
-        default=4, check=_whole, written="N", rare=True, help="database threads for items that make ORM calls"
+        default=4,
+        check=_whole,
+        written="N",
+        rare=True,
+        help="database threads for items that make ORM calls",
+        fixed="items in hand have its lanes, each with a connection",
     )
     batch_size: int = bound(
         default=100,
@@ -197,6 +205,7 @@ class Limits:
         rare=True,
         help="items saved in one transaction, at most",
         note="twice as many may be unconfirmed",
+        fixed="what is on its way was counted by it, and below it batches find their size by themselves",
     )
     per_host: int | None = bound(
         default=None, check=_or_none(_whole), written="N", rare=True, help="requests to one host at once"
@@ -212,6 +221,7 @@ class Limits:
         rare=True,
         help="give one attempt at an item this much time",
         note="without what it spends in queues and pauses",
+        fixed="the database ends long statements by it, too",
     )
     timeout: float | None = bound(
         default=None,
@@ -228,7 +238,9 @@ class Limits:
         help="end the run when more items failed: a number, or a share of those finished as in 5%",
         note="a share applies from 100 finished items on; `None`, as 100%, allows any number",
     )
-    max_body: int | str = bound(default="64 MiB", check=_size, help="of one response, decoded")
+    max_body: int | str = bound(
+        default="64 MiB", check=_size, help="of one response, decoded", fixed="the client was opened with it"
+    )
 
     @property
     def given(self) -> dict[str, Any]:

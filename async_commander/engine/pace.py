@@ -101,8 +101,22 @@ class Pace:
         self._unanswered: set[str] = set()
         self._forget_at = _IDLE_KEYS_KEPT
         self._told = 0
+        self._changed = anyio.Event()
         self.on_release: Callable[[str], None] | None = None
         """Called with a key when a turn of it may be free and no `acquire()` waits for it."""
+
+    def change(self, per_key: int | None, per_second: float | None) -> None:
+        """Other bounds, from now on. Turns that are held stay so, also where they are more than that."""
+        self._per_key = math.inf if per_key is None else per_key
+        self._interval = 1 / per_second if per_second else 0.0
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+        soonest = anyio.current_time() + self._interval
+        for host in self._hosts.values():
+            host.next_start = min(host.next_start, soonest)
+            waiting, host.waiters = host.waiters, []
+            for bell in waiting:  # each looks anew, and waits in its place where it has to
+                bell.set()
 
     def __len__(self) -> int:
         """Keys remembered now."""
@@ -173,7 +187,11 @@ class Pace:
                 if wait == math.inf:
                     host.waiters.append(bell)
                 try:
-                    await (bell.wait() if wait == math.inf else anyio.sleep(wait))
+                    if wait == math.inf:
+                        await bell.wait()
+                    else:
+                        with anyio.move_on_after(wait):
+                            await self._changed.wait()
                 except BaseException:
                     if wait == math.inf and not bell.is_set():
                         host.waiters.remove(bell)

@@ -18,6 +18,7 @@ from async_commander.results import ItemState, Tally
 
 from .accounting import Accounting
 from .brake import Brake
+from .context import Gate
 from .deadlines import Deadlines, ItemTimeout, Watch
 from .failure_policy import FailurePolicy
 from .failures import CancelledFromOutside, calm, cancelled_for_real, is_cancellation, native_task, unwrapped
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["Due", "ItemTimeout", "Pipeline", "Ports", "Ticket", "Verdict"]
 
 _logger = logging.getLogger(__name__)
+
+WAITING_FOR_EACH = 10
+"""Tickets that may wait for a time or a turn, for each of `threads`."""
 
 
 class Pipeline(Generic[TicketT]):
@@ -74,8 +78,11 @@ class Pipeline(Generic[TicketT]):
         lingers: bool = False,
         holder: Holder | None = None,
         batches: Batches | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._ports = ports
+        self._gate = gate = Gate() if gate is None else gate
+        gate.met = True
         self._lingers = lingers
         self._pace = pace = Pace(retry=retry) if pace is None else pace
         self._workers = workers = Workers(limits.threads)
@@ -93,10 +100,11 @@ class Pipeline(Generic[TicketT]):
             order=self._order,
             workers=workers,
             deadlines=deadlines,
+            gate=gate,
         )
         self._order.door = self._intake
         self._waiting: Waiting[TicketT] = Waiting(
-            ports, 10 * limits.threads, pace=pace, tally=tally, intake=self._intake, deadlines=deadlines
+            ports, WAITING_FOR_EACH * limits.threads, pace=pace, tally=tally, intake=self._intake, deadlines=deadlines
         )
         self._policy: FailurePolicy[TicketT] = FailurePolicy(
             ports, limits=limits, retry=retry, pace=pace, accounting=self._accounting, waiting=self._waiting
@@ -212,6 +220,24 @@ class Pipeline(Generic[TicketT]):
         """Leave the source as it is: nothing more is taken from it. What was taken is carried to its end."""
         self._intake.enough()
 
+    def go_on(self) -> None:
+        """Open the gate. As long as it is closed no item begins, and the source is read no further."""
+        self._gate.open()
+        self._workers.wake()
+
+    def change_limits(self, limits: Limits) -> None:
+        """Other `threads`, and another `max_failures`, from now on: the other bounds are as they were.
+
+        Workers that are too many end after what they have in hand. Turns of hosts are looked at anew, for who has
+        changed those of `pace`.
+        """
+        self._accounting.limits = limits
+        self._waiting.capacity = WAITING_FOR_EACH * limits.threads
+        self._workers.resize(limits.threads)
+        self._waiting.pace_changed()
+        if too_many := self._accounting.too_many_failures():
+            self._end_with(too_many)
+
     def stop(self) -> None:
         """End in order: take nothing more, finish what is in hand, postpone what waits, release what was not begun."""
         self._stopping = self._policy.stopping = True
@@ -258,7 +284,12 @@ class Pipeline(Generic[TicketT]):
             error: BaseException | None = None  # nor is it kept: its traceback keeps this frame
             with watch.renewed():
                 while error is None and not watch.disturbed:
-                    ticket = await self._take()
+                    taken = await self._take()
+                    if taken is None:
+                        self._deadlines.watch_ended(watch)
+                        self._workers.leave()
+                        return
+                    ticket = taken
                     error = await (self._attempt(ticket, watch) if ticket.batch is None else self._call(ticket, watch))
             timed_out, together = watch.fired, ticket.batch
             if error is not None and not timed_out and cancelled_for_real() and is_cancellation(error):
@@ -275,15 +306,18 @@ class Pipeline(Generic[TicketT]):
                 if error is not None and together is None:  # not before: a host that asks for time is paused by then
                     self._give_turn_back(ticket)
 
-    async def _take(self) -> TicketT:
-        """The next ticket to work on. Waits for one; gets more from the ledger and the source when they run low."""
+    async def _take(self) -> TicketT | None:
+        """The next ticket to work on. Waits for one; gets more from the ledger and the source when they run low.
+
+        None for a worker that is one too many.
+        """
         intake = self._intake
-        while True:
+        while not self._workers.too_many:
             if self._policy.rejected:
                 await self._policy.decide_rejected()
             elif self._gathering is not None and (batch := self._next_batch(self._gathering)):
                 return batch[0]
-            elif self._stopping or self._solo or self._accounting.full:
+            elif self._stopping or self._solo or self._accounting.full or self._gate.closed:
                 await self._workers.rest(self._all_rest)
             elif intake.low and await self._got_more():
                 continue
@@ -292,19 +326,19 @@ class Pipeline(Generic[TicketT]):
                     continue
                 ticket = (intake.ready or intake.alone).popleft()
                 if ticket.throttle is None or await self._has_turn(ticket):
-                    break
+                    if intake.plenty:
+                        self._workers.wake()
+                    return ticket
             else:
                 await self._workers.rest(self._all_rest)
-        if intake.plenty:
-            self._workers.wake()
-        return ticket
+        return None
 
     def _next_batch(self, gathering: Gathering[TicketT]) -> Sequence[TicketT]:
         """Tickets to be worked on together now, the first of which stands for all. Empty: there are none."""
         if self._solo or self._accounting.full:
             return ()
         left = len(self._accounting) - self._order.waiting - len(self._intake.alone)
-        if left == len(gathering) and (self._stopping or self._intake.dry or self._order.crowded):
+        if left == len(gathering) and (self._stopping or self._gate.closed or self._intake.dry or self._order.crowded):
             gathering.flush()
         if not gathering.ready:
             return ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
+from .context import Gate
 from .failures import calm, cancelled_for_real, is_cancellation, native_task
 from .leaving import CancelIgnored
 
@@ -24,9 +25,16 @@ class Source(Generic[ItemT]):
     """Items waiting to be taken. `feed()` is the one task that reads; `take()` is what the workers call."""
 
     def __init__(
-        self, items: AsyncIterable[ItemT] | Iterable[ItemT], chunk: int, workers: Workers, *, lingers: bool = False
+        self,
+        items: AsyncIterable[ItemT] | Iterable[ItemT],
+        chunk: int,
+        workers: Workers,
+        *,
+        lingers: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         self._items = items
+        self._gate = gate or Gate()
         self._lingers = lingers
         self.chunk = chunk
         """So many are read ahead."""
@@ -74,6 +82,7 @@ class Source(Generic[ItemT]):
         """
         try:
             with self._reading:
+                await self._gate.passed()
                 if self.ended:
                     return
                 if isinstance(self._items, AsyncIterable):
@@ -105,12 +114,15 @@ class Source(Generic[ItemT]):
                     self._workers.wake()
                 if len(self._buffer) >= self.chunk:
                     await self._wait_for_room()
+                if self._gate.closed:
+                    await self._gate.passed()
         finally:
             await _close(items)
 
     async def _feed_sync(self, items: Iterator[ItemT]) -> None:
         try:
             while not self.ended:
+                await self._gate.passed()
                 room = max(0, self.chunk - len(self._buffer))
                 self._buffer.extend(islice(items, room))
                 self._workers.wake()

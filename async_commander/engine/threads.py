@@ -42,6 +42,11 @@ class DaemonThreads(Executor):
         self._threads = 0
         self._idle = 0
 
+    def resize(self, size: int) -> None:
+        """From now on at most so many. Those that are more end when nothing is left to do."""
+        with self._changed:
+            self._size = size
+
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See concurrent.futures.Executor."""
         future: Future[T] = Future()

@@ -72,7 +72,7 @@ class Waiting(Generic[TicketT]):
         deadlines: Deadlines,
     ) -> None:
         self._ports = ports
-        self._capacity = capacity
+        self.capacity = capacity
         self._pace = pace
         self._tally = tally
         self._intake = intake
@@ -99,12 +99,12 @@ class Waiting(Generic[TicketT]):
     @property
     def full(self) -> bool:
         """No room for another retry."""
-        return len(self) >= self._capacity
+        return len(self) >= self.capacity
 
     @property
     def crowded(self) -> bool:
         """More wait here than there is room for: nothing new should be taken, and some should be put out."""
-        return len(self) > self._capacity
+        return len(self) > self.capacity
 
     def until(self, when: float, ticket: TicketT) -> None:
         """Keep a ticket until a time on the event loop's clock."""
@@ -133,6 +133,14 @@ class Waiting(Generic[TicketT]):
         line = self._lines.get(ticket.throttle or "")
         if line is not None and line.out:
             line.out -= 1
+
+    def pace_changed(self) -> None:
+        """Turns come sooner, or later, than was thought: look anew at all who wait for one."""
+        self._bells.clear()
+        self._belled.clear()
+        self._none_far_until = 0.0
+        for key in tuple(self._lines):
+            self._call_next(key)
 
     def put_out_furthest(self) -> tuple[TicketT, float] | None:
         """Take the ticket whose turn is furthest away out of its line; for how many seconds it may stay away.

@@ -28,6 +28,24 @@ class Workers:
         """From now on `start` is called to start a worker."""
         self._start = start
 
+    def resize(self, size: int) -> None:
+        """From now on at most `size`. Those that are too many end: who rests now, the others after what they carry."""
+        self._size = size
+        for bell in self._resting[: max(0, self._started - size)]:
+            bell.set()
+        del self._resting[: max(0, self._started - size)]
+        self.wake()
+
+    @property
+    def too_many(self) -> bool:
+        """Whether a worker that has nothing in hand is to end."""
+        return self._started > self._size
+
+    def leave(self) -> None:
+        """A worker ends, because they are too many: what it was called for is another one's now."""
+        self._started -= 1
+        self.wake()
+
     def close(self) -> None:
         """Start and wake nobody any more."""
         self._start = None

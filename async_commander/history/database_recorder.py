@@ -30,7 +30,7 @@ from .changes import Changes
 from .dependencies import Unmet, unmet
 from .exclusive import ATTEMPTS, Place, admit, begin, naps_while_waiting
 from .heartbeat import Heartbeat
-from .lease import LEASE_SECONDS, Ownership, Renewal, fence, inserts_lock_the_run, renew
+from .lease import LEASE_SECONDS, Ownership, Renewal, fence, inserts_lock_the_run, orders_of, renew
 from .ledger import CRASHES_ALONE, Ledger
 from .notes import earlier_errors, write_notes
 from .ownership import this_process
@@ -47,6 +47,7 @@ from .recorder import (
     Notes,
     Opened,
     Opening,
+    Orders,
     Rows,
     RunOwner,
     SafeCursor,
@@ -86,7 +87,10 @@ class DatabaseRecorder:
         self._heartbeat: Heartbeat | None = None
         self._resumed = False
         self._is_whole = True
-        self._cancel_told = False
+        self._orders = Orders()
+        """What is asked of the run, as its owner knows it."""
+        self._asked_before = Orders()
+        """What was, when it was opened."""
         self._owner: RunOwner | None = None
         self._touched: Recording | None = None
         self._items: ItemsOwner
@@ -192,17 +196,21 @@ class DatabaseRecorder:
                 f"The database {alias!r} cannot be used as DATABASES[{alias!r}] has it: {error} No run was begun."
             ) from error
 
-    async def _resume(self, opening: Opening, say: Callable[[str], None]) -> Opened | None:
+    async def _resume(self, opening: Opening, say: Callable[..., None]) -> Opened | None:
         """Take over what there is to resume. Who was faster may only have marked it as crashed: then once more."""
         for attempt in range(ATTEMPTS):
             run = await self._wait_for_resumable(opening, say)
             if run is None:
                 return None
             try:
-                return await self._reopen(run, opening)
+                opened = await self._reopen(run, opening)
             except RunLocked:
                 if attempt + 1 == ATTEMPTS:
                     raise
+            else:
+                if gone := runs.left_out(run, opening):
+                    say(gone, logging.WARNING)
+                return opened
         return None
 
     async def _wait_for_resumable(self, opening: Opening, say: Callable[[str], None]) -> Run | None:
@@ -227,7 +235,7 @@ class DatabaseRecorder:
         is_new = run.shard is not None and run.heartbeat is None  # nobody has carried it yet
         whole: Run = run if run.shard is None or run.parent is None else run.parent
 
-        def take() -> tuple[Ownership, tuple[int, int, dict[str, int], dict[str, int]]]:
+        def take() -> tuple[Ownership, tuple[int, int, dict[str, int], dict[str, int], Orders]]:
             alias = self._lanes.alias
             asked = replace(opening, identity=run.identity)
             place = Place() if run.shard is not None else admit(alias, asked, resumed=run.pk)
@@ -237,9 +245,10 @@ class DatabaseRecorder:
             self._ledger, recovered = ledger_of(ownership, run), 0
             if not is_new:
                 recovered = self._ledger.take_over(crashed=crashed, longest_wait=opening.longest_wait)
-            return ownership, (retried, recovered, runs.stored_counts(ownership), earlier_errors(ownership))
+            orders = orders_of(ownership) or Orders()
+            return ownership, (retried, recovered, runs.stored_counts(ownership), earlier_errors(ownership), orders)
 
-        self._ownership, (retried, recovered, counts, self._earlier) = await self._opened_once(take)
+        self._ownership, (retried, recovered, counts, self._earlier, self._asked_before) = await self._opened_once(take)
         self._resumed, self._changes = not is_new, Changes(self._ownership)
         self._is_whole = runs.is_whole(run.options)
         self._start_heart()
@@ -340,20 +349,38 @@ class DatabaseRecorder:
         """See HeartOwner."""
         self._loop.call_soon_threadsafe(self._beat, renewal)
 
+    def looked(self, orders: Orders) -> None:
+        """See HeartOwner."""
+        self._loop.call_soon_threadsafe(self._order, orders)
+
     def _beat(self, renewal: Renewal) -> None:
         if not renewal.held:
             self.writing_failed(RunFenced(f"Run {self._ownership.run_id} was taken over by another process."))
         elif self._owner is not None:
             self._owner.record_alive()
-            if renewal.cancel_requested and not self._cancel_told:
-                self._cancel_told = True
-                self._owner.cancel_requested()
+            self._order(renewal.orders)
+
+    def _order(self, orders: Orders) -> None:
+        if self._owner is not None and orders != self._orders:
+            self._orders = orders
+            self._owner.ordered(orders)
 
     # -- the items ---------------------------------------------------------------------------------------------
 
     def answer_to(self, owner: RunOwner) -> None:
         """See Recorder."""
         self._owner = owner
+        self._order(self._asked_before)
+
+    @property
+    def can_be_answered(self) -> bool:
+        """See Recorder."""
+        return not self._lanes.shared
+
+    async def asks(self, question: str) -> None:
+        """See Recorder."""
+        ownership = self._ownership
+        await self._change(lambda: runs.asks(ownership, question))
 
     @contextmanager
     def objects_recorded(self, *, everything: bool) -> Iterator[None]:

@@ -13,7 +13,7 @@ from async_commander.database.transaction import LaneTransaction
 from async_commander.events import ItemFailed, LeftOut, LogLine, Place, Progress, RunEvent, RunFinished, RunStarted
 from async_commander.exceptions import InvalidCommand
 from async_commander.models import Run, RunLog
-from async_commander.results import RunStatus
+from async_commander.results import AT_WORK, RunStatus
 
 from .reading import result_of
 from .runs import is_orphan, mark_crashed
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LINES_AT_ONCE = 500
 """Of a run's log; of more than that the last ones are told, and how many were left out."""
-NOT_OVER = frozenset({RunStatus.QUEUED.value, RunStatus.RUNNING.value})
+NOT_OVER = frozenset({RunStatus.QUEUED.value, *AT_WORK})
 
 
 def events_of(run_id: int, place: Place | None, *, using: str | None = None) -> list[RunEvent]:
@@ -43,7 +43,7 @@ class Look:
         run = rows.filter(pk=run_id).first()
         if run is None:
             raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
-        if notice_crash and run.status == RunStatus.RUNNING.value and is_orphan(alias, run):
+        if notice_crash and run.status in AT_WORK and is_orphan(alias, run):
             with suppress(DatabaseError), LaneTransaction(alias, shared=must_share(alias)):  # it may be read-only
                 mark_crashed(alias, run)
                 run.refresh_from_db(using=alias)
@@ -90,10 +90,12 @@ class Look:
 def _progress(run: Run, place: str) -> Progress:
     counts: dict[str, Any] = {name: getattr(run, name) for name in ("total", *COUNTS)}
     seconds = run.duration.total_seconds() if run.duration else 0.0
-    stage = ""
+    stage = f"paused{run.paused.who}" if run.paused else ""
     if run.status == RunStatus.QUEUED.value:
         stage = "waiting for a worker"
-    elif run.status == RunStatus.RUNNING.value and run.cancel_requested_at:
+    elif run.question:
+        stage = f"waiting for an answer: {run.question}"
+    if run.status in AT_WORK and run.cancel_requested_at:
         stage = "stopping"
     return Progress(run_id=run.pk, id=place, seconds=seconds, stage=stage, **counts)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from async_commander.exceptions import AsyncCommanderError, RunLocked
 from async_commander.models import Lease, Run
-from async_commander.results import RunStatus
+from async_commander.results import AT_WORK
 
 from . import runs
 from .lease import Ownership, take_name
@@ -77,7 +77,7 @@ def admit(alias: str, opening: Opening, *, resumed: int = 0) -> Place:
     if once_key is not None:
         holders = Run.objects.using(alias).filter(once_key=once_key).exclude(pk=resumed)
         run = holders.first()
-        if run is not None and run.status == RunStatus.RUNNING.value:
+        if run is not None and run.status in AT_WORK:
             _make_way(alias, run, "is to run once")
             run = holders.first()  # where it has succeeded, and could say so on this machine only
         if run is not None and not opening.force:
@@ -95,7 +95,7 @@ def admit(alias: str, opening: Opening, *, resumed: int = 0) -> Place:
 
 def _make_way(alias: str, run: Run, rule: str) -> None:
     """See to it that a run is at work no more. Raises RunLocked where it is."""
-    if run.status != RunStatus.RUNNING.value or (is_orphan(alias, run) and mark_crashed(alias, run)):
+    if run.status not in AT_WORK or (is_orphan(alias, run) and mark_crashed(alias, run)):
         return
     raise RunLocked(
         f"{run.command} {rule}, and run {run.pk} is at it: process {run.pid} on {run.host}, since "

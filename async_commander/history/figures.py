@@ -164,6 +164,24 @@ def buckets_of(run: Run) -> QuerySet[RunBucket]:
     return RunBucket.objects.using(run._state.db).filter(run__in=mine.order_by().values("pk"))
 
 
+def speed_of(run: Run, most: int = 40) -> list[float]:
+    """Items, or steps, per second of a run from its start to its end, in at most so many stretches of equal length.
+
+    Empty where it was too short to tell more than one stretch. A query.
+    """
+    rows = list(buckets_of(run).filter(stage__in=("item", "step")).order_by("at").values_list("at", "seconds", "count"))
+    if len(rows) < 2:
+        return []
+    first, last = rows[0][0], rows[-1][0] + timedelta(seconds=rows[-1][1])
+    whole = (last - first).total_seconds()
+    number = min(most, max(2, int(whole // SLICE_SECONDS)))
+    counts = [0.0] * number
+    for at, seconds, count in rows:
+        middle = (at - first).total_seconds() + seconds / 2
+        counts[min(int(middle * number / whole), number - 1)] += count
+    return [count * number / whole for count in counts]
+
+
 def latencies_of(run: Run) -> list[Latencies]:
     """One for each stage of a run, in the order of an item's way; a query, whatever the number of items."""
     sums: dict[str, _Sums] = {}

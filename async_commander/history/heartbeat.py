@@ -1,4 +1,7 @@
-"""The sign of life: renews a run's lease from a thread of its own, as long as the event loop turns."""
+"""The sign of life: renews a run's lease from a thread of its own, as long as the event loop turns.
+
+In between it looks each second for what is asked of the run from outside: one read of its row by the key.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,19 @@ from typing import Protocol
 
 from django.db.utils import Error as DatabaseError
 
-from async_commander.database.connections import close_all, drop
+from async_commander.database.connections import close_all, drop, freshen
 from async_commander.database.outage import Hurry
 from async_commander.database.timeouts import Timeouts
 from async_commander.database.transaction import LaneTransaction
 
-from .lease import Ownership, Renewal, renew
+from .lease import Ownership, Renewal, orders_of, renew
+from .recorder import Orders
 
 logger = logging.getLogger("async_commander.heartbeat")
 
 BEATS_PER_LEASE = 4
+LOOK_SECONDS = 1.0
+"""Between two looks at what is asked of the run."""
 
 
 class HeartOwner(Protocol):
@@ -26,6 +32,9 @@ class HeartOwner(Protocol):
 
     def beaten(self, renewal: Renewal) -> None:
         """What a heartbeat found. Called on the heartbeat's own thread."""
+
+    def looked(self, orders: Orders) -> None:
+        """What is asked of the run, as it was found between two heartbeats. Called on that thread, too."""
 
 
 class Heartbeat:
@@ -58,12 +67,28 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
+        beat_at = time.monotonic() + self._seconds / BEATS_PER_LEASE
         try:
-            while not self._ended.wait(self._seconds / BEATS_PER_LEASE):
+            while not self._ended.wait(min(LOOK_SECONDS, max(0.0, beat_at - time.monotonic()))):
+                if time.monotonic() < beat_at:
+                    self._look()
+                    continue
+                beat_at = time.monotonic() + self._seconds / BEATS_PER_LEASE
                 if time.monotonic() - self._ticked < self._seconds / 2:
                     self._beat()
         finally:
             close_all()
+
+    def _look(self) -> None:
+        """Where the database is away, the next heartbeat says so."""
+        try:
+            freshen(self._ownership.alias)
+            orders = orders_of(self._ownership)
+        except DatabaseError:
+            drop(self._ownership.alias)
+            return
+        if orders is not None:
+            self._owner.looked(orders)
 
     def _beat(self) -> None:
         try:

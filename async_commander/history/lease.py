@@ -6,7 +6,7 @@ Every function here is synchronous, runs on whichever thread calls it, and uses 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,9 +16,10 @@ from django.utils import timezone
 
 from async_commander.exceptions import RunFenced, RunTaken
 from async_commander.models import Lease, Run
-from async_commander.results import RunStatus
+from async_commander.results import AT_WORK
 
 from .ownership import NOBODY, Owner, this_process
+from .recorder import Orders
 
 LEASE_SECONDS = 30.0
 
@@ -60,7 +61,7 @@ class Renewal:
     """What a heartbeat found."""
 
     held: bool
-    cancel_requested: bool = False
+    orders: Orders = field(default_factory=Orders)
 
 
 def lease_name(run_id: int) -> str:
@@ -183,10 +184,17 @@ def renew(ownership: Ownership, seconds: float) -> Renewal:
     if epoch_of(ownership.alias, ownership.run_id) != ownership.epoch:
         return Renewal(held=False)
     now = database_now(ownership.alias)
-    runs = Run.objects.using(ownership.alias).filter(pk=ownership.run_id, status=RunStatus.RUNNING.value)
+    runs = Run.objects.using(ownership.alias).filter(pk=ownership.run_id, status__in=AT_WORK)
     if not runs.update(heartbeat=now, expires=now + timedelta(seconds=seconds)):
         return Renewal(held=False)
-    return Renewal(held=True, cancel_requested=runs.filter(cancel_requested_at__isnull=False).exists())
+    return Renewal(held=True, orders=orders_of(ownership) or Orders())
+
+
+def orders_of(ownership: Ownership) -> Orders | None:
+    """What is asked of a run now: one read by its key. None where there is no such run."""
+    wanted = Run.objects.using(ownership.alias).filter(pk=ownership.run_id)
+    found = wanted.values_list("orders", "cancel_requested_at").first()
+    return None if found is None else Orders.of(*found)
 
 
 def epoch_of(alias: str, run_id: int) -> int | None:

@@ -53,6 +53,8 @@ def write_notes(ownership: Ownership, notes: Notes, earlier: dict[str, int]) -> 
     columns = {} if notes.total is None else {"total": notes.total}
     if notes.done is not None:
         columns |= {"taken": notes.done, "done": notes.done}
+    if notes.pausable:
+        columns |= {"pausable": True}
     if columns:
         Run.objects.using(ownership.alias).filter(pk=ownership.run_id).update(**columns)
     fence(ownership)

@@ -29,7 +29,7 @@ from async_commander.database.lanes import must_share
 from async_commander.database.outage import patiently
 from async_commander.database.transaction import LaneTransaction
 from async_commander.models import Lease, Run, RunItem, RunLog
-from async_commander.results import ItemState, RunStatus
+from async_commander.results import AT_WORK, ItemState, RunStatus
 
 from . import unstored_ends
 from .lease import database_now, lease_name
@@ -46,7 +46,7 @@ RANGE_SECONDS = 0.05
 """A range grows while its transaction takes less than half of this, and shrinks when it takes twice as long."""
 RUNS_AT_ONCE = 50
 SETTLED = (ItemState.DONE.value, ItemState.SKIPPED.value)
-NOT_ENDED = (RunStatus.RUNNING.value, RunStatus.QUEUED.value)
+NOT_ENDED = (*AT_WORK, RunStatus.QUEUED.value)
 NEWER_LOOKED_AT = 20
 """The oldest runs that are too young, by whose rows the end of the old ones is found."""
 

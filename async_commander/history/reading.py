@@ -14,7 +14,7 @@ from async_commander.command.registry import find_clashes, find_command
 from async_commander.engine.threads import loop_is_running
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.models import Lease, Run, RunItem
-from async_commander.results import ErrorKind, RunResult, RunStatus
+from async_commander.results import AT_WORK, ErrorKind, RunResult, RunStatus
 
 from .lease import lease_name
 from .recorder import STEP
@@ -61,7 +61,7 @@ def state_seen(run: Run) -> str:
 
 def states_seen(alias: str, runs: Collection[Run]) -> dict[int, str]:
     """The same of many runs, by their ids: two queries, where any of them is running."""
-    running = [run for run in runs if run.status == RunStatus.RUNNING.value]
+    running = [run for run in runs if run.status in AT_WORK]
     crashed = orphans_among(alias, running) if running else set()
     return {
         run.pk: RunStatus.CRASHED.value
@@ -75,7 +75,7 @@ def states_seen(alias: str, runs: Collection[Run]) -> dict[int, str]:
 
 def is_silent(run: Run) -> bool:
     """Whether a run says that it is running and has missed its heartbeats."""
-    return run.status == RunStatus.RUNNING.value and run.expires is not None and run.expires < timezone.now()
+    return run.status in AT_WORK and run.expires is not None and run.expires < timezone.now()
 
 
 def resumed_among(alias: str, runs: Iterable[Run]) -> set[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +17,7 @@ from async_commander.database.surroundings import Surroundings
 from async_commander.database.unit import Unit
 from async_commander.engine.context import Shard
 from async_commander.models import Run
-from async_commander.results import ErrorKind, ItemState, RunStatus
+from async_commander.results import Asked, ErrorKind, ItemState, RunStatus
 
 STEP = "step"
 """The reason in the row of a step of `handle()`: it tells that from an item's."""
@@ -60,6 +60,10 @@ class Opening:
     """Happen also where it has happened."""
     longest_wait: float = 3600.0
     """Seconds for which an item may wait for its next attempt."""
+    pausable: bool = False
+    """It has items, so that it can be paused."""
+    given: Collection[str] = ()
+    """The bounds that this sitting was given itself: those that were changed before it do not apply."""
     parent: int | None = None
     """The row of the run that began this one, in the same database."""
     shards: int | None = None
@@ -258,9 +262,11 @@ class Notes:
     total: int | None = None
     done: int | None = None
     """How far a plain command says it is; items count themselves."""
+    pausable: bool = False
+    """It has turned out that the run can be paused."""
 
     def __bool__(self) -> bool:
-        written = self.logs or self.slices or self.errors or self.slowest
+        written = self.logs or self.slices or self.errors or self.slowest or self.pausable
         return bool(written) or self.total is not None or self.done is not None
 
 
@@ -286,6 +292,25 @@ class Rows:
     previous: Run | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What is asked of a run from outside, as its row says it now."""
+
+    cancel: Asked | None = None
+    pause: Asked | None = None
+    limits: Mapping[str, Asked] = field(default_factory=dict)
+    answer: Asked | None = None
+
+    @classmethod
+    def of(cls, orders: Mapping[str, Any], cancel_requested_at: datetime | None) -> Orders:
+        """As the row's two columns have it."""
+        cancel = Asked.of(orders.get("cancel"))
+        if cancel is None and cancel_requested_at is not None:
+            cancel = Asked(to=True, by="", at=cancel_requested_at)
+        limits = {name: asked for name, one in orders.get("limits", {}).items() if (asked := Asked.of(one))}
+        return cls(cancel, Asked.of(orders.get("pause")), limits, Asked.of(orders.get("answer")))
+
+
 class RunOwner(Protocol):
     """Who works for a run and hears of its record, on the run's event loop."""
 
@@ -295,8 +320,8 @@ class RunOwner(Protocol):
     def record_alive(self) -> None:
         """There was a sign of life."""
 
-    def cancel_requested(self) -> None:
-        """Somebody asked for the end of this run in its row."""
+    def ordered(self, orders: Orders, /) -> None:
+        """Something else is asked of this run than before."""
 
 
 class CommitObserver(Protocol):
@@ -339,8 +364,15 @@ class Recorder(Protocol):
     async def rows(self) -> Rows:
         """This run's row and the one before."""
 
+    @property
+    def can_be_answered(self) -> bool:
+        """Whether somebody outside can see the run, and answer what it asks."""
+
     def answer_to(self, owner: RunOwner) -> None:
-        """The run is open, and this is who works for it."""
+        """The run is open, and this is who works for it. It hears at once of what is asked of the run already."""
+
+    async def asks(self, question: str) -> None:
+        """Store that the run waits to be answered this; with an empty text, that it waits no more."""
 
     def objects_recorded(self, *, everything: bool) -> AbstractContextManager[object]:
         """For the block, and what is called in its context, objects that are written are recorded for this run.

@@ -47,7 +47,7 @@ def revive(ownership: Ownership, run: Run, opening: Opening, only_keys: Collecti
     """
     dead = RunItem.objects.using(ownership.alias).filter(run_id=run.pk, state=ItemState.DEAD.value)
     kinds = set(opening.only_kinds)
-    if kinds and (unknown := kinds - _kinds_of(dead).keys()):
+    if kinds and (unknown := kinds - _kinds_of(dead).keys() - _kinds_of(dead, "reason").keys()):
         raise InvalidCommand(_told_of_kinds(run, dead, unknown))
     chosen = dead.filter(Q(error_kind__in=kinds) | Q(reason__in=kinds)) if kinds else dead
     if only_keys:
@@ -85,25 +85,27 @@ def _why_none(run: Run, rejected: int) -> str:
     return f"Run {run.pk} has no dead items: nothing was done.{hint}"
 
 
-def _kinds_of(dead: QuerySet[RunItem]) -> dict[str, int]:
-    """Kinds of errors and reasons of dead items, with how many have it, the most frequent first."""
-    found: dict[str, int] = {}
-    for kind, reason, count in dead.order_by().values_list("error_kind", "reason").annotate(Count("pk")):
-        for name in {kind, reason} - {""}:
-            found[name] = found.get(name, 0) + count
-    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+def _kinds_of(dead: QuerySet[RunItem], column: str = "error_kind") -> dict[str, int]:
+    """Kinds of errors of dead items, or their reasons, with how many have it, the most frequent first."""
+    counted = dead.order_by().exclude(**{column: ""}).values_list(column).annotate(Count("pk"))
+    return dict(sorted(counted, key=lambda one: (-one[1], one[0])))
 
 
 def _told_of_kinds(run: Run, dead: QuerySet[RunItem], unknown: Iterable[str]) -> str:
-    kinds = _kinds_of(dead)
-    if not kinds:
+    kinds, reasons = _kinds_of(dead), _kinds_of(dead, "reason")
+    if not (kinds or reasons):
         return f"Run {run.pk} has no dead items, of whatever kind."
     wrong = sorted(unknown)
-    close = [match for one in wrong for match in get_close_matches(one, kinds, n=1)]
-    named = ", ".join(f"{kind} ({count:,})" for kind, count in list(kinds.items())[:KINDS_NAMED])
-    more = len(kinds) - KINDS_NAMED
+    close = [match for one in wrong for match in get_close_matches(one, [*kinds, *reasons], n=1)]
     meant = f" Did you mean {close[0]!r}?" if close else ""
-    others = f" and {more} more kinds" if more > 0 else ""
+    there = [f"{what}: {_listed(found)}" for what, found in (("Errors", kinds), ("Reasons", reasons)) if found]
     return (
-        f"No dead item of run {run.pk} is of the kind {' or '.join(map(repr, wrong))}.{meant} It has {named}{others}."
+        f"No dead item of run {run.pk} is of the kind {' or '.join(map(repr, wrong))}.{meant} "
+        f"{items_in_words(dead.count())} {'is' if dead.count() == 1 else 'are'} dead. {'. '.join(there)}."
     )
+
+
+def _listed(found: dict[str, int]) -> str:
+    named = ", ".join(f"{name} ({count:,})" for name, count in list(found.items())[:KINDS_NAMED])
+    more = len(found) - KINDS_NAMED
+    return f"{named} and {more} more" if more > 0 else named

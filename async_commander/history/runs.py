@@ -20,7 +20,7 @@ from django.db.models import Q, QuerySet
 from async_commander.command.run_identity import Comparison
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked, RunTaken
 from async_commander.models import FORMAT_VERSION, Lease, Run
-from async_commander.results import RunStatus, items_in_words
+from async_commander.results import AT_WORK, RunStatus, items_in_words
 
 from . import retrying, unstored_ends
 from .lease import (
@@ -50,7 +50,7 @@ UNFINISHED = (
     RunStatus.INTERRUPTED.value,
     RunStatus.CRASHED.value,
     RunStatus.FAILED.value,
-    RunStatus.RUNNING.value,
+    *AT_WORK,
 )
 TEXT_CAP = 100_000
 """Characters kept of a run's output, error and traceback each."""
@@ -75,6 +75,7 @@ def begin(alias: str, opening: Opening, seconds: float, once_key: str | None = N
     at_work = {
         "once_key": once_key,
         "limits": opening.limits,
+        "pausable": opening.pausable,
         "status": RunStatus.RUNNING.value,
         "host": host_name(),
         "pid": os.getpid(),
@@ -155,7 +156,7 @@ def others_unfinished(alias: str, opening: Opening) -> str:
     runs = Run.objects.using(alias).whole()
     runs = runs.filter(command=opening.command, dry_run=False, status__in=UNFINISHED)
     runs = runs.filter(testing=opening.testing)
-    runs = runs.exclude(status=RunStatus.RUNNING.value, expires__gt=now).order_by("-id").defer("output", "traceback")
+    runs = runs.exclude(status__in=AT_WORK, expires__gt=now).order_by("-id").defer("output", "traceback")
     told = [
         f"run {run.pk} ({run.status}, "
         + (f"{run.done:,} of {run.total:,} done" if run.total is not None else f"{items_in_words(run.done)} done")
@@ -172,6 +173,13 @@ def _compared(run: Run, opening: Opening) -> Comparison:
     if opening.known_by is None:
         return Comparison({"identity": (run.identity, opening.identity)}, {})
     return opening.known_by.compare(run.parameters, run.options, run.identity)
+
+
+def left_out(run: Run, opening: Opening) -> str:
+    """What a resumed run was begun with and its command does not take any more, in words; empty where there is none."""
+    gone = ", ".join(f"{name}={value!r:.80}" for name, value in _compared(run, opening).gone.items())
+    told = f"Run {run.pk} was begun with {gone}, which {opening.command} does not take any more"
+    return f"{told}: it goes on without." if gone else ""
 
 
 def known_identity(alias: str, opening: Opening) -> str:
@@ -221,7 +229,8 @@ def _check_unfinished(run: Run, opening: Opening) -> None:
         remedy = (
             f"--retry-failed {run.pk} tries its dead items again" if run.dead else "A new run takes all items again"
         )
-        raise InvalidCommand(f"Run {run.pk} is {run.status}: only {', '.join(UNFINISHED)} runs are resumed. {remedy}.")
+        resumed = ", ".join(status for status in UNFINISHED if status != RunStatus.WAITING.value)
+        raise InvalidCommand(f"Run {run.pk} is {run.status}: only {resumed} runs are resumed. {remedy}.")
 
 
 def _check_shards(run: Run, opening: Opening) -> None:
@@ -247,7 +256,7 @@ def seconds_until_free(alias: str, run: Run) -> float:
 
     Raises RunLocked where its owner is alive on this host and has renewed the lease.
     """
-    if run.status != RunStatus.RUNNING.value:
+    if run.status not in AT_WORK:
         return 0.0
     owner = owner_of(alias, run.pk)
     if owner.is_gone() or _unstored_end(alias, run) is not None:
@@ -280,17 +289,22 @@ def reopen(
     ownership = take_over(alias, run.pk, seen=seen).of(run)
     if ended is not None:
         transaction.on_commit(ended.forget, using=alias)
-    elif run.status == RunStatus.RUNNING.value:
+    elif run.status in AT_WORK:
         mark_gap(ownership)
     now = database_now(alias)
     if opening.retry_failed is None and run.status == RunStatus.FAILED.value and run.pruned is None:
         run.source_ended = False  # all of it is dead: who resumes it asks the source for what is new
     mine = Run.objects.using(alias).filter(pk=run.pk)
+    # Limits that were changed from outside apply still, but for those that this sitting was given; a pause does not.
+    changed = {name: one for name, one in run.orders.get("limits", {}).items() if name not in opening.given}
     taken = mine.update(
         status=RunStatus.RUNNING.value,
         source_ended=run.source_ended,
         once_key=once_key,
-        limits=opening.limits,
+        limits=opening.limits | {name: one["to"] for name, one in changed.items()},
+        orders={"limits": changed} if changed else {},
+        question="",
+        pausable=opening.pausable,
         host=host_name(),
         pid=os.getpid(),
         heartbeat=now,
@@ -303,7 +317,7 @@ def reopen(
     )
     if not taken:
         raise RunLocked(f"Run {run.pk} was removed just now.")
-    left_at_work = (RunStatus.RUNNING.value, RunStatus.CRASHED.value, RunStatus.QUEUED.value)
+    left_at_work = (*AT_WORK, RunStatus.CRASHED.value, RunStatus.QUEUED.value)
     return ownership, ended is None and run.status in left_at_work  # who gave it back in order has left no claim
 
 
@@ -344,7 +358,7 @@ def is_whole(options: Mapping[str, Any]) -> bool:
 
 def _unstored_end(alias: str, run: Run) -> UnstoredEnd | None:
     """How a run has ended that says it is running, where its owner could say so on this machine only."""
-    if run.status != RunStatus.RUNNING.value:
+    if run.status not in AT_WORK:
         return None
     owner = owner_of(alias, run.pk)
     return None if owner.nobody else unstored_ends.find(Ownership(alias, run.pk, epoch_of(alias, run.pk) or 0), owner)
@@ -364,6 +378,7 @@ def close(
     before, would = runs.values_list("output", "would").get() if add_output else ("", {})
     runs.update(
         status=ending.status.value,
+        question="",
         finished=None if goes_back else as_stored(finished) or database_now(ownership.alias),
         value=ending.value,
         would={
@@ -380,6 +395,17 @@ def close(
     return stored_counts(ownership)
 
 
+def asks(ownership: Ownership, question: str) -> None:
+    """The run waits for an answer to this, or with an empty text for none. An answer to an earlier question is gone."""
+    runs = Run.objects.using(ownership.alias).filter(pk=ownership.run_id)
+    status = RunStatus.WAITING if question else RunStatus.RUNNING
+    runs.update(status=status.value, question=question)  # which locks the row: nobody writes its orders meanwhile
+    orders = runs.values_list("orders", flat=True).get()
+    if orders.pop("answer", None) is not None:
+        runs.update(orders=orders)
+    fence(ownership)
+
+
 def stored_counts(ownership: Ownership) -> dict[str, int]:
     """The six counts of the accounting, as the run's row has them."""
     counts: dict[str, int] = Run.objects.using(ownership.alias).values(*COUNTS).get(pk=ownership.run_id)
@@ -387,23 +413,23 @@ def stored_counts(ownership: Ownership) -> dict[str, int]:
 
 
 def orphans(alias: str) -> Iterator[Run]:
-    """Runs that say `running` and have no owner any more, the newest first.
+    """Runs that say they are at work and have no owner any more, the newest first.
 
     One whose process still exists on this host is none, even if its lease ran out: it may be waiting for the database.
     Only `--resume` deposes it.
     """
-    for run in Run.objects.using(alias).filter(status=RunStatus.RUNNING.value).order_by("-id"):
+    for run in Run.objects.using(alias).filter(status__in=AT_WORK).order_by("-id"):
         if is_orphan(alias, run):
             yield run
 
 
 def is_orphan(alias: str, run: Run) -> bool:
-    """Whether nobody has a run that says it is running."""
+    """Whether nobody has a run that says it is at work."""
     return bool(orphans_among(alias, [run]))
 
 
 def orphans_among(alias: str, runs: Iterable[Run]) -> set[int]:
-    """The ids of those of these runs, all of which say that they are running, that nobody has: two queries."""
+    """The ids of those of these runs, all of which say that they are at work, that nobody has: two queries."""
     by_lease = {lease_name(run.pk): run for run in runs}
     leases = {lease.name: lease for lease in Lease.objects.using(alias).filter(name__in=by_lease)}
     found, silent = set[int](), list[Run]()
@@ -447,9 +473,7 @@ def mark_crashed(alias: str, run: Run) -> bool:
                 return True
             mark_gap(ownership)
             fence(ownership)
-            Run.objects.using(alias).filter(pk=run.pk, status=RunStatus.RUNNING.value).update(
-                once_key=None, **_left_alone(run)
-            )
+            Run.objects.using(alias).filter(pk=run.pk, status__in=AT_WORK).update(once_key=None, **_left_alone(run))
             release(ownership)
             tell_crashed_later(alias, run)
     except (RunLocked, RunFenced):

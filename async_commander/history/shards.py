@@ -15,7 +15,7 @@ from django.db.models import Sum
 from async_commander.engine.context import Shard
 from async_commander.exceptions import InvalidCommand, RunLocked
 from async_commander.models import Run, RunErrorKind, RunItem
-from async_commander.results import ErrorKind, ItemState, RunStatus
+from async_commander.results import AT_WORK, ErrorKind, ItemState, RunStatus
 
 from .host_shares import forget
 from .lease import Ownership, database_now
@@ -115,7 +115,7 @@ def to_carry(alias: str, number: int) -> Run | None:
         raise InvalidCommand(f"Run {number} is no shard of another one.")
     if row.status in _ENDED and row.source_ended:
         return None
-    if row.parent.status != RunStatus.RUNNING.value:
+    if row.parent.status not in AT_WORK:
         raise RunLocked(f"Run {row.parent_id}, whose shard {row.shard} was to be carried, is {row.parent.status}.")
     return row
 
@@ -131,7 +131,7 @@ def add_up(ownership: Ownership) -> dict[str, int]:
 
 def queue(ownership: Ownership, row: int, engine: str) -> None:
     """Have a shard wait for a worker of this engine, unless somebody is at it."""
-    waiting = Run.objects.using(ownership.alias).filter(pk=row).exclude(status=RunStatus.RUNNING.value)
+    waiting = Run.objects.using(ownership.alias).filter(pk=row).exclude(status__in=AT_WORK)
     waiting.update(status=RunStatus.QUEUED.value, engine=engine, sent=None, finished=None, cancel_requested_at=None)
 
 
@@ -139,7 +139,7 @@ def ask_to_end(alias: str, parent: int) -> None:
     """Ask for the end of all shards of a run: in order, as of the run itself, of those that are at work."""
     now = database_now(alias)
     mine = Run.objects.using(alias).filter(parent_id=parent, shard__isnull=False)
-    mine.filter(status=RunStatus.RUNNING.value, cancel_requested_at=None).update(cancel_requested_at=now)
+    mine.filter(status__in=AT_WORK, cancel_requested_at=None).update(cancel_requested_at=now)
     queued = mine.filter(status=RunStatus.QUEUED.value)
     queued.exclude(engine="").update(status=RunStatus.INTERRUPTED.value, finished=now)
 

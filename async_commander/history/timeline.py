@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from async_commander.models import Run
-from async_commander.results import RunStatus
+from async_commander.results import AT_WORK
 
 from .figures import SLICE_SECONDS, buckets_of
 
@@ -75,7 +75,7 @@ class Progress:
 def progress_of(run: Run) -> Progress:
     """How far a run is, and at what pace; a query, where it is at work."""
     share = min(run.settled / run.total, 1.0) if run.total else None
-    if run.status != RunStatus.RUNNING.value:
+    if run.status not in AT_WORK:
         return Progress(run.settled, run.total, share, run.rate, None)
     rate = _recent_rate(run)
     rate = run.rate if rate is None else rate

@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 
 from async_commander.command.identity import identity
 from async_commander.exceptions import InvalidCommand
-from async_commander.results import RunStatus
+from async_commander.results import AT_WORK, RunStatus
 from async_commander.text.names import is_secret_name
 from async_commander.text.redactor import Redactor
 from async_commander.text.values import ADDRESS, redacted_value, text_of_value
@@ -50,7 +50,7 @@ def should_run(name: str, *, using: str | None = None) -> bool:
     alias = using or router.db_for_write(Run)
     keys = [plain_identity(one) for one in recorded_names(name)]
     holders = Run.objects.using(alias).filter(once_key__in=keys)
-    return all(run.status == RunStatus.RUNNING.value and is_orphan(alias, run) for run in holders)
+    return all(run.status in AT_WORK and is_orphan(alias, run) for run in holders)
 
 
 def history(name: str, limit: int | None = 10, *, using: str | None = None) -> RunQuerySet:
@@ -114,7 +114,7 @@ def record_run(  # noqa: PLR0917 - what django-managed-commands takes, in its or
     with transaction.atomic(using=alias):
         # It writes first: so it waits for its turn on SQLite, too, rather than be refused.
         of_this_name = Run.objects.using(alias).filter(once_key=once_key)
-        of_this_name.exclude(status=RunStatus.RUNNING.value).update(once_key=None)
+        of_this_name.exclude(status__in=AT_WORK).update(once_key=None)
         has_key = success and run_once and not of_this_name.exists()
         now = database_now(alias)
         return Run.objects.using(alias).create(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from async_commander.command.inside_argparse import actions_of, spellings_of
 from async_commander.command.registry import get_runnable
 
-from .parsers import RARE_OPTIONS, split_name
+from .parsers import split_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +109,7 @@ def _names(*, full: bool) -> list[str]:
 def _options(parser: CommandLineParser, before: Sequence[str], *, rare: bool) -> list[str]:
     """Those that are not given yet, in the spelling with dashes; rare ones once more than their dashes is typed."""
     given = {spellings_of(parser).get(word.partition("=")[0]) for word in before}
-    hidden = set() if rare else RARE_OPTIONS - {*parser.own_names}
+    hidden = set() if rare else {*parser.rare_names} - {*parser.own_names}
     return [
         flag
         for action in actions_of(parser)

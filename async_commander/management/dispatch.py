@@ -77,7 +77,8 @@ class RunCommand(TerminalCommand):
         def declare(parser: ArgumentParser) -> None:
             add_arguments_to(parser, command_class)
 
-        shared = acting(declaration_of(command_class).features)
+        declared = declaration_of(command_class)
+        shared = acting(declared.features, declared.lives_by)
         return command_parser(prog, describe(command_class), declare, shared, shell=self._called_from_command_line)
 
     def run_from_argv(self, argv: list[str]) -> None:

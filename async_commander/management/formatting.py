@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from async_commander.results import CREATED, DELETED, UNDELETED, UPDATED, UPSERTED
 from async_commander.text.amounts import count
 
 _VERBS = {CREATED: "create", UPSERTED: "upsert", UPDATED: "update", DELETED: "delete"}
+
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(figures: Sequence[float]) -> str:
+    """Figures as a row of bars, the highest of which is full; a space where there is nothing."""
+    highest = max(figures, default=0)
+    if highest <= 0:
+        return ""
+    places = [min(int(figure / highest * len(BARS)), len(BARS) - 1) for figure in figures]
+    return "".join(BARS[place] if figure > 0 else " " for place, figure in zip(places, figures, strict=True))
 
 
 def would_write(would: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -79,9 +79,10 @@ def metavar_of(option: SharedOption) -> str:
     return _METAVARS.get(option.written or "", option.written or "")
 
 
-def acting(features: Collection[str]) -> list[SharedOption]:
-    """The options that have an effect on a command that has these features."""
+def acting(features: Collection[str], lives_by: Collection[str] = ()) -> list[SharedOption]:
+    """The options that have an effect on a command that has these features; rare are none of those that it lives by."""
     shared = [option for option in SHARED if option.written is not None and option.acts_on(features)]
+    shared = [replace(one, rare=False) if one.name in lives_by else one for one in shared]
     if ITEMS in features:
         return shared
     return [replace(one, help=one.plain_help or one.help) for one in shared]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
@@ -30,10 +31,8 @@ from .options import acting, add_shared, flags_of
 DJANGO = "Django's options"
 _NO_VALUE = re.compile(r"argument (?:[^/:]+/)*(--[^/:]+): expected (one|at least one) argument")
 _VALUE_OF_A_FLAG = re.compile(r"argument (?:[^/:]+/)*([^/:]+): ignored explicit argument (.*)")
-RARE_OPTIONS = {option.name for option in SHARED if option.rare} | {
-    "version", "settings", "pythonpath", "force_color", "skip_checks",
-}  # fmt: skip
-"""Options that only `--help-all` shows, Django's among them."""
+RARE_OF_DJANGO = frozenset({"version", "settings", "pythonpath", "force_color", "skip_checks"})
+"""Options of Django's that only `--help-all` shows."""
 
 Declare = Callable[[argparse.ArgumentParser], None]
 
@@ -68,6 +67,10 @@ class CommandLineParser(KeepsDashes, CommandParser):
     own_names: Collection[str] = ()
     """The values that the command declares itself."""
     shows_rare = False
+    rare_names: Collection[str] = RARE_OF_DJANGO | {option.name for option in SHARED if option.rare}
+    """Options that only `--help-all` shows."""
+    siblings: Mapping[str, argparse.ArgumentParser] = MappingProxyType({})
+    """Where it reads one of several actions, the parsers of all."""
 
     def __init__(self, **words: Any) -> None:
         words.setdefault("formatter_class", DjangoHelpFormatter)
@@ -104,9 +107,13 @@ class CommandLineParser(KeepsDashes, CommandParser):
     def unknown(self, token: str) -> str:
         """What to say about a token that nobody takes."""
         flag = token.partition("=")[0]
+        if token.isdecimal() and self.siblings and "run" not in self.names:
+            return f"To see one run: {self.prog.split()[-2]} {ActionsParser.SHOWS} {token}"
         if not token.startswith("-"):
             return f"one argument too many: {token!r}"
-        if (name := flag.removeprefix("--").replace("-", "_")) in ON_THE_LINE:
+        if any(flag in spellings_of(one) for one in self.siblings.values()):
+            return f"{self.prog.rpartition(' ')[2]} has no use for it: leave {flag} out"
+        if (name := flag.removeprefix("--").replace("-", "_")) in ON_THE_LINE and BY_NAME[name].needs:
             return f"{flag} has no effect here: this command has no {BY_NAME[name].needs}"
         flags = [known for action in actions_of(self) for known in action.option_strings if known.startswith("--")]
         meant = did_you_mean(flag, flags)
@@ -134,7 +141,8 @@ class CommandLineParser(KeepsDashes, CommandParser):
 
     def format_help(self) -> str:
         """As argparse's; rare options are left out unless `--help-all` asks for them."""
-        kept = {action: action.help for action in actions_of(self) if action.dest in RARE_OPTIONS - {*self.own_names}}
+        rare = {*self.rare_names} - {*self.own_names}
+        kept = {action: action.help for action in actions_of(self) if action.dest in rare}
         try:
             for action in () if self.shows_rare else kept:
                 action.help = argparse.SUPPRESS
@@ -142,6 +150,65 @@ class CommandLineParser(KeepsDashes, CommandParser):
         finally:
             for action, text in kept.items():
                 action.help = text
+
+
+class ActionsParser(CommandLineParser):
+    """A line that says what is to be done, `prune --days 30`: each action has a parser, and a help, of its own.
+
+    A number in the place of an action is shown, and a line without one lists. What stands before the action is read
+    after it.
+    """
+
+    LISTS, SHOWS = "list", "show"
+
+    def add_actions(self, actions: Mapping[str, str], run: Collection[str] = ()) -> dict[str, CommandLineParser]:
+        """A parser for each action, with what its help says first; those of `run` take the number of a run."""
+        self._actions_by_name: dict[str, CommandLineParser] = {}
+        into: Any = self.add_subparsers(
+            dest="what", metavar="ACTION", title="actions", prog=self.prog, parser_class=CommandLineParser
+        )
+        for name, text in actions.items():
+            usage = f"{self.prog} {name}{' ID' if name in run else ''} [options]".replace("%", "%%")
+            one = into.add_parser(
+                name,
+                help=text,
+                description=f"{text[:1].upper()}{text[1:]}.",
+                usage=usage,
+                parents=[django_options(self.prog)],
+                conflict_handler="resolve",
+            )
+            one.add_argument("--help-all", action=HelpAll, help="show this message with Django's other options in it")
+            one.siblings = self._actions_by_name
+            self._actions_by_name[name] = one
+        return self._actions_by_name
+
+    def parse_args(  # type: ignore[override]  # argparse's overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Read the line as the action that it names wants it read."""
+        tokens = list(sys.argv[1:] if args is None else args)
+        name, rest = self.split(tokens)
+        if name is None and {"-h", "--help", "--version"} & set(tokens):
+            return super().parse_args(tokens, namespace)
+        if name is not None and name.isdecimal():
+            name, rest = self.SHOWS, [name, *rest]
+        name = name or self.LISTS
+        if name not in self._actions_by_name:
+            known = ", ".join(self._actions_by_name)
+            self.error(f"{name!r} is none of {known}, nor a number.{did_you_mean(name, self._actions_by_name)}")
+        options = self._actions_by_name[name].parse_args(rest, namespace)
+        options.what = name
+        return options
+
+    def split(self, tokens: Sequence[str]) -> tuple[str | None, list[str]]:
+        """The action, or the number in its place, and the other tokens."""
+        parsers = self._actions_by_name.values()
+        valued = {flag for one in parsers for flag, action in spellings_of(one).items() if action.nargs != 0}
+        return split_name(tokens, valued)
+
+    def names_of(self, action: str) -> set[str]:
+        """What the values of an action are called."""
+        return set(self._actions_by_name[action].names)
 
 
 class Refusal(SystemExit):
@@ -172,6 +239,7 @@ def command_parser(
 
     `shell` says that a person typed the line: errors then end the process with exit code 2 instead of raising.
     """
+    shared = list(shared)
     own = CommandParser(prog=prog, add_help=False, allow_abbrev=False, called_from_command_line=shell)
     declare(own)
     own_names = {*(action.dest for action in actions_of(own)), *fixed_values_of(own)}
@@ -197,6 +265,7 @@ def command_parser(
     parser.add_argument("--help-all", action=HelpAll, help="show this message with the rare run options in it")
     accept_both_spellings(parser)
     parser.own_names = own_names
+    parser.rare_names = RARE_OF_DJANGO | {option.name for option in shared if option.rare}
     if not shell:
         parser.require_nothing()
     return parser

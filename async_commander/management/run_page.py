@@ -15,17 +15,17 @@ from async_commander.command.declaration import declaration_of
 from async_commander.command.options import KEPT
 from async_commander.command.registry import get_command
 from async_commander.exceptions import AsyncCommanderError
-from async_commander.history.figures import latencies_of
+from async_commander.history.figures import latencies_of, speed_of
 from async_commander.history.ledger_rows import cursor_of
 from async_commander.history.moments import moment
 from async_commander.history.provenance import COUNTED, touched_by
 from async_commander.history.reading import steps_of
 from async_commander.history.shards import shards_of
-from async_commander.results import ErrorKind, ItemState, RunStatus, items_in_words
+from async_commander.results import AT_WORK, Asked, ErrorKind, ItemState, items_in_words
 from async_commander.text.amounts import count, duration, rate
 from async_commander.text.clean import plain, plain_block
 
-from .formatting import columns, would_delete, would_write
+from .formatting import columns, sparkline, would_delete, would_write
 from .runs import SILENT, as_json, state_of, style_of, took
 from .summary import errors_title
 
@@ -60,6 +60,8 @@ class RunPage:
     more: bool = False
     width: int | None = None
     """Of the terminal; None where nobody breaks lines."""
+    bars: bool = True
+    """Whether the terminal has characters for bars."""
 
     def lines(self) -> Iterator[str]:
         """The page, line by line."""
@@ -99,7 +101,7 @@ class RunPage:
             takes_over = "; --resume takes the run over" if _can_be_resumed(run) else ""
             end = f"no sign of life since {moment(run.heartbeat)}{takes_over}"
         else:
-            end = f"not yet, {after}" if run.status == RunStatus.RUNNING.value else ""
+            end = f"not yet, {after}" if run.status in AT_WORK else ""
         return {
             "started": f"{moment(run.started)}{origin(run)}",
             "finished": end,
@@ -107,12 +109,20 @@ class RunPage:
             "removed": f"the rows of items that are done, on {moment(run.pruned)}" if run.pruned else "",
             "source": f"settled up to item {count(safe.place)}" if (safe := cursor_of(run)) else "",
             "rate": rate(run.rate) if run.taken and not self.resumed else "",
+            "speed": self._speed(),
+            "question": plain(run.question),
+            "paused": f"{asked_in_words(run.paused)}; aruns resume {run.pk} lets it go on" if run.paused else "",
             "arguments": pairs(run.parameters),
             "options": pairs(run.options),
             "limits": pairs(run.limits),
+            "changed": ", ".join(f"{name} {asked_in_words(one)}" for name, one in changed_limits(run).items()),
             "value": shown(run.value) if run.value is not None else "",
             "error": plain(run.error),
         }
+
+    def _speed(self) -> str:
+        speeds = speed_of(self.run)
+        return f"{sparkline(speeds)}  up to {rate(max(speeds))}" if self.bars and any(speeds) else ""
 
     def _latencies(self) -> Section:
         head = ["stage", "count", "median", "95th", "at most"]
@@ -216,6 +226,8 @@ def page_json(run: Run, *, resumed: bool, more: bool = False) -> dict[str, Any]:
     page = as_json(run, resumed=resumed) | {
         "options": run.options,
         "limits": run.limits,
+        "changed_limits": {name: one.stored() for name, one in changed_limits(run).items()},
+        "speed": speed_of(run),
         "value": run.value,
         "latencies": [asdict(one) for one in latencies_of(run)],
         "errors": list(run.error_kinds.order_by("-count", "kind").values("kind", "count", "example", "item")),
@@ -256,6 +268,17 @@ def figures(run: Run) -> str:
     parts = [f"{count(number)} {_NAMES.get(name, name)}" for name, number in known.items() if number or name == "done"]
     of = f" of {count(run.total)}" if run.total is not None and run.total != run.taken else ""
     return f"{items_in_words(run.taken)}{of}: {', '.join(parts)}"
+
+
+def changed_limits(run: Run) -> dict[str, Asked]:
+    """Who changed which of its bounds while it was at work."""
+    orders = run.orders.get("limits", {})
+    return {name: asked for name, one in orders.items() if (asked := Asked.of(one))}
+
+
+def asked_in_words(asked: Asked) -> str:
+    """Who asked for something, and when: `by ada, 2026-01-31 12:00:00`."""
+    return f"by {plain(asked.by)}, {moment(asked.at)}" if asked.by else moment(asked.at)
 
 
 def in_milliseconds(milliseconds: float) -> str:

@@ -28,7 +28,7 @@ _COMMAND, _STARTED = HEAD.index("command"), HEAD.index("started")
 COMMAND_WIDTH = 40
 NAME_WIDTH = 12
 """A command's name is not cut shorter for the other columns' sake."""
-SILENT = "no sign of life"
+SILENT, PAUSED = "no sign of life", "paused"
 
 _ROLES = {
     RunStatus.SUCCEEDED.value: "SUCCESS",
@@ -37,6 +37,8 @@ _ROLES = {
     RunStatus.FAILED.value: "ERROR",
     RunStatus.CRASHED.value: "ERROR",
     SILENT: "ERROR",
+    PAUSED: "WARNING",
+    RunStatus.WAITING.value: "WARNING",
 }
 
 
@@ -47,8 +49,8 @@ def narrowed(runs: QuerySet[Run], *, command: str | None, status: str | None) ->
 
 
 def state_of(run: Run) -> str:
-    """The status; for a run that says it is running but has missed its heartbeats, that."""
-    return SILENT if is_silent(run) else run.status
+    """The status; for a run that says it is at work but has missed its heartbeats, or is paused, that."""
+    return SILENT if is_silent(run) else PAUSED if run.paused else run.status
 
 
 def style_of(state: str, style: Style) -> Callable[[str], str]:
@@ -130,6 +132,8 @@ def as_json(run: Run, *, resumed: bool) -> dict[str, Any]:
         "total": run.total,
         "counts": {name: getattr(run, name) for name in ("taken", "done", "skipped", "dead", "retry", "claimed")},
         "error": run.error,
+        "paused": None if run.paused is None else {"by": run.paused.by, "since": run.paused.at},
+        "question": run.question,
     }
 
 

@@ -19,7 +19,7 @@ from async_commander.exceptions import AsyncCommanderError, CommandNotFound, Inv
 from async_commander.history.lease import LEASE_SECONDS, database_now, owner_of
 from async_commander.history.runs import is_orphan, mark_crashed
 from async_commander.models import Run
-from async_commander.results import RunResult, RunStatus
+from async_commander.results import AT_WORK, RunResult, RunStatus
 from async_commander.runner.entry import drive_from_call, drive_on_loop
 from async_commander.runner.plan import stored_arguments
 from async_commander.runner.reporting import Reporter, Silent
@@ -119,14 +119,14 @@ def _loaded(run_id: Any, database: Any) -> Load | None:
     if run is None:
         logger.error("A message names the run %.80r, which is not there: nothing was done.", run_id)
         return None
-    if run.status == RunStatus.RUNNING.value and is_orphan(alias, run):
+    if run.status in AT_WORK and is_orphan(alias, run):
         mark_crashed(alias, run)
         run.refresh_from_db(using=alias)
     engine = _engine_of(run)
-    if engine is not None and engine.can_delay() and run.status in (RunStatus.QUEUED.value, RunStatus.RUNNING.value):
+    if engine is not None and engine.can_delay() and run.status in (RunStatus.QUEUED.value, *AT_WORK):
         _watch(run, engine, alias)
     if run.status != RunStatus.QUEUED.value:
-        owner = f" by {owner_of(alias, run.pk)}" if run.status == RunStatus.RUNNING.value else ""
+        owner = f" by {owner_of(alias, run.pk)}" if run.status in AT_WORK else ""
         logger.info("Run %s of %s is %s%s: nothing is to be done.", run.pk, run.command, run.status, owner)
         return None
     if engine is not None:
@@ -190,7 +190,7 @@ def _engine_of(run: Run) -> Engine | None:
 def _watch(run: Run, engine: Engine, alias: str) -> None:
     """Have the queue look at this run again, should its worker not live until then. Rarer the longer it has lasted."""
     lease = float(run.asked.get("lease_seconds", LEASE_SECONDS))
-    age = (database_now(alias) - run.started).total_seconds() if run.status == RunStatus.RUNNING.value else 0.0
+    age = (database_now(alias) - run.started).total_seconds() if run.status in AT_WORK else 0.0
     try:
         engine.send(run.pk, database=alias, delay=max(lease, min(age / 10, LONGEST_WATCH)))
     except Exception as error:  # noqa: BLE001 - whatever a queue's client raises

@@ -72,7 +72,7 @@ class RunHandle:
 
     def cancel_sync(self, *, user: str = "") -> bool:
         """The same from synchronous code."""
-        from async_commander.history.cancelling import Cancelled, cancel_run
+        from async_commander.history.orders import Cancelled, cancel_run
 
         return cancel_run(self.run_id, user=user, using=self.database) in (Cancelled.ASKED, Cancelled.NOT_BEGUN)
 

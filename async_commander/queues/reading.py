@@ -6,12 +6,12 @@ from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunF
 from async_commander.history.exclusive import naps_while_waiting
 from async_commander.history.reading import result_of
 from async_commander.models import Run
-from async_commander.results import RunResult, RunStatus
+from async_commander.results import AT_WORK, RunResult, RunStatus
 from async_commander.runner.entry import told
 
 __all__ = ["ended", "naps_while_waiting", "status_of"]
 
-UNDER_WAY = (RunStatus.QUEUED.value, RunStatus.RUNNING.value)
+UNDER_WAY = (RunStatus.QUEUED.value, *AT_WORK)
 
 
 def ended(run_id: int, database: str, *, is_committed: bool) -> RunResult | None:

@@ -20,7 +20,7 @@ from async_commander.history.lease import database_now
 from async_commander.history.reading import notice_crashes
 from async_commander.history.runs import UNFINISHED
 from async_commander.models import Run
-from async_commander.results import RunStatus
+from async_commander.results import AT_WORK, RunStatus
 
 from .engine import engine_of
 from .sending import send_again
@@ -90,8 +90,8 @@ def requeue(alias: str, run_id: int) -> Run:
 def _check_unfinished(run: Run) -> None:
     if run.dry_run:
         raise InvalidCommand(f"Run {run.pk} is a dry run, which keeps nothing that could be gone on with.")
-    if run.status == RunStatus.RUNNING.value or run.status not in UNFINISHED:
-        states = ", ".join(status for status in UNFINISHED if status != RunStatus.RUNNING.value)
+    if run.status in AT_WORK or run.status not in UNFINISHED:
+        states = ", ".join(status for status in UNFINISHED if status not in AT_WORK)
         raise InvalidCommand(f"Run {run.pk} is {run.status}: only queued, {states} runs are sent to a worker again.")
 
 

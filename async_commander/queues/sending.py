@@ -27,7 +27,7 @@ from .handle import RunHandle
 
 logger = logging.getLogger("async_commander.queues")
 
-ASKED = ("run_dependencies", "refresh_cache", "yes", "grace", "verbosity", "lease_seconds")
+ASKED = ("run_dependencies", "refresh_cache", "yes", "ask", "grace", "verbosity", "lease_seconds")
 """What is asked of a run beside the options that every run's row keeps, and that its worker is told."""
 _HERE_ONLY = {
     "stdout": "what it writes is kept in its row",

@@ -100,6 +100,7 @@ class AlwaysOn:
             self._session.reporter.message(text, logging.WARNING)
         with anyio.move_on_after(delay):
             await context.stop_asked.wait()
+        await context.gate.passed()
         return not context.stopping
 
     def _passes(self, failure: Exception) -> bool:

@@ -59,6 +59,10 @@ class HookCaller:
         self._grace: float | None = None
         self.observers = Observers()
 
+    def resize(self, threads: int) -> None:
+        """So many plain downloads at once, from now on."""
+        self._downloads.resize(threads)
+
     def has(self, name: str) -> bool:
         """Whether the author wrote this hook."""
         return name in self._hooks

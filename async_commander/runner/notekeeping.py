@@ -40,6 +40,8 @@ class NoteKeeper:
         reporter: Reporter,
     ) -> None:
         self._tally = context.tally
+        self._gate = context.gate
+        self._pausable_told = self._gate.met
         self._recorder = recorder
         self._capture = capture
         self._figures = figures
@@ -70,7 +72,9 @@ class NoteKeeper:
         done: int | None = None
         if self._by_hand and self._tally.done != self._done_told:  # what self.progress() said
             done = self._done_told = self._tally.done
+        pausable, self._pausable_told = self._gate.met and not self._pausable_told, self._gate.met
         notes = Notes(
+            pausable=pausable,
             logs=self._capture.take(),
             slices=self._figures.slices(time.monotonic()),
             errors=self._figures.changed_kinds(),

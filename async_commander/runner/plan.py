@@ -141,6 +141,8 @@ def make_plan(
             force=request.force,
             longest_wait=max(command.retry.maximum, command.retry.retry_after_cap),
             testing=request.test,
+            pausable=declaration_of(cls).has_items,
+            given=tuple(request.limits.given),
             needs=() if request.test or request.ignore_dependencies or goes_on else needs_of(command),
             parent=around.row if around is not None and around.alias == alias else None,
             shards=request.shards,

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.utils.module_loading import import_string
 
 from async_commander.history import runs, shards
-from async_commander.results import RunStatus
+from async_commander.results import AT_WORK, RunStatus
 
 from .plan import ENGINE_OF
 
@@ -59,7 +59,7 @@ class QueuedShards:
     @property
     def at_work(self) -> bool:
         """Whether a worker has a shard, or will have it."""
-        return any(row.status in (RunStatus.QUEUED.value, RunStatus.RUNNING.value) for row in self._rows)
+        return any(row.status in (RunStatus.QUEUED.value, *AT_WORK) for row in self._rows)
 
     def some_ended(self) -> bool:
         """The rows say it."""
@@ -68,7 +68,7 @@ class QueuedShards:
     def carries(self, row: Run) -> bool:
         """Whether a worker has this shard, or was told of it."""
         if row.status != RunStatus.QUEUED.value or row.pk not in self._begun:
-            return row.status == RunStatus.RUNNING.value
+            return row.status in AT_WORK
         told = row.sent is not None or not self._engine.has_messages
         return told or time.monotonic() - self._begun[row.pk] < SENT_AGAIN
 
@@ -105,5 +105,5 @@ class QueuedShards:
 
 def _leave_to_others(ownership: Ownership, rows: Sequence[Run]) -> None:
     for row in rows:
-        if row.status == RunStatus.RUNNING.value and runs.is_orphan(ownership.alias, row):
+        if row.status in AT_WORK and runs.is_orphan(ownership.alias, row):
             runs.mark_crashed(ownership.alias, row)

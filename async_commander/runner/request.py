@@ -39,6 +39,8 @@ class RunRequest:
     shards: int | None = None
     grace: float = GRACE_SECONDS
     yes: bool = False
+    ask: str | None = None
+    """What a question comes to where no person is at a terminal: `wait` for an answer from outside, or `fail`."""
     force: bool = False
     wait: bool = False
     detach: bool = False

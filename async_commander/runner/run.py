@@ -53,6 +53,7 @@ from .session import RunSession
 from .sharded import ShardedWork
 from .shared_pace import keep_leases
 from .signals import OpenRun, open_run
+from .steering import Steering
 from .stopping import Stopping
 from .telling import Teller
 from .verdicts import in_a_template, kind_of, text_of, traceback_of
@@ -192,7 +193,8 @@ class OneRun:
             self._work: Work | ShardedWork = Work(self._session, opened)
         else:
             self._work = ShardedWork(self._session, opened, recorder)
-        self._stopping = Stopping(self._session, self._work, stops, hook_lanes)
+        self._steering = Steering(self._session, self._work if isinstance(self._work, Work) else None, stops)
+        self._stopping = Stopping(self._session, self._work, stops, hook_lanes, self._steering)
         self._hooks.observers = Observers.over(
             ObservedRun(plan=plan, context=self._context, recorder=recorder, owner=self._stopping, stops=stops)
         )
@@ -234,10 +236,10 @@ class OneRun:
                 self._recorder.objects_recorded(everything=self._plan.command.provenance),
             ):
                 async with self._hooks.observers.around(RUN), anyio.create_task_group() as beside:
-                    clocks = (self._stopping.time_out, self._stopping.cancel_after_grace)
+                    asked = (self._steering.steer, self._stopping.time_out, self._stopping.cancel_after_grace)
                     told = (self._reporter.watch, self._teller.tell_items)
                     tasks = (self._notes.tick, self._notes.keep, self._attended, self._paced)
-                    for work in (*tasks, *told, *clocks):
+                    for work in (*tasks, *told, *asked):
                         beside.start_soon(again_after_native_cancels, work)
                     # A task beside that is cancelled natively before its first step cancels the group: not this block.
                     with self._work.acknowledged_beside(beside), anyio.CancelScope(shield=True):

@@ -9,7 +9,6 @@ from collections import Counter
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
-import anyio
 import django
 
 from async_commander.command.identity import item_label, key_uuid
@@ -31,7 +30,7 @@ from async_commander.results import UNDELETED
 from .in_hand import OpenSteps, in_hand, steps_open
 from .outages import Outages
 from .output import Output
-from .threads import a_person_is_there, is_yes, typed_line
+from .questions import Questions
 from .verdicts import kind_of, text_of
 
 if TYPE_CHECKING:
@@ -103,6 +102,9 @@ class RunSession:
         """Of a plain command, while its `handle()` is at work."""
         self.undeleted: Counter[str] | None = Counter() if command.deletes and not request.delete else None
         """Rows by model that `self.db.delete()` was given and that stay, for want of `--delete`."""
+        self.questions = Questions(
+            request, context, recorder=recorder, reporter=reporter, output=self.output, redact=redact
+        )
         self._run_unit = Unit(lanes.alias, committer=recorder)
         self._kept = kept
         self._client: Any = None
@@ -246,31 +248,7 @@ class RunSession:
 
     async def confirm(self, text: str) -> bool:
         """See Session."""
-        if self.request.yes:
-            return True
-        if not a_person_is_there():
-            raise AsyncCommanderError(f"“{text}” cannot be asked without a terminal. Give --yes to agree.")
-        self.reporter.asks(text or "?")
-        try:
-            self.stderr.write(f"{text} [y/N] ", ending="")
-            self.stderr.flush()
-            answer = await self._line_unless_stopped()
-        finally:
-            self.reporter.asks("")
-        return is_yes(answer) and not self.context.stopping
-
-    async def _line_unless_stopped(self) -> str:
-        answer = ""
-
-        async def leave() -> None:
-            await self.context.stop_asked.wait()
-            tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(leave)
-            answer = await typed_line()
-            tasks.cancel_scope.cancel()
-        return answer
+        return self.request.yes or await self.questions.ask(text)
 
     def progress(self, done: int, total: int | None = None) -> None:
         """See Session."""
@@ -314,6 +292,15 @@ class RunSession:
         """Give back what is held for cached methods."""
         if self._kept is not None:
             await self._kept.aclose()
+
+    def change_limits(self) -> None:
+        """The context has other bounds: so have all who share them."""
+        limits = self.context.limits
+        self.pace.change(limits.per_host, limits.per_second)
+        self.hooks.resize(limits.threads)
+        resize = getattr(self._client, "resize", None)  # an author's own client is as large as he made it
+        if callable(resize):
+            resize(limits.threads)
 
     def open_http(self, client: Any) -> None:
         """From now on `self.http` is this client; None closes the door."""

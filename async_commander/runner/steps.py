@@ -79,6 +79,7 @@ class Steps:
         try:
             if (self._resumed or ticket.uuid in self._done) and (text := await self._kept(ticket.uuid)) is not None:
                 return value_kept(text)
+            await self._context.gate.passed()
             if self._context.stopping:
                 await self._hold_back()
             return value_kept(await self._insist(ticket, name, function, args))

@@ -1,5 +1,7 @@
 """The end of a run that somebody asks for, in stages, from anywhere and at any time.
 
+What else is asked of it from outside goes on to `steering.py`.
+
 first request, or the time-out      ─▶ stop: items in hand are finished, nothing more is begun
 second request, or the end of grace ─▶ cancel: what still waits for somebody else is ended
 the record is lost                  ─▶ abort: nothing that is done from now on would be kept
@@ -26,10 +28,13 @@ from .hook_lanes import Kind, calls_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from async_commander.history.recorder import Orders
+
     from .hook_lanes import HookLanes
     from .session import RunSession
     from .sharded import ShardedWork
     from .signals import StopRequests
+    from .steering import Steering
     from .work import Work
 
 logger = logging.getLogger("async_commander.run")
@@ -39,9 +44,15 @@ class Stopping:
     """Hears the requests to stop one run, and sees to it that they are met."""
 
     def __init__(
-        self, session: RunSession, work: Work | ShardedWork, stops: StopRequests, hook_lanes: HookLanes
+        self,
+        session: RunSession,
+        work: Work | ShardedWork,
+        stops: StopRequests,
+        hook_lanes: HookLanes,
+        steering: Steering,
     ) -> None:
         self._session = session
+        self._steering = steering
         self._context = session.context
         self._grace = session.request.grace
         self._work = work
@@ -82,10 +93,10 @@ class Stopping:
         """See RunOwner."""
         self._session.outages.over()
 
-    def cancel_requested(self) -> None:
+    def ordered(self, orders: Orders) -> None:
         """See RunOwner."""
-        self.cancelled = True
-        self._stops.ask()
+        self.cancelled = self.cancelled or orders.cancel is not None
+        self._steering.hear(orders)
 
     def _requested_anywhere(self, count: int) -> None:
         """From a signal handler, which may interrupt anything: only leaves word on the loop."""
@@ -127,10 +138,7 @@ class Stopping:
 
     async def time_out(self) -> None:
         """Ask the run to stop when its time-out is over. A task beside the run."""
-        timeout = self._context.limits.timeout
-        if timeout is None:
-            return
-        await awake.sleep(timeout)
+        await self._steering.time_is_up()
         self.timed_out = True
         if self._session.hooks.has("on_timeout"):
             try:  # it may fail or hang: the run is stopped all the same

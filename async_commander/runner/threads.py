@@ -37,6 +37,11 @@ class AbandonableThreads:
         self._abandoned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._threads = DaemonThreads(size, name="async-commander-download")
 
+    def resize(self, size: int) -> None:
+        """From now on at most `size` calls are begun at once."""
+        self._threads.resize(size)
+        self._room.total_tokens = size
+
     async def call(self, function: Callable[[], T]) -> T:
         """Run a function on a thread and return its result, or raise its error."""
         async with self._room:

@@ -92,6 +92,22 @@ class Work:
         if self._pipeline is not None:
             self._pipeline.stop()
 
+    def pause(self) -> None:
+        """Begin nothing, until `go_on()`; what is in hand is finished."""
+        self._context.gate.close()
+
+    def go_on(self) -> None:
+        """See `pause()`."""
+        if self._pipeline is not None:
+            self._pipeline.go_on()
+        else:
+            self._context.gate.open()
+
+    def change_limits(self) -> None:
+        """The context has other bounds now."""
+        if self._pipeline is not None:
+            self._pipeline.change_limits(self._context.limits)
+
     def cancel(self) -> None:
         """End what is in hand."""
         if self._pipeline is not None and self._pipeline.begun:
@@ -156,6 +172,7 @@ class Work:
             lingers=always_on,
             batches=type(command).batches if self._hooks.has("parse_and_save_many") else None,
             holder=Holding(self._session) if self._hooks.has("throttle_on") else None,
+            gate=self._context.gate,
         )
         if self._context.stopping:
             self._pipeline.stop()

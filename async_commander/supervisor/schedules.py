@@ -112,6 +112,8 @@ async def _is_due(moment: datetime) -> bool:
             await (anyio.sleep_forever() if run is None else run.stop_asked.wait())
         if run is not None and run.stopping:
             return False
+    if run is not None:
+        await run.gate.passed()
     return run is None or not run.stopping
 
 

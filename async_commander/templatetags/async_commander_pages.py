@@ -27,6 +27,7 @@ register.filter("to_second", to_the_second)
 _KINDS = {
     RunStatus.SUCCEEDED.value: ("good", "✓"),
     RunStatus.RUNNING.value: ("busy", "▶"),
+    RunStatus.WAITING.value: ("warn", "?"),
     RunStatus.PARTIAL.value: ("warn", "◐"),
     RunStatus.INTERRUPTED.value: ("warn", "■"),
     RunStatus.FAILED.value: ("bad", "✗"),

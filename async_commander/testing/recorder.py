@@ -55,6 +55,7 @@ class InMemoryRecorder:
     """
 
     keeps_items, calls_back = True, False
+    can_be_answered = False
 
     def __init__(self) -> None:
         self.tick_seconds = 1.0
@@ -170,7 +171,10 @@ class InMemoryRecorder:
     # -- the items ---------------------------------------------------------------------------------------------
 
     def answer_to(self, owner: RunOwner) -> None:
-        """See Recorder. The record is never lost, and nobody asks in it for the end."""
+        """See Recorder. The record is never lost, and nobody asks anything of the run in it."""
+
+    async def asks(self, question: str) -> None:
+        """See Recorder: nobody sees it."""
 
     def objects_recorded(self, *, everything: bool) -> AbstractContextManager[object]:
         """See Recorder: there is no run that rows could tell of."""

@@ -9,11 +9,11 @@ from django.db.models import DurationField, ExpressionWrapper, F, FloatField, Fu
 from django.db.models.functions import NullIf
 
 from async_commander.models import Run
-from async_commander.results import RunStatus
+from async_commander.results import AT_WORK, RunStatus
 
 View = TypeVar("View", bound=Model)
 
-UNFINISHED = [RunStatus.QUEUED.value, RunStatus.RUNNING.value, RunStatus.SKIPPED.value]
+UNFINISHED = [RunStatus.QUEUED.value, *AT_WORK, RunStatus.SKIPPED.value]
 
 
 class Options:

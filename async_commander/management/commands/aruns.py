@@ -4,134 +4,156 @@ from __future__ import annotations
 
 import shutil
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
-from typing import TYPE_CHECKING, Any, TypeVar
+from argparse import ArgumentTypeError
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command, get_commands
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 
+from async_commander.command.options import DJANGO_OPTIONS
 from async_commander.command.registry import find_command
 from async_commander.exceptions import AsyncCommanderError, CommandNotFound, InvalidCommand
-from async_commander.history.cancelling import Cancelled, cancel_run
-from async_commander.history.heartbeat import BEATS_PER_LEASE
-from async_commander.history.ownership import host_name
 from async_commander.history.reading import notice_crashes, recorded_names, resumed_among
-from async_commander.history.runs import lease_length
 from async_commander.management.commands.arun import Command as Arun
 from async_commander.management.options import whole
-from async_commander.management.parsers import did_you_mean
+from async_commander.management.parsers import ActionsParser, django_options
 from async_commander.management.pruning import Pruned, before_of, days, question, since
 from async_commander.management.run_page import RunPage, page_json
 from async_commander.management.runs import as_json, narrowed, table
+from async_commander.management.steering import add_limits, steered
 from async_commander.management.summary import to_json
-from async_commander.management.terminal_command import TerminalCommand, agreed
+from async_commander.management.tailing import Tail
+from async_commander.management.terminal_command import TerminalCommand, agreed, program
 from async_commander.models import Run
-from async_commander.results import EXIT_FAILED, EXIT_USAGE, RunStatus
-from async_commander.runner.plan import login_of, missing_tables
+from async_commander.results import EXIT_FAILED, EXIT_OK, EXIT_USAGE, RunStatus
+from async_commander.runner.plan import missing_tables
 from async_commander.text.clean import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from django.db.models import QuerySet
 
 T = TypeVar("T")
 
 LIMIT = 20
-_WHAT = {
-    "list": ("command", "status", "limit"),
-    "show": ("command", "status"),
-    "retry": ("only_kind",),
-    "cancel": (),
-    "requeue": (),
-    "prune": ("command", "days", "before", "keep_runs", "dry_run", "yes"),
+ACTIONS = {
+    "list": "list the runs, newest first; this is what is done where nothing is said",
+    "show": "show one run in full; without a number, the newest one",
+    "tail": "follow the log and the progress of a run until its end",
+    "pause": "have a run begin nothing new; what it has in hand is finished",
+    "resume": "let a paused run go on",
+    "limits": "show the limits of a run, or change those of one at work",
+    "answer": "answer the question that a run waits with; without an answer, show it",
+    "cancel": "ask a run for its end, as a first Ctrl-C does",
+    "retry": "try the dead items of a run again, with the options of arun",
+    "requeue": "send a run to a worker once more, or all that wait and were sent to none",
+    "prune": "remove what is older than KEEP_DAYS says",
 }
-"""What may be done, and the options that have an effect on it, beside those that have one on all."""
-_OF_ONE = ("retry", "cancel", "requeue")
+_STEERING = ("pause", "resume", "limits", "answer", "cancel")
+_OF_ONE = ("tail", *_STEERING, "retry", "requeue")
 """What is done to one run, which has to be named."""
 _WRITING = (*_OF_ONE, "prune")
 
 
 class Command(TerminalCommand):
-    """Lists runs, newest first, shows one, tries its failed items again, asks for its end; removes what is old."""
+    """Lists runs, newest first, shows one, follows it, steers it, tries its failed items again; removes what is old."""
 
-    help = "List the runs of async commands, newest first; show one, retry its dead items, cancel it; prune old ones."
+    help = "List the runs of async commands, newest first; show one, follow, steer or retry it; prune old ones."
     requires_system_checks: Any = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> ActionsParser:
+        """A parser with one for each action."""
+        prog = f"{program(prog_name)} {subcommand}".strip()
+        parser = ActionsParser(
+            prog=prog,
+            description=self.help,
+            usage="%(prog)s [ACTION] [ID] [options]",
+            epilog=f"{prog} ACTION --help shows what an action takes. `{prog} ID` shows that run.",
+            parents=[django_options(prog)],
+            called_from_command_line=self._called_from_command_line,
+            **kwargs,
+        )
+        self.add_arguments(parser)
+        self._parser = parser
+        return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
         """See TerminalCommand. `retry ID` is `arun NAME --retry-failed ID`, with all options of that."""
-        tokens = argv[2:]
-        if tokens[:1] == ["retry"] and tokens[1:2] and tokens[1].isdecimal():
-            asked = ArgumentParser(add_help=False, allow_abbrev=False)
+        self._called_from_command_line = True
+        parser = self.create_parser(argv[0], argv[1])
+        what, rest = parser.split(argv[2:])
+        if what == "retry" and (number := next((token for token in rest if token.isdecimal()), None)):
+            asked = CommandParser(add_help=False, allow_abbrev=False)
             asked.add_argument("--database")
             try:
-                name = self._command_of(
-                    self._alias(asked.parse_known_args(tokens)[0].database, writes=True), int(tokens[1])
-                )
+                name = self._command_of(self._alias(asked.parse_known_args(rest)[0].database, writes=True), int(number))
             except CommandError as error:
                 self.stderr.write(str(error))
                 sys.exit(error.returncode)
-            Arun().run_from_argv([argv[0], "arun", name, "--retry-failed", *tokens[1:]])
+            rest.remove(number)
+            Arun().run_from_argv([argv[0], "arun", name, "--retry-failed", number, *rest])
         else:
             super().run_from_argv(argv)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """See BaseCommand."""
-        parser.usage = "%(prog)s [list | [show] [ID] | retry ID | cancel ID | requeue [ID] | prune] [options]"
-        parser.add_argument(
-            "what",
-            nargs="?",
-            type=_what,
-            default="list",
-            help="list, which is the default; show, or the ID to show; retry the dead items of one, with the options "
-            "of arun; cancel one; requeue: send one to a worker once more, or all that wait and were sent to none; "
-            "prune: remove what is older than KEEP_DAYS says",
+        made = cast("ActionsParser", parser).add_actions(ACTIONS, run=_OF_ONE)
+        for name, one in made.items():
+            if name in ("show", *_OF_ONE):
+                one.add_argument("run", nargs="?", type=whole, metavar="ID", help="the number of the run")
+            if name in ("list", "show", "prune"):
+                one.add_argument(
+                    "--command", metavar="NAME", help="runs of this command only, by name or app_label.name"
+                )
+            if name in ("list", "show"):
+                states = [status.value for status in RunStatus]
+                one.add_argument("--status", choices=states, help="runs in this state only")
+            if name != "tail":
+                more = "; -v 2 adds the output and the traceback" if name == "show" else ""
+                one.add_argument("--json", action="store_true", help=f"print JSON{more}")
+            one.add_argument("--database", metavar="ALIAS", help="where the runs are kept")
+        made["list"].add_argument("--limit", type=whole, metavar="N", help=f"at most N runs (default {LIMIT})")
+        made["answer"].add_argument("answer", nargs="?", choices=["yes", "no"], help="to the question")
+        made["retry"].add_argument(
+            "--only-kind", action="append", metavar="KIND", help="only items with such errors, or of this reason"
         )
-        parser.add_argument(
-            "run", nargs="?", type=whole, metavar="ID", help="of the run; of those to show, without it, the newest one"
-        )
-        parser.add_argument("--command", metavar="NAME", help="runs of this command only, by name or app_label.name")
-        parser.add_argument("--status", choices=[status.value for status in RunStatus], help="runs in this state only")
-        parser.add_argument("--limit", type=whole, metavar="N", help=f"at most N runs (default {LIMIT})")
-        parser.add_argument(
-            "--only-kind", action="append", metavar="KIND", help="retry only items with such errors, or of this reason"
-        )
-        old = parser.add_argument_group("prune")
+        add_limits(made["limits"])
+        prune = made["prune"]
         number, day = _read(days, "a number of days from 1"), _read(since, "a date, as 2026-01-31,")
-        old.add_argument("--days", type=number, metavar="N", help="done items and logs that are older than N days")
-        old.add_argument(
+        prune.add_argument("--days", type=number, metavar="N", help="done items and logs that are older than N days")
+        prune.add_argument(
             "--before", type=day, metavar="DATE", help="done items and logs from before this day or moment"
         )
-        old.add_argument("--keep-runs", type=number, metavar="DAYS", help="whole runs that ended longer ago")
-        old.add_argument("--dry-run", "--dry_run", action="store_true", help="only count what would be removed")
-        old.add_argument("--yes", action="store_true", help="remove without asking")
-        parser.add_argument(
-            "--json", action="store_true", help="print JSON; -v 2 adds the output and the traceback to show"
-        )
-        parser.add_argument("--database", metavar="ALIAS", help="where the runs are kept")
+        prune.add_argument("--keep-runs", type=number, metavar="DAYS", help="whole runs that ended longer ago")
+        prune.add_argument("--dry-run", "--dry_run", action="store_true", help="only count what would be removed")
+        prune.add_argument("--yes", action="store_true", help="remove without asking")
+        for one in made.values():
+            one.own_names = {*one.names} - {*DJANGO_OPTIONS}  # of a run some are rare: here all are shown
 
     def handle(self, *args: Any, **options: Any) -> None:
         """See BaseCommand."""
         del args
-        if options["what"].isdecimal():
-            if options["run"] is not None:
-                raise CommandError(f"one argument too many: '{options['run']}'", returncode=EXIT_USAGE)
-            options |= {"what": "show", "run": whole(options["what"])}
-        _check_together(options)
-        alias = self._alias(options["database"], writes=options["what"] in _WRITING)
-        tell = getattr(self, f"_{options['what']}")
+        what = options["what"]
+        _check_together(options, self._parser.names_of(what))
+        alias = self._alias(options["database"], writes=what in _WRITING)
         try:
             notice_crashes(alias)
-            if options["command"]:
+            if options.get("command"):
                 _check_name(alias, options["command"])
-            self.write_lines(tell(alias, options))
+            if what in _STEERING:
+                self.write_lines(steered(alias, what, options))
+            else:
+                self.write_lines(getattr(self, f"_{what}")(alias, options))
         except DatabaseError as error:
             missing = missing_tables(error, alias)
             if missing is None:
                 raise
             raise CommandError(str(missing)) from error
+        except InvalidCommand as error:
+            raise CommandError(str(error), returncode=EXIT_USAGE) from error
 
     def _list(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
         found = narrowed(_runs(alias), command=options["command"], status=options["status"])
@@ -155,24 +177,15 @@ class Command(TerminalCommand):
         call_command("arun", self._command_of(alias, options["run"]), retry_failed=options["run"], **given)
         return []
 
-    def _cancel(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
-        user = f"{login_of('terminal')} on {host_name()}".removeprefix(" on ")
-        try:
-            came_to = cancel_run(options["run"], user=user, using=alias)
-        except AsyncCommanderError as error:
-            code = EXIT_USAGE if isinstance(error, InvalidCommand) else EXIT_FAILED
-            raise CommandError(str(error), returncode=code) from error
-        run = _runs(alias).get(pk=options["run"])
-        if options["json"]:
-            return [to_json({"run": run.pk, "asked": came_to is Cancelled.ASKED, "status": run.status})]
-        owner, seconds = f"process {run.pid} on {run.host}", lease_length(run) / BEATS_PER_LEASE
-        told = {
-            Cancelled.ASKED: f"is asked to end: {owner} hears of it within {seconds:.0f} s",
-            Cancelled.NOT_BEGUN: "had not begun, and does not",
-            Cancelled.OWNERLESS: f"had no owner any more: it is {run.status}",
-            Cancelled.ENDED: f"had ended before: it is {run.status}",
-        }
-        return [f"Run {run.pk} {told[came_to]}."]
+    def _tail(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
+        """CommandError with the exit code that says how the run has ended, where that was not well."""
+        self._command_of(alias, options["run"])
+        code = Tail(alias, options["run"], self.stdout).follow()
+        if code != EXIT_OK and self._called_from_command_line:
+            sys.exit(code)  # all was said
+        if code != EXIT_OK:
+            raise CommandError(f"Run {options['run']} did not succeed.", returncode=code)
+        return []
 
     def _requeue(self, alias: str, options: dict[str, Any]) -> Iterable[str]:
         from async_commander.queues.rescue import requeue, rescue
@@ -260,14 +273,6 @@ def _read(reader: Callable[[str], T], needed: str) -> Callable[[str], T]:
     return read
 
 
-def _what(text: str) -> str:
-    if text.isdecimal():
-        return str(whole(text))
-    if text not in _WHAT:
-        raise ArgumentTypeError(f"{text!r} is none of {', '.join(_WHAT)}, nor a number.{did_you_mean(text, _WHAT)}")
-    return text
-
-
 def _runs(alias: str) -> QuerySet[Run]:
     return Run.objects.using(alias).whole()
 
@@ -285,17 +290,18 @@ def _check_name(alias: str, name: str) -> None:
         return
 
 
-def _check_together(options: dict[str, Any]) -> None:
+def _check_together(options: dict[str, Any], acting: Collection[str]) -> None:
     """CommandError for an option without effect: it would be a wrong answer to what was asked."""
-    run, what = options["run"], options["what"]
-    if run is not None and what not in ("show", *_OF_ONE):
-        raise CommandError(f"To see one run: aruns show {run}", returncode=EXIT_USAGE)
+    run, what = options.get("run"), options["what"]
     if run is None and what in _OF_ONE and what != "requeue":
         raise CommandError(f"Name the run: aruns {what} ID", returncode=EXIT_USAGE)
-    acting = () if what == "show" and run is not None else _WHAT[what]
-    known = dict.fromkeys(name for names in _WHAT.values() for name in names)
-    idle = [name for name in known if options[name] not in (None, False) and name not in acting]
+    shows_one = what == "show" and run is not None
+    idle = [name for name in _NARROWING if options.get(name) not in (None, False) and (shows_one or name not in acting)]
     if idle:
-        told = "names its run" if run is not None else "shows one run" if what == "show" else "has no use for it"
+        told = "names its run" if run is not None else "has no use for it"
         flag = f"--{idle[0].replace('_', '-')}"
         raise CommandError(f"{what} {run or ''} {told}: leave {flag} out.".replace("  ", " "), returncode=EXIT_USAGE)
+
+
+_NARROWING = ("command", "status", "limit", "only_kind", "days", "before", "keep_runs", "dry_run", "yes")
+"""Options of some actions, which `call_command` can give to any."""

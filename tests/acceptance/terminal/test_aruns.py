@@ -11,15 +11,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, execute_from_command_line
 from django.core.management.color import no_style
 from django.utils import timezone
 
 from async_commander.history.lease import establish
 from async_commander.history.ownership import this_host
+from async_commander.management.commands.aruns import ACTIONS
 from async_commander.management.run_page import RunPage
 from async_commander.management.runs import table
-from async_commander.models import Lease, Run, RunErrorKind, RunItem, RunLog
+from async_commander.management.steering import at_terminal
+from async_commander.models import Lease, Run, RunBucket, RunErrorKind, RunItem, RunLog
 
 pytestmark = pytest.mark.django_db
 
@@ -281,7 +283,10 @@ def test_the_page_is_there_for_programs(partial: Run) -> None:
         ("show last", "'last' is no whole number"),
         ("7", "There is no run 7"),
         ("7 8", "one argument too many: '8'"),
-        ("shw", "'shw' is none of list, show, retry, cancel, prune, nor a number. Did you mean show?"),
+        (
+            "shw",
+            "retry, requeue, prune, nor a number. Did you mean show?",
+        ),
         ("--command cuont", "There are no runs of 'cuont', and there is no command 'cuont'"),
         ("show --command cuont", "there is no command 'cuont'"),
         ("list 7", "To see one run: aruns show 7"),
@@ -289,7 +294,7 @@ def test_the_page_is_there_for_programs(partial: Run) -> None:
         ("--status done", "invalid choice: 'done'"),
         ("show 5 --status failed", "show 5 names its run: leave --status out"),
         ("show 5 --command greet", "show 5 names its run: leave --command out"),
-        ("show --limit 3", "show shows one run: leave --limit out"),
+        ("show --limit 3", "show has no use for it: leave --limit out"),
     ],
 )
 def test_a_mistake_is_named(line: str, said: str) -> None:
@@ -308,3 +313,103 @@ def test_only_a_run_that_was_named_is_wrong_usage() -> None:
         with pytest.raises(CommandError) as refused:
             aruns(*arguments)
         assert refused.value.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("action", "has", "lacks"),
+    [
+        ("prune", "--keep-runs", "--threads"),
+        ("list", "--limit", "--days"),
+        ("limits", "--per-host", "--batch-size"),
+        ("tail", "--database", "--json"),
+        ("answer", "{yes,no}", "--status"),
+    ],
+)
+def test_each_action_has_a_help_of_its_own(
+    action: str, has: str, lacks: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        execute_from_command_line(["manage.py", "aruns", action, "--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert shown.startswith(f"usage: manage.py aruns {action} ")
+    assert has in shown
+    assert lacks not in shown
+
+
+def test_the_help_names_each_action(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        execute_from_command_line(["manage.py", "aruns", "--help"])
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^    {action} ", shown, re.MULTILINE) for action in ACTIONS)
+
+
+def test_a_run_that_waits_or_is_paused_is_shown_as_that() -> None:
+    now = timezone.now()
+    alive = {"finished": None, "heartbeat": now, "expires": now + timedelta(seconds=30)}
+    pause = {"to": True, "by": "ada on web1", "at": now.isoformat()}
+    paused = run(status="running", orders={"pause": pause}, limits={"threads": 2}, **alive)
+    waiting = run(status="waiting", question="Delete 5 rows?", limits={"threads": 2}, **alive)
+    for one in (paused, waiting):
+        establish("default", one.pk)
+    assert re.search(rf" *{paused.pk} +\S+ +paused ", aruns())
+    assert re.search(rf" *{waiting.pk} +\S+ +waiting ", aruns())
+    assert re.search(rf"paused +by ada on web1, .*; aruns resume {paused.pk} lets it go on", aruns("show", paused.pk))
+    assert json.loads(aruns(paused.pk, json=True))["paused"]["by"] == "ada on web1"
+    assert re.search(r"question +Delete 5 rows\?", aruns("show", waiting.pk))
+    assert aruns("answer", waiting.pk) == f"Delete 5 rows?\naruns answer {waiting.pk} yes, or no, answers that.\n"
+    assert aruns("pause", paused.pk).startswith(f"Run {paused.pk} is paused already, by ada on web1, ")
+    assert aruns("resume", paused.pk).startswith(f"Run {paused.pk} is asked to go on: process None on ")
+    assert aruns("resume", paused.pk) == f"Run {paused.pk} is not paused: it is running.\n"
+    limits = aruns("limits", paused.pk, "--threads", "4", "--per-host", "none", "--timeout", "1m")
+    assert re.search(r"^threads +4 +by ", limits, re.MULTILINE)
+    assert re.search(r"^timeout +60.0 +by ", limits, re.MULTILINE)
+    assert json.loads(aruns("limits", paused.pk, json=True))["limits"]["threads"] == 4
+    assert aruns("answer", waiting.pk, "no").startswith(f"Run {waiting.pk} is answered with no: ")
+    with pytest.raises(CommandError, match="was answered before: no by"):
+        aruns("answer", waiting.pk, "yes")
+    assert re.search(rf"changed +threads by {at_terminal()}, ", aruns("show", paused.pk))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("limits {} --processes 2", "processes cannot be changed while a run is at work"),
+        ("limits {} --threads 2", "is not at work: it is interrupted."),
+        ("resume {}", r"it is interrupted. To go on with it: manage.py arun scrapers_fetch --resume-run "),
+        ("answer {} yes", "is not at work"),
+        ("tail", "Name the run: aruns tail ID"),
+        ("tail 99999", "There is no run 99999"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_run_says_why(line: str, said: str) -> None:
+    ended = run(status="interrupted", limits={"threads": 2})
+    with pytest.raises(CommandError, match=said):
+        aruns(*line.format(ended.pk).split())
+
+
+@pytest.mark.parametrize(("status", "code"), [("succeeded", 0), ("partial", 3), ("failed", 1), ("interrupted", 1)])
+def test_tail_shows_the_last_lines_and_ends_as_the_run_did(status: str, code: int) -> None:
+    one = run(status=status, taken=2, done=2, error="for a reason")
+    lines = [RunLog(run=one, at=one.started, level=20, logger="x", message=f"line {number}") for number in range(15)]
+    RunLog.objects.bulk_create(lines)
+    out = io.StringIO()
+    if code:
+        with pytest.raises(CommandError) as raised:
+            call_command("aruns", "tail", one.pk, stdout=out)
+        assert raised.value.returncode == code
+    else:
+        call_command("aruns", "tail", one.pk, stdout=out)
+    shown = out.getvalue().splitlines()
+    assert [line.rpartition("INFO    ")[2] for line in shown[:-1]] == [f"line {number}" for number in range(5, 15)]
+    assert shown[-1] == f"Run {one.pk}  scrapers_fetch  {status}, 2 items: 2 done, 0.2/s, 10 s, for a reason"
+
+
+def test_the_page_of_a_run_has_its_speed_as_bars() -> None:
+    one = run(taken=300, done=300)
+    for place, count in enumerate([100, 0, 200]):
+        if count:
+            at = one.started + timedelta(seconds=10 * place)
+            RunBucket.objects.create(run=one, at=at, seconds=10, stage="item", count=count)
+    assert re.search(r"speed +▅ █  up to 20/s", aruns("show", one.pk))
+    assert json.loads(aruns("show", one.pk, json=True))["speed"] == [10.0, 0.0, 20.0]

@@ -93,9 +93,6 @@ def test_the_line_says_who_hears_of_it(run: Any) -> None:
         ("retry", "Name the run: aruns retry ID"),
         ("cancel 99999", "There is no run 99999"),
         ("retry 99999", "There is no run 99999"),
-        ("cancel 5 --status failed", "cancel 5 names its run: leave --status out"),
-        ("list --only-kind x", "list has no use for it: leave --only-kind out"),
-        ("show 5 --only-kind x", "show 5 names its run: leave --only-kind out"),
     ],
 )
 @pytest.mark.django_db
@@ -103,3 +100,21 @@ def test_a_mistake_is_named(line: str, told: str) -> None:
     with pytest.raises(CommandError, match=told) as refused:
         aruns(*line.split())
     assert refused.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("cancel 5 --status failed", "cancel has no use for it: leave --status out"),
+        ("list --only-kind x", "list has no use for it: leave --only-kind out"),
+        ("show 5 --only-kind x", "show has no use for it: leave --only-kind out"),
+    ],
+)
+@pytest.mark.django_db
+def test_an_option_of_another_action_is_named(line: str, told: str) -> None:
+    with pytest.raises(CommandError, match=told):
+        aruns(*line.split())
+    what, *number, option, value = line.split()
+    name = option.removeprefix("--").replace("-", "_")
+    with pytest.raises(CommandError, match=f"leave {option} out"):
+        aruns(what, *number, **{name: value})

@@ -79,9 +79,13 @@ SAME = {
 
 
 @pytest.mark.parametrize("change", SAME)
-def test_a_resume_after_a_deploy_goes_on(run: Any, change: str) -> None:
+def test_a_resume_after_a_deploy_goes_on(run: Any, change: str, caplog: pytest.LogCaptureFixture) -> None:
     first = begun(run, V1, site="a")
-    result = run(SAME[change](site="a"), resume=True)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "async_commander.run"):
+        result = run(SAME[change](site="a"), resume=True)
+    gone = f"Run {first} was begun with pages=5, which "
+    assert any(line.startswith(gone) for line in caplog.messages) == (change == "an option is gone")
     assert result.run_id == first
     assert effects() == ITEMS
     assert Run.objects.count() == 1

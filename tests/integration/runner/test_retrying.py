@@ -99,7 +99,7 @@ def test_an_unknown_kind_says_which_there_are(run: Any, letters: type[Letters]) 
         run(letters, retry_failed=first.run_id, only_kind=["KeyError", "ValueErorr"])
     assert str(error.value) == (
         f"No dead item of run {first.run_id} is of the kind 'ValueErorr'. Did you mean 'ValueError'? "
-        "It has permanent (3), ValueError (2), KeyError (1)."
+        "3 items are dead. Errors: ValueError (2), KeyError (1). Reasons: permanent (3)."
     )
     assert row_of(first).dead == 3
 

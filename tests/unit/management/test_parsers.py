@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.core.management.base import BaseCommand, CommandError
 
+import async_commander as ac
+from async_commander.command.declaration import declaration_of
 from async_commander.command.options import ITEMS, KEPT
 from async_commander.management.options import acting
 from async_commander.management.parsers import command_parser, did_you_mean, front_parser, split_name
@@ -127,6 +129,27 @@ def test_help_keeps_the_rare_options_for_help_all(capsys: pytest.CaptureFixture[
     assert "--settings" not in short
     assert "--db-lanes" in full
     assert "--settings" in full
+
+
+def test_help_shows_a_rare_option_where_the_command_lives_by_it() -> None:
+    class Plain(ac.AsyncCommand):
+        async def handle(self): ...
+
+    class Once(Plain):
+        run_once = True
+        dependencies = ("other",)
+        limits = ac.Limits(per_second=2)
+        option_defaults: ClassVar = {"grace": 3}
+
+    def shown(cls: type[ac.AsyncCommand]) -> str:
+        declared = declaration_of(cls)
+        shared = acting(declared.features, declared.lives_by)
+        return command_parser("arun x", "", lambda parser: None, shared, shell=True).format_help()
+
+    rare = ("--force", "--run-dependencies", "--ignore-dependencies", "--per-second", "--grace")
+    assert not any(option in shown(Plain) for option in rare)
+    assert all(option in shown(Once) for option in rare)
+    assert "--db-lanes" not in shown(Once)
 
 
 def front(*, shell: bool = True) -> tuple[Any, list[tuple[str, list[str]]]]:

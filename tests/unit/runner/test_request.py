@@ -28,6 +28,7 @@ TAKEN: dict[str, tuple[Any, ...]] = {
     "retry_failed": (None, 1),
     "only_kind": (None, [], ()),
     "again": (None, 1),
+    "ask": (None, "wait", "fail"),
     "grace": (0, 0.5, 3600),
     "shards": (None, 1, 1000),
     "distribute": (None, "processes"),
@@ -49,6 +50,7 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "retry_failed": ((0, True, 2.0, "7"), "the number of a run is needed."),
     "only_kind": ((3, "", [""], [None]), ONLY_KIND),
     "again": ((0, True, 2.0, "7"), "the number of a run is needed."),
+    "ask": (("", "no", True, 1), "one of wait, fail is needed."),
     "grace": (
         (-1, 1e300, math.inf, math.nan, True, "10", None),
         f"at least 0 seconds are needed{AT_MOST}",

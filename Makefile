@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-provenance bench-prune bench-shards screenshots clean
+.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-provenance bench-prune bench-shards bench-watchers screenshots clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-durable   items that do nothing, and upserts, beside bulk_create"
 	@echo "make bench-imports   a million rows of a CSV file, beside django-import-export and a loop by hand"
 	@echo "make bench-provenance   recording which run wrote which object, beside two ways by hand"
+	@echo "make bench-watchers   a hundred clients watch one run, by one look for all or a query for each"
 	@echo "make bench-prune   a million old rows removed beside a run"
 	@echo "make bench-shards   one run on one process and in shards, and what fifty workers ask of the database"
 	@echo "make faults   the fault tests at their nightly counts"
@@ -67,6 +68,10 @@ bench-imports: $(STAMP)
 bench-provenance: $(STAMP)
 	$(BIN)/python -m benchmarks.provenance --database sqlite
 	$(BIN)/python -m benchmarks.provenance --database postgres
+
+bench-watchers: $(STAMP)
+	$(BIN)/python -m benchmarks.watchers --database sqlite
+	$(BIN)/python -m benchmarks.watchers --database postgres
 
 bench-prune: $(STAMP)
 	$(BIN)/python -m benchmarks.prune --database sqlite

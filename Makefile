@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-provenance bench-prune bench-shards bench-watchers screenshots clean
+.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-shards bench-watchers screenshots clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"

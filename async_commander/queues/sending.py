@@ -128,7 +128,8 @@ def _comes_by_environment(command: AsyncCommand, argument: Argument) -> bool:
     if argument.option.env is None or not argument.secret:
         return False
     here = argument.from_env()
-    return here is REQUIRED or getattr(command, argument.name) == argument.accept_text(here)
+    ours = argument.default if here is REQUIRED else argument.accept_text(here)
+    return bool(getattr(command, argument.name) == ours)
 
 
 def _secret_in_words(name: str, argument: Argument | None) -> str:

@@ -323,6 +323,8 @@ def test_a_class_that_no_worker_finds_is_refused(transactional_db: None) -> None
 def test_a_secret_is_refused_unless_the_worker_has_it(transactional_db: None, monkeypatch: Any) -> None:
     with pytest.raises(ac.InvalidCommand, match=r"password has a secret in it.*Declare it with Option"):
         ac.dispatch("answers", password="hunter2")
+    with pytest.raises(ac.InvalidCommand, match=r"token has a secret in it.*environment variable QUEUED_TOKEN"):
+        ac.dispatch("answers", what="token", token="abc")  # the sender has no such variable; a worker may have another
     monkeypatch.setenv("QUEUED_TOKEN", "abc")
     with pytest.raises(ac.InvalidCommand, match=r"token has a secret in it.*environment variable QUEUED_TOKEN"):
         ac.dispatch("answers", what="token", token="abcd")

@@ -1,8 +1,8 @@
 """python -m tests.run: everything on SQLite, and on the servers that are there what touches a database.
 
-The suite is cut into parts, two of which run at a time: each line says which part it is of. REQUIRE_SERVICES=1 makes an
-absent server a failure; otherwise it is said and passed over. The last lines name every test that failed. Arguments are
-handed on to pytest.
+The suite is cut into parts, three of which run at a time, since much of it is waiting: each line says which part it is
+of. REQUIRE_SERVICES=1 makes an absent server a failure; otherwise it is said and passed over. The last lines name every
+test that failed. Arguments are handed on to pytest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .services import absence
 
-AT_ONCE = 2
+AT_ONCE = 3
 SUFFIX = os.environ.get("TEST_DATABASE_SUFFIX", "")
 NOTHING_TO_RUN = 5
 """pytest's exit code where its arguments leave no test."""

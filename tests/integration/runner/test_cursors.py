@@ -292,7 +292,7 @@ def test_a_signature_that_does_not_fit_is_refused_when_the_command_is_made() -> 
 
         async def parse_and_save(self, item: int) -> None: ...
 
-    told = r"allowed: `async def iterate\(self, payload\)` or `iterate\(self, payload, after=None\)`"
+    told = r"allowed: `async def iterate\(self, payload\)` or `iterate\(self, payload, after=None, shard=None\)`"
     with pytest.raises(ac.InvalidCommand, match=told):
         Command()
 

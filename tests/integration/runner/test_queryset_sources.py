@@ -114,7 +114,7 @@ def test_every_row_comes_once_as_the_queryset_gives_it(run_on_lanes: Any, librar
     if name == "distinct on" and not connection.features.can_distinct_on_fields:
         pytest.skip("not on this database")
     queryset = QUERYSETS[name]()
-    assert sources._may_be_filtered_by_key(queryset) is (name in BY_KEY)
+    assert sources.may_be_filtered_by_key(queryset) is (name in BY_KEY)
     expected = sorted(map(content_of, queryset))
     command = Reads(source=name)
     row = row_of(run_on_lanes(command))

@@ -25,11 +25,26 @@ SUFFIX = os.environ.get("TEST_DATABASE_SUFFIX", "")
 NOTHING_TO_RUN = 5
 """pytest's exit code where its arguments leave no test."""
 DATABASE_TESTS = [
-    f"tests/integration/{name}"
-    for name in ("admin", "command", "compat", "database", "history", "queues", "runner", "supervisor")
+    f"tests/integration/{name}" for name in ("admin", "database", "history", "queues", "runner", "supervisor")
 ]
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """Images for containers set it. Tests start hundreds of processes, each of which would compile the package anew."""
+SAME_EVERYWHERE = """
+    again base_exceptions bounds callers cpu doors error_groups exit_codes extreme_bounds hooks_beside_each_other
+    hostile_errors interception items_settings nested_runs nobody_pays plain_downloads points ported_commands progress
+    refusals resources responses service shapes shared_bounds stop_iteration streams stubborn_hooks telemetry telling
+    testing trials unawaited unfit_items
+""".split()  # noqa: SIM905 - a list of names, to be read
+"""Tests of runs about hooks, texts, requests and the loop, to which one database is as good as another: on SQLite only,
+unless EVERYWHERE=1 says otherwise."""
+ON_POSTGRES = [
+    *DATABASE_TESTS,
+    *(
+        ()
+        if os.environ.get("EVERYWHERE")
+        else (f"--ignore=tests/integration/runner/test_{name}.py" for name in SAME_EVERYWHERE)
+    ),
+]
 _FAILED = re.compile(r"(FAILED|ERROR) .*")
 _printing = threading.Lock()
 
@@ -86,7 +101,7 @@ def parts() -> list[Part]:
     short = sorted({f"tests/{path.parts[1]}" for path in Path("tests").rglob("test_*.py")} - long)
     return [
         Part("sqlite integration", "sqlite", ["tests/integration"]),
-        Part("postgres integration", "postgres", DATABASE_TESTS),
+        Part("postgres integration", "postgres", ON_POSTGRES),
         Part("postgres faults", "postgres", ["tests/faults"], suffix="_faults"),
         Part("sqlite acceptance", "sqlite", ["tests/acceptance"]),
         Part("sqlite faults", "sqlite", ["tests/faults"]),

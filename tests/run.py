@@ -25,7 +25,8 @@ SUFFIX = os.environ.get("TEST_DATABASE_SUFFIX", "")
 NOTHING_TO_RUN = 5
 """pytest's exit code where its arguments leave no test."""
 DATABASE_TESTS = [
-    f"tests/integration/{name}" for name in ("admin", "database", "history", "queues", "runner", "supervisor")
+    f"tests/integration/{name}"
+    for name in ("admin", "command", "compat", "database", "history", "queues", "runner", "supervisor")
 ]
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """Images for containers set it. Tests start hundreds of processes, each of which would compile the package anew."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _IN_A_REQUEST = frozenset({"view", "admin"})
 """Triggers of runs that nobody at a terminal has asked for, also where the server has one."""
 _ON_A_LINE = frozenset({"terminal", "shard"})
-"""Of those that a command line has begun: without a terminal nobody is there who would notice a question."""
+"""Of those that a command line has begun, where options are spelt with dashes."""
 
 
 class Questions:
@@ -60,10 +60,13 @@ class Questions:
         with uncharged():
             if a_person_is_there() and trigger not in _IN_A_REQUEST and not in_a_worker:
                 return await self._ask_here(text)
-            how = self._request.ask or ("fail" if trigger in _ON_A_LINE and not in_a_worker else "wait")
+            how = self._request.ask or ("wait" if in_a_worker else "fail")
             if how == "fail" or not self._recorder.can_be_answered:
-                also = " --ask wait has the run wait until somebody answers it." if trigger in _ON_A_LINE else ""
-                raise AsyncCommanderError(f"“{text}” cannot be asked without a terminal. Give --yes to agree.{also}")
+                word = "--ask wait" if trigger in _ON_A_LINE else 'ask="wait"'
+                raise AsyncCommanderError(
+                    f"“{text}” cannot be asked without a terminal. Give --yes to agree. "
+                    f"{word} has the run wait until somebody answers it."
+                )
             async with self._one_at_a_time:
                 return await self._ask_outside(text or "?")
 

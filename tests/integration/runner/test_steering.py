@@ -355,7 +355,7 @@ def test_a_run_waits_for_an_answer_from_outside(run_on_lanes: Any) -> None:
         await self.until_row(lambda row: row.status != "waiting")
 
     told = Told()
-    row = row_of(run_on_lanes(steered(Asks, operator), lease_seconds=0.5, reporter=told))
+    row = row_of(run_on_lanes(steered(Asks, operator), ask="wait", lease_seconds=0.5, reporter=told))
     assert (row.status, row.value, row.question, row.orders) == ("succeeded", [True, False], "", {})
     lines = [line for line in log_of(row.pk) if "answered" in line]
     assert lines == ["“Delete 5 rows?” was answered with yes by ada.", "“Really?” was answered with no by bob."]
@@ -374,10 +374,10 @@ def test_a_question_ends_with_the_run(run_on_lanes: Any, end: str) -> None:
 
     command = steered(Asks, operator)
     if end == "cancel":
-        assert run_on_lanes(command, lease_seconds=0.5).status == "interrupted"
+        assert run_on_lanes(command, ask="wait", lease_seconds=0.5).status == "interrupted"
     else:
         with pytest.raises(ac.RunFailed, match="passed its time-out"):
-            run_on_lanes(command, lease_seconds=0.5)
+            run_on_lanes(command, ask="wait", lease_seconds=0.5)
     row = Run.objects.get()
     assert (row.value, row.question) == ([False, False], "")
 
@@ -386,6 +386,7 @@ def test_where_nobody_is_to_be_waited_for_a_question_is_an_error(run: Any, run_o
     async def nobody(self: Any) -> None: ...
 
     for call, words in (
+        (run_on_lanes, {}),
         (run_on_lanes, {"ask": "fail"}),
         (run_on_lanes, {"trigger": "terminal"}),
         (run_on_lanes, {"trigger": "shard"}),
@@ -410,7 +411,7 @@ def test_a_crash_while_it_waits_is_seen_and_the_question_asked_again(run_on_lane
         await self.until_row(lambda row: row.status == "waiting")
         await ac.acancel_run(self.id)
 
-    row = row_of(run_on_lanes(steered(Asks, crashes), lease_seconds=0.5))
+    row = row_of(run_on_lanes(steered(Asks, crashes), ask="wait", lease_seconds=0.5))
     end_without_a_word(row.pk)
     Run.objects.filter(pk=row.pk).update(status="waiting", question="Delete 5 rows?")
     with pytest.raises(AsyncCommanderError, match="is not at work: it is crashed"):
@@ -421,5 +422,5 @@ def test_a_crash_while_it_waits_is_seen_and_the_question_asked_again(run_on_lane
             row = await self.until_row(lambda row: row.status == "waiting" and "answer" not in row.orders)
             await sync_to_async(ac.answer_run)(self.id, answer, question=row.question)
 
-    again = row_of(run_on_lanes(steered(Asks, answering), lease_seconds=0.5, resume_run=row.pk))
+    again = row_of(run_on_lanes(steered(Asks, answering), ask="wait", lease_seconds=0.5, resume_run=row.pk))
     assert (again.status, again.value) == ("succeeded", answers)

@@ -8,7 +8,7 @@ import gc
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from async_commander.engine.limits import Limits, Retry
@@ -25,6 +25,8 @@ WARM_UP = 50_000
 
 class Idle:
     """Ports that claim nothing, do nothing and confirm at once."""
+
+    has_ledger = calls_back = False
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
@@ -54,7 +56,7 @@ class Idle:
     async def release(self, tickets: Sequence[Ticket[int]], /) -> None:
         """Never called: nobody stops it."""
 
-    async def due(self, _room: int, /) -> Due[int]:
+    async def due(self, _room: int, _called: Sequence[Hashable] = (), /) -> Due[int]:
         """Nothing, and nothing later."""
         return Due()
 

@@ -343,12 +343,13 @@ class RunItem(models.Model):
         blank=True,
         help_text="Of the digest of its order_key: how the next one of a key is found, and what waits for the source",
     )
+    place = models.BigIntegerField(null=True, blank=True, help_text="In its line, while it waits until that is called")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="ac_item_once_per_run")]
         indexes = [
             StateIndex(fields=["run", "state", "next_at"], name="ac_item_state"),
-            LineIndex(fields=["run", "line", "id"], name="ac_item_line"),
+            LineIndex(fields=["run", "line", "place"], name="ac_item_line"),
         ]
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from . import sqlite
+from .statements import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -294,7 +295,7 @@ def _have_it_behave(connection: BaseDatabaseWrapper) -> None:
 def _note_changes(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 - Django's own signature
     """Around each statement on a thread of ours."""
     connection = context["connection"]
-    text = sql if isinstance(sql, str) else sql.as_string(connection.connection)  # psycopg's composed ones
+    text = text_of(sql, connection.connection)
     # What a statement says itself; what a function of the database sets cannot be seen.
     outlives_its_transaction = (
         any(map(_SETS_THE_SESSION.match, text.split(";")))

@@ -27,6 +27,7 @@ from async_commander.results import CREATED, DELETED, UPDATED, UPSERTED
 from .connections import is_ours
 from .outage import EndedByItself
 from .sqlite import is_sqlite, needs_write_lock
+from .statements import text_of
 from .transaction import LaneTransaction, ends_a_transaction
 from .written import Written, table_of, writing
 
@@ -394,7 +395,7 @@ class Part(LaneTransaction):
 
     def _rehearsed(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 - Django's own signature
         connection = context["connection"]
-        text = sql if isinstance(sql, str) else sql.as_string(connection.connection)
+        text = text_of(sql, connection.connection)
         if not is_sqlite(connection) and ";" in text and ends_a_transaction(text, connection.vendor):
             self.lost = EndedByItself("sent a COMMIT among other statements, which was refused")
             raise self.lost

@@ -250,12 +250,12 @@ class Ledger:
     def stored(self, room: int, *, source_ended: bool, called: Sequence[UUID] = ()) -> Stored:
         """Claim at most `room` items that were kept for later and whose time has come; first, the next ones of lines.
 
-        Those of a line that were put by have the order of their rows.
+        Those of a line that were put by come by their places in it.
         """
         self._pending = None
         now = self._clock.now()
         put_by = self._waiting_items().filter(next_at__isnull=True)
-        next_ones = [row for line in called for row in put_by.filter(line=line).order_by("id")[:PART_OF_A_LINE]]
+        next_ones = [row for line in called for row in put_by.filter(line=line).order_by("place")[:PART_OF_A_LINE]]
         due = list(self._waiting_items().filter(next_at__lte=now).order_by("next_at", "id")[:room])
         room, due = room + len(next_ones), [*next_ones, *due]
         self._move(due, ItemState.CLAIMED, next_at=None)

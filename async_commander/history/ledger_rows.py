@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "label", "item", "state", "attempts", "crashes", "reason", "error_kind", "error", "started",
-    "wait_ms", "download_ms", "parse_ms", "save_ms", "worker", "next_at", "line",
+    "wait_ms", "download_ms", "parse_ms", "save_ms", "worker", "next_at", "line", "place",
 )  # fmt: skip
 """What an outcome says, at first and whenever it is another one."""
 PARAMETERS_AT_ONCE = 10_000
@@ -37,16 +37,16 @@ PARAMETERS_AT_ONCE = 10_000
 
 _AS_THEY_ARE = (
     "label", "attempts", "crashes", "reason", "error_kind", "error", "wait_ms", "download_ms", "parse_ms",
-    "worker", "by_follow",
+    "worker", "by_follow", "place",
 )  # fmt: skip
 """Columns that take the values of an outcome unchanged."""
 _STATES = {state: state.value for state in ItemState}
 """The plain texts: `value` takes ten times as long."""
 _TYPES = {
     "key": "uuid", "label": "text", "item": "jsonb", "state": "text", "reason": "text", "error_kind": "text",
-    "error": "text", "started": "timestamptz", "next_at": "timestamptz", "by_follow": "bool", "line": "uuid",
+    "error": "text", "started": "timestamptz", "next_at": "timestamptz", "by_follow": "bool", "line": "uuid", "place": "bigint",
 }  # fmt: skip
-"""PostgreSQL's, of the columns that are no integers."""
+"""PostgreSQL's, of the columns that are no `int`."""
 _LITERALS: dict[Any, str] = {
     None: "NULL", "": "''", 0: "0", 1: "1", **{state.value: f"'{state.value}'" for state in ItemState}
 }  # fmt: skip

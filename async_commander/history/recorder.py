@@ -204,6 +204,8 @@ class ItemOutcome:
     line: UUID | None = None
     """Of an item in state `retry` or `dead`: the line in which it goes one after another with others. In state `retry`
     without a `delay` it waits until the line is called."""
+    place: int | None = None
+    """Of an item that waits until its line is called: a number greater than that of those before it."""
     by_follow: bool = False
     """Another item brought it up, and the source has not yielded it until now."""
     followed: Sequence[Followed] = ()

@@ -172,6 +172,7 @@ class Migration(migrations.Migration):
                 ('shard', models.PositiveSmallIntegerField(default=0, help_text='Which shard of the run has it')),
                 ('by_follow', models.BooleanField(default=False, help_text='Brought up by another item, and not yielded by the source until now')),
                 ('line', models.UUIDField(blank=True, help_text='Of the digest of its order_key: how the next one of a key is found, and what waits for the source', null=True)),
+                ('place', models.BigIntegerField(blank=True, help_text='In its line, while it waits until that is called', null=True)),
                 ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='items', to='async_commander.run')),
             ],
         ),
@@ -230,7 +231,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='runitem',
-            index=async_commander.models.LineIndex(fields=['run', 'line', 'id'], name='ac_item_line'),
+            index=async_commander.models.LineIndex(fields=['run', 'line', 'place'], name='ac_item_line'),
         ),
         migrations.AddConstraint(
             model_name='runitem',

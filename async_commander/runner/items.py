@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -85,6 +86,8 @@ class ItemPorts:
         self._cuts_itself = self._hooks.takes("iterate", "shard")
         # A cursor would have to remember each item that waits in the ledger for its turn: these are few, or unread.
         self.calls_back = self.has_ledger and self.cursors is None and getattr(session.recorder, "calls_back", False)
+        self._places = count()
+        """Of those that are put by."""
         self._source_ended = False
         self._left_over = True
         self._warned_of_duplicates = self._warned_of_the_left_out = self._warned_of_the_unkept = False
@@ -420,7 +423,9 @@ class ItemPorts:
     async def postpone(self, ticket: ItemTicket, delay: float | None) -> None:
         """Kept in the ledger until its time has come, or its line is called."""
         self._left_over = True
-        self._hand_over(ticket, ItemState.RETRY, delay=delay, error_kind=ticket.error_kind, error=ticket.error)
+        place = next(self._places) if delay is None else None
+        told = {"error_kind": ticket.error_kind, "error": ticket.error}
+        self._hand_over(ticket, ItemState.RETRY, delay=delay, place=place, **told)
 
     async def release(self, tickets: Sequence[ItemTicket]) -> None:
         """Stopped before they were done: given back."""

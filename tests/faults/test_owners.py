@@ -78,14 +78,22 @@ def take_over(trial: Trial) -> Victim | None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         heir = trial.start()
-        wait_until(lambda heir=heir: began(trial, heir) or heir.poll() is not None or time.monotonic() > end, 60, "")  # type: ignore[misc]
+        while not began(trial, heir) and heir.poll() is None and (time.monotonic() < end or has_it(trial, heir)):
+            time.sleep(0.01)
         if began(trial, heir):
             return heir
-        if heir.poll() is None:
-            heir.kill()
+        if heir.poll() is not None:
+            assert heir.code == EXIT_LOCKED, heir.said()
+            continue
+        heir.kill()
+        if not has_it(trial, heir):
             return None
-        assert heir.code == EXIT_LOCKED, heir.said()
+        end = time.monotonic() + PATIENCE  # it took over just then: for the next one to inherit
     raise AssertionError(f"the lease of {LEASE} s did not run out in {PATIENCE} s")
+
+
+def has_it(trial: Trial, victim: Victim) -> bool:
+    return bool(run_of(trial.label).pid == victim.pid)
 
 
 def began(trial: Trial, victim: Victim) -> bool:

@@ -12,7 +12,7 @@ from django.db import models
 
 import async_commander as ac
 from async_commander.command.identity import item_key, key_uuid
-from async_commander.models import RunItem
+from async_commander.models import Run, RunItem
 from async_commander.testing import InMemoryRecorder
 from tests.testapp.models import Effect
 
@@ -149,13 +149,29 @@ def test_after_a_kill_the_ones_in_hand_and_the_ones_in_the_ledger_come_in_the_or
             run_id=first.run_id, key=key_uuid(item_key(message)), item=message, label=str(message),
             state="retry", line=key_uuid("a"), next_at=next_at, attempts=1,
         )  # fmt: skip
-    from async_commander.models import Run
-
     Run.objects.filter(pk=first.run_id).update(taken=models.F("done") + 3, retry=3, claimed=0)
     end_without_a_word(first.run_id, ["a", rest[0]], ["a", rest[1]])
     second = run_on_lanes(Stops, resume=True)
     assert second.status == "succeeded"
     assert committed("a") == committed("b") == list(range(40))
+    row_of(second)
+
+
+def test_those_that_a_kill_found_in_hand_keep_their_order_when_they_are_put_by(run_on_lanes: Any) -> None:
+    class Stops(Chats):
+        source = of("a", count=60)
+        stops_at = ("a", 4)
+
+    first = run_on_lanes(Stops())
+    assert first.status == "interrupted"
+    done = committed("a")
+    RunItem.objects.filter(run_id=first.run_id, line__isnull=False).delete()
+    Run.objects.filter(pk=first.run_id).update(taken=models.F("done"), retry=0, claimed=0)
+    # of these only the keys are known: what the ledger writes of them has no order
+    end_without_a_word(first.run_id, *(["a", number] for number in range(len(done), 50)))
+    second = run_on_lanes(Stops, resume=True)
+    assert second.status == "succeeded"
+    assert committed("a") == list(range(60))
     row_of(second)
 
 

@@ -32,6 +32,7 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         if seconds != SHORT["timeout"]:
             await awake.sleep(seconds)
+            return
         while not self.stuck.is_set():
             await anyio.sleep(0.002)
 

@@ -200,6 +200,10 @@ class Run(models.Model):
         permissions = [
             ("run_run", "Can have commands run"),
             ("cancel_run", "Can cancel runs"),
+            ("pause_run", "Can pause runs"),
+            ("continue_run", "Can let paused runs go on"),
+            ("limit_run", "Can change the limits of runs at work"),
+            ("answer_run", "Can answer what runs ask"),
             ("requeue_run", "Can have failed items of runs tried again"),
             ("export_run", "Can export the errors of runs"),
         ]

@@ -10,18 +10,30 @@ from uuid import UUID
 
 from django.http import HttpResponseBase, StreamingHttpResponse
 
-from async_commander.history.orders import Cancelled, cancel_run
+from async_commander.exceptions import AsyncCommanderError
+from async_commander.history.orders import (
+    Cancelled,
+    answer_run,
+    bound_in_words,
+    cancel_run,
+    change_limits,
+    continue_run,
+    pause_run,
+    yes_or_no,
+)
 from async_commander.models import Run
 from async_commander.queues.doors import dispatch
 from async_commander.queues.retrying import send_failed
-from async_commander.results import ItemState, RunStatus, items_in_words
+from async_commander.results import AT_WORK, Asked, ItemState, RunStatus, items_in_words
 from async_commander.runner.caller import name_of_user
+
+from .forms import LimitsForm
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-Told = str | Run | HttpResponseBase
-"""A sentence for who asked, a new run, or what is downloaded."""
+Told = str | Run | HttpResponseBase | LimitsForm
+"""A sentence for who asked, a new run, what is downloaded, or a form with its errors."""
 _ENDED = frozenset({
     RunStatus.SUCCEEDED.value, RunStatus.PARTIAL.value, RunStatus.FAILED.value, RunStatus.INTERRUPTED.value,
     RunStatus.CRASHED.value,
@@ -30,15 +42,21 @@ _ENDED = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One action. `needs` is its permission, `<needs>_run`; `fits` says whether a run in this state can have it."""
+    """One action. `needs` is its permission, `<needs>_run`; `fits` says whether a run in this state can have it.
+
+    `asks_first`: its button leads to a page that asks whether it is meant; else the button does it. `form` is what that
+    page shows to be filled in.
+    """
 
     name: str
     label: str
     needs: str
-    question: str
+    explanation: str
     fits: Callable[[Run, str], bool]
     carry_out: Callable[[Run, HttpRequest], Told]
     destroys: bool = False
+    asks_first: bool = True
+    form: Callable[[Run], LimitsForm] | None = None
 
 
 def _cancel(run: Run, request: HttpRequest) -> str:
@@ -49,6 +67,46 @@ def _cancel(run: Run, request: HttpRequest) -> str:
         Cancelled.OWNERLESS: "Nobody worked on the run any more: it is marked as crashed.",
         Cancelled.ENDED: "The run had ended before.",
     }[asked]
+
+
+def _pause(run: Run, request: HttpRequest) -> str:
+    if not pause_run(run.pk, by=name_of_user(request.user), using=run._state.db):
+        raise AsyncCommanderError("The run was asked to pause before.")
+    return "The run is asked to pause: it begins nothing new, and finishes what it has in hand."
+
+
+def _continue(run: Run, request: HttpRequest) -> str:
+    if not continue_run(run.pk, by=name_of_user(request.user), using=run._state.db):
+        raise AsyncCommanderError("The run is not paused.")
+    return "The run is asked to go on."
+
+
+def _limit(run: Run, request: HttpRequest) -> str | LimitsForm:
+    form = LimitsForm(run, request.POST)
+    if not form.is_valid():
+        return form
+    change_limits(run.pk, by=name_of_user(request.user), using=run._state.db, **form.values)
+    told = ", ".join(
+        f"{name} {bound_in_words(run.limits.get(name))} → {bound_in_words(value)}"
+        for name, value in form.values.items()
+    )
+    return f"{told}. It holds for what begins from now on."
+
+
+def _answer(run: Run, request: HttpRequest) -> str:
+    answer = {"yes": True, "no": False}.get(request.POST.get("answer", ""))
+    if answer is None:
+        raise AsyncCommanderError("Say yes or no.")
+    read = request.POST.get("question", "")
+    # A browser ends the lines of what it sends in its own way. Another question is told as it is.
+    meant = run.question if read.splitlines() == run.question.splitlines() else read
+    answer_run(run.pk, answer, by=name_of_user(request.user), question=meant, using=run._state.db)
+    return f"“{meant}” is answered with {yes_or_no(answer)}."
+
+
+def _is_heard(run: Run, state: str) -> bool:
+    """Whether somebody is at work on a run who hears of requests: not of one of a plain Django command."""
+    return run.status in AT_WORK and state not in _ENDED and bool(run.limits)
 
 
 def _requeue(run: Run, request: HttpRequest) -> str:
@@ -101,6 +159,46 @@ def _export(run: Run, request: HttpRequest) -> HttpResponseBase:
 ACTIONS = {
     action.name: action
     for action in (
+        Action(
+            "answer",
+            "Answer",
+            "answer",
+            "The run waits for this answer, and does as it says.",
+            lambda run, state: (
+                _is_heard(run, state)
+                and run.status == RunStatus.WAITING.value
+                and Asked.of(run.orders.get("answer")) is None
+            ),
+            _answer,
+        ),
+        Action(
+            "pause",
+            "Pause",
+            "pause",
+            "It finishes the items that it has in hand, and begins no others until it is let go on.",
+            lambda run, state: _is_heard(run, state) and run.paused is None and run.cancel_requested_at is None,
+            _pause,
+            asks_first=False,
+        ),
+        Action(
+            "continue",
+            "Continue",
+            "continue",
+            "It goes on where it paused.",
+            lambda run, state: _is_heard(run, state) and run.paused is not None,
+            _continue,
+            asks_first=False,
+        ),
+        Action(
+            "limits",
+            "Change limits",
+            "limit",
+            "They hold for what begins from now on, and are kept with the run: also for a resume of it. Where more "
+            "items have failed already than are allowed, or the time is up, the run ends at once, in order.",
+            lambda run, state: _is_heard(run, state) and run.cancel_requested_at is None,
+            _limit,
+            form=LimitsForm,
+        ),
         Action(
             "cancel",
             "Cancel",

@@ -14,8 +14,9 @@ from django.utils.text import get_valid_filename
 
 from async_commander.command.arguments import REQUIRED
 from async_commander.command.declaration import declaration_of
-from async_commander.command.options import SHARED
+from async_commander.command.options import BY_NAME, SHARED
 from async_commander.conf import get_settings
+from async_commander.history.orders import acting_bounds
 from async_commander.text.durations import duration_in
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from async_commander.command.arguments import Argument
     from async_commander.command.base import AsyncCommand
     from async_commander.command.options import SharedOption
+    from async_commander.models import Run
 
 OFFERED = (
     "threads", "max_items", "per_second", "per_host", "item_timeout", "timeout", "max_failures", "processes",
@@ -120,6 +122,50 @@ class RunForm(forms.Form):
             return None
 
 
+class LimitsForm(forms.Form):
+    """The bounds of a run at work that may be changed, with the values that hold now; an empty field is no limit.
+
+    After `is_valid()`, `values` are keywords of `change_limits()`: those that differ from what the page showed, so that
+    a change that somebody else has made meanwhile stays.
+    """
+
+    def __init__(self, run: Run, data: Any = None) -> None:
+        super().__init__(data, label_suffix="")
+        self.values: dict[str, Any] = {}
+        for name in acting_bounds(run):
+            option, value = BY_NAME[name], run.limits.get(name)
+            empty = "" if option.lacks(None) else "; empty for no limit"
+            self.fields[name] = forms.CharField(
+                label=name.replace("_", " "),
+                required=False,
+                help_text=f"{option.help}{_WRITTEN.get(option.written or '', '')}{empty}",
+                initial=_as_typed(value),
+                show_hidden_initial=True,
+            )
+
+    def clean(self) -> dict[str, Any]:
+        """Read what was changed as the command line would."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        for name in self.changed_data:
+            try:
+                self.values[name] = _option_value(BY_NAME[name], cleaned[name] or None)
+            except ValueError as error:
+                self.add_error(name, str(error))
+        if not self.changed_data:
+            raise forms.ValidationError("All limits are as they were: change one of them.")
+        return cleaned
+
+
+_WRITTEN = {"TIME": ", as 90, 90s, 5m or 1h30m"}
+
+
+def _as_typed(value: Any) -> str:
+    """The value of a bound as somebody would type it."""
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def _place(option: SharedOption) -> int:
     return OFFERED.index(option.name) if option.name in OFFERED else len(OFFERED)
 
@@ -188,7 +234,9 @@ def _option_value(option: SharedOption, given: Any) -> Any:
     """As the command line reads it. ValueError says what is needed."""
     value: Any = given
     try:
-        if option.written in ("N", "ID"):
+        if given is None:
+            pass
+        elif option.written in ("N", "ID"):
             value = int(given)
         elif option.written == "TIME":
             value = duration_in(given).total_seconds()
@@ -197,5 +245,5 @@ def _option_value(option: SharedOption, given: Any) -> Any:
     except ValueError:
         raise ValueError(f"found {given!r:.80}: {option.lacks(given) or option.needed}") from None
     if lacking := option.lacks(value):
-        raise ValueError(f"found {given!r:.80}: {lacking}")
+        raise ValueError(lacking if given is None else f"found {given!r:.80}: {lacking}")
     return value

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from async_commander.models import Run
+from async_commander.results import RunStatus
 from async_commander.templatetags.async_commander_pages import lines
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ def lines_of(name: str) -> Callable[[Any, Model], str]:
         return lines(getattr(row, name))
 
     return shown
+
+
+def state_shown(run: Run, state: str) -> str:
+    """The state that a run was seen in, as a page shows it: one at work that is paused is *paused*."""
+    return "paused" if state == RunStatus.RUNNING.value and run.paused is not None else state
 
 
 class BoundedPaginator(AnyPaginator):

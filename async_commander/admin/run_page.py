@@ -13,14 +13,26 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from async_commander.history.figures import latencies_of
+from async_commander.history.orders import bound_in_words, changed_limits, yes_or_no
 from async_commander.history.provenance import COUNTED, touched_by
 from async_commander.history.reading import resumed_among, state_seen, steps_of
 from async_commander.history.timeline import progress_of, timeline_of
 from async_commander.models import Run, RunLog, RunSlowest
-from async_commander.results import AT_WORK, CREATED, DELETED, UNDELETED, UPDATED, UPSERTED, ItemState, RunStatus
+from async_commander.results import (
+    AT_WORK,
+    CREATED,
+    DELETED,
+    UNDELETED,
+    UPDATED,
+    UPSERTED,
+    Asked,
+    ItemState,
+    RunStatus,
+)
 
 from .actions import ACTIONS
 from .drawing import STAGES, lane, over_time, shares
+from .pages import state_shown
 from .permissions import may
 
 if TYPE_CHECKING:
@@ -34,8 +46,8 @@ LINES_SHOWN = 100
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 FIGURES_SECONDS = 5
 """How often a page that is open gets its pictures and tables anew; what the run is doing now it gets each time."""
-LIVE_PARTS = ("now", "figures")
-LAST_PARTS = ("now", "figures", "ending", "objects")
+LIVE_PARTS = ("now", "actions", "figures")
+LAST_PARTS = (*LIVE_PARTS, "ending", "objects")
 """What is made anew when a run has ended."""
 _AT_WORK = frozenset({RunStatus.QUEUED.value, *AT_WORK})
 _VERBS = (CREATED, UPSERTED, UPDATED, DELETED, UNDELETED)
@@ -47,6 +59,7 @@ class RunPage:
     def __init__(self, run: Run, request: HttpRequest) -> None:
         self.run = run
         self.state = state_seen(run)
+        self.shown = state_shown(run, self.state)
         self._request = request
         level = request.GET.get("level", "")
         self._level = int(level) if level in {*map(str, LEVELS)} else logging.DEBUG
@@ -59,7 +72,7 @@ class RunPage:
             every |= part(self)
         return every | {
             "run": self.run,
-            "state": self.state,
+            "state": self.shown,
             "at_work": self.state in _AT_WORK,
             "log": lines,
             "may_read_log": self._may_view("runlog"),
@@ -76,12 +89,12 @@ class RunPage:
         seen = int(drawn) if drawn.isdecimal() and len(drawn) < 19 else 0
         ended = self.state not in _AT_WORK
         due = ended or time.time() - seen >= FIGURES_SECONDS
-        names = LAST_PARTS if ended else LIVE_PARTS if due else LIVE_PARTS[:1]
+        names = LAST_PARTS if ended else LIVE_PARTS if due else LIVE_PARTS[:2]
         newest, lines = self._log(after)
         return {
             "cursor": self._cursor(newest or after or 0, None if due else seen),
             "ended": ended,
-            "state": self.state,
+            "state": self.shown,
             "parts": {name: self._rendered(name, _PARTS[name](self)) for name in names},
             "log": self._rendered("lines", {"log": lines}) if lines else "",
         }
@@ -90,7 +103,7 @@ class RunPage:
         return f"{line}.{int(time.time()) if drawn is None else drawn}"
 
     def _rendered(self, name: str, context: dict[str, Any]) -> str:
-        given = {"run": self.run, "state": self.state, "at_work": self.state in _AT_WORK, **context}
+        given = {"run": self.run, "state": self.shown, "at_work": self.state in _AT_WORK, **context}
         return render_to_string(f"admin/async_commander/run/_{name}.html", given, request=self._request)
 
     def _may_view(self, *models: str) -> bool:
@@ -123,7 +136,31 @@ class RunPage:
                 )
                 if number or name in ("done", "dead")
             ],
+            **(self._asked_of_it() if self.state in AT_WORK else {}),
         }
+
+    def _asked_of_it(self) -> dict[str, Any]:
+        """What it waits for, and what was asked of it while it is at work."""
+        run, answer = self.run, Asked.of(self.run.orders.get("answer"))
+        changed = changed_limits(run).items()
+        return {
+            "question": run.question if run.status == RunStatus.WAITING.value else "",
+            "answer": answer,
+            "answered": yes_or_no(answer.to) if answer else "",
+            "answer_url": self._action_url("answer"),
+            "changed": [(name, bound_in_words(run.limits.get(name)), asked) for name, asked in changed],
+        }
+
+    def actions(self) -> dict[str, Any]:
+        """What the reader may do about it as it is."""
+        return {"actions": [action for action in ACTIONS.values() if self._action_url(action.name)]}
+
+    def _action_url(self, name: str) -> str:
+        """The address of an action; empty where the run cannot have it, or the reader may not."""
+        action = ACTIONS[name]
+        if not action.fits(self.run, self.state) or not may(self._request.user, action.needs, self.run.command):
+            return ""
+        return reverse("admin:async_commander_run_action", args=[self.run.pk, name])
 
     def figures(self) -> dict[str, Any]:
         """The pictures and tables of how it went."""
@@ -138,17 +175,11 @@ class RunPage:
             "kinds": list(self.run.error_kinds.order_by("-count", "kind")[:KINDS_SHOWN]),
             "may_read_items": may_read,
             "items_url": _items_of(self.run),
-            "retry_url": self._retry_url(),
+            "retry_url": self._action_url("retry"),
             "slowest": {"first": slowest[:SLOW_SHOWN], "rest": slowest[SLOW_SHOWN:]} if slowest else None,
             "stages": STAGES[1:],
             "steps": steps_of(self.run, STEPS_SHOWN) if may_read and self._may_view("runlog") else [],
         }
-
-    def _retry_url(self) -> str:
-        retry = ACTIONS["retry"]
-        if not retry.fits(self.run, self.state) or not may(self._request.user, retry.needs, self.run.command):
-            return ""
-        return reverse("admin:async_commander_run_action", args=[self.run.pk, retry.name])
 
     def _slowest(self) -> Iterator[dict[str, Any]]:
         row = RunSlowest.objects.using(self.run._state.db).filter(pk=self.run.pk).first()
@@ -205,6 +236,7 @@ class RunPage:
 
 _PARTS: dict[str, Callable[[RunPage], dict[str, Any]]] = {
     "now": RunPage.now,
+    "actions": RunPage.actions,
     "figures": RunPage.figures,
     "ending": RunPage.ending,
     "objects": RunPage.objects,

@@ -29,7 +29,8 @@ from . import run_page
 from .actions import ACTIONS, Action
 from .commands import CommandPage, all_commands
 from .drawing import shares, sparkline
-from .pages import STYLES, BoundedPaginator, ReadOnly, newest
+from .forms import LimitsForm
+from .pages import STYLES, BoundedPaginator, ReadOnly, newest, state_shown
 from .permissions import may
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class RunList(ChangeList):
         states = states_seen(alias, self.result_list)
         resumed = resumed_among(alias, self.result_list)
         for run in self.result_list:
-            run.seen, run.resumed = states[run.pk], run.pk in resumed
+            run.seen, run.resumed = state_shown(run, states[run.pk]), run.pk in resumed
         self.trends = [
             (command, sparkline(last), last[-1]) for command, last in sorted(recent_of(alias, self.result_list).items())
         ]
@@ -174,7 +175,7 @@ class RunAdmin(ReadOnly, OneRunAdmin):
         given = ", ".join(f"{name}={value(one)}" for name, one in run.parameters.items() if one not in (None, "", []))
         return format_html(
             '<a href="{}">#{} <strong>{}</strong></a>{} <span class="ac-arguments" title="{}">{}</span>',
-            reverse(f"{self.admin_site.name}:async_commander_run_change", args=[run.pk]),
+            self._page_of(run),
             run.pk,
             run.command,
             f" ({', '.join(marks)})" if marks else "",
@@ -263,11 +264,6 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             "opts": self.opts,
             "original": run,
             "media": self.media,
-            "actions": [
-                action
-                for action in ACTIONS.values()
-                if action.fits(run, page.state) and may(request.user, action.needs, run.command)
-            ],
             "live": reverse(f"{self.admin_site.name}:async_commander_run_live", args=[run.pk]),
             **page.context(),
             **(extra_context or {}),
@@ -299,9 +295,11 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             raise Http404
         if not may(request.user, action.needs, run.command):
             raise PermissionDenied
-        page = reverse(f"{self.admin_site.name}:async_commander_run_change", args=[run.pk])
         if request.method == "POST":
-            return self._done(request, run, action, page)
+            return self._done(request, run, action)
+        return self._asked(request, run, action, action.form(run) if action.form else None)
+
+    def _asked(self, request: HttpRequest, run: Run, action: Action, form: LimitsForm | None) -> HttpResponseBase:
         context = {
             **self.admin_site.each_context(request),
             "title": f"{action.label}: {run.command} #{run.pk}",
@@ -309,19 +307,25 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             "media": self.media,
             "run": run,
             "action": action,
+            "form": form,
             "fits": action.fits(run, state_seen(run)),
             "kinds": request.GET.getlist("kind"),
             "keys": request.GET.getlist("key"),
-            "page": page,
+            "page": self._page_of(run),
         }
         return TemplateResponse(request, "admin/async_commander/run/confirm.html", context)
 
-    def _done(self, request: HttpRequest, run: Run, action: Action, page: str) -> HttpResponseBase:
+    def _page_of(self, run: Run) -> str:
+        return reverse(f"{self.admin_site.name}:async_commander_run_change", args=[run.pk])
+
+    def _done(self, request: HttpRequest, run: Run, action: Action) -> HttpResponseBase:
         try:
             told = action.carry_out(run, request)
         except (AsyncCommanderError, TypeError, ValueError) as error:
             self.message_user(request, f"{action.label}: {error}", messages.ERROR)
-            return HttpResponseRedirect(page)
+            return HttpResponseRedirect(self._page_of(run))
+        if isinstance(told, LimitsForm):
+            return self._asked(request, run, action, told)
         if isinstance(told, HttpResponseBase):
             self.log_change(request, run, f"{action.label}.")
             return told
@@ -329,12 +333,12 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             return self._sent(request, told, f"{action.label}: run {run.pk}.")
         self.log_change(request, run, f"{action.label}: {told}")
         self.message_user(request, told, messages.SUCCESS)
-        return HttpResponseRedirect(page)
+        return HttpResponseRedirect(self._page_of(run))
 
     def _sent(self, request: HttpRequest, run: Run, noted: str) -> HttpResponseBase:
         self.log_addition(request, run, noted)
         self.message_user(request, "The run waits for a worker: this page shows when it begins.", messages.SUCCESS)
-        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:async_commander_run_change", args=[run.pk]))
+        return HttpResponseRedirect(self._page_of(run))
 
     def commands_view(self, request: HttpRequest) -> HttpResponseBase:
         """Which commands there are."""

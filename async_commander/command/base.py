@@ -147,8 +147,9 @@ class AsyncCommand:
 
     @classmethod
     def has_permission(cls, user: Any, action: str) -> bool:
-        """Whether a user may do this with the command in the admin: "run", "cancel", "requeue" or "export". Asked where
-        the user has the permission for it; by default there is nothing more to it.
+        """Whether a user may do this with the command in the admin: "run", "cancel", "pause", "continue", "limit",
+        "answer", "requeue" or "export". Asked where the user has the permission for it; by default there is nothing
+        more to it.
         """
         del user, action
         return True

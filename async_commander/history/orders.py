@@ -154,14 +154,17 @@ def change_limits(run_id: int, *, by: str = "", using: str | None = None, **limi
     wanted = changeable(limits)
     with _at_work(run_id, by, using) as desk:
         _check_whole(desk.run)
-        if fault := _idle(desk.run, wanted):
-            raise InvalidCommand(fault)
+        acting = acting_bounds(desk.run)
+        if idle := [name for name in wanted if name not in acting]:
+            raise InvalidCommand(f"{idle[0]} is for items, and {desk.run.command} has none.")
         before: dict[str, Any] = desk.run.limits
         asked = desk.run.orders.get("limits", {})
         changed = {name: value for name, value in wanted.items() if before.get(name) != value}
         if not changed:
             return before
-        told = ", ".join(f"{name} {_said(before.get(name))} → {_said(value)}" for name, value in changed.items())
+        told = ", ".join(
+            f"{name} {bound_in_words(before.get(name))} → {bound_in_words(value)}" for name, value in changed.items()
+        )
         now = desk.run.limits = before | changed
         orders = {name: desk.asked(value).stored() for name, value in changed.items()}
         desk.order(f"Limits of this run were changed{desk.who}: {told}.", limits=asked | orders)
@@ -254,18 +257,24 @@ CHANGEABLE = tuple(name for name, bound in BOUNDS.items() if not bound.fixed)
 """Bounds of a run at work that may be changed."""
 
 
-def _idle(run: Run, wanted: Mapping[str, Any]) -> str:
-    """What has no effect on this run, in words. One whose command cannot be imported here may have items."""
+def acting_bounds(run: Run) -> tuple[str, ...]:
+    """Those of a run that have an effect on it. One whose command cannot be imported here may have items."""
     try:
         has_items = declaration_of(get_command(run.command)).has_items
     except Exception:  # noqa: BLE001 - whatever the author's module raises; the run has it, and is at work
-        return ""
-    idle = [name for name in wanted if BOUNDS[name].items and not has_items]
-    return f"{idle[0]} is for items, and {run.command} has none." if idle else ""
+        has_items = True
+    return tuple(name for name in CHANGEABLE if has_items or not BOUNDS[name].items)
 
 
-def _said(value: Any) -> str:
+def bound_in_words(value: Any) -> str:
+    """The value of a bound; "none" where there is none."""
     return "none" if value is None else f"{value}"
+
+
+def changed_limits(run: Run) -> dict[str, Asked]:
+    """Who changed which of its bounds while it was at work."""
+    orders = run.orders.get("limits", {})
+    return {name: asked for name, one in orders.items() if (asked := Asked.of(one))}
 
 
 def _known(run_id: int, alias: str) -> Run:

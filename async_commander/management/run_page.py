@@ -18,6 +18,7 @@ from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.figures import latencies_of, speed_of
 from async_commander.history.ledger_rows import cursor_of
 from async_commander.history.moments import moment
+from async_commander.history.orders import changed_limits
 from async_commander.history.provenance import COUNTED, touched_by
 from async_commander.history.reading import steps_of
 from async_commander.history.shards import shards_of
@@ -268,12 +269,6 @@ def figures(run: Run) -> str:
     parts = [f"{count(number)} {_NAMES.get(name, name)}" for name, number in known.items() if number or name == "done"]
     of = f" of {count(run.total)}" if run.total is not None and run.total != run.taken else ""
     return f"{items_in_words(run.taken)}{of}: {', '.join(parts)}"
-
-
-def changed_limits(run: Run) -> dict[str, Asked]:
-    """Who changed which of its bounds while it was at work."""
-    orders = run.orders.get("limits", {})
-    return {name: asked for name, one in orders.items() if (asked := Asked.of(one))}
 
 
 def asked_in_words(asked: Asked) -> str:

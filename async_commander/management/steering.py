@@ -16,6 +16,7 @@ from async_commander.history.orders import (
     answer_run,
     cancel_run,
     change_limits,
+    changed_limits,
     continue_run,
     pause_run,
     yes_or_no,
@@ -30,7 +31,7 @@ from async_commander.text.clean import plain
 
 from .formatting import columns
 from .options import flags_of, metavar_of, reader_of
-from .run_page import asked_in_words, changed_limits, shown
+from .run_page import asked_in_words, shown
 from .summary import to_json
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
-                'permissions': [('run_run', 'Can have commands run'), ('cancel_run', 'Can cancel runs'), ('requeue_run', 'Can have failed items of runs tried again'), ('export_run', 'Can export the errors of runs')],
+                'permissions': [('run_run', 'Can have commands run'), ('cancel_run', 'Can cancel runs'), ('pause_run', 'Can pause runs'), ('continue_run', 'Can let paused runs go on'), ('limit_run', 'Can change the limits of runs at work'), ('answer_run', 'Can answer what runs ask'), ('requeue_run', 'Can have failed items of runs tried again'), ('export_run', 'Can export the errors of runs')],
                 'get_latest_by': 'id',
             },
         ),

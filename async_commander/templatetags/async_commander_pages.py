@@ -28,6 +28,7 @@ _KINDS = {
     RunStatus.SUCCEEDED.value: ("good", "✓"),
     RunStatus.RUNNING.value: ("busy", "▶"),
     RunStatus.WAITING.value: ("warn", "?"),
+    "paused": ("warn", "‖"),
     RunStatus.PARTIAL.value: ("warn", "◐"),
     RunStatus.INTERRUPTED.value: ("warn", "■"),
     RunStatus.FAILED.value: ("bad", "✗"),

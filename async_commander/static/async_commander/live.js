@@ -16,13 +16,23 @@
     let timer = null;
     let asking = false;
 
+    function address(one) {
+        return one.getAttribute("href") || one.getAttribute("formaction");
+    }
+
     function put(name, html) {
         const part = document.getElementById(`ac-${name}`);
         if (!part || part.dataset.html === html) {
             return;
         }
+        const fresh = document.createElement("template");
+        fresh.innerHTML = html;
+        if (fresh.innerHTML === part.innerHTML) {
+            part.dataset.html = html;
+            return;
+        }
         const open = [...part.querySelectorAll("details")].map((one) => one.open);
-        const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+        const focused = part.contains(document.activeElement) ? address(document.activeElement) : null;
         part.innerHTML = html; // made by the server, where all values are escaped
         part.dataset.html = html;
         part.querySelectorAll("details").forEach((one, place) => {
@@ -31,7 +41,7 @@
             }
         });
         if (focused) {
-            part.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+            [...part.querySelectorAll("a, button")].find((one) => address(one) === focused)?.focus({ preventScroll: true });
         }
     }
 

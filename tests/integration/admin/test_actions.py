@@ -17,11 +17,28 @@ from django.utils import timezone
 from async_commander.history.ownership import this_process
 from async_commander.models import Lease, Run, RunItem, RunLog
 from async_commander.queues.carrying import carry
+from async_commander.results import AT_WORK
 from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ACTIONS = {"cancel": "cancel_run", "retry": "requeue_run", "again": "run_run", "export": "export_run"}
+ACTIONS = {
+    "cancel": "cancel_run", "pause": "pause_run", "continue": "continue_run", "limits": "limit_run",
+    "answer": "answer_run", "retry": "requeue_run", "again": "run_run", "export": "export_run",
+}  # fmt: skip
+QUESTION = "Delete 5 rows?"
+STATES: dict[str, dict[str, Any]] = {
+    "cancel": {"status": "running"},
+    "pause": {"status": "running", "pausable": True},
+    "continue": {
+        "status": "running",
+        "orders": {"pause": {"to": True, "by": "ada", "at": "2026-01-31T12:00:00+00:00"}},
+    },
+    "limits": {"status": "running"},
+    "answer": {"status": "waiting", "question": QUESTION},
+}
+"""What a run is like that has an action; the others are for those that have ended."""
+POSTED = {"limits": {"threads": "3", "initial-threads": "2"}, "answer": {"answer": "yes", "question": QUESTION}}
 COMMANDS = "/admin/async_commander/run/commands/"
 
 
@@ -50,7 +67,7 @@ def made_run(status: str = "partial", **columns: Any) -> Run:
         command="typed", status=status, identity="0" * 64, parameters={"number": 3}, limits={"threads": 2},
         taken=3, done=2, dead=1, source_ended=True, **columns,
     )  # fmt: skip
-    Lease.objects.create(name=f"run:{run.pk}", epoch=1, **(this_process().columns if status == "running" else {}))
+    Lease.objects.create(name=f"run:{run.pk}", epoch=1, **(this_process().columns if status in AT_WORK else {}))
     RunItem.objects.create(
         run=run, key="12345678-1234-5678-9234-567812345678", label='=cmd|"/c calc"', state="dead", reason="permanent",
         error_kind="ValueError", error="@SUM(1)\nsecond line", item=1, attempts=1,
@@ -71,7 +88,7 @@ def address(run: Run, action: str) -> str:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_each_action_needs_its_own_permission(action: str, root: Client) -> None:
-    run = made_run("running" if action == "cancel" else "partial")
+    run = made_run(**STATES.get(action, {}))
     others = [one for one in ACTIONS.values() if one != ACTIONS[action]]
     may_not = {
         "anonymous": (Client(), 302),
@@ -88,30 +105,31 @@ def test_each_action_needs_its_own_permission(action: str, root: Client) -> None
     for window in (may, root):
         assert window.get(address(run, action)).status_code == 200
     assert state() == before
-    assert may.post(address(run, action)).status_code == (200 if action == "export" else 302)
+    assert may.post(address(run, action), POSTED.get(action)).status_code == (200 if action == "export" else 302)
     assert LogEntry.objects.get().user.get_username() == "may"
 
 
 def test_no_action_is_done_by_looking_or_without_a_token(root: Client) -> None:
-    run, before = made_run(), None
+    runs = {action: made_run(**STATES.get(action, {})) for action in ACTIONS}
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(User.objects.get(username="root"))
     before = state()
     for action in ACTIONS:
         with CaptureQueriesContext(connection) as asked:
-            html = root.get(address(run, action)).content.decode()
-        assert "csrfmiddlewaretoken" in html or action == "cancel"
+            html = root.get(address(runs[action], action)).content.decode()
+        assert "csrfmiddlewaretoken" in html
         assert not [
             query["sql"] for query in asked.captured_queries if not query["sql"].startswith(("SELECT", "DECLARE"))
         ]
-        assert strict.post(address(run, action)).status_code == 403
+        assert strict.post(address(runs[action], action), POSTED.get(action)).status_code == 403
     assert strict.post(f"{COMMANDS}typed/", {"arg-number": "3", "confirm": "yes"}).status_code == 403
     assert state() == before
 
 
 def test_a_command_may_say_who_does_what(root: Client) -> None:
-    run = made_run("running")
+    run = made_run("running", pausable=True)
     assert client("not here", "view_run", "cancel_run").post(address(run, "cancel")).status_code == 403
+    assert client("nor here", "view_run", "pause_run").post(address(run, "pause")).status_code == 403
     assert client("here", "view_run", "cancel_run").post(address(run, "cancel")).status_code == 302
 
 
@@ -122,7 +140,10 @@ def test_buttons_are_for_those_who_may_and_for_runs_that_can(root: Client) -> No
 
     ended, live = made_run(), made_run("running", expires=timezone.now())
     assert labels(root, ended) == {"retry", "again", "export"}
-    assert labels(root, live) == {"cancel", "again", "export"}
+    assert labels(root, live) == {"cancel", "pause", "limits", "again", "export"}
+    assert labels(root, made_run(**STATES["answer"])) == {"answer", "cancel", "pause", "limits", "again", "export"}
+    assert labels(root, made_run(**STATES["continue"])) == {"continue", "cancel", "limits", "again", "export"}
+    assert labels(client("steers", "view_run", "limit_run"), live) == {"limits"}
     assert labels(client("view", "view_run"), ended) == set()
     assert labels(client("again", "view_run", "run_run"), ended) == {"again"}
 

@@ -44,7 +44,8 @@ _STATES = {state: state.value for state in ItemState}
 """The plain texts: `value` takes ten times as long."""
 _TYPES = {
     "key": "uuid", "label": "text", "item": "jsonb", "state": "text", "reason": "text", "error_kind": "text",
-    "error": "text", "started": "timestamptz", "next_at": "timestamptz", "by_follow": "bool", "line": "uuid", "place": "bigint",
+    "error": "text", "started": "timestamptz", "next_at": "timestamptz", "by_follow": "bool", "line": "uuid",
+    "place": "bigint",
 }  # fmt: skip
 """PostgreSQL's, of the columns that are no `int`."""
 _LITERALS: dict[Any, str] = {

@@ -424,7 +424,7 @@ class ItemPorts:
         """Kept in the ledger until its time has come, or its line is called."""
         self._left_over = True
         place = next(self._places) if delay is None else None
-        told = {"error_kind": ticket.error_kind, "error": ticket.error}
+        told: dict[str, Any] = {"error_kind": ticket.error_kind, "error": ticket.error}
         self._hand_over(ticket, ItemState.RETRY, delay=delay, place=place, **told)
 
     async def release(self, tickets: Sequence[ItemTicket]) -> None:

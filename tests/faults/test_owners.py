@@ -17,7 +17,7 @@ from async_commander.models import RunClaim
 from async_commander.results import EXIT_LOCKED
 from tests.faults.counts import chance, count
 from tests.faults.truth import check_complete, run_of
-from tests.faults.victims import Template, Trial, Victim, wait_until
+from tests.faults.victims import Template, Trial, Victim
 from tests.testapp.models import Effect
 
 LEASE = 0.5

@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference demo test test-fast faults lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-shards bench-watchers screenshots clean
+.PHONY: help reference docs demo test test-fast faults lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-shards bench-watchers screenshots clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
 	@echo "make test     the whole suite, on SQLite and on PostgreSQL where there is one"
 	@echo "make lint     style, types and import contracts"
 	@echo "make reference   the rows about bounds in docs/, from the table in the code"
+	@echo "make docs     the pages as a site, into site/; a link that leads nowhere fails"
 	@echo "make bench    the contenders side by side, into benchmarks/RESULTS.md"
 	@echo "make bench-durable   items that do nothing, and upserts, beside bulk_create"
 	@echo "make bench-imports   a million rows of a CSV file, beside django-import-export and a loop by hand"
@@ -30,6 +31,11 @@ $(STAMP): pyproject.toml
 
 reference: $(STAMP)
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.project.reference
+
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "$(BIN)/python -m http.server --directory site --bind 127.0.0.1 8080   shows it, with its search"
 
 demo: $(STAMP)
 	$(BIN)/python examples/library/demo.py
@@ -91,4 +97,4 @@ screenshots: $(STAMP)
 	AXE=.axe/package/axe.min.js IMAGES=docs/images $(BIN)/python -m pytest tests/browser --ds tests.browser.settings
 
 clean:
-	rm -rf $(VENV) .axe .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .axe .mypy_cache .ruff_cache .pytest_cache .hypothesis

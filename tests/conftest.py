@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-# Under `nohup` every process would inherit that SIGHUP is ignored, as a run does then. One with a handler it does not.
+# Under `nohup` every process would inherit that SIGHUP is ignored, as a run does then, and in the background of a shell
+# without job control that SIGINT is. One with a handler it does not.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

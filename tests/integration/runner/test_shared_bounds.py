@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -49,14 +49,14 @@ def test_processes_are_children_at_once(run: Any) -> None:
     class Command(Numbers):
         count = 12
 
-        async def parse_and_save(self, item: int, payload: int) -> int:
-            return await self.cpu(work.process_id)
+        async def parse_and_save(self, item: int, payload: int) -> tuple[float, float]:
+            return await self.cpu(work.begun_and_ended, 0.02)
 
         keep_values = True
 
-    result = run(Command(), processes=1)
-    assert len(set(result.values)) == 1
-    assert os.getpid() not in result.values
+    times = sorted(run(Command(), processes=1).values)
+    assert all(ended <= began for (_, ended), (began, _) in pairwise(times))
+    assert len(times) == 12
 
 
 def test_batch_size_is_items_saved_in_one_transaction(run_on_lanes: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,13 @@ def process_id() -> int:
     return os.getpid()
 
 
+def begun_and_ended(seconds: float) -> tuple[float, float]:
+    """By the clock that all processes of a machine share."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began, time.monotonic()
+
+
 def search_for_ever(text: str) -> bool:
     """A regular expression that never comes back, holding on to the interpreter."""
     return re.match(r"(a+)+$", "a" * 64 + "!") is not None and bool(text)

@@ -33,7 +33,7 @@ def assert_skipped(run: CommandRun, *items: Any, reason: str | None = None) -> N
 def assert_dead(run: CommandRun, *items: Any, reason: str | None = None, error: str | None = None) -> None:
     """These items were given up; for this reason (`permanent`, `exhausted`, …), with this error, where they are given.
 
-    `error` is the name of its class, or a part of its text.
+    `error` is its kind, as the ledger has it (`ValueError`, `HTTPStatusError 404`), or a part of its text.
     """
     for item in items:
         found = _look(run, item, ItemState.DEAD, reason=reason)

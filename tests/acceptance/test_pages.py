@@ -111,6 +111,29 @@ def test_the_commands_of_the_pages_run(project: Path) -> None:
     assert "column 'price': '12.50' is not a number in the declared format" in typed(project, "python cleaned.py")
 
 
+IN_THE_LOOP = """
+import ast, asyncio, inspect, sys
+code = compile(sys.stdin.read(), "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+cell = eval(code, {})
+if inspect.iscoroutine(cell):
+    asyncio.run(cell)
+"""
+
+
+def test_what_the_page_about_shells_types_works(project: Path) -> None:
+    typed(project, "python manage.py migrate")
+    page = "docs/shell.md"
+    in_the_shell = [code_of(page, has) for has in ("ac.run(", "ac.history", "Command().iterate()")]
+    (project / "shell.py").write_text(
+        "\n".join([*SETUP.splitlines()[:4], *in_the_shell, "assert files and result.counts['done']"])
+    )
+    typed(project, "python shell.py")
+    cells = code_of(page, "django.setup()").replace("/srv/shop", str(project)) + code_of(page, "async for event")
+    (project / "cells.py").write_text(cells)
+    (project / "notebook.py").write_text(IN_THE_LOOP.replace("sys.stdin.read()", "open('cells.py').read()"))
+    assert "RunFinished(" in typed(project, "python notebook.py")
+
+
 def test_the_tests_of_the_page_about_testing_pass(project: Path) -> None:
     tests = ("test_books", "async_client", "InMemoryRecorder()", "httpx_mock", "a_crash_costs", "that_is_away")
     (project / "test_shop.py").write_text("\n".join(code_of("docs/testing.md", has) for has in tests))

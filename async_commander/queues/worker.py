@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import anyio
 from asgiref.sync import sync_to_async
@@ -19,15 +17,12 @@ from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.lease import database_now
 from async_commander.models import Run
 from async_commander.results import RunStatus
-from async_commander.runner.reporting import OneOfMany, Tell
-from async_commander.runner.service import ServiceManager
+from async_commander.runner.many_runs import ManyRuns
+from async_commander.runner.reporting import Tell
 from async_commander.runner.signals import StopRequests
 
 from .carrying import acarry
 from .rescue import look_after
-
-if TYPE_CHECKING:
-    from async_commander.engine.context import RunContext
 
 logger = logging.getLogger("async_commander.queues")
 
@@ -64,51 +59,34 @@ class Worker:
         self._left = max_runs
         self._in_hand = 0
         self._turn = anyio.Lock()
-        self._stopping = anyio.Event()
-        self._open: dict[str, RunContext] = {}
+        self._runs = ManyRuns(alias, tell)
 
     async def run(self, stops: StopRequests) -> None:
         """Carry runs until `stops` is asked, or there is nothing more to do. Runs in hand then stop in order."""
-        own, loop = StopRequests(), asyncio.get_running_loop()
-
-        def asked(count: int) -> None:
-            del count
-            loop.call_soon_threadsafe(self._stopping.set)
-
-        with stops.reaching(own):
-            own.listen(asked)
-            async with anyio.create_task_group() as beside:
-                beside.start_soon(self._attended)
-                async with anyio.create_task_group() as tasks:
-                    for _ in range(self._concurrency):
-                        tasks.start_soon(self._carry_runs, stops)
-                beside.cancel_scope.cancel()
+        await self._runs.keep([self._carry_runs] * self._concurrency, stops)
 
     async def _carry_runs(self, stops: StopRequests) -> None:
         while (run := await self._next()) is not None:
-            own = StopRequests()
             try:
-                with stops.reaching(own):
-                    await self._carry(run, own)
+                await self._carry(run, stops)
             finally:
                 self._in_hand -= 1
 
     async def _carry(self, run: Run, stops: StopRequests) -> None:
         name = f"{run.command} #{run.pk}"
         try:
-            await acarry(run.pk, database=self._alias, reporter=OneOfMany(name, self._tell, self._open), stops=stops)
+            with self._runs.one(name, stops) as (reporter, own):
+                await acarry(run.pk, database=self._alias, reporter=reporter, stops=own)
         except (AsyncCommanderError, DatabaseError) as error:  # it waits in its queue as before
             self._tell(name, f"could not be begun: {error}", logging.ERROR)
         except Exception as error:
             self._tell(name, f"broke off: {type(error).__name__}: {error}", logging.ERROR)
             logger.exception("Run %s broke off", run.pk)
-        finally:
-            self._open.pop(name, None)
 
     async def _next(self) -> Run | None:
         """A run to carry, which is in hand then; None where there is no more to do. One looks, the others wait."""
         async with self._turn:
-            while not self._stopping.is_set() and self._left != 0:
+            while not self._runs.stopping.is_set() and self._left != 0:
                 try:
                     run = await sync_to_async(self._take)()
                 except DatabaseError as error:
@@ -116,7 +94,7 @@ class Worker:
                         raise
                     self._tell("worker", f"the database is away: {error}", logging.WARNING)
                     await sync_to_async(drop)(self._alias)
-                    await self._rest(OUTAGE_SECONDS)
+                    await self._runs.rest(OUTAGE_SECONDS)
                     continue
                 if run is not None:
                     self._in_hand += 1
@@ -124,12 +102,8 @@ class Worker:
                     return run
                 if self._burst and not self._in_hand:
                     return None
-                await self._rest(self._interval)
+                await self._runs.rest(self._interval)
         return None
-
-    async def _rest(self, seconds: float) -> None:
-        with anyio.move_on_after(seconds):
-            await self._stopping.wait()
 
     def _take(self) -> Run | None:
         """The oldest run that waits, kept from other workers until it is begun: two of them do not take the same."""
@@ -145,14 +119,3 @@ class Worker:
             run = locked.first()
             taken = run is not None and ready.filter(pk=run.pk).update(sent=now)
         return run if taken else None
-
-    async def _attended(self) -> None:
-        """Tell the service manager that started this process, if one did."""
-        manager = ServiceManager.of_process()
-        if manager is not None:
-            await manager.attend(self._open.values(), self._stopping, sync_to_async(self._ask))
-
-    def _ask(self) -> None:
-        """Whether the database answers."""
-        with connections[self._alias].cursor() as cursor:
-            cursor.execute("SELECT 1")

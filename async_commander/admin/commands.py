@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError
-from django.db.models import QuerySet
 
 from async_commander.command.declaration import declaration_of
 from async_commander.command.registry import get_command, get_runnable
@@ -18,8 +14,9 @@ from async_commander.history.reading import recorded_names
 from async_commander.history.trends import SHOWN
 from async_commander.models import Run
 from async_commander.queues.doors import dispatch
-from async_commander.results import RunStatus, items_in_words
+from async_commander.results import RunStatus
 
+from .counting import count_in_words
 from .drawing import trend
 from .forms import RunForm
 from .permissions import may
@@ -87,12 +84,11 @@ class CommandPage:
         arguments = declaration_of(self.command).names
         try:
             made = self.command(**{name: value for name, value in form.values.items() if name in arguments})
-            number = _count_of(made)
-        except (AsyncCommanderError, DatabaseError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-            return f"It cannot be counted outside of a run: {type(error).__name__}: {error}"
+            return count_in_words(made)
+        except (AsyncCommanderError, TypeError, ValueError) as error:
+            return f"It cannot be counted: {error}"
         finally:
             form.forget_files()
-        return "How many items there are is known only as they come." if number is None else items_in_words(number)
 
     def context(self) -> dict[str, Any]:
         """What the page shows beside its form."""
@@ -113,20 +109,3 @@ class CommandPage:
             "longest": seconds[-1] if seconds else None,
             "can_count": self.command is not None and declaration_of(self.command).has_items,
         }
-
-
-def _count_of(made: AsyncCommand) -> int | None:
-    """What `total()` says, else the length of what `iterate()` returns; it is not read for that."""
-    for name in ("total", "iterate"):
-        hook = declaration_of(type(made)).hooks.get(name)
-        method = getattr(made, name, None)
-        if hook is None or method is None or inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
-            continue
-        found: Any = async_to_sync(method)() if inspect.iscoroutinefunction(method) else method()
-        if isinstance(found, int):
-            return found
-        if isinstance(found, QuerySet):
-            return found.count()
-        if isinstance(found, Sized):
-            return len(found)
-    return None

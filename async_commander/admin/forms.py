@@ -19,6 +19,8 @@ from async_commander.conf import get_settings
 from async_commander.history.orders import acting_bounds
 from async_commander.text.durations import duration_in
 
+from .extra_fields import EITHER, ExtraFields
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,7 +35,6 @@ OFFERED = (
 )  # fmt: skip
 """Shared options that mean something to a run that a worker carries, in the order of the form."""
 FOLDER = "async_commander"
-_EITHER = (("", "–"), ("true", "yes"), ("false", "no"))
 _INPUTS: dict[str, dict[str, str]] = {
     int.__name__: {"type": "number", "step": "1"},
     float.__name__: {"type": "number", "step": "any"},
@@ -56,17 +57,24 @@ class RunForm(forms.Form):
             for option in sorted(SHARED, key=_place)
             if option.name in OFFERED and option.acts_on(declared.features)
         }
+        self._extra = ExtraFields(command) if declared.extra else None
         self.values: dict[str, Any] = {}
         self.kept: list[str] = []
         """Files that were uploaded, by their names in the storage."""
         for name, argument in self.arguments.items():
             self.fields[name] = _field_of(argument)
+        self.fields |= self._extra.fields if self._extra else {}
         for name, option in self.options.items():
             self.fields[name] = _option_field(option, command)
 
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """What `add_arguments()` adds and cannot be given here, each with the reason."""
+        return self._extra.left_out if self._extra else []
+
     def of_arguments(self) -> Iterator[forms.BoundField]:
-        """The fields of its arguments."""
-        return (self[name] for name in self.arguments)
+        """The fields of its arguments, and of what `add_arguments()` adds."""
+        return (self[name] for name in self.fields if name not in self.options)
 
     def of_options(self) -> Iterator[forms.BoundField]:
         """The fields of the shared options, which are folded away."""
@@ -80,26 +88,27 @@ class RunForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Read each value as the command line would. Files are kept where all else fits."""
         cleaned: dict[str, Any] = super().clean() or {}
-        files: dict[str, Any] = {}
-        for name, argument in self.arguments.items():
-            given = cleaned.get(name)
-            if name in self.errors or given in (None, "", []):
-                continue
-            if _is_file(argument):
-                files[name] = given
-                continue
+        given = {
+            name: value
+            for name, value in cleaned.items()
+            if name not in self.errors and value not in (None, "", [], False)
+        }
+        given |= {name: False for name in self.arguments if cleaned.get(name) is False}
+        files = {name: given.pop(name) for name, each in self.arguments.items() if name in given and _is_file(each)}
+        for name, value in given.items():
             try:
-                self.values[argument.name] = _value_of(argument, given)
+                if name in self.arguments:
+                    self.values[self.arguments[name].name] = _value_of(self.arguments[name], value)
+                elif name in self.options:
+                    self.values[self.options[name].name] = _option_value(self.options[name], value)
             except ValueError as error:
                 self.add_error(name, str(error))
-        for name, option in self.options.items():
-            given = cleaned.get(name)
-            if name in self.errors or given in (None, "", False):
-                continue
+        if self._extra:
+            changed = given.keys() & self._extra.fields.keys() & {*self.changed_data}
             try:
-                self.values[option.name] = _option_value(option, given)
-            except ValueError as error:
-                self.add_error(name, str(error))
+                self.values |= self._extra.read({name: given[name] for name in changed})
+            except forms.ValidationError as error:
+                self.add_error(None, error)
         if not self.errors:
             for name, upload in files.items():
                 argument, path = self.arguments[name], self._kept(name, upload)
@@ -214,7 +223,7 @@ def _field_of(argument: Argument) -> forms.Field:
         told["help_text"] += "; one a line"
     elif kind.name == bool.__name__ and (argument.kind.optional or argument.required):
         made = forms.ChoiceField
-        told |= {"choices": _EITHER, "initial": "" if given is None else str(given).lower()}
+        told |= {"choices": EITHER, "initial": "" if given is None else str(given).lower()}
     elif kind.name == bool.__name__:
         made, told["required"] = forms.BooleanField, False
     else:

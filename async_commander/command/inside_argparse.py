@@ -9,10 +9,20 @@ from __future__ import annotations
 from argparse import (
     Action,
     ArgumentParser,
+    HelpFormatter,
+    _AppendAction,
+    _AppendConstAction,
     _ArgumentGroup,
+    _CountAction,
+    _ExtendAction,
     _HelpAction,
     _MutuallyExclusiveGroup,
+    _StoreAction,
+    _StoreConstAction,
+    _StoreFalseAction,
+    _StoreTrueAction,
     _SubParsersAction,
+    _VersionAction,
 )
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -80,5 +90,40 @@ def with_verbs(parser: ArgumentParser) -> Iterator[ArgumentParser]:
 
 
 def is_help(action: Action) -> bool:
-    """Whether an action is `--help`."""
-    return isinstance(action, _HelpAction)
+    """Whether an action is `--help`, or another that ends the process with a text."""
+    return isinstance(action, _HelpAction | _VersionAction)
+
+
+# An author's own class may do anything with what it is given: these know argparse's own ones, and no class below them.
+
+
+def stores(action: Action) -> bool:
+    """Whether it keeps the value, or the list of values, that it is given."""
+    return type(action) is _StoreAction
+
+
+def appends(action: Action) -> str:
+    """Where it keeps all that it is given, what of: "values", or "lists" of them."""
+    if type(action) is _ExtendAction:
+        return "values"
+    return ("values" if action.nargs is None else "lists") if type(action) is _AppendAction else ""
+
+
+def is_flag(action: Action) -> bool:
+    """Whether it is given without a value."""
+    return type(action) in (_StoreTrueAction, _StoreFalseAction, _StoreConstAction, _AppendConstAction)
+
+
+def adds_up(action: Action) -> bool:
+    """Whether it counts how often it is given."""
+    return type(action) is _CountAction
+
+
+def opens_a_file(action: Action) -> bool:
+    """Whether its value is `FileType()`, which argparse will lose some day."""
+    return type(action.type).__name__ == "FileType"
+
+
+def help_of(action: Action) -> str:
+    """What the author says of it, with `%(default)s` and the like filled in."""
+    return HelpFormatter(prog="arun")._expand_help(action) if action.help else ""

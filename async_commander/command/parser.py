@@ -125,7 +125,7 @@ def extra_options(cls: type[Declaring]) -> dict[str, ExtraOption]:
     """
     if is_ours(next(base for base in cls.__mro__ if "add_arguments" in vars(base))):
         return {}
-    place, parser = f"{label_of(cls)}.add_arguments()", _own_parser(cls)
+    place, parser = f"{label_of(cls)}.add_arguments()", own_parser(cls)
     found = {
         name: ExtraOption(name, value, required=False)
         for each in with_verbs(parser)
@@ -166,7 +166,7 @@ def spelt_names(cls: type[Declaring]) -> dict[str, str]:
         return {}
     spelt = {
         spelling.lstrip("-").replace("-", "_"): action.dest
-        for action in _all_actions(_own_parser(cls))
+        for action in _all_actions(own_parser(cls))
         for spelling in action.option_strings
     }
     own = arguments_of(cls)
@@ -188,11 +188,11 @@ def complete_extra(cls: type[Declaring], names: Mapping[str, str], given: Mappin
         if names[name] in values:
             raise TypeError(f"{label_of(cls)}() got two values for {names[name]!r}: give it by one of its names")
         values[names[name]] = given[name]
-    parser = _own_parser(cls)
+    parser = own_parser(cls)
     tokens = _require_only_what_is_missing(cls, parser, values)
     try:
         absent = vars(parser.parse_args(tokens))
-    except _RefusedError as error:
+    except RefusedError as error:
         raise InvalidCommand(f"{label_of(cls)}: {error}") from None
     values = {**absent, **values}
     for name, value in values.items():
@@ -242,7 +242,7 @@ def _require_only_what_is_missing(cls: type[Declaring], parser: ArgumentParser, 
     return tokens
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """What argparse has to say about a line."""
 
 
@@ -251,10 +251,10 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """See ArgumentParser."""
-        raise _RefusedError(message)
+        raise RefusedError(message)
 
 
-def _own_parser(cls: type[Declaring]) -> ArgumentParser:
+def own_parser(cls: type[Declaring]) -> ArgumentParser:
     """A parser of what `add_arguments()` of a class adds, made anew: a default may be a time, a choice a row."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     _let_add(parser, cls)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import threading
+import time
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import connection
-from django.test import Client
+from django.db import connection, connections
+from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from async_commander.admin import counting
+from async_commander.engine.threads import DaemonThreads
 from async_commander.history.ownership import this_process
 from async_commander.models import Lease, Run, RunItem, RunLog
 from async_commander.queues.carrying import carry
@@ -39,6 +46,7 @@ STATES: dict[str, dict[str, Any]] = {
 }
 """What a run is like that has an action; the others are for those that have ended."""
 POSTED = {"limits": {"threads": "3", "initial-threads": "2"}, "answer": {"answer": "yes", "question": QUESTION}}
+PATIENCE = 60.0
 COMMANDS = "/admin/async_commander/run/commands/"
 
 
@@ -318,6 +326,111 @@ def test_items_are_counted_and_a_dry_run_needs_no_confirmation(root: Client) -> 
     assert run.dry_run
     carry(run.pk)
     assert not Effect.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("list", "20,000 items"),
+        ("rows", "more than 3 items"),
+        ("waits", "cannot be counted within 0.5 seconds"),
+        ("blocks", "cannot be counted within 0.5 seconds"),
+        ("blocks the loop", "cannot be counted within 0.5 seconds"),
+        ("slow rows", "cannot be counted within 0.5 seconds"),
+    ],
+)
+def test_counting_has_an_end_in_time_and_in_number(
+    root: Client, how: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "SECONDS", 0.5 if "items" not in told else 60)
+    monkeypatch.setattr(counting, "MOST", 3)
+    monkeypatch.setattr(counting, "_threads", DaemonThreads(1, name="counts"))
+    Effect.objects.bulk_create(Effect(key=f"{number}") for number in range(5))
+    began = time.monotonic()
+    assert told in root.post(f"{COMMANDS}counted/", {"arg-how": how, "_count": "1"}).content.decode()
+    assert time.monotonic() - began < 30
+    Effect.objects.all().delete()
+    while how == "slow rows" and (left := [one for one in threading.enumerate() if one.name == "counts"]):
+        left[0].join(PATIENCE)  # the statement was ended, or this test is
+
+
+def test_counting_never_holds_up_the_loop_of_the_server(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "_threads", DaemonThreads(1, name="counts"))
+    late: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            late.append(time.monotonic() - began)
+
+    async def serve() -> str:
+        window = AsyncClient()
+        await window.aforce_login(await User.objects.aget(username="root"))
+        ticking = asyncio.create_task(tick())
+        answer = await window.post(f"{COMMANDS}counted/", {"arg-how": "blocks the loop", "_count": "1"})
+        ticking.cancel()
+        await sync_to_async(connections.close_all)()
+        return answer.content.decode()
+
+    assert "20,000 items" in asyncio.run(serve())
+    assert len(late) > 50
+    assert max(late) < 1.5  # the hook blocks its own loop for two seconds
+
+
+# -- what add_arguments() adds -----------------------------------------------------------------------------------------
+
+
+def test_options_of_add_arguments_are_in_the_form_and_those_that_cannot_be_are_named(root: Client) -> None:
+    html = unescape(root.get(f"{COMMANDS}worded/").content.decode())
+    for wanted in (
+        '<textarea name="extra-shops"', 'name="extra-out-file" value="out.csv"', "where to (out.csv), 5 % of it",
+        'type="number" name="extra-days" value="7"', 'name="extra-share" step="any"', '<option value="json">',
+        '<select name="extra-level"', "(2 of them, one a line)", '<textarea name="extra-tag"',
+        'type="checkbox" name="extra-no-cache"', '<select name="extra-colour"', 'name="extra-deep"',
+        "<code>--settings-file</code>: it names a file of the server",
+        "<code>--shout</code>: it is read by code of its own", "<code>--api-token</code>: no queue keeps a secret",
+    ):  # fmt: skip
+        assert wanted in html, wanted
+    for missing in ("extra-settings-file", "extra-shout", "extra-api-token", "hidden"):
+        assert f'name="{missing}"' not in html
+
+
+def test_what_add_arguments_adds_is_read_as_argparse_reads_it(root: Client) -> None:
+    given = {
+        "extra-shops": "3\n 4\n", "extra-out-file": "-", "extra-days": "7", "extra-share": "0.5",
+        "extra-format": "json", "extra-level": "2", "extra-pair": "a\nb c", "extra-tag": "-x\ny",
+        "extra-no-cache": "on", "extra-colour": "false", "extra-deep": "2", "extra-fast": "on", "confirm": "yes",
+    }  # fmt: skip
+    assert root.post(f"{COMMANDS}worded/", given).status_code == 302
+    run = Run.objects.get()
+    wanted = {
+        "shops": [3, 4], "target": "-", "days": 7, "share": 0.5, "format": "json", "level": 2, "pair": ["a", "b c"],
+        "tag": ["-x", "y"], "cache": False, "colour": False, "deep": 2, "fast": True, "slow": False,
+    }  # fmt: skip
+    assert {name: run.options.get(name) for name in wanted} == wanted
+    carry(run.pk)
+    run.refresh_from_db()
+    assert {name: run.value[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"extra-days": "many"}, "invalid int value: 'many'"),
+        ({"extra-pair": "a"}, "expected 2 arguments"),
+        ({"extra-shops": "3\nx"}, "invalid int value: 'x'"),
+        ({"extra-format": "xml"}, "Select a valid choice"),
+        ({"extra-fast": "on", "extra-slow": "on"}, "not allowed with argument --fast"),
+        ({"extra-deep": "10"}, "less than or equal to 9"),
+    ],
+)
+def test_what_argparse_refuses_is_said_beside_its_field(root: Client, given: dict[str, str], told: str) -> None:
+    html = unescape(root.post(f"{COMMANDS}worded/", {**given, "confirm": "yes"}).content.decode())
+    at = html.index(told)
+    field = html.index(f'name="{[*given][-1]}"')
+    assert at < field < at + 700
+    assert not Run.objects.exists()
 
 
 def test_a_file_is_kept_in_the_storage_that_the_settings_name(root: Client, settings: Any, tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from contextvars import ContextVar
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import storages
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
@@ -52,12 +54,14 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
             from async_commander.cache.store import open_store
 
             open_store()
+        if settings.uploads:
+            storages[settings.uploads]
         if settings.engine != Settings().engine:
             from async_commander.queues.engine import engine_of
 
             engine_of()
-        if settings.prepare_connection:
-            import_string(settings.prepare_connection)
+        if settings.prepare_connection and not callable(import_string(settings.prepare_connection)):
+            raise ImproperlyConfigured(f"{settings.prepare_connection!r} is no function of a connection")
     except (ImportError, ImproperlyConfigured, InvalidCommand, TypeError, ValueError) as error:
         told = str(error)
         return [Error(told if told.startswith(NAME) else f"{NAME}: {told}", id="async_commander.E001")]
@@ -79,7 +83,8 @@ def checks_for_a_run() -> Iterator[None]:
 
 @register(TAG)
 def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """E002: two files of one app give one command name, and nothing distinguishes them. E004: files of two apps do.
+    """E002: two files of one app give one command name, and nothing distinguishes them.
+    E004: files of two apps give one command name.
 
     They break that name only, so that they do not stop the runs of commands.
     """
@@ -169,6 +174,20 @@ def check_isolation(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
 
 
 @register(TAG)
+def check_admins(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """W007: runs that fail are to be mailed to ADMINS, and there are none."""
+    if check_settings(app_configs) or django_settings.ADMINS or not get_settings().mail_admins:
+        return []
+    return [
+        Caution(
+            f"{NAME}['MAIL_ADMINS'] is True, and ADMINS is empty: nobody gets a mail for a run that fails.",
+            hint="Name somebody in ADMINS, or leave MAIL_ADMINS out.",
+            id="async_commander.W007",
+        )
+    ]
+
+
+@register(TAG)
 def check_descriptors(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """W005: the process may not open a connection for each download at once; so also for each command."""
     if check_settings(app_configs):
@@ -190,8 +209,8 @@ def _short_of_descriptors(limits: Limits, whose: str) -> Iterator[CheckMessage]:
 
 @register(TAG)
 def check_commands(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """E003: a command's file cannot be imported, or its class cannot be used. W006: a name in it is misspelt.
-    E005: it depends on what does not exist. E006: commands depend on one another in a circle.
+    """E003: a command's file cannot be imported, or its class cannot be used. W006: a name in a command is misspelt.
+    E005: a command depends on what does not exist. E006: commands depend on one another in a circle.
 
     Imports every command, and so only where this tag was asked for: not before each `migrate` and `runserver`.
     """

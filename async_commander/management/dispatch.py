@@ -298,7 +298,7 @@ def describe(command_class: type[AsyncCommand]) -> str:
 
 
 def as_management_command(command_class: type[AsyncCommand]) -> type[RunCommand]:
-    """A class for `manage.py`, `manage.py help` and `call_command`: one line in `management/commands/fetch.py`.
+    """A class for `manage.py`, `manage.py help` and `call_command`: one line in `shop/management/commands/fetch.py`.
 
     Command = ac.as_management_command(FetchCommand)
     """

@@ -13,7 +13,6 @@ DOCS = Path(__file__).parents[2] / "docs"
 LIMITS = ("commands.md", "| `ac.Limits(…)` | default | |")
 OPTIONS = ("running.md", "| option | |")
 IN_CODE = ("running.md", "Some options exist in code only:\n\n| option | |")
-SETTINGS = ("running.md", "| key of `ASYNC_COMMANDER` | |")
 
 
 def table(page: str, head: str) -> list[str]:
@@ -64,5 +63,11 @@ def write(page: str, head: str, rows: list[str], known: set[str]) -> None:
 
 
 if __name__ == "__main__":
+    import django
+
+    django.setup()
+    from tests.project import reference_pages
+
+    reference_pages.write()
     write(*LIMITS, limit_rows(), set(BOUNDS))
     write(*OPTIONS, option_rows(), {name.replace("_", "-") for name in BOUNDS})

@@ -160,7 +160,7 @@ def test_every_task_is_born_in_a_task_group(path: Path) -> None:
 
 
 def test_links_in_the_pages_lead_somewhere() -> None:
-    pages = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    pages = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
     broken = [
         f"{page.name}: {target}"
         for page in pages
@@ -171,7 +171,7 @@ def test_links_in_the_pages_lead_somewhere() -> None:
 
 
 def test_python_in_the_pages_is_python() -> None:
-    for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+    for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]:
         for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
             compile(block, page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+
+import pytest
 
 from async_commander.command.options import ON_THE_LINE, REQUESTS
-from async_commander.conf import Settings
 from async_commander.engine.limits import BOUNDS, Limits
-from tests.project import reference
+from tests.project import reference, reference_pages
 
 
 def test_every_option_of_the_command_line_is_in_the_reference_and_no_other() -> None:
@@ -26,11 +26,6 @@ def test_every_option_of_a_call_only_is_in_the_reference_and_no_other() -> None:
     assert told == {name for name, option in REQUESTS.items() if option.written is None}
 
 
-def test_every_setting_is_in_the_reference_and_no_other() -> None:
-    told = [re.findall(r"`(\w+)`", row)[0] for row in reference.table(*reference.SETTINGS)]
-    assert sorted(told) == sorted(each.name.upper() for each in fields(Settings))
-
-
 def test_the_rows_about_bounds_are_those_of_the_table() -> None:
     """`make reference` writes them."""
     assert reference.table(*reference.LIMITS) == reference.limit_rows()
@@ -40,3 +35,9 @@ def test_the_rows_about_bounds_are_those_of_the_table() -> None:
 
 def test_every_bound_is_a_keyword_of_limits() -> None:
     assert {name: getattr(Limits(), name) for name in BOUNDS} == {name: each.value for name, each in BOUNDS.items()}
+
+
+@pytest.mark.parametrize("name", ["settings.md", "options.md", "checks.md", "names.md"])
+def test_the_pages_of_the_reference_are_what_the_code_says(name: str) -> None:
+    """`make reference` writes them."""
+    assert (reference_pages.FOLDER / name).read_text() == reference_pages.pages()[name]

@@ -34,6 +34,13 @@ def message(number: str) -> Any:
     return next(one for one in run_checks(tags=[TAG]) if one.id == f"{PREFIX}{number}")
 
 
+def test_w007_mails_that_nobody_would_get_are_named(settings: Any) -> None:
+    settings.ASYNC_COMMANDER, settings.ADMINS = {"MAIL_ADMINS": True}, []
+    assert ids() == ["W007"]
+    settings.ADMINS = [("Ada", "ada@example.org")]
+    assert ids() == []
+
+
 @pytest.fixture
 def options() -> Iterator[dict[str, Any]]:
     """The OPTIONS of the default database as connections see them."""
@@ -71,6 +78,8 @@ def test_the_suites_own_settings_are_in_order() -> None:
         ({"INTERNAL_HOSTS": "localhost"}, "INTERNAL_HOSTS"),
         ("no dict", "a dict"),
         ({"COMMAND_PACKAGES": ["no_package_at_all"]}, "no_package_at_all"),
+        ({"UPLOADS": "no_alias_at_all"}, "no_alias_at_all"),
+        ({"PREPARE_CONNECTION": "os.path"}, "os.path"),
     ],
 )
 def test_e001_a_wrong_setting_is_named(settings: Any, value: Any, told: str) -> None:

@@ -1,6 +1,6 @@
 """python -m tests.run: everything on SQLite, and on the servers that are there what touches a database.
 
-The suite is cut into parts, three of which run at a time, since much of it is waiting: each line says which part it is
+The suite is cut into parts, four of which run at a time, since much of it is waiting: each line says which part it is
 of. REQUIRE_SERVICES=1 makes an absent server a failure; otherwise it is said and passed over. The last lines name every
 test that failed. Arguments are handed on to pytest.
 """
@@ -20,13 +20,14 @@ from pathlib import Path
 
 from .services import absence
 
-AT_ONCE = 3
+AT_ONCE = 4
 SUFFIX = os.environ.get("TEST_DATABASE_SUFFIX", "")
 NOTHING_TO_RUN = 5
 """pytest's exit code where its arguments leave no test."""
+RUNNER = "tests/integration/runner"
 DATABASE_TESTS = [
     f"tests/integration/{name}"
-    for name in ("admin", "command", "compat", "database", "history", "queues", "runner", "supervisor")
+    for name in ("admin", "command", "compat", "database", "history", "queues", "supervisor")
 ]
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """Images for containers set it. Tests start hundreds of processes, each of which would compile the package anew."""
@@ -38,13 +39,9 @@ SAME_EVERYWHERE = """
 """.split()  # noqa: SIM905 - a list of names, to be read
 """Tests of runs about hooks, texts, requests and the loop, to which one database is as good as another: on SQLite only,
 unless EVERYWHERE=1 says otherwise."""
-ON_POSTGRES = [
-    *DATABASE_TESTS,
-    *(
-        ()
-        if os.environ.get("EVERYWHERE")
-        else (f"--ignore=tests/integration/runner/test_{name}.py" for name in SAME_EVERYWHERE)
-    ),
+RUNNER_ON_POSTGRES = [
+    RUNNER,
+    *(() if os.environ.get("EVERYWHERE") else (f"--ignore={RUNNER}/test_{name}.py" for name in SAME_EVERYWHERE)),
 ]
 _FAILED = re.compile(r"(FAILED|ERROR) .*")
 _printing = threading.Lock()
@@ -101,11 +98,13 @@ def parts() -> list[Part]:
     long = {"tests/integration", "tests/acceptance", "tests/faults"}
     short = sorted({f"tests/{path.parts[1]}" for path in Path("tests").rglob("test_*.py")} - long)
     return [
-        Part("sqlite integration", "sqlite", ["tests/integration"]),
-        Part("postgres integration", "postgres", ON_POSTGRES),
+        Part("sqlite runner", "sqlite", [RUNNER]),
         Part("postgres faults", "postgres", ["tests/faults"], suffix="_faults"),
-        Part("sqlite acceptance", "sqlite", ["tests/acceptance"]),
+        Part("postgres runner", "postgres", RUNNER_ON_POSTGRES, suffix="_runner"),
         Part("sqlite faults", "sqlite", ["tests/faults"]),
+        Part("sqlite acceptance", "sqlite", ["tests/acceptance"]),
+        Part("sqlite integration", "sqlite", ["tests/integration", f"--ignore={RUNNER}"]),
+        Part("postgres integration", "postgres", DATABASE_TESTS),
         Part("sqlite unit", "sqlite", short),
         Part("mariadb", "mariadb", ["tests/integration/history"]),
     ]

@@ -170,12 +170,6 @@ def test_links_in_the_pages_lead_somewhere() -> None:
     assert broken == []
 
 
-def test_python_in_the_pages_is_python() -> None:
-    for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]:
-        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-            compile(block, page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-
-
 def test_targets_that_make_is_told_about_exist() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)

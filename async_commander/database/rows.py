@@ -146,9 +146,14 @@ def _requests(
     return [Request(verb, target, some, unique, fields) for target, some in by_alias.items()]
 
 
+@lru_cache(maxsize=1024)
+def _has_several_tables(kind: type[Model]) -> bool:
+    return bool(concrete(kind)._meta.parents)
+
+
 def _check_object(verb: Verb, obj: Any) -> None:
     if isinstance(obj, models.Model):
-        if verb in (Verb.ADD, Verb.UPSERT) and concrete(obj)._meta.parents:
+        if verb in (Verb.ADD, Verb.UPSERT) and _has_several_tables(type(obj)):
             raise ValueError(
                 f"{verb}({shown(obj)}): {obj._meta.label} is stored in several tables (it inherits from another "
                 "model), which cannot be written in bulk: use `await obj.asave()`."

@@ -39,21 +39,18 @@ class Gate:
 
     def __init__(self) -> None:
         self._opened: anyio.Event | None = None
+        self.closed = False
+        """Nothing is to begin now."""
         self.met = False
         """Somebody comes by now and then, so that to close it has an effect."""
 
-    @property
-    def closed(self) -> bool:
-        """Nothing is to begin now."""
-        return self._opened is not None
-
     def close(self) -> None:
         """From now on nothing begins."""
-        self._opened = self._opened or anyio.Event()
+        self._opened, self.closed = self._opened or anyio.Event(), True
 
     def open(self) -> None:
         """Let all begin that wait."""
-        opened, self._opened = self._opened, None
+        opened, self._opened, self.closed = self._opened, None, False
         if opened is not None:
             opened.set()
 

@@ -26,7 +26,7 @@ from async_commander.text.errors import readable
 from .generators import Leftable
 from .observing import Observers
 from .threads import AbandonableThreads
-from .unawaited import NothingUnawaited
+from .unawaited import NothingUnawaited, Watch, watching
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -94,7 +94,7 @@ class HookCaller:
     def decide(self, name: str, *arguments: Any) -> Any:
         """Call a hook that decides on the event loop, the author's or the shape's own, and check what it returns."""
         if name not in self._hooks:
-            return self.function(name)(*arguments)
+            return getattr(self._command, name)(*arguments)
         with self.watched(name):
             value = self.function(name)(*arguments)
             self._specs[name].check_returned(self._command, value)
@@ -119,11 +119,16 @@ class HookCaller:
             arguments, named = hook.named.picked(options or {})
         elif len(arguments) > hook.arguments:
             arguments = arguments[: hook.arguments]
+        if not self.observers.anybody:
+            return await self._call(name, hook, arguments, named)
         async with self.observers.around(name):
             return await self._call(name, hook, arguments, named)
 
     async def _call(self, name: str, hook: Hook, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        with self.watched(name):
+        # What NothingUnawaited does, without its calls: each item comes by here twice.
+        watch = Watch()
+        token = watching.set(watch)
+        try:
             if hook.kind is HookKind.ASYNC:
                 # Most hooks that only compute, or queue rows, never wait: they need nobody who could leave them.
                 coroutine = getattr(self._command, name)(*arguments, **named)
@@ -142,6 +147,15 @@ class HookCaller:
                 else:
                     value = await sync_to_async(function)(*arguments, **named)
             self._specs[name].check_returned(self._command, value)
+        except BaseException as error:
+            if (fit := readable(error)) is error:
+                raise
+            raise fit from None
+        finally:
+            watch.over = True
+            watching.reset(token)
+        if watch.names:
+            raise watch.complaint(type(self._command), name)
         return value
 
     async def call_for(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:

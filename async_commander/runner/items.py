@@ -246,7 +246,10 @@ class ItemPorts:
         item_scope.set(ItemScope())
         if self._lanes.rehearsal is not None:
             unit_on_lane.set(unit)  # what its download() does with the database is rolled back with the rest
-        async with self._hooks.observers.around(ITEM, ticket.label):
+        if self._hooks.observers.anybody:
+            async with self._hooks.observers.around(ITEM, ticket.label):
+                await self._carry(ticket, unit)
+        else:
             await self._carry(ticket, unit)
         if not self._gathers:
             self._hand_over(ticket, ItemState.DONE, unit, followed=ticket.followed)

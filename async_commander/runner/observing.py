@@ -71,6 +71,8 @@ class Observers:
 
     def __init__(self, observing: Sequence[Observer] = ()) -> None:
         self._observing = observing
+        self.anybody = bool(observing)
+        """Whether there is one: an item asks before it calls `around`."""
 
     @classmethod
     def over(cls, run: ObservedRun) -> Observers:

@@ -14,36 +14,45 @@ from async_commander.exceptions import InvalidCommand
 from async_commander.text.errors import readable
 
 
-class NothingUnawaited:
-    """For one call of a hook: InvalidCommand, with the remedy, where it drops a coroutine that was never awaited.
+class Watch:
+    """Set as `watching` for one call of a hook: which coroutines it has dropped that were never awaited.
 
-    What the hook raises itself goes first. Tasks and threads that it leaves behind are watched no longer than it.
+    Tasks and threads that the call leaves behind are watched no longer than it.
     """
 
-    __slots__ = ("_hook", "_token", "names", "over")
+    # Most watches find nothing: on the class these cost a call nothing.
+    names: Sequence[str] = ()
+    over = False
 
-    def __init__(self, *hook: Any) -> None:
+    def complaint(self, command: type, hook: str) -> InvalidCommand:
+        """The error that says so, with the remedy."""
+        return InvalidCommand(
+            f"{place_of(command, hook)} made {' and '.join(dict.fromkeys(self.names))} and did not await it: nothing "
+            f"was done. Write `await …` in an `async def` hook; in a plain `def` call what is synchronous, such as "
+            f"save() for asave()"
+        )
+
+
+class NothingUnawaited(Watch):
+    """For one call of a hook: InvalidCommand where it drops a coroutine. What the hook raises itself goes first."""
+
+    def __init__(self, command: type, hook: str) -> None:
+        self._command = command
         self._hook = hook
-        self.names: Sequence[str] = ()
-        self.over = False
 
     def __enter__(self) -> None:
-        self._token = _watch.set(self)
+        self._token = watching.set(self)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         self.over = True
-        _watch.reset(self._token)
+        watching.reset(self._token)
         if error is not None and (fit := readable(error)) is not error:
             raise fit from None
         if self.names and kind is None:
-            raise InvalidCommand(
-                f"{place_of(*self._hook)} made {' and '.join(dict.fromkeys(self.names))} and did not await it: nothing "
-                f"was done. Write `await …` in an `async def` hook; in a plain `def` call what is synchronous, such as "
-                f"save() for asave()"
-            )
+            raise self.complaint(self._command, self._hook)
 
 
-_watch: ContextVar[NothingUnawaited | None] = ContextVar("async_commander_unawaited", default=None)
+watching: ContextVar[Watch | None] = ContextVar("async_commander_unawaited", default=None)
 _collecting: set[int] = set()
 """Threads in which the garbage collector works: what it finds may be anybody's."""
 
@@ -60,7 +69,7 @@ def install() -> None:
         return
 
     def told(coroutine: Any) -> None:
-        watch = _watch.get()
+        watch = watching.get()
         if watch is None or watch.over or threading.get_ident() in _collecting:
             warn(coroutine)
         else:

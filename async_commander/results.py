@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 
 class RunStatus(StrEnum):
@@ -63,6 +65,55 @@ class ItemState(StrEnum):
     SKIPPED = "skipped"
     RETRY = "retry"
     DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """An item that another item's work brought up."""
+
+    key: UUID
+    label: str
+    item: Any
+    line: UUID | None = None
+
+
+@dataclass(kw_only=True)
+class ItemOutcome:
+    """What became of one item: the ledger row that commits with its effects."""
+
+    key: UUID
+    label: str = ""
+    state: ItemState = ItemState.DONE
+    known: bool = False
+    """True where the ledger has a row of this item already."""
+    attempts: int = 1
+    crashes: int = 0
+    reason: str = ""
+    error_kind: str = ""
+    error: str = ""
+    started: datetime | None = None
+    wait_ms: int | None = None
+    download_ms: int | None = None
+    parse_ms: int | None = None
+    handed_over: float = field(default_factory=time.monotonic)
+    """On the monotonic clock: `save_ms` is the time from here until the row is written."""
+    worker: int | None = None
+    delay: float | None = None
+    """Of an item in state `retry`: seconds from the commit to the next attempt."""
+    next_at: datetime | None = None
+    item: Any = None
+    line: UUID | None = None
+    """Of an item in state `retry` or `dead`: the line in which it goes one after another with others. In state `retry`
+    without a `delay` it waits until the line is called."""
+    place: int | None = None
+    """Of an item that waits until its line is called: a number greater than that of those before it."""
+    by_follow: bool = False
+    """Another item brought it up, and the source has not yielded it until now."""
+    followed: Sequence[Followed] = ()
+    followed_new: int = field(default=0, init=False)
+    """How many of `followed` the run did not know yet; set when the outcome is written."""
+    left_out: int = field(default=0, init=False)
+    """How many of these were more than the run may take, and are not kept; set when the outcome is written."""
 
 
 class ObjectAction(StrEnum):

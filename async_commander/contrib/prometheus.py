@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from async_commander.history.recorder import STEP, ItemOutcome
+from async_commander.history.recorder import STEP
 from async_commander.results import RunResult
 from async_commander.runner.observing import ITEM, RUN, ObservedRun, Observer, observers
 from async_commander.signals import run_finished
@@ -86,7 +86,7 @@ class Figures(Observer):
 
     def committed(self, units: Sequence[Unit]) -> bool:
         """See CommitObserver."""
-        outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
+        outcomes = [unit.outcome for unit in units if unit.outcome is not None]
         for state, number in Tally(one.state.value for one in outcomes if one.reason != STEP).items():
             ITEMS.labels(self._command, state).inc(number)
         return False

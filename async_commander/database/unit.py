@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
     from async_commander.engine.ports import Ticket
-    from async_commander.results import ObjectAction
+    from async_commander.results import ItemOutcome, ObjectAction
 
     from .lanes import LanePool
     from .lent_lane import Lender, LentLane
@@ -123,7 +123,7 @@ class Unit:
         lanes: LanePool | None = None,
         lane: LentLane | None = None,
         committer: UnitCommitter | None = None,
-        outcome: object = None,
+        outcome: ItemOutcome | None = None,
         ticket: Ticket | None = None,
     ) -> None:
         self.alias = alias
@@ -131,7 +131,7 @@ class Unit:
         self.lane = lane
         """Its item's, from the first database call on."""
         self.outcome = outcome
-        """The owner's, for its `finish`: the ledger row."""
+        """For the owner's `finish`: the ledger row."""
         self.ticket = ticket
         """The item that it belongs to."""
         self._committer = committer

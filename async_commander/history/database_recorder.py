@@ -23,7 +23,7 @@ from async_commander.database.touched import Recording
 from async_commander.database.writer import Writer
 from async_commander.exceptions import AsyncCommanderError, RunFenced, RunLocked, RunTaken
 from async_commander.models import Run
-from async_commander.results import ItemState
+from async_commander.results import ItemOutcome, ItemState
 
 from . import retrying, runs, unstored_ends
 from .changes import Changes
@@ -40,7 +40,6 @@ from .recorder import (
     Candidate,
     CommitObserver,
     Ending,
-    ItemOutcome,
     ItemsOwner,
     Known,
     LogLine,

@@ -15,12 +15,12 @@ from async_commander.database.misfits import with_misfits
 from async_commander.database.surroundings import Surroundings
 from async_commander.database.touched import Unrecorded
 from async_commander.models import Run
-from async_commander.results import ItemState
+from async_commander.results import ItemOutcome, ItemState
 
 from .database_recorder import DatabaseRecorder
 from .memory_ledger import MemoryLedger
 from .provenance import recorded
-from .recorder import Admission, Candidate, ItemOutcome, LogLine, Notes, Stored, outcomes_of
+from .recorder import Admission, Candidate, LogLine, Notes, Stored, outcomes_of
 
 if TYPE_CHECKING:
     from async_commander.database.lanes import LanePool

@@ -28,13 +28,13 @@ from async_commander.database.chunks import chunks
 from async_commander.database.unit import Unit
 from async_commander.exceptions import InvalidCommand, ItemError
 from async_commander.models import Run, RunClaim, RunItem
-from async_commander.results import ItemState, items_in_words
+from async_commander.results import Followed, ItemOutcome, ItemState, items_in_words
 
 from .key_filter import KeyFilter
 from .lease import Ownership, SteadyClock, fence
 from .ledger_rows import COLUMNS, cursor_of, find_items, insert_batch, insert_claim, insert_outcomes, move_counts
 from .moments import as_stored, moment
-from .recorder import Admission, Candidate, Followed, ItemOutcome, Known, SafeCursor, Stored, outcomes_of
+from .recorder import Admission, Candidate, Known, SafeCursor, Stored, outcomes_of
 
 CRASHES_ALONE = 2
 """From so many crashes on an item runs alone."""
@@ -357,7 +357,7 @@ class Ledger:
     def finishes_at_once(self, units: Sequence[Unit]) -> bool:
         """Whether `finish` is a single statement on PostgreSQL, which may be a transaction of its own."""
         outcomes = outcomes_of(units)
-        if self.keeps_steps or not units or not all(isinstance(unit.outcome, ItemOutcome) for unit in units):
+        if self.keeps_steps or not units or any(unit.outcome is None for unit in units):
             return False
         return _are_new(outcomes) and _are_the_writers(units)
 
@@ -366,7 +366,7 @@ class Ledger:
 
         Of a unit without an outcome nothing is known: it is written again.
         """
-        placed = {place: unit.outcome for place, unit in enumerate(units) if isinstance(unit.outcome, ItemOutcome)}
+        placed = {place: unit.outcome for place, unit in enumerate(units) if unit.outcome is not None}
         wanted = {outcome.key: outcome for outcome in placed.values()}
         found = ((wanted[row.key], row) for row in self._find(wanted))
         there = {row.key for one, row in found if (row.state, row.attempts) == (one.state.value, one.attempts)}

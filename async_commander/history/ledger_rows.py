@@ -17,11 +17,11 @@ from django.utils import timezone
 
 from async_commander.database.chunks import chunks
 from async_commander.models import Run, RunClaim, RunItem
-from async_commander.results import ItemState
+from async_commander.results import ItemOutcome, ItemState
 
 from .lease import Ownership, fence, fence_statement, fenced
 from .moments import as_stored
-from .recorder import ItemOutcome, SafeCursor
+from .recorder import SafeCursor
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
-from async_commander.results import ItemState
+from async_commander.results import ItemOutcome, ItemState
 
-from .recorder import Admission, Candidate, ItemOutcome, Known, Stored
+from .recorder import Admission, Candidate, Known, Stored
 
 _EMPTY = 0
 _SHORT = (1 << 64) - 1

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from async_commander.results import ItemState
+from async_commander.results import ItemOutcome, ItemState
 
 from .database_recorder import DatabaseRecorder
 from .lease import fence
 from .ledger_rows import find_items, insert_outcomes, move_counts
-from .recorder import Admission, Candidate, ItemOutcome, Stored, outcomes_of
+from .recorder import Admission, Candidate, Stored, outcomes_of
 
 if TYPE_CHECKING:
     from async_commander.database.unit import Unit

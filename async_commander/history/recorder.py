@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from async_commander.database.surroundings import Surroundings
 from async_commander.database.unit import Unit
 from async_commander.engine.context import Shard
 from async_commander.models import Run
-from async_commander.results import Asked, ErrorKind, ItemState, RunStatus
+from async_commander.results import Asked, ErrorKind, ItemOutcome, ItemState, RunStatus
 
 STEP = "step"
 """The reason in the row of a step of `handle()`: it tells that from an item's."""
@@ -166,58 +165,9 @@ class Stored:
     dead: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """An item that another item's work brought up."""
-
-    key: UUID
-    label: str
-    item: Any
-    line: UUID | None = None
-
-
-@dataclass(kw_only=True)
-class ItemOutcome:
-    """What became of one item: the ledger row that commits with its effects."""
-
-    key: UUID
-    label: str = ""
-    state: ItemState = ItemState.DONE
-    known: bool = False
-    """True where the ledger has a row of this item already."""
-    attempts: int = 1
-    crashes: int = 0
-    reason: str = ""
-    error_kind: str = ""
-    error: str = ""
-    started: datetime | None = None
-    wait_ms: int | None = None
-    download_ms: int | None = None
-    parse_ms: int | None = None
-    handed_over: float = field(default_factory=time.monotonic)
-    """On the monotonic clock: `save_ms` is the time from here until the row is written."""
-    worker: int | None = None
-    delay: float | None = None
-    """Of an item in state `retry`: seconds from the commit to the next attempt."""
-    next_at: datetime | None = None
-    item: Any = None
-    line: UUID | None = None
-    """Of an item in state `retry` or `dead`: the line in which it goes one after another with others. In state `retry`
-    without a `delay` it waits until the line is called."""
-    place: int | None = None
-    """Of an item that waits until its line is called: a number greater than that of those before it."""
-    by_follow: bool = False
-    """Another item brought it up, and the source has not yielded it until now."""
-    followed: Sequence[Followed] = ()
-    followed_new: int = field(default=0, init=False)
-    """How many of `followed` the run did not know yet; set when the outcome is written."""
-    left_out: int = field(default=0, init=False)
-    """How many of these were more than the run may take, and are not kept; set when the outcome is written."""
-
-
 def outcomes_of(units: Sequence[Unit]) -> list[ItemOutcome]:
     """Of all items that these units belong to. Units of hooks of the run as a whole have none."""
-    outcomes = [unit.outcome for unit in units if isinstance(unit.outcome, ItemOutcome)]
+    outcomes = [unit.outcome for unit in units if unit.outcome is not None]
     for unit in units:
         if unit.others:
             outcomes += outcomes_of(unit.others)

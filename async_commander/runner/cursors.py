@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from async_commander.command.items import text_to_keep, value_kept
 from async_commander.command.shapes import At
 from async_commander.exceptions import InvalidCommand
-from async_commander.history.recorder import ItemOutcome, SafeCursor
-from async_commander.results import ItemState
+from async_commander.history.recorder import SafeCursor
+from async_commander.results import ItemOutcome, ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -20,7 +20,8 @@ from async_commander.engine.pace import pace_key_held
 from async_commander.engine.ports import Ticket
 from async_commander.history.ledger import CRASHES_ALONE
 from async_commander.history.log_capture import about_item, item_in_hand
-from async_commander.history.recorder import Followed, Known
+from async_commander.history.recorder import Known
+from async_commander.results import Followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

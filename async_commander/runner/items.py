@@ -27,8 +27,8 @@ from async_commander.engine.pipeline import Due, Pipeline, Verdict
 from async_commander.engine.quota import Quota
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.log_capture import FAILURE, about_item, item_in_hand, told_briefly
-from async_commander.history.recorder import Candidate, ItemOutcome, Known, SafeCursor, outcomes_of
-from async_commander.results import ItemState, items_in_words
+from async_commander.history.recorder import Candidate, Known, SafeCursor, outcomes_of
+from async_commander.results import ItemOutcome, ItemState, items_in_words
 from async_commander.text.errors import readable
 from async_commander.text.values import ADDRESS, text_of_value
 
@@ -495,8 +495,10 @@ class ItemPorts:
             self._settle(unit, now, settled)
             for other in unit.others:
                 self._settle(other, now, settled)
-            if self._session.command.keep_values and unit.outcome.state is ItemState.DONE:  # type: ignore[attr-defined]
-                self._session.values.append(unit.ticket.return_value)  # type: ignore[union-attr]  # each has both
+            if self._session.command.keep_values:
+                outcome, ticket = _of_an_item(unit)
+                if outcome.state is ItemState.DONE:
+                    self._session.values.append(ticket.return_value)
         if error is None:
             self._session.outages.over()
             self._session.teller.settled(units)
@@ -514,9 +516,7 @@ class ItemPorts:
 
     def _settle(self, unit: Unit, now: float, settled: list[ItemTicket]) -> None:
         """One item is committed: it is settled, or is acknowledged first."""
-        outcome, ticket = unit.outcome, unit.ticket
-        assert isinstance(outcome, ItemOutcome)  # noqa: S101 - each unit of ours has both
-        assert isinstance(ticket, ItemTicket)  # noqa: S101
+        outcome, ticket = _of_an_item(unit)
         self._ended(ticket, outcome, now)
         if outcome.followed or unit.undeleted:
             self._session.stays(unit)
@@ -527,9 +527,7 @@ class ItemPorts:
             settled.append(ticket)
 
     def _refused(self, unit: Unit, error: BaseException) -> None:
-        outcome, ticket = unit.outcome, unit.ticket
-        assert isinstance(outcome, ItemOutcome)  # noqa: S101 - likewise
-        assert isinstance(ticket, ItemTicket)  # noqa: S101
+        outcome, ticket = _of_an_item(unit)
         if outcome.state is ItemState.DONE:
             self.pipeline.rejected(ticket, readable(error))
         else:
@@ -548,6 +546,13 @@ class ItemPorts:
             self.pipeline.enough()
         if outcome.followed_new:
             self.pipeline.nudge()
+
+
+def _of_an_item(unit: Unit) -> tuple[ItemOutcome, ItemTicket]:
+    """What each unit has that these ports put."""
+    assert unit.outcome is not None  # noqa: S101
+    assert isinstance(unit.ticket, ItemTicket)  # noqa: S101
+    return unit.outcome, unit.ticket
 
 
 def _facts(ticket: ItemTicket, *, final: bool) -> dict[str, Any]:

@@ -22,10 +22,9 @@ from async_commander.engine.leased_pace import LeasedPace
 from async_commander.engine.pace import Pace
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.history.log_capture import OWN_LOGGER
-from async_commander.history.recorder import Followed
 from async_commander.pool.child import Hooks
 from async_commander.pool.processes import Share, shared_pool
-from async_commander.results import UNDELETED
+from async_commander.results import UNDELETED, Followed
 
 from .in_hand import OpenSteps, in_hand, steps_open
 from .outages import Outages

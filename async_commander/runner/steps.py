@@ -24,8 +24,8 @@ from async_commander.command.items import text_to_keep, value_kept
 from async_commander.database.lent_lane import settle
 from async_commander.database.unit import Savepoint, Unit
 from async_commander.exceptions import InvalidCommand
-from async_commander.history.recorder import STEP, ItemOutcome
-from async_commander.results import ItemState
+from async_commander.history.recorder import STEP
+from async_commander.results import ItemOutcome, ItemState
 from async_commander.text.errors import readable
 
 from .in_hand import ItemTicket, holding, in_hand, steps_open, undone

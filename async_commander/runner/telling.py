@@ -12,7 +12,6 @@ import anyio
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
 from async_commander.engine.leaving import CancelIgnored, Leavable
-from async_commander.history.recorder import ItemOutcome
 from async_commander.history.telling import PATIENCE, Aside, is_mailed, mail
 from async_commander.results import ItemState
 from async_commander.signals import item_failed, run_finished, run_started
@@ -80,7 +79,7 @@ class Teller:
             return
         for unit in units:
             outcome, ticket = unit.outcome, unit.ticket
-            if isinstance(outcome, ItemOutcome) and isinstance(ticket, ItemTicket) and outcome.state is ItemState.DEAD:
+            if outcome is not None and isinstance(ticket, ItemTicket) and outcome.state is ItemState.DEAD:
                 facts = {name: getattr(outcome, name) for name in _OF_AN_ITEM}
                 self._dead.append({"item": ticket.item, **facts})
                 self._news.set()

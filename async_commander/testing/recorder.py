@@ -21,7 +21,6 @@ from async_commander.history.recorder import (
     Admission,
     Candidate,
     Ending,
-    ItemOutcome,
     Known,
     LogLine,
     Notes,
@@ -34,7 +33,7 @@ from async_commander.history.recorder import (
     outcomes_of,
 )
 from async_commander.history.runs import is_whole
-from async_commander.results import ErrorKind, ItemState, RunStatus
+from async_commander.results import ErrorKind, ItemOutcome, ItemState, RunStatus
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -16,8 +16,9 @@ from async_commander.database.unit import Unit
 from async_commander.exceptions import RunFenced
 from async_commander.history.lease import establish, take_over
 from async_commander.history.ledger import Ledger
-from async_commander.history.recorder import Candidate, Followed, ItemOutcome
+from async_commander.history.recorder import Candidate
 from async_commander.models import Run, RunClaim, RunItem
+from async_commander.results import Followed, ItemOutcome
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(60)]
 

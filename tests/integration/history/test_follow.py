@@ -20,8 +20,9 @@ from async_commander.database.unit import Unit
 from async_commander.history.changes import Changes
 from async_commander.history.lease import establish
 from async_commander.history.ledger import Ledger
-from async_commander.history.recorder import Candidate, Followed, ItemOutcome
+from async_commander.history.recorder import Candidate
 from async_commander.models import Run, RunItem
+from async_commander.results import Followed, ItemOutcome
 from async_commander.testing import InMemoryRecorder
 from tests.integration.runner.ledger import row_of
 from tests.testapp.models import Effect

@@ -18,9 +18,9 @@ from async_commander.history.key_filter import KeyFilter
 from async_commander.history.lease import Ownership, establish
 from async_commander.history.ledger import Ledger
 from async_commander.history.ledger_rows import find_items, insert_outcomes
-from async_commander.history.recorder import Candidate, Followed, ItemOutcome
+from async_commander.history.recorder import Candidate
 from async_commander.models import Run, RunClaim, RunItem
-from async_commander.results import ItemState
+from async_commander.results import Followed, ItemOutcome, ItemState
 from tests.integration.database.conftest import few_parameters
 
 __all__ = ["few_parameters"]

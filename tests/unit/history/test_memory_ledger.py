@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from async_commander.history.memory_ledger import KeySet, MemoryLedger
-from async_commander.history.recorder import Candidate, Followed, ItemOutcome
-from async_commander.results import ItemState
+from async_commander.history.recorder import Candidate
+from async_commander.results import Followed, ItemOutcome, ItemState
 
 KEYS = st.integers(0, 40).map(lambda number: UUID(int=number * 1024))  # so that many would go to one place
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import async_commander as ac
 from async_commander.command.items import value_kept
-from async_commander.history.recorder import Admission, Candidate, ItemOutcome, SafeCursor
-from async_commander.results import ItemState
+from async_commander.history.recorder import Admission, Candidate, SafeCursor
+from async_commander.results import ItemOutcome, ItemState
 from async_commander.runner.cursors import LONGEST, Cursors
 from async_commander.text.redactor import Redactor
 

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference docs demo test test-fast faults lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-shards bench-watchers screenshots clean
+.PHONY: help reference docs demo test test-fast faults lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-shards bench-watchers bench-peers picture screenshots clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
@@ -17,10 +17,12 @@ help:
 	@echo "make bench-imports   a million rows of a CSV file, beside django-import-export and a loop by hand"
 	@echo "make bench-provenance   recording which run wrote which object, beside two ways by hand"
 	@echo "make bench-watchers   a hundred clients watch one run, by one look for all or a query for each"
+	@echo "make bench-peers   the job as a plain command, as Celery tasks and as a Scrapy spider"
 	@echo "make bench-prune   a million old rows removed beside a run"
 	@echo "make bench-shards   one run on one process and in shards, and what fifty workers ask of the database"
 	@echo "make faults   the fault tests at their nightly counts"
 	@echo "make bench-admin   what the admin's pages ask of a database with ten million rows in its ledger"
+	@echo "make picture   the README's picture: a run of the demo in the admin, by a headless Chromium"
 	@echo "make screenshots   the admin's pages in a headless Chromium, checked by axe-core, into docs/images/"
 
 $(STAMP): pyproject.toml
@@ -79,6 +81,10 @@ bench-watchers: $(STAMP)
 	$(BIN)/python -m benchmarks.watchers --database sqlite
 	$(BIN)/python -m benchmarks.watchers --database postgres
 
+bench-peers: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group peers
+	$(BIN)/python -m benchmarks.peers
+
 bench-prune: $(STAMP)
 	$(BIN)/python -m benchmarks.prune --database sqlite
 	$(BIN)/python -m benchmarks.prune --database postgres
@@ -90,6 +96,10 @@ bench-shards: $(STAMP)
 bench-admin: $(STAMP)
 	$(BIN)/python -m benchmarks.admin --database sqlite
 	$(BIN)/python -m benchmarks.admin --database postgres
+
+picture: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group browser
+	$(BIN)/python examples/library/picture.py docs/images/demo.png
 
 screenshots: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group browser

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from async_commander.database.lent_lane import settle
-from async_commander.database.misfits import with_misfits
-from async_commander.database.surroundings import Surroundings
 from async_commander.database.touched import Unrecorded
 from async_commander.models import Run
 from async_commander.results import ItemOutcome, ItemState
 
 from .database_recorder import DatabaseRecorder
 from .memory_ledger import MemoryLedger
+from .one_by_one import OneByOne
 from .provenance import recorded
 from .recorder import Admission, Candidate, LogLine, Notes, Stored, outcomes_of
 
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
     from .recorder import ItemsOwner
 
 
-class DryRunRecorder(DatabaseRecorder):
+class DryRunRecorder(OneByOne, DatabaseRecorder):
     """Keeps the run, marked, and no ledger. Each unit is written alone, on a lane, whose transaction is rolled back.
 
     So a guilty one is found at once, and none sees the rows of another. The run's own rows are written by the writer,
@@ -45,16 +41,9 @@ class DryRunRecorder(DatabaseRecorder):
     def attach(self, lanes: LanePool) -> None:
         """See Recorder."""
         super().attach(lanes)
-        self._surroundings = Surroundings()
-        self._queued = lanes.alone()  # several would wait for each other's locks, and gain nothing
+        self.lend_from(lanes, lanes.alone())  # several would wait for each other's locks, and gain nothing
         self._has_items = False
         self._noted: dict[str, int] = {}
-        self._unsettled = 0
-        self._all_settled: Future[None] | None = None
-
-    def within(self, surroundings: Surroundings) -> None:
-        """See Recorder."""
-        self._surroundings = surroundings
 
     @contextmanager
     def objects_recorded(self, *, everything: bool) -> Iterator[None]:
@@ -103,55 +92,12 @@ class DryRunRecorder(DatabaseRecorder):
         """See Recorder."""
         self._memory.release(fresh, known)
 
-    def put(self, unit: Unit) -> None:
-        """See Recorder."""
-        unit.close()
-        self._unsettled += 1
-        lane = unit.lane or (self._queued.lend() if unit.has_rows else None)
-        write = partial(self._surroundings.run, unit.write, self._lanes)
-        ended = None if lane is None else lane.end(commit=True, before=write, take=unit.has_rows)
-        if ended is None:
-            self._loop.call_soon(self._settle, unit, None)
-        else:
-            ended.add_done_callback(partial(self._lane_ended, unit))
-
-    def _lane_ended(self, unit: Unit, ended: Future[Any]) -> None:
-        self._loop.call_soon_threadsafe(self._settle, unit, ended.exception())
-
-    def _settle(self, unit: Unit, error: BaseException | None) -> None:
-        if error is not None:
-            unit.restore()
-            error = with_misfits(error, unit)
-        else:
-            unit.forget()
+    def settled(self, unit: Unit, error: BaseException | None) -> None:
+        """See OneByOne."""
+        if error is None:
             for outcome in outcomes_of([unit]):
                 self._memory.finish(outcome)
-        self._unsettled -= 1
         self._items.settled([unit], error)
-        if not self._unsettled and self._all_settled is not None:
-            self._all_settled.set_result(None)
-            self._all_settled = None
-
-    async def drain(self) -> None:
-        """See Recorder."""
-        if self._unsettled:
-            self._all_settled = self._all_settled or Future()
-            await asyncio.shield(asyncio.wrap_future(self._all_settled))
-
-    async def commit(self, unit: Unit) -> None:
-        """See Recorder."""
-        write = partial(self._surroundings.run, unit.write, self._lanes)
-        ended = self._lanes.lend().end(commit=True, before=write, take=True)
-        try:
-            if ended is not None:
-                await settle(ended)
-        except Exception as error:
-            unit.restore()
-            told = with_misfits(error, unit)
-            if told is error:
-                raise
-            raise told from error
-        unit.forget()
 
     async def aclose(self) -> None:
         """See Recorder."""

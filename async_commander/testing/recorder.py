@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from async_commander.database.lent_lane import settle
-from async_commander.database.surroundings import Surroundings
 from async_commander.exceptions import InvalidCommand
 from async_commander.history.exclusive import OnceMet
 from async_commander.history.ledger import CRASHES_ALONE
+from async_commander.history.one_by_one import OneByOne
 from async_commander.history.provenance import recorded
 from async_commander.history.recorder import (
     Admission,
@@ -36,7 +33,6 @@ from async_commander.history.runs import is_whole
 from async_commander.results import ErrorKind, ItemOutcome, ItemState, RunStatus
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from async_commander.database.lanes import LanePool
@@ -44,7 +40,7 @@ if TYPE_CHECKING:
     from async_commander.history.recorder import ItemsOwner, RunOwner
 
 
-class InMemoryRecorder:
+class InMemoryRecorder(OneByOne):
     """A recorder for tests without a ledger: `run_command(Command(), recorder=InMemoryRecorder())`.
 
     A command that writes no rows needs no database at all, unless its `parse_and_save` is a plain `def`, which has a
@@ -69,8 +65,6 @@ class InMemoryRecorder:
         self.epoch = 0
         self._due: dict[UUID, float] = {}
         self._in_hand: set[UUID] = set()
-        self._unsettled = 0
-        self._all_settled = asyncio.Event()
         self._old: set[UUID] = set()
         self._by_follow: set[UUID] = set()
         self._restarted = self._keeps_steps = False
@@ -78,16 +72,13 @@ class InMemoryRecorder:
         self._number = 0
         self._duplicates = 0
         self._taken_at_most: int | None = None
-        self._lanes: LanePool
         self._owner: ItemsOwner
 
     # -- the run -----------------------------------------------------------------------------------------------
 
     def attach(self, lanes: LanePool) -> None:
         """See Recorder."""
-        self._lanes = lanes
-        self._surroundings = Surroundings()
-        self._loop = asyncio.get_running_loop()
+        self.lend_from(lanes, lanes)
 
     async def open(self, opening: Opening, say: Callable[[str], None]) -> Opened:
         """See Recorder."""
@@ -110,8 +101,6 @@ class InMemoryRecorder:
         self._old = set(self.items)
         # What the last sitting had in hand is as if never taken, or waits: for its time, or for the source.
         self._in_hand.clear()
-        self._unsettled = 0
-        self._all_settled.set()
         for key, outcome in self.items.items():
             goes_in_order = outcome.line is not None and key not in self._by_follow
             if outcome.state is ItemState.RETRY and (outcome.item is None or goes_in_order):
@@ -179,10 +168,6 @@ class InMemoryRecorder:
         """See Recorder: there is no run that rows could tell of."""
         del everything
         return recorded(None)
-
-    def within(self, surroundings: Surroundings) -> None:
-        """See Recorder."""
-        self._surroundings = surroundings
 
     def begin_items(self, owner: ItemsOwner, *, taken_at_most: int | None) -> None:
         """See Recorder."""
@@ -278,48 +263,12 @@ class InMemoryRecorder:
             self._keep(outcome)
         self._in_hand.difference_update(fresh)
 
-    def put(self, unit: Unit) -> None:
-        """See Recorder."""
-        unit.close()
-        self._unsettled += 1
-        self._all_settled.clear()
-        lane = unit.lane
-        if lane is None and unit.has_rows:
-            lane = self._lanes.lend()
-        write = partial(self._surroundings.run, unit.write, self._lanes)
-        ended = None if lane is None else lane.end(commit=True, before=write, take=unit.has_rows)
-        if ended is None:
-            self._loop.call_soon(self._settled, unit, None)
-        else:
-            ended.add_done_callback(partial(self._ended, unit))
-
-    async def commit(self, unit: Unit) -> None:
-        """See Recorder."""
-        write = partial(self._surroundings.run, unit.write, self._lanes)
-        ended = self._lanes.lend().end(commit=True, before=write, take=True)
-        if ended is not None:
-            await settle(ended)
-        unit.forget()
-
-    def _ended(self, unit: Unit, future: Future[Any]) -> None:
-        self._loop.call_soon_threadsafe(self._settled, unit, future.exception())
-
-    def _settled(self, unit: Unit, error: BaseException | None) -> None:
+    def settled(self, unit: Unit, error: BaseException | None) -> None:
+        """See OneByOne."""
         if error is None:
-            unit.forget()
             for outcome in outcomes_of([unit]):
                 self._keep(outcome)
-        else:
-            unit.restore()
-        self._unsettled -= 1
-        if not self._unsettled:
-            self._all_settled.set()
         self._owner.settled([unit], error)
-
-    async def drain(self) -> None:
-        """See Recorder."""
-        if self._unsettled:
-            await self._all_settled.wait()
 
     def _keep(self, outcome: ItemOutcome) -> None:
         if self._keeps_steps:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from django.db import connection
 
 import async_commander as ac
 from async_commander.models import Run
@@ -131,7 +132,10 @@ def test_workers_carry_the_shards_of_a_run_and_one_of_them_dies(transactional_db
         begin()
 
         def kill() -> None:
-            wait_until(lambda: len(effects("cut")) > 8, 120, "the first effects")
+            try:
+                wait_until(lambda: len(effects("cut")) > 8, 120, "the first effects")
+            finally:
+                connection.close()
             first.kill()
 
         killer = threading.Thread(target=kill)

@@ -94,8 +94,8 @@ def _limit(run: Run, request: HttpRequest) -> str | LimitsForm:
 
 
 def _answer(run: Run, request: HttpRequest) -> str:
-    answer = {"yes": True, "no": False}.get(request.POST.get("answer", ""))
-    if answer is None:
+    answer = "_yes" in request.POST
+    if answer == ("_no" in request.POST):
         raise AsyncCommanderError("Say yes or no.")
     read = request.POST.get("question", "")
     # A browser ends the lines of what it sends in its own way. Another question is told as it is.

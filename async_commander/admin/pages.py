@@ -11,6 +11,7 @@ from django.core.paginator import Paginator
 from django.db.models import Max, Model, QuerySet
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.text import capfirst
 
 from async_commander.models import Run
 from async_commander.results import RunStatus
@@ -127,6 +128,7 @@ class OfRun(ReadOnly, AnyAdmin):
     """Rows of one run: never counted or joined over all runs at once."""
 
     list_per_page = 100
+    empty_value_display = ""
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
@@ -137,6 +139,11 @@ class OfRun(ReadOnly, AnyAdmin):
 
     class Media:
         css = STYLES
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Under the name of what it lists: there is nothing to be selected."""
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """See RowsOfRun."""

@@ -160,4 +160,23 @@ def fill() -> dict[str, Run]:
     Lease.objects.create(name=f"run:{live.pk}", epoch=1, **this_process().columns)
     with_figures(live, 180, 4600, draw)
     RunLog.objects.create(run=live, at=live.started, level=20, logger="shop.catalogue", message="200,000 rows to read")
-    return {"finished": finished, "live": live}
+    steered = {"waiting": at_work(now, "clean_up", "waiting"), "paused": at_work(now, "prices_fetch", "running")}
+    asked = {"by": "grace", "at": (now - timedelta(seconds=70)).isoformat()}
+    Run.objects.filter(pk=steered["waiting"].pk).update(question="Delete 318 prices that no shop has any more?")
+    Run.objects.filter(pk=steered["paused"].pk).update(
+        orders={"pause": {"to": True, **asked}, "limits": {"threads": {"to": 8, **asked}}}, claimed=0, taken=640
+    )
+    return {"finished": finished, "live": live, **steered}
+
+
+def at_work(now: datetime, command: str, status: str) -> Run:
+    """One that has come half way."""
+    made = run(
+        command, now - timedelta(seconds=300), None, status, total=1240, taken=652, done=631, dead=1, retry=8,
+        claimed=12, parameters={"domain": "example.org"}, trigger="admin", user="ada", pausable=True,
+        expires=now + timedelta(hours=1), limits={"threads": 8, "per_host": 4, "per_second": 2.5, "timeout": 3600.0,
+        "max_failures": "10%"},
+    )  # fmt: skip
+    Lease.objects.create(name=f"run:{made.pk}", epoch=1, **this_process().columns)
+    RunLog.objects.create(run=made, at=made.started, level=20, logger="shop", message="1,240 pages of 4 shops")
+    return made

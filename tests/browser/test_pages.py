@@ -1,6 +1,7 @@
 """The pages in a real browser: under `default-src 'self'`, live, in the dark, on a phone; and their pictures.
 
 `make screenshots` runs this, with a Chromium of the system (or CHROMIUM=path) and, where AXE names its file, axe-core.
+PICTURES=all takes a picture of every page, as far down as it goes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ pytestmark = [
 ]
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # playwright's loop is on this thread
 
-SHOWN = {"runs", "runs-phone", "run-live", "run-live-dark", "run-live-phone", "run-finished", "item", "command"}
+ALL = os.environ.get("PICTURES") == "all"
+SHOWN = {
+    "runs", "runs-phone", "run-live", "run-live-dark", "run-live-phone", "run-finished", "run-waiting", "run-paused",
+    "item", "command", "limits",
+}  # fmt: skip
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -62,10 +67,10 @@ class Pages:
 
     def picture(self, name: str, height: int | None = None) -> None:
         """Kept for docs/images where IMAGES says so: of the window, or of the page down to a height."""
-        if IMAGES is not None and name in SHOWN:
+        if IMAGES is not None and (name in SHOWN or ALL):
             width = self.page.viewport_size["width"]
-            clip = {"x": 0, "y": 0, "width": width, "height": height} if height else None
-            self.page.screenshot(path=IMAGES / f"{name}.png", full_page=height is not None, clip=clip)
+            clip = {"x": 0, "y": 0, "width": width, "height": height} if height and not ALL else None
+            self.page.screenshot(path=IMAGES / f"{name}.png", full_page=height is not None or ALL, clip=clip)
 
     def no_complaints(self) -> None:
         assert self.complaints == [], "\n".join(self.complaints)
@@ -106,7 +111,13 @@ def made(settings: Any) -> dict[str, Run]:
 
 
 @pytest.mark.parametrize(
-    ("look", "size", "scheme"), [("", DESK, "light"), ("-dark", DESK, "dark"), ("-phone", PHONE, "light")]
+    ("look", "size", "scheme"),
+    [
+        ("", DESK, "light"),
+        ("-dark", DESK, "dark"),
+        ("-phone", PHONE, "light"),
+        ("-phone-dark", PHONE, "dark"),
+    ],
 )
 def test_the_pages_work_under_a_strict_policy(
     made: dict[str, Run], open_window: Any, look: str, size: dict[str, int], scheme: str
@@ -116,10 +127,20 @@ def test_the_pages_work_under_a_strict_policy(
         ("runs", "run/"),
         ("run-finished", f"run/{made['finished'].pk}/change/"),
         ("run-live", f"run/{made['live'].pk}/change/"),
+        ("run-waiting", f"run/{made['waiting'].pk}/change/"),
+        ("run-paused", f"run/{made['paused'].pk}/change/"),
         ("item", f"runitem/{made['finished'].items.get(key=key(0)).pk}/change/"),
         ("command", "run/commands/typed/"),
-        ("cancel", f"run/{made['live'].pk}/do/cancel/"),
+        ("command-worded", "run/commands/worded/"),
         ("commands", "run/commands/"),
+        ("cancel", f"run/{made['live'].pk}/do/cancel/"),
+        ("retry", f"run/{made['finished'].pk}/do/retry/?kind=ReadTimeout"),
+        ("answer", f"run/{made['waiting'].pk}/do/answer/"),
+        ("limits", f"run/{made['paused'].pk}/do/limits/"),
+        ("items", f"runitem/?run__id__exact={made['finished'].pk}"),
+        ("log", f"runlog/?run__id__exact={made['finished'].pk}"),
+        ("line", f"runlog/{made['finished'].logs.get(level=40).pk}/change/"),
+        ("objects", f"objectlog/?run__id__exact={made['finished'].pk}"),
     ):
         page = window.open(path)
         window.picture(f"{name}{look}", 1750 if name == "run-finished" else None)
@@ -128,6 +149,51 @@ def test_the_pages_work_under_a_strict_policy(
             window.complaints.append(f"{name} is {wider} pixels wider than the window")
         window.nothing_serious()
     window.no_complaints()
+
+
+def test_a_run_is_paused_and_let_go_on_by_the_keyboard_alone(made: dict[str, Run], open_window: Any) -> None:
+    live, window = made["live"], open_window()
+    Run.objects.filter(pk=live.pk).update(pausable=True)
+    page, expect = window.open(f"run/{live.pk}/change/"), sync_api.expect
+    for button, after in (("Pause", "Continue"), ("Continue", "Pause")):
+        press_tab_until(page, button)
+        page.keyboard.press("Enter")
+        expect(page.locator("#ac-actions")).to_contain_text(after)
+    assert Run.objects.get(pk=live.pk).paused is None
+    page.wait_for_timeout(1500)  # the parts of the page are made anew meanwhile
+    press_tab_until(page, "Change limits")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/do/limits/")
+    press_tab_until(page, "threads")
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    expect(page.locator("#ac-now")).to_contain_text("threads 7")
+    window.no_complaints()
+
+
+def press_tab_until(page: Any, name: str) -> None:
+    """What has the focus on the way can be seen to have it: with an outline, or by other colours than before."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        told, seen = page.evaluate(FOCUSED)
+        assert seen, f"{told} has the focus, and nobody sees it"
+        if told == name:
+            return
+    raise AssertionError(f"{name} is not reached by the keyboard")
+
+
+FOCUSED = """() => {
+    const one = document.activeElement, look = () => {
+        const style = getComputedStyle(one);
+        return [style.outlineStyle !== "none" && style.outlineWidth, style.boxShadow, style.backgroundColor,
+            style.borderColor, style.color, style.textDecorationLine].join();
+    };
+    const focused = look();
+    one.blur();
+    const before = look();
+    one.focus();
+    return [one.textContent.trim() || one.name || one.id, focused !== before];
+}"""
 
 
 def test_a_page_that_is_open_shows_what_happens_until_the_end(made: dict[str, Run], open_window: Any) -> None:

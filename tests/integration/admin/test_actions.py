@@ -45,7 +45,7 @@ STATES: dict[str, dict[str, Any]] = {
     "answer": {"status": "waiting", "question": QUESTION},
 }
 """What a run is like that has an action; the others are for those that have ended."""
-POSTED = {"limits": {"threads": "3", "initial-threads": "2"}, "answer": {"answer": "yes", "question": QUESTION}}
+POSTED = {"limits": {"threads": "3", "initial-threads": "2"}, "answer": {"_yes": "Yes", "question": QUESTION}}
 PATIENCE = 60.0
 COMMANDS = "/admin/async_commander/run/commands/"
 

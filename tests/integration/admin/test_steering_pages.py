@@ -135,7 +135,7 @@ def test_a_run_that_asks_goes_on_with_the_answer_of_its_page(root: Client) -> No
         asking = await sync_to_async(page)(root, row)
         assert f"<q>{QUESTION}</q>" in asking
         assert address(row, "answer") in asking
-        sent = {"answer": "yes", "question": QUESTION.replace("\n", "\r\n")}  # as a browser sends it
+        sent = {"_yes": "Yes", "question": QUESTION.replace("\n", "\r\n")}  # as a browser sends it
         after = await sync_to_async(root.post)(address(row, "answer"), sent, follow=True)
         assert "is answered with yes" in after.content.decode()
 
@@ -149,8 +149,8 @@ def test_only_the_question_that_was_read_is_answered_and_only_once(root: Client)
     asks = unescape(root.get(address(run, "answer")).content.decode())
     assert QUESTION in asks
     for wrong, told in (
-        ({"answer": "yes", "question": "Delete 4 rows?"}, "asks something else by now"),
-        ({"answer": "perhaps", "question": QUESTION}, "Say yes or no"),
+        ({"_yes": "Yes", "question": "Delete 4 rows?"}, "asks something else by now"),
+        ({"_yes": "Yes", "_no": "No", "question": QUESTION}, "Say yes or no"),
         ({}, "Say yes or no"),
     ):
         assert told in root.post(address(run, "answer"), wrong, follow=True).content.decode()
@@ -158,7 +158,7 @@ def test_only_the_question_that_was_read_is_answered_and_only_once(root: Client)
     assert run.orders == {}
     assert not LogEntry.objects.exists()
     for _ in range(2):
-        html = root.post(address(run, "answer"), {"answer": "no", "question": QUESTION}, follow=True).content.decode()
+        html = root.post(address(run, "answer"), {"_no": "No", "question": QUESTION}, follow=True).content.decode()
     assert "was answered before: no by root" in html
     assert "Answered with <strong>no</strong> by root" in html
     assert address(run, "answer") not in html

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference docs demo test test-fast faults lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-shards bench-watchers bench-peers picture screenshots clean
+.PHONY: help reference docs demo test test-fast faults messages lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-shards bench-watchers bench-peers picture screenshots clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint     style, types and import contracts"
 	@echo "make reference   the rows about bounds in docs/, from the table in the code"
 	@echo "make docs     the pages as a site, into site/; a link that leads nowhere fails"
+	@echo "make messages  the texts of the admin into async_commander/locale/, for translators, and compiled"
 	@echo "make bench    the contenders side by side, into benchmarks/RESULTS.md"
 	@echo "make bench-durable   items that do nothing, and upserts, beside bulk_create"
 	@echo "make bench-imports   a million rows of a CSV file, beside django-import-export and a loop by hand"
@@ -38,6 +39,9 @@ docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "$(BIN)/python -m http.server --directory site --bind 127.0.0.1 8080   shows it, with its search"
+
+messages: $(STAMP)
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.project.messages
 
 demo: $(STAMP)
 	$(BIN)/python examples/library/demo.py

@@ -18,6 +18,7 @@ from django.db import connections, models, router, transaction
 from django.db.models.functions import Cast, Replace
 from django.db.models.manager import ManagerDescriptor
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 import async_commander as ac  # the front door, which loads nothing by itself
 from async_commander.database.layout import concrete, has_key, shown
@@ -38,9 +39,9 @@ M = TypeVar("M", bound=models.Model)
 
 LABEL_LENGTH = 200
 
-RUN_STATUSES = [(status.value, status.value) for status in RunStatus]
+RUN_STATUSES = [(status.value, _(status.value)) for status in RunStatus]
 NOT_ENDED = [RunStatus.QUEUED.value, *AT_WORK, RunStatus.SKIPPED.value]
-ITEM_STATES = [(state.value, state.value) for state in ItemState]
+ITEM_STATES = [(state.value, _(state.value)) for state in ItemState]
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -116,14 +117,16 @@ class Run(models.Model):
     )
     options = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     limits = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
-    status = models.CharField(max_length=12, choices=RUN_STATUSES, default=RunStatus.QUEUED.value)
+    status = models.CharField(
+        max_length=12, choices=RUN_STATUSES, default=RunStatus.QUEUED.value, verbose_name=_("status")
+    )
     dry_run = models.BooleanField(default=False)
     testing = models.BooleanField(default=False)
     trigger = models.CharField(max_length=20, default="call", help_text="terminal, call, view, task …")
     user = models.CharField(max_length=150, blank=True, default="")
     host = models.CharField(max_length=255, blank=True, default="")
     pid = models.PositiveIntegerField(null=True, blank=True)
-    started = models.DateTimeField(default=timezone.now)
+    started = models.DateTimeField(default=timezone.now, verbose_name=_("started"))
     finished = models.DateTimeField(null=True, blank=True)
     heartbeat = models.DateTimeField(null=True, blank=True)
     expires = models.DateTimeField(null=True, blank=True)
@@ -188,6 +191,8 @@ class Run(models.Model):
     """Of the class all runs; of one run, `run.objects(Model)` are the objects that it has touched."""
 
     class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
         ordering = ["-id"]
         get_latest_by = "id"
         indexes = [
@@ -322,13 +327,13 @@ class RunItem(models.Model):
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="items", db_index=False, db_constraint=False)
     key = models.UUIDField(help_text="Of the SHA-256 digest of the item's key")
-    label = models.CharField(max_length=LABEL_LENGTH, blank=True, default="")
+    label = models.CharField(max_length=LABEL_LENGTH, blank=True, default="", verbose_name=_("label"))
     item = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
-    state = models.CharField(max_length=8, choices=ITEM_STATES)
+    state = models.CharField(max_length=8, choices=ITEM_STATES, verbose_name=_("state"))
     attempts = models.PositiveIntegerField(default=0)
     crashes = models.PositiveIntegerField(default=0)
-    reason = models.CharField(max_length=20, blank=True, default="")
-    error_kind = models.CharField(max_length=200, blank=True, default="")
+    reason = models.CharField(max_length=20, blank=True, default="", verbose_name=_("reason"))
+    error_kind = models.CharField(max_length=200, blank=True, default="", verbose_name=_("error kind"))
     error = models.TextField(blank=True, default="")
     started = models.DateTimeField(null=True, blank=True)
     wait_ms = models.PositiveIntegerField(null=True, blank=True)
@@ -350,6 +355,8 @@ class RunItem(models.Model):
     place = models.BigIntegerField(null=True, blank=True, help_text="In its line, while it waits until that is called")
 
     class Meta:
+        verbose_name = _("run item")
+        verbose_name_plural = _("run items")
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="ac_item_once_per_run")]
         indexes = [
             StateIndex(fields=["run", "state", "next_at"], name="ac_item_state"),
@@ -435,11 +442,11 @@ class RunLog(models.Model):
     """One log line of a run."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="logs", db_index=False)
-    at = models.DateTimeField()
+    at = models.DateTimeField(verbose_name=_("time"))
     level = models.PositiveSmallIntegerField()
-    logger = models.CharField(max_length=200)
+    logger = models.CharField(max_length=200, verbose_name=_("logger"))
     message = models.TextField()
-    item_key = models.UUIDField(null=True, blank=True)
+    item_key = models.UUIDField(null=True, blank=True, verbose_name=_("item key"))
     failure = models.JSONField(
         null=True,
         blank=True,
@@ -448,6 +455,8 @@ class RunLog(models.Model):
     )
 
     class Meta:
+        verbose_name = _("run log")
+        verbose_name_plural = _("run logs")
         indexes = [
             models.Index(fields=["run", "level"], name="ac_log_level"),
             models.Index(fields=["run", "id"], name="ac_log_order"),
@@ -465,7 +474,7 @@ class ObjectLog(models.Model):
     ledger's has none. Of a deleted object the rows stay.
     """
 
-    ACTIONS = [(action.value, action.value) for action in ObjectAction]
+    ACTIONS = [(action.value, _(action.value)) for action in ObjectAction]
 
     run = models.ForeignKey(
         Run, on_delete=models.CASCADE, related_name="object_logs", db_index=False, db_constraint=False
@@ -474,10 +483,12 @@ class ObjectLog(models.Model):
         ContentType, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
     )
     object_id = models.CharField(max_length=ID_LENGTH, help_text="Its primary key; a composite one as a JSON list")
-    action = models.CharField(max_length=8, choices=ACTIONS)
+    action = models.CharField(max_length=8, choices=ACTIONS, verbose_name=_("action"))
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:
+        verbose_name = _("object log")
+        verbose_name_plural = _("object logs")
         constraints = [
             models.UniqueConstraint(fields=["run", "content_type", "object_id", "action"], name="ac_object_log_once")
         ]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.http import HttpResponseBase, StreamingHttpResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.history.orders import (
@@ -24,13 +26,15 @@ from async_commander.history.orders import (
 from async_commander.models import Run
 from async_commander.queues.doors import dispatch
 from async_commander.queues.retrying import send_failed
-from async_commander.results import AT_WORK, Asked, ItemState, RunStatus, items_in_words
+from async_commander.results import AT_WORK, Asked, ItemState, RunStatus
 from async_commander.runner.caller import name_of_user
+from async_commander.templatetags.async_commander_pages import in_words, items_in_words
 
 from .forms import LimitsForm
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+    from django.utils.functional import _StrPromise as StrPromise
 
 Told = str | Run | HttpResponseBase | LimitsForm
 """A sentence for who asked, a new run, what is downloaded, or a form with its errors."""
@@ -49,9 +53,9 @@ class Action:
     """
 
     name: str
-    label: str
+    label: StrPromise
     needs: str
-    explanation: str
+    explanation: StrPromise
     fits: Callable[[Run, str], bool]
     carry_out: Callable[[Run, HttpRequest], Told]
     destroys: bool = False
@@ -62,23 +66,23 @@ class Action:
 def _cancel(run: Run, request: HttpRequest) -> str:
     asked = cancel_run(run.pk, user=name_of_user(request.user), using=run._state.db)
     return {
-        Cancelled.ASKED: "The run was asked to end: it finishes the items that it has in hand.",
-        Cancelled.NOT_BEGUN: "The run was waiting to begin, and does not.",
-        Cancelled.OWNERLESS: "Nobody worked on the run any more: it is marked as crashed.",
-        Cancelled.ENDED: "The run had ended before.",
+        Cancelled.ASKED: gettext("The run was asked to end: it finishes the items that it has in hand."),
+        Cancelled.NOT_BEGUN: gettext("The run was waiting to begin, and does not."),
+        Cancelled.OWNERLESS: gettext("Nobody worked on the run any more: it is marked as crashed."),
+        Cancelled.ENDED: gettext("The run had ended before."),
     }[asked]
 
 
 def _pause(run: Run, request: HttpRequest) -> str:
     if not pause_run(run.pk, by=name_of_user(request.user), using=run._state.db):
-        raise AsyncCommanderError("The run was asked to pause before.")
-    return "The run is asked to pause: it begins nothing new, and finishes what it has in hand."
+        raise AsyncCommanderError(gettext("The run was asked to pause before."))
+    return gettext("The run is asked to pause: it begins nothing new, and finishes what it has in hand.")
 
 
 def _continue(run: Run, request: HttpRequest) -> str:
     if not continue_run(run.pk, by=name_of_user(request.user), using=run._state.db):
-        raise AsyncCommanderError("The run is not paused.")
-    return "The run is asked to go on."
+        raise AsyncCommanderError(gettext("The run is not paused."))
+    return gettext("The run is asked to go on.")
 
 
 def _limit(run: Run, request: HttpRequest) -> str | LimitsForm:
@@ -87,21 +91,22 @@ def _limit(run: Run, request: HttpRequest) -> str | LimitsForm:
         return form
     change_limits(run.pk, by=name_of_user(request.user), using=run._state.db, **form.values)
     told = ", ".join(
-        f"{name} {bound_in_words(run.limits.get(name))} → {bound_in_words(value)}"
+        f"{name} {in_words(bound_in_words(run.limits.get(name)))} → {in_words(bound_in_words(value))}"
         for name, value in form.values.items()
     )
-    return f"{told}. It holds for what begins from now on."
+    return gettext("%(changes)s. It holds for what begins from now on.") % {"changes": told}
 
 
 def _answer(run: Run, request: HttpRequest) -> str:
     answer = "_yes" in request.POST
     if answer == ("_no" in request.POST):
-        raise AsyncCommanderError("Say yes or no.")
+        raise AsyncCommanderError(gettext("Say yes or no."))
     read = request.POST.get("question", "")
     # A browser ends the lines of what it sends in its own way. Another question is told as it is.
     meant = run.question if read.splitlines() == run.question.splitlines() else read
     answer_run(run.pk, answer, by=name_of_user(request.user), question=meant, using=run._state.db)
-    return f"“{meant}” is answered with {yes_or_no(answer)}."
+    told = gettext("“%(question)s” is answered with %(answer)s.")
+    return told % {"question": meant, "answer": in_words(yes_or_no(answer))}
 
 
 def _is_heard(run: Run, state: str) -> bool:
@@ -114,7 +119,8 @@ def _requeue(run: Run, request: HttpRequest) -> str:
     keys = [UUID(key) for key in request.POST.getlist("key") if key]
     user, database = name_of_user(request.user), run._state.db or "default"
     again = send_failed(run.pk, only_kinds=kinds, only_keys=keys, user=user, database=database)
-    return f"{items_in_words(again)} to be tried again: the run waits for a worker."
+    told = gettext("%(items)s to be tried again: the run waits for a worker.")
+    return told % {"items": items_in_words(again)}
 
 
 def _again(run: Run, request: HttpRequest) -> Run:
@@ -161,9 +167,9 @@ ACTIONS = {
     for action in (
         Action(
             "answer",
-            "Answer",
+            _("Answer"),
             "answer",
-            "The run waits for this answer, and does as it says.",
+            _("The run waits for this answer, and does as it says."),
             lambda run, state: (
                 _is_heard(run, state)
                 and run.status == RunStatus.WAITING.value
@@ -173,63 +179,65 @@ ACTIONS = {
         ),
         Action(
             "pause",
-            "Pause",
+            _("Pause"),
             "pause",
-            "It finishes the items that it has in hand, and begins no others until it is let go on.",
+            _("It finishes the items that it has in hand, and begins no others until it is let go on."),
             lambda run, state: _is_heard(run, state) and run.paused is None and run.cancel_requested_at is None,
             _pause,
             asks_first=False,
         ),
         Action(
             "continue",
-            "Continue",
+            _("Continue"),
             "continue",
-            "It goes on where it paused.",
+            _("It goes on where it paused."),
             lambda run, state: _is_heard(run, state) and run.paused is not None,
             _continue,
             asks_first=False,
         ),
         Action(
             "limits",
-            "Change limits",
+            _("Change limits"),
             "limit",
-            "They hold for what begins from now on, and are kept with the run: also for a resume of it. Where more "
-            "items have failed already than are allowed, or the time is up, the run ends at once, in order.",
+            _(
+                "They hold for what begins from now on, and are kept with the run: also for a resume of it. Where more "
+                "items have failed already than are allowed, or the time is up, the run ends at once, in order."
+            ),
             lambda run, state: _is_heard(run, state) and run.cancel_requested_at is None,
             _limit,
             form=LimitsForm,
         ),
         Action(
             "cancel",
-            "Cancel",
+            _("Cancel"),
             "cancel",
-            "It finishes the items that it has in hand, and is interrupted: it can be resumed.",
+            _("It finishes the items that it has in hand, and is interrupted: it can be resumed."),
             lambda run, state: state not in _ENDED and run.cancel_requested_at is None,
             _cancel,
             destroys=True,
         ),
         Action(
             "retry",
-            "Retry failed items",
+            _("Retry failed items"),
             "requeue",
-            "A worker opens the run again for its dead items, and tries them as if they had never been.",
+            _("A worker opens the run again for its dead items, and tries them as if they had never been."),
             lambda run, state: state in _ENDED and run.dead > 0 and not (run.testing or run.dry_run),
             _requeue,
         ),
         Action(
             "again",
-            "Run again",
+            _("Run again"),
             "run",
-            "A worker begins a new run of the same command, with the same arguments and options.",
+            _("A worker begins a new run of the same command, with the same arguments and options."),
             lambda run, state: bool(run.limits) and state != RunStatus.QUEUED.value,
             _again,
         ),
         Action(
             "export",
-            "Errors as CSV",
+            _("Errors as CSV"),
             "export",
-            "A file with the items of this run that are dead, or wait for another attempt.",
-            lambda run, _: run.dead + run.retry > 0,
+            _("A file with the items of this run that are dead, or wait for another attempt."),
+            lambda run, __: run.dead + run.retry > 0,
             _export,
         ),
     )

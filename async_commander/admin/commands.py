@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext
 
 from async_commander.command.declaration import declaration_of
 from async_commander.command.registry import get_command, get_runnable
@@ -70,7 +71,7 @@ class CommandPage:
         values = {**form.values, **({"dry_run": True} if dry_run else {})}
         try:
             if not (dry_run or self._request.POST.get("confirm")):
-                raise InvalidCommand("Say that you mean it: tick the box beside the button.")
+                raise InvalidCommand(gettext("Say that you mean it: tick the box beside the button."))
             handle = dispatch(self.name, request=self._request, database=self._alias, **values)
         except (AsyncCommanderError, TypeError, ValueError) as error:
             form.forget_files()
@@ -86,7 +87,7 @@ class CommandPage:
             made = self.command(**{name: value for name, value in form.values.items() if name in arguments})
             return count_in_words(made)
         except (AsyncCommanderError, TypeError, ValueError) as error:
-            return f"It cannot be counted: {error}"
+            return gettext("It cannot be counted: %(error)s") % {"error": error}
         finally:
             form.forget_files()
 

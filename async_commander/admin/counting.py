@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, router, transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext
 
 from async_commander.command.declaration import declaration_of
 from async_commander.database.connections import close_all
@@ -20,7 +21,7 @@ from async_commander.database.timeouts import Timeouts
 from async_commander.engine.threads import DaemonThreads
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.models import Run
-from async_commander.results import items_in_words
+from async_commander.templatetags.async_commander_pages import count, items_in_words, localized
 
 if TYPE_CHECKING:
     from async_commander.command.base import AsyncCommand
@@ -29,6 +30,8 @@ SECONDS = 5.0
 """For so long somebody who counts is kept waiting."""
 MOST = 10_000
 """Rows that a database counts."""
+MORE = -1
+"""There are more than that."""
 _UNTOLD = (AsyncCommanderError, DatabaseError, AttributeError, TypeError, ValueError, RuntimeError)
 _threads = DaemonThreads(2, name="count-items")
 """A hook that never returns keeps one of them, and no request."""
@@ -47,14 +50,18 @@ def count_in_words(made: AsyncCommand) -> str:
     except (TimeoutError, *_UNTOLD) as error:
         future.cancel()
         if isinstance(error, TimeoutError) or time.monotonic() - began >= SECONDS:
-            return f"Its items cannot be counted within {SECONDS:g} seconds."
-        return f"It cannot be counted outside of a run: {type(error).__name__}: {error}"
+            return gettext("Its items cannot be counted within %(seconds)s seconds.") % {
+                "seconds": localized(f"{SECONDS:g}")
+            }
+        told = gettext("It cannot be counted outside of a run: %(kind)s: %(error)s")
+        return told % {"kind": type(error).__name__, "error": error}
     if number is None:
-        return "How many items there are is known only as they come."
-    return number if isinstance(number, str) else items_in_words(number)
+        return gettext("How many items there are is known only as they come.")
+    told = gettext("more than %(number)s items") % {"number": count(MOST)}
+    return told if number == MORE else items_in_words(number)
 
 
-def _count(made: AsyncCommand) -> int | str | None:
+def _count(made: AsyncCommand) -> int | None:
     alias = router.db_for_read(Run)
     try:
         with transaction.atomic(using=alias), _interrupted(alias):
@@ -69,7 +76,7 @@ def _count(made: AsyncCommand) -> int | str | None:
                     return found
                 if isinstance(found, QuerySet):
                     number = found[: MOST + 1].count()
-                    return number if number <= MOST else f"more than {MOST:,} items"
+                    return number if number <= MOST else MORE
                 if isinstance(found, Sized):
                     return len(found)
             return None

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext
 
 from async_commander.history.moments import moment
-from async_commander.templatetags.async_commander_pages import duration, kind_of_state
+from async_commander.templatetags.async_commander_pages import count, duration, in_words, kind_of_state
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
@@ -53,7 +54,7 @@ def shares(parts: Sequence[tuple[str, int, str]], total: int, told: str) -> Safe
     for kind, number, name in parts:
         share = number / whole * 100
         if number:
-            rects.append((kind, at, 0.0, max(share, 0.5), 10.0, f"{number:,} {name}"))
+            rects.append((kind, at, 0.0, max(share, 0.5), 10.0, f"{count(number)} {name}"))
         at += share
     return _picture(rects, 100, 10, "ac-shares", told)
 
@@ -64,7 +65,9 @@ def over_time(timeline: Timeline) -> SafeString:
     most = max((point.done + point.errors for point in points), default=0) or 1
     rects: list[Rect] = []
     for place, point in enumerate(points):
-        at = f"{moment(point.at)}, {duration(timeline.seconds)}: {point.done:,} done, {point.errors:,} errors"
+        figures = {"done": count(point.done), "errors": count(point.errors)}
+        said = gettext("%(done)s done, %(errors)s errors") % figures
+        at = f"{moment(point.at)}, {duration(timeline.seconds)}: {said}"
         done = max(point.done / most * HEIGHT, LEAST) if point.done else 0.0
         errors = max(point.errors / most * HEIGHT, LEAST) if point.errors else 0.0
         errors = min(errors, HEIGHT - done) if done + errors > HEIGHT and done > errors else errors
@@ -72,7 +75,12 @@ def over_time(timeline: Timeline) -> SafeString:
         rects += [("good", place + 0.08, HEIGHT - done, 0.84, done, at)] if done else []
         rects += [("bad", place + 0.08, HEIGHT - done - errors, 0.84, errors, at)] if errors else []
     sums = sum(point.done for point in points), sum(point.errors for point in points)
-    told = f"Done and errors over time: {sums[0]:,} done, {sums[1]:,} errors, at most {most:,} in {timeline.seconds} s"
+    told = gettext("Done and errors over time: %(done)s done, %(errors)s errors, at most %(most)s in %(seconds)s s") % {
+        "done": count(sums[0]),
+        "errors": count(sums[1]),
+        "most": count(most),
+        "seconds": timeline.seconds,
+    }
     return _picture(rects, max(len(points), 1), HEIGHT, "ac-chart", told)
 
 
@@ -92,12 +100,16 @@ def _durations(runs: Sequence[Run], places: int, step: float, height: float, kin
     rects: list[Rect] = []
     for place, (run, took) in enumerate(zip(runs, seconds, strict=True)):
         tall = max(took / longest * height, height * 0.12)
-        said = f"#{run.pk} {run.status}, {moment(run.started)}, {duration(took)}"
+        said = f"#{run.pk} {in_words(run.status)}, {moment(run.started)}, {duration(took)}"
         rects.append((kind_of_state(run.status), (before + place + 0.1) * step, height - tall, step * 0.8, tall, said))
     ends = [run.status for run in runs]
-    counted = ", ".join(f"{ends.count(one)} {one}" for one in dict.fromkeys(ends))
-    which = f"The last {len(runs)} runs: {counted}; the longest took {duration(max(seconds, default=0.0))}"
-    return _picture(rects, places * step, height, kind, which if linked or runs else "No runs")
+    counted = ", ".join(f"{ends.count(one)} {in_words(one)}" for one in dict.fromkeys(ends))
+    which = gettext("The last %(number)s runs: %(counted)s; the longest took %(longest)s") % {
+        "number": len(runs),
+        "counted": counted,
+        "longest": duration(max(seconds, default=0.0)),
+    }
+    return _picture(rects, places * step, height, kind, which if linked or runs else gettext("No runs"))
 
 
 STAGES = (("wait", "quiet"), ("download", "busy"), ("parse", "good"), ("save", "warn"))
@@ -111,8 +123,8 @@ def lane(item: dict[str, int | None], longest: int) -> SafeString:
         took = item.get(stage) or 0
         width = took / max(longest, 1) * 100
         if took:
-            said = f"{stage} {took:,} ms"
+            said = f"{in_words(stage)} {count(took)} ms"
             rects.append((kind, at, 0.0, max(width, 0.3), 10.0, said))
             told.append(said)
         at += width
-    return _picture(rects, 100, 10, "ac-lane", ", ".join(told) or "no times")
+    return _picture(rects, 100, 10, "ac-lane", ", ".join(told) or gettext("no times"))

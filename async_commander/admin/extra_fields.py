@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from async_commander.command.inside_argparse import (
     actions_of,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 MOST_CHOICES = 500
 MOST_TIMES = 9
-EITHER = (("", "–"), ("true", "yes"), ("false", "no"))
+EITHER = (("", "–"), ("true", _("yes")), ("false", _("no")))
 NUMBERS = {
     int: {"type": "number", "step": "1"},
     float: {"type": "number", "step": "any"},
@@ -72,7 +74,9 @@ class ExtraFields:
                 options += words
                 continue
             if words and last:
-                raise forms.ValidationError({last: "It comes before another one that is given: fill it in, too."})
+                raise forms.ValidationError(
+                    {last: gettext("It comes before another one that is given: fill it in, too.")}
+                )
             positions += words
             last = "" if words else name
         self._parser.exit_on_error = False
@@ -91,17 +95,17 @@ class ExtraFields:
 def _unfit(action: Action) -> str:
     """Why a form cannot ask for it; empty where it can."""
     if verbs_of(action):
-        return "it chooses among sub-commands"
+        return gettext("it chooses among sub-commands")
     if is_secret_name(action.dest):
-        return "no queue keeps a secret"
+        return gettext("no queue keeps a secret")
     if opens_a_file(action) or action.type in (open, PurePath) or _is_path(action.type):
-        return "it names a file of the server; an argument `file: Path` takes one that is uploaded"
+        return gettext("it names a file of the server; an argument `file: Path` takes one that is uploaded")
     if not (stores(action) or appends(action) or is_flag(action) or adds_up(action) or _is_either(action)):
-        return "it is read by code of its own"
+        return gettext("it is read by code of its own")
     if appends(action) == "lists" or not (
         action.nargs is None or isinstance(action.nargs, int) or action.nargs in "?*+"
     ):
-        return "it takes what a field cannot hold"
+        return gettext("it takes what a field cannot hold")
     return ""
 
 
@@ -168,8 +172,10 @@ def _list_field(action: Action, told: dict[str, Any]) -> forms.Field:
     lines = [default] if isinstance(default, str) else [str(one) for one in default]
     if choices := _choices(action):
         return forms.MultipleChoiceField(**told, choices=[(one, one) for one in choices], initial=lines)
-    number = f"{action.nargs} of them, " if isinstance(action.nargs, int) else ""
-    told["help_text"] = f"{told['help_text']} ({number}one a line)".strip()
+    lines_told = gettext("(one a line)")
+    if isinstance(action.nargs, int):
+        lines_told = gettext("(%(number)s of them, one a line)") % {"number": action.nargs}
+    told["help_text"] = f"{told['help_text']} {lines_told}".strip()
     return forms.CharField(**told, widget=forms.Textarea({"rows": 4}), initial="\n".join(lines))
 
 

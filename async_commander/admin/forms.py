@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.files.storage import InvalidStorageError, storages
 from django.utils.text import get_valid_filename
+from django.utils.translation import gettext, gettext_noop
 
 from async_commander.command.arguments import REQUIRED
 from async_commander.command.declaration import declaration_of
 from async_commander.command.options import BY_NAME, SHARED
 from async_commander.conf import get_settings
 from async_commander.history.orders import acting_bounds
+from async_commander.templatetags.async_commander_pages import in_words
 from async_commander.text.durations import duration_in
 
 from .extra_fields import EITHER, ExtraFields
@@ -127,7 +129,8 @@ class RunForm(forms.Form):
             self.kept.append(kept)
             return storage.path(kept)
         except (InvalidStorageError, NotImplementedError) as error:
-            self.add_error(name, f"ASYNC_COMMANDER['UPLOADS'] has to name a storage of files on this machine: {error}")
+            told = gettext("%(setting)s has to name a storage of files on this machine: %(error)s")
+            self.add_error(name, told % {"setting": "ASYNC_COMMANDER['UPLOADS']", "error": error})
             return None
 
 
@@ -143,11 +146,11 @@ class LimitsForm(forms.Form):
         self.values: dict[str, Any] = {}
         for name in acting_bounds(run):
             option, value = BY_NAME[name], run.limits.get(name)
-            empty = "" if option.lacks(None) else "; empty for no limit"
+            empty = "" if option.lacks(None) else gettext("; empty for no limit")
             self.fields[name] = forms.CharField(
                 label=name.replace("_", " "),
                 required=False,
-                help_text=f"{option.help}{_WRITTEN.get(option.written or '', '')}{empty}",
+                help_text=f"{in_words(option.help)}{in_words(_WRITTEN.get(option.written or '', ''))}{empty}",
                 initial=_as_typed(value),
                 show_hidden_initial=True,
             )
@@ -161,11 +164,11 @@ class LimitsForm(forms.Form):
             except ValueError as error:
                 self.add_error(name, str(error))
         if not self.changed_data:
-            raise forms.ValidationError("All limits are as they were: change one of them.")
+            raise forms.ValidationError(gettext("All limits are as they were: change one of them."))
         return cleaned
 
 
-_WRITTEN = {"TIME": ", as 90, 90s, 5m or 1h30m"}
+_WRITTEN = {"TIME": gettext_noop(", as 90, 90s, 5m or 1h30m")}
 
 
 def _as_typed(value: Any) -> str:
@@ -198,21 +201,26 @@ def _field_of(argument: Argument) -> forms.Field:
     told: dict[str, Any] = {
         "label": argument.name.replace("_", " "),
         "required": argument.required and argument.from_env() is REQUIRED,
-        "help_text": argument.option.help or ("" if argument.choices or kind.name == bool.__name__ else kind.allowed),
+        "help_text": argument.option.help
+        or ("" if argument.choices or kind.name == bool.__name__ else in_words(kind.allowed)),
         "initial": given,
     }
     made: type[forms.Field] = forms.CharField
     if argument.secret:
         env = argument.option.env
         told |= {"widget": forms.PasswordInput(attrs={"autocomplete": "off"}), "disabled": True, "required": False}
-        remedy = f"the workers take it from {env}" if env else 'only Option(env="…") brings it to the workers'
-        told["help_text"] = f"No queue keeps a secret: {remedy}"
+        told["help_text"] = gettext("No queue keeps a secret: only Option(env=…) brings it to the workers")
+        if env:
+            told["help_text"] = gettext("No queue keeps a secret: the workers take it from %(variable)s") % {
+                "variable": env
+            }
     elif _is_file(argument):
         made, told["initial"] = forms.FileField, None
         if not get_settings().uploads:
             told |= {
                 "disabled": True,
-                "help_text": 'No file is taken: ASYNC_COMMANDER["UPLOADS"] names no storage for it',
+                "help_text": gettext("No file is taken: %(setting)s names no storage for it")
+                % {"setting": 'ASYNC_COMMANDER["UPLOADS"]'},
             }
     elif argument.choices:
         made = forms.MultipleChoiceField if several else forms.ChoiceField
@@ -220,7 +228,7 @@ def _field_of(argument: Argument) -> forms.Field:
         told["choices"] = [*none, *((each, each) for each in argument.choices)]
     elif several:
         told |= {"widget": forms.Textarea({"rows": 4}), "initial": "\n".join(map(str, given or ()))}
-        told["help_text"] += "; one a line"
+        told["help_text"] += gettext("; one a line")
     elif kind.name == bool.__name__ and (argument.kind.optional or argument.required):
         made = forms.ChoiceField
         told |= {"choices": EITHER, "initial": "" if given is None else str(given).lower()}
@@ -232,7 +240,7 @@ def _field_of(argument: Argument) -> forms.Field:
 
 
 def _option_field(option: SharedOption, command: type[AsyncCommand]) -> forms.Field:
-    label, told = option.name.replace("_", " "), option.help
+    label, told = option.name.replace("_", " "), in_words(option.help)
     default = command.option_defaults.get(option.name)
     if option.written == "":
         return forms.BooleanField(label=label, required=False, help_text=told, initial=bool(default))

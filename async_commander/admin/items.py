@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from async_commander.models import Run, RunItem, RunLog
 from async_commander.results import ItemState
-from async_commander.templatetags.async_commander_pages import breakable
+from async_commander.templatetags.async_commander_pages import breakable, in_words
 
 from .actions import ACTIONS
 from .drawing import STAGES, lane
@@ -33,13 +34,13 @@ REASONS = (
 class ReasonFilter(admin.SimpleListFilter):
     """Why items were given up. The ledger is not asked which reasons there are: it would be read from end to end."""
 
-    title = "reason"
+    title = _("reason")
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[RunItem]) -> list[tuple[str, str]]:
         """All reasons that there may be."""
         del request, model_admin
-        return [(reason, reason.replace("_", " ")) for reason in REASONS]
+        return [(reason, in_words(reason.replace("_", " "))) for reason in REASONS]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[RunItem]) -> QuerySet[RunItem]:
         """Items of the reason that was chosen."""
@@ -51,7 +52,7 @@ class ReasonFilter(admin.SimpleListFilter):
 class RunItemAdmin(OfRun):
     """The ledger."""
 
-    list_display = ("breakable_label", "of_run", "state", "reason", "error_kind")
+    list_display = ("breakable_label", "of_run", "state", "why", "error_kind")
     list_filter = ("state", ReasonFilter)
     order_within_run = ("key",)
     search_fields = ("label", "error_kind")
@@ -84,6 +85,7 @@ class RunItemAdmin(OfRun):
             "original": item,
             "media": self.media,
             "item": item,
+            "reason": self.why(item),
             "run": run,
             "times": times,
             "lane": lane(times, sum(times[stage] or 0 for stage, _ in STAGES[1:])),
@@ -95,7 +97,12 @@ class RunItemAdmin(OfRun):
         }
         return TemplateResponse(request, "admin/async_commander/runitem/page.html", context)
 
-    @admin.display(description="label", ordering="label")
+    @admin.display(description=_("label"), ordering="label")
     def breakable_label(self, item: RunItem) -> SafeString:
         """The label; the path of a URL may go on in the next line."""
         return breakable(item.label)
+
+    @admin.display(description=_("reason"))
+    def why(self, item: RunItem) -> str:
+        """Why it was given up, or left out."""
+        return in_words(item.reason.replace("_", " "))

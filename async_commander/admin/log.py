@@ -10,6 +10,8 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.timezone import is_aware, localtime
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from async_commander.models import RunLog
 
@@ -27,13 +29,15 @@ MESSAGE_WIDTH = 200
 class LevelFilter(admin.SimpleListFilter):
     """Log lines from a level on."""
 
-    title = "level"
+    title = _("level")
     parameter_name = "from_level"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[RunLog]) -> list[tuple[str, str]]:
         """The levels above the lowest one, by name."""
         del request, model_admin
-        return [(str(level), f"{logging.getLevelName(level)} and above") for level in LEVELS]
+        return [
+            (str(level), gettext("%(level)s and above") % {"level": logging.getLevelName(level)}) for level in LEVELS
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[RunLog]) -> QuerySet[RunLog]:
         """Lines of the level that was chosen and of those above it."""
@@ -51,22 +55,22 @@ class RunLogAdmin(OfRun):
     list_filter = (LevelFilter,)
     search_fields = ("message",)
     may_be_asked = OF_ONE_RUN | {"item_key", "item_key__exact", "from_level"}
-    lines_of_message = lines_of("message")
-    readonly_fields = ("level_name", "lines_of_message")
-    fields = ("run", "at", "level_name", "logger", "lines_of_message", "item_key")
+    lines_of_message = lines_of("message", _("message"))
+    readonly_fields = ("of_run", "time", "level_name", "lines_of_message")
+    fields = ("of_run", "time", "level_name", "logger", "lines_of_message", "item_key")
 
-    @admin.display(description="time", ordering="at")
+    @admin.display(description=_("time"), ordering="at")
     def time(self, line: RunLog) -> SafeString:
         """To the second: lines of one minute have an order."""
         at = localtime(line.at) if is_aware(line.at) else line.at
         return format_html('<span class="nowrap">{}</span>', date_format(at, "Y-m-d H:i:s"))
 
-    @admin.display(description="message")
+    @admin.display(description=_("message"))
     def beginning(self, line: RunLog) -> str:
         """What the list has room for."""
         return Truncator(line.message).chars(MESSAGE_WIDTH)
 
-    @admin.display(description="level", ordering="level")
+    @admin.display(description=_("level"), ordering="level")
     def level_name(self, line: RunLog) -> str:
         """WARNING in the place of 30."""
         return logging.getLevelName(line.level)

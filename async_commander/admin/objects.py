@@ -11,8 +11,10 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.timezone import is_aware, localtime
+from django.utils.translation import gettext_lazy as _
 
 from async_commander.models import LoggedModel, ObjectLog
+from async_commander.templatetags.async_commander_pages import in_words
 
 from .pages import OF_ONE_RUN, OfRun
 
@@ -42,17 +44,17 @@ class ObjectLogAdmin(OfRun):
         """The rows with their run and their model."""
         return super().get_queryset(request).select_related("run", "content_type")
 
-    @admin.display(description="time", ordering="at")
+    @admin.display(description=_("time"), ordering="at")
     def time(self, log: ObjectLog) -> SafeString:
         """To the second."""
         return format_html('<span class="nowrap">{}</span>', _moment(log))
 
-    @admin.display(description="model")
+    @admin.display(description=_("model"))
     def of_model(self, log: ObjectLog) -> str:
         """The model's name, also where its class is gone."""
         return str(log.content_type)
 
-    @admin.display(description="object", ordering="object_id")
+    @admin.display(description=_("object"), ordering="object_id")
     def of_object(self, log: ObjectLog) -> SafeString | str:
         """The key, and the way to the object's own page, where it has one: the object is not asked for."""
         kind: ContentType = log.content_type
@@ -93,12 +95,17 @@ class RunsOfObject(Mixed):
             return own
         return [*own, (None, {"fields": ("touched_by",)})]
 
-    @admin.display(description="runs")
+    @admin.display(description=_("runs"))
     def touched_by(self, obj: LoggedModel) -> SafeString | str:
         """What was done, when, by which run: one query."""
         logs = obj.command_logs.select_related("run").order_by("-pk")[:SHOWN]
         rows = (
-            (log.action, _moment(log), reverse("admin:async_commander_run_change", args=[log.run_id]), log.run)
+            (
+                in_words(log.action),
+                _moment(log),
+                reverse("admin:async_commander_run_change", args=[log.run_id]),
+                log.run,
+            )
             for log in logs
         )
         table = format_html_join("", '<tr><th>{}</th><td>{}</td><td><a href="{}">{}</a></td></tr>', rows)

@@ -12,6 +12,7 @@ from django.db.models import Max, Model, QuerySet
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
 
 from async_commander.models import Run
 from async_commander.results import RunStatus
@@ -37,11 +38,12 @@ SEARCHED = 100_000
 """Rows that a text is looked for in, the newest; and those that a list of all runs' rows is narrowed among."""
 
 
-def lines_of(name: str) -> Callable[[Any, Model], str]:
+def lines_of(name: str, label: Any) -> Callable[[Any, Model], str]:
     """A field as it was written."""
 
-    @admin.display(description=name)
-    def shown(_: Any, row: Model) -> str:
+    @admin.display(description=label)
+    def shown(model_admin: Any, row: Model) -> str:
+        del model_admin
         return lines(getattr(row, name))
 
     return shown
@@ -155,12 +157,12 @@ class OfRun(ReadOnly, AnyAdmin):
         long = [f"run__{field.attname}" for field in Run._meta.concrete_fields if field.name not in _OF_RUN_SHOWN]
         return super().get_queryset(request).select_related("run").defer(*long)
 
-    @admin.display(description="run", ordering="run")
+    @admin.display(description=_("run"), ordering="run")
     def of_run(self, row: RunItem | RunLog | ObjectLog) -> SafeString:
         """The way back to the run."""
         return format_html(
             '<a href="{}" title="{}">#{}</a>',
             reverse("admin:async_commander_run_change", args=[row.run_id]),
-            row.run,
+            row.run.command,
             row.run_id,
         )

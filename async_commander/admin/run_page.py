@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.contrib.contenttypes.models import ContentType
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from async_commander.history.figures import latencies_of
 from async_commander.history.orders import bound_in_words, changed_limits, yes_or_no
@@ -29,6 +30,7 @@ from async_commander.results import (
     ItemState,
     RunStatus,
 )
+from async_commander.templatetags.async_commander_pages import count, in_words
 
 from .actions import ACTIONS
 from .drawing import STAGES, lane, over_time, shares
@@ -94,7 +96,7 @@ class RunPage:
         return {
             "cursor": self._cursor(newest or after or 0, None if due else seen),
             "ended": ended,
-            "state": self.shown,
+            "state": in_words(self.shown),
             "parts": {name: self._rendered(name, _PARTS[name](self)) for name in names},
             "log": self._rendered("lines", {"log": lines}) if lines else "",
         }
@@ -116,25 +118,29 @@ class RunPage:
         run, progress = self.run, progress_of(self.run)
         whole = run.total if run.total is not None else run.taken
         in_hand = run.claimed if self.state in _AT_WORK else 0
-        parts = [("good", run.done, "done"), ("quiet", run.skipped, "skipped"), ("bad", run.dead, "dead")]
-        parts.append(("busy", in_hand, "in hand"))
-        counted = [*parts, ("warn", run.retry, "to be tried again")]
-        told = ", ".join(f"{number:,} {name}" for _, number, name in counted if number)
+        parts = [
+            ("good", run.done, in_words("done")),
+            ("quiet", run.skipped, in_words("skipped")),
+            ("bad", run.dead, in_words("dead")),
+            ("busy", in_hand, gettext("in hand")),
+        ]
+        counted = [*parts, ("warn", run.retry, gettext("to be tried again"))]
+        told = ", ".join(f"{count(number)} {name}" for _, number, name in counted if number)
         return {
             "progress": progress,
             "percent": None if progress.share is None else f"{progress.share * 100:.0f}",
-            "bar": shares(parts, whole, told or "nothing yet") if whole else None,
+            "bar": shares(parts, whole, told or gettext("nothing yet")) if whole else None,
             "resumed": run.pk in resumed_among(run._state.db or "default", [run]),
             "counters": [
                 (name, number, _items_of(run, state) if state and number and self._may_view("runitem") else "", kind)
                 for name, number, state, kind in (
-                    ("done", run.done, ItemState.DONE, "good"),
-                    ("skipped", run.skipped, ItemState.SKIPPED, "quiet"),
-                    ("dead", run.dead, ItemState.DEAD, "bad"),
-                    ("to be tried again", run.retry, ItemState.RETRY, "warn"),
-                    ("in hand", run.claimed, None, "busy"),
+                    (in_words("done"), run.done, ItemState.DONE, "good"),
+                    (in_words("skipped"), run.skipped, ItemState.SKIPPED, "quiet"),
+                    (in_words("dead"), run.dead, ItemState.DEAD, "bad"),
+                    (gettext("to be tried again"), run.retry, ItemState.RETRY, "warn"),
+                    (gettext("in hand"), run.claimed, None, "busy"),
                 )
-                if number or name in ("done", "dead")
+                if number or state in (ItemState.DONE, ItemState.DEAD)
             ],
             **(self._asked_of_it() if self.state in AT_WORK else {}),
         }
@@ -146,9 +152,9 @@ class RunPage:
         return {
             "question": run.question if run.status == RunStatus.WAITING.value else "",
             "answer": answer,
-            "answered": yes_or_no(answer.to) if answer else "",
+            "answered": in_words(yes_or_no(answer.to)) if answer else "",
             "answer_url": self._action_url("answer"),
-            "changed": [(name, bound_in_words(run.limits.get(name)), asked) for name, asked in changed],
+            "changed": [(name, in_words(bound_in_words(run.limits.get(name))), asked) for name, asked in changed],
         }
 
     def actions(self) -> dict[str, Any]:
@@ -217,9 +223,9 @@ class RunPage:
         """What was asked of it, as tables."""
         run = self.run
         tables: list[tuple[str, Mapping[str, Any]]] = [
-            ("Arguments", run.parameters),
-            ("Options", run.options),
-            ("Limits", run.limits),
+            (gettext("Arguments"), run.parameters),
+            (gettext("Options"), run.options),
+            (gettext("Limits"), run.limits),
         ]
         return {"tables": [(title, list(values.items())) for title, values in tables if values]}
 

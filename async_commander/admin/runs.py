@@ -18,12 +18,14 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator, smart_split, unescape_string_literal
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from async_commander.exceptions import AsyncCommanderError, CommandNotFound
 from async_commander.history.reading import resumed_among, state_seen, states_seen
 from async_commander.history.trends import recent_of, recorded
 from async_commander.models import Run
-from async_commander.templatetags.async_commander_pages import badge, duration, moment, rate, value
+from async_commander.templatetags.async_commander_pages import badge, count, duration, in_words, moment, rate, value
 
 from . import run_page
 from .actions import ACTIONS, Action
@@ -82,13 +84,13 @@ class RecordedFilter(admin.SimpleListFilter):
 class CommandFilter(RecordedFilter):
     """Of which command."""
 
-    title, parameter_name, column = "command", "command__exact", "command"
+    title, parameter_name, column = _("command"), "command__exact", "command"
 
 
 class UserFilter(RecordedFilter):
     """Who asked for it."""
 
-    title, parameter_name, column = "user", "user__exact", "user"
+    title, parameter_name, column = _("user"), "user__exact", "user"
 
 
 class RunList(ChangeList):
@@ -117,7 +119,9 @@ class RunAdmin(ReadOnly, OneRunAdmin):
     empty_value_display = ""
     list_filter = (("status", StatusFilter), CommandFilter, UserFilter, ("started", StartedFilter))
     search_fields = ("command",)
-    search_help_text = "A run's number, a part of its command, of a value of its arguments or of its error; name=value"
+    search_help_text = _(
+        "A run's number, a part of its command, of a value of its arguments or of its error; name=value"
+    )
     ordering = ("-id",)
     sortable_by = ()
     list_per_page = 50
@@ -136,7 +140,7 @@ class RunAdmin(ReadOnly, OneRunAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """See RunList."""
-        return super().changelist_view(request, {"title": "Runs", **(extra_context or {})})
+        return super().changelist_view(request, {"title": gettext("Runs"), **(extra_context or {})})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """See RunList."""
@@ -168,10 +172,10 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             found = found.filter(fits)
         return found, False
 
-    @admin.display(description="run")
+    @admin.display(description=_("run"))
     def named(self, run: Run) -> SafeString:
         """The way to its page; and what the list has room for of its arguments."""
-        marks = [mark for mark, there in (("dry", run.dry_run), ("trial", run.testing)) if there]
+        marks = [mark for mark, there in ((gettext("dry"), run.dry_run), (gettext("trial"), run.testing)) if there]
         given = ", ".join(f"{name}={value(one)}" for name, one in run.parameters.items() if one not in (None, "", []))
         return format_html(
             '<a href="{}">#{} <strong>{}</strong></a>{} <span class="ac-arguments" title="{}">{}</span>',
@@ -183,55 +187,60 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             Truncator(given).chars(ARGUMENTS_WIDTH),
         )
 
-    @admin.display(description="status")
+    @admin.display(description=_("status"))
     def state(self, run: Run) -> SafeString:
         """The status; of a run whose owner is gone, or has missed its heartbeats on another machine, that."""
         return badge(run.seen)  # type: ignore[attr-defined]
 
-    @admin.display(description="started")
+    @admin.display(description=_("started"))
     def begun(self, run: Run) -> SafeString | str:
         """To the second, and how long ago."""
         return moment(run.started)
 
-    @admin.display(description="took")
+    @admin.display(description=_("took"))
     def took(self, run: Run) -> str:
         """The duration."""
         return duration(run.duration)
 
-    @admin.display(description="items")
+    @admin.display(description=_("items"))
     def items(self, run: Run) -> SafeString | str:
         """How many have an outcome, of how many, as a bar and in figures."""
         if not run.taken and not run.total:
             return ""
         whole = run.total if run.total is not None else run.taken
-        parts = [("good", run.done, "done"), ("quiet", run.skipped, "skipped"), ("bad", run.dead, "dead")]
-        told = f"{run.settled:,} of {whole:,}" if whole != run.settled else f"{run.settled:,}"
+        ends = (("good", run.done, "done"), ("quiet", run.skipped, "skipped"), ("bad", run.dead, "dead"))
+        parts = [(kind, number, in_words(end)) for kind, number, end in ends]
+        told = count(run.settled)
+        if whole != run.settled:
+            told = gettext("%(settled)s of %(whole)s") % {"settled": told, "whole": count(whole)}
         return format_html(
             '<span class="ac-items">{} <span class="nowrap">{}</span></span>', shares(parts, whole, told), told
         )
 
-    @admin.display(description="items/s")
+    @admin.display(description=_("items/s"))
     def pace(self, run: Run) -> SafeString | str:
         """Items per second, over the whole run; pauses have no speed."""
         if run.resumed:  # type: ignore[attr-defined]
-            return format_html('<span title="{}">resumed</span>', "the time it took counts its pauses")
+            return format_html(
+                '<span title="{}">{}</span>', gettext("the time it took counts its pauses"), gettext("resumed")
+            )
         return rate(run.rate) if run.taken else ""
 
-    @admin.display(description="errors")
+    @admin.display(description=_("errors"))
     def errors(self, run: Run) -> SafeString | str:
         """Items that were given up; else what the run failed with."""
         if run.dead:
-            return format_html('<span class="ac-text-bad">{}</span>', f"{run.dead:,}")
+            return format_html('<span class="ac-text-bad">{}</span>', count(run.dead))
         return (
             format_html('<span class="ac-error">{}</span>', Truncator(run.error).chars(ARGUMENTS_WIDTH))
             if run.error
             else ""
         )
 
-    @admin.display(description="by")
+    @admin.display(description=_("by"))
     def asked_by(self, run: Run) -> str:
         """Who or what began it."""
-        return f"{run.user} ({run.trigger})" if run.user else run.trigger
+        return f"{run.user} ({in_words(run.trigger)})" if run.user else in_words(run.trigger)
 
     # -- the page of one ---------------------------------------------------------------------------------------
 
@@ -330,21 +339,25 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             self.log_change(request, run, f"{action.label}.")
             return told
         if isinstance(told, Run):
-            return self._sent(request, told, f"{action.label}: run {run.pk}.")
+            return self._sent(
+                request, told, gettext("%(action)s: run %(run)s.") % {"action": action.label, "run": run.pk}
+            )
         self.log_change(request, run, f"{action.label}: {told}")
         self.message_user(request, told, messages.SUCCESS)
         return HttpResponseRedirect(self._page_of(run))
 
     def _sent(self, request: HttpRequest, run: Run, noted: str) -> HttpResponseBase:
         self.log_addition(request, run, noted)
-        self.message_user(request, "The run waits for a worker: this page shows when it begins.", messages.SUCCESS)
+        self.message_user(
+            request, gettext("The run waits for a worker: this page shows when it begins."), messages.SUCCESS
+        )
         return HttpResponseRedirect(self._page_of(run))
 
     def commands_view(self, request: HttpRequest) -> HttpResponseBase:
         """Which commands there are."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        shown = {"title": "Commands", "apps": all_commands(), "opts": self.opts, "media": self.media}
+        shown = {"title": gettext("Commands"), "apps": all_commands(), "opts": self.opts, "media": self.media}
         context = {**self.admin_site.each_context(request), **shown}
         return TemplateResponse(request, "admin/async_commander/commands.html", context)
 
@@ -363,7 +376,7 @@ class RunAdmin(ReadOnly, OneRunAdmin):
             if "_count" in request.POST:
                 counted = page.count(form)
             elif (sent := page.send(form)) is not None:
-                return self._sent(request, sent, "Run, dry." if sent.dry_run else "Run.")
+                return self._sent(request, sent, gettext("Run, dry.") if sent.dry_run else gettext("Run."))
         context = {
             **self.admin_site.each_context(request),
             "title": name,

@@ -117,8 +117,8 @@ def kind_of(annotation: Any) -> Kind:
             "found Annotated[…] inside of another type; it goes around all, as in `Annotated[int | None, …]`"
         )
     if isinstance(annotation, type) and origin is None:
-        if annotation in _PLAIN:
-            return _PLAIN[annotation]
+        if annotation in PLAIN:
+            return PLAIN[annotation]
         if issubclass(annotation, Enum):
             return _enum(annotation)
         annotation = annotation.__name__
@@ -178,7 +178,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not isinstance(value, Enum)
 
 
-_PLAIN: dict[Any, Kind] = {
+PLAIN: dict[Any, Kind] = {
     str: _kind(str, "a text", _same, never=(Enum,)),
     int: _kind(
         int,

@@ -9,11 +9,13 @@ from typing import Any
 
 from django import template
 from django.utils import timezone
+from django.utils.formats import get_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 
 from async_commander.history.moments import moment as to_the_second
-from async_commander.results import RunStatus
+from async_commander.results import Asked, RunStatus
 from async_commander.text import amounts
 
 NONE = "–"
@@ -21,8 +23,31 @@ VALUE_WIDTH = 300
 
 register = template.Library()
 
-register.filter("count", amounts.count)
 register.filter("to_second", to_the_second)
+
+
+def localized(text: str) -> str:
+    """Figures with their unit as the language writes them: 1,240.5 s is 1.240,5 s in German."""
+    separators = {",": get_format("THOUSAND_SEPARATOR"), ".": get_format("DECIMAL_SEPARATOR")}
+    return text.translate(str.maketrans(separators))
+
+
+@register.filter
+def count(number: int) -> str:
+    """A count with thousands set apart."""
+    return localized(amounts.count(number))
+
+
+def items_in_words(number: int) -> str:
+    """A count of items: "1 item", "12,345 items"."""
+    return ngettext("%(count)s item", "%(count)s items", number) % {"count": count(number)}
+
+
+@register.filter
+def in_words(word: str) -> str:
+    """A state, a stage or the like in the language of the page; what it has no word for stays as it is."""
+    return gettext(word) if word else ""
+
 
 _KINDS = {
     RunStatus.SUCCEEDED.value: ("good", "✓"),
@@ -46,6 +71,12 @@ def kind_of_state(state: str) -> str:
 
 
 @register.filter
+def by(asked: Asked) -> str:
+    """Who asked for it, behind what was asked for."""
+    return " " + gettext("by %(user)s") % {"user": asked.by} if asked.by else ""
+
+
+@register.filter
 def badge(state: str) -> SafeString:
     """A state with its colour and its sign."""
     sign = "✗" if "no sign of life" in state else _KINDS.get(state, ("quiet", "○"))[1]
@@ -53,7 +84,7 @@ def badge(state: str) -> SafeString:
         '<span class="ac-badge ac-{}"><span aria-hidden="true">{}</span> <span class="ac-state">{}</span></span>',
         kind_of_state(state),
         sign,
-        state,
+        in_words(state),
     )
 
 
@@ -75,12 +106,16 @@ def ago(passed: timedelta) -> str:
     """How long ago something was, in one unit."""
     seconds = passed.total_seconds()
     if seconds < 0:
-        return "in the future"
-    for size, unit in ((86_400 * 2, 86_400), (3_600 * 2, 3_600), (60 * 2, 60)):
-        if seconds >= size:
-            number, name = int(seconds // unit), {86_400: "days", 3_600: "h", 60: "min"}[unit]
-            return f"{number:,}\N{NO-BREAK SPACE}{name} ago"
-    return f"{int(seconds)}\N{NO-BREAK SPACE}s ago" if seconds >= 1 else "just now"
+        return gettext("in the future")
+    for unit, said in (
+        (86_400, gettext("%(number)s days ago")),
+        (3_600, gettext("%(number)s h ago")),
+        (60, gettext("%(number)s min ago")),
+    ):
+        if seconds >= 2 * unit:
+            return said.replace(" ", "\N{NO-BREAK SPACE}") % {"number": count(int(seconds // unit))}
+    told = gettext("%(number)s s ago") % {"number": int(seconds)} if seconds >= 1 else gettext("just now")
+    return told.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 @register.filter
@@ -89,7 +124,7 @@ def duration(seconds: float | timedelta | None) -> str:
     if seconds is None:
         return NONE
     number = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-    return amounts.duration(number).replace(" ", "\N{NO-BREAK SPACE}")
+    return localized(amounts.duration(number)).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 @register.filter
@@ -97,13 +132,13 @@ def milliseconds(number: float | None) -> str:
     """A latency: 12 ms, 3.4 s."""
     if number is None:
         return NONE
-    return f"{number:,.0f}\N{NO-BREAK SPACE}ms" if number < 1000 else duration(number / 1000)
+    return localized(f"{number:,.0f}\N{NO-BREAK SPACE}ms") if number < 1000 else duration(number / 1000)
 
 
 @register.filter
 def rate(per_second: float | None) -> str:
     """Items per second."""
-    return amounts.rate(per_second) or NONE
+    return localized(amounts.rate(per_second)) or NONE
 
 
 @register.filter

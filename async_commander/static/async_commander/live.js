@@ -82,7 +82,7 @@
             Object.entries(news.parts).forEach(([name, html]) => put(name, html));
             append(news.log);
             if (news.state !== state) {
-                said.textContent = state || news.ended ? `The run is ${news.state} now.` : "";
+                said.textContent = state || news.ended ? `${page.dataset.changed} ${news.state}` : "";
                 state = news.state;
             }
             wait = EVERY;
@@ -91,7 +91,7 @@
             }
         } catch {
             wait = Math.min(wait * 2, LONGEST);
-            said.textContent = "No answer: what is shown here may be old.";
+            said.textContent = page.dataset.silent;
         } finally {
             asking = false;
         }

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PACKAGE := $(VENV)/.package
 STAMP := $(VENV)/.installed
 
 .PHONY: help reference docs demo test test-fast faults messages lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-shards bench-watchers bench-peers picture screenshots clean
@@ -26,10 +27,16 @@ help:
 	@echo "make picture   the README's picture: a run of the demo in the admin, by a headless Chromium"
 	@echo "make screenshots   the admin's pages in a headless Chromium, checked by axe-core, into docs/images/"
 
-$(STAMP): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+$(PACKAGE): pyproject.toml
+	@echo "Installing async_commander into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(STAMP): $(PACKAGE)
+	@echo "Installing what tests and lint need; that takes a minute or two ..."
+	@$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
 
 reference: $(STAMP)
@@ -43,7 +50,7 @@ docs: $(STAMP)
 messages: $(STAMP)
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.project.messages
 
-demo: $(STAMP)
+demo: $(PACKAGE)
 	$(BIN)/python examples/library/demo.py
 
 test: $(STAMP)

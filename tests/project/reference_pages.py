@@ -128,9 +128,10 @@ def options() -> str:
             'ones, too. In code each goes by its name with underscores: `await ac.arun("fetch", max_items=10)`. '
             "[Running commands](../running.md) explains them.\n"
         ),
-        "| option | needs | |\n|---|---|---|",
+        "| option | |\n|---|---|",
         *(
-            f"| `{f'{flags_of(one)} {metavar_of(one)}'.strip()}` | {cell(one.needs)} | {cell(one.help)} |"
+            f"| `{f'{flags_of(one)} {metavar_of(one)}'.strip()}` "
+            f"| {cell(one.help)}{f'; needs {one.needs}' * bool(one.needs)} |"
             for one in SHARED
             if one.written is not None
         ),

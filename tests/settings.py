@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import django
+
 SUFFIX = os.environ.get("TEST_DATABASE_SUFFIX", "")
 BASE = Path(os.environ.get("TEST_DIRECTORY", tempfile.gettempdir()))
 
@@ -102,3 +104,5 @@ TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ASYNC_COMMANDER: dict[str, Any] = {"INTERNAL_HOSTS": ["127.0.0.0/8", "localhost"]}
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}

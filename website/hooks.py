@@ -51,7 +51,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links as they are in the site."""
+    """Links and bars as the site has them."""
     del config, files
     here = page.file.src_uri
     source = "README.md" if here == "index.md" else here if (REPOSITORY / here).exists() else f"docs/{here}"
@@ -61,7 +61,12 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         return posixpath.relpath(target, posixpath.dirname(here) or ".")
 
     parts = re.split(r"(^```.*?^```)", markdown, flags=re.MULTILINE | re.DOTALL)
-    return "".join(part if part.startswith("```") else LINK.sub(in_site, part) for part in parts)
+    return "".join(part if part.startswith("```") else LINK.sub(in_site, _bars(part)) for part in parts)
+
+
+def _bars(text: str) -> str:
+    """GitHub wants a bar in a table's code escaped; MkDocs shows the escape."""
+    return re.sub(r"`[^`\n]*`", lambda code: code[0].replace("\\|", "|"), text)
 
 
 def _names_in(nav: Any) -> Iterator[str]:

@@ -111,6 +111,53 @@ def test_the_commands_of_the_pages_run(project: Path) -> None:
     assert "column 'price': '12.50' is not a number in the declared format" in typed(project, "python cleaned.py")
 
 
+TENANTS = """
+class Tenant(models.Model):
+    schema = models.CharField(max_length=20)
+    is_active = models.BooleanField(default=True)
+"""
+ORDERS_OF_ONE = """
+import async_commander as ac
+
+class Command(ac.AsyncCommand):
+    tenant: str
+
+    async def handle(self):
+        if self.tenant == "broken":
+            raise ValueError("no such schema")
+"""
+FOR_ALL = """
+import os, django
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+django.setup()
+import async_commander as ac
+from async_commander.models import Run
+from shop.models import Tenant
+
+for schema in ("one", "two", "broken"):
+    Tenant.objects.create(schema=schema)
+result = ac.run("fetch_all")
+assert result.status == "partial" and result.counts["done"] == 2, result
+runs = Run.objects.filter(command="fetch_orders")
+assert sorted((run.parameters["tenant"], run.status) for run in runs) == [
+    ("broken", "failed"), ("one", "succeeded"), ("two", "succeeded")
+], [(run.parameters, run.status) for run in runs]
+dead = Run.objects.get(command="fetch_all").items.get(state="dead")
+assert "no such schema" in dead.error, dead.error
+"""
+
+
+def test_a_run_for_each_tenant_is_a_run_of_its_own(project: Path) -> None:
+    shop = project / "shop"
+    (shop / "models.py").write_text((shop / "models.py").read_text() + TENANTS)
+    (shop / "commands" / "fetch_all.py").write_text(code_of("docs/tenants.md", "of every tenant"))
+    (shop / "commands" / "fetch_orders.py").write_text(ORDERS_OF_ONE)
+    typed(project, "python manage.py makemigrations shop")
+    typed(project, "python manage.py migrate")
+    (project / "for_all.py").write_text(FOR_ALL)
+    typed(project, "python for_all.py")
+
+
 IN_THE_LOOP = """
 import ast, asyncio, inspect, sys
 code = compile(sys.stdin.read(), "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

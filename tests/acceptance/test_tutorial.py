@@ -24,6 +24,7 @@ STAYS = ("python bookshop.py", "python manage.py runserver")
 """What is left running in a terminal of its own."""
 ENDS = {
     "python manage.py arun fetch_books --threads 50": 3,
+    "python manage.py arun fetch_books --progress none": 3,
     "timeout": 124,
     "python manage.py arun fetch_books --threads 50 --resume": 3,
 }
@@ -102,6 +103,11 @@ def reading(folder: Path) -> Iterator[Reader]:
             process.wait(20)
 
 
+def at_its_time(line: str) -> str:
+    """What cron starts by a line, in the folder of the reader."""
+    return line.split(None, 5)[5].replace("cd /srv/shop && .venv/bin/", "")
+
+
 def lines_of(text: str) -> set[str]:
     """Its lines, whatever the numbers and the space between are."""
     return {" ".join(re.sub(r"\d+", "0", line).split()) for line in text.splitlines() if line.strip()}
@@ -114,6 +120,8 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path) -> None:
                 reader.writes(code)
             elif language == "sh":
                 reader.types(code)
+            elif language == "cron":
+                reader.types("\n".join(at_its_time(line) for line in code.splitlines()))
             elif language == "text":
                 missing = lines_of(reader.with_ports(code)) - lines_of(reader.printed)
                 assert not missing, f"{missing} is not in\n{reader.printed}"

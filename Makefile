@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGE := $(VENV)/.package
 STAMP := $(VENV)/.installed
 
-.PHONY: help reference docs demo test test-fast faults messages lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-shards bench-watchers bench-peers picture screenshots clean
+.PHONY: help reference docs demo test test-fast faults messages lint format bench bench-durable bench-imports bench-admin bench-provenance bench-prune bench-requests bench-shards bench-watchers bench-peers picture screenshots clean
 
 help:
 	@echo "make demo     crawl the standard library's documentation: one thread, then fifty"

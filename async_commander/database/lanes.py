@@ -16,6 +16,8 @@ import anyio
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections, transaction
 
+from async_commander.engine.threads import start_soon
+
 from .connections import close_all, lay_aside, take_over_thread
 from .lent_lane import Lane, LentLane, result_of, settle, settle_unless_left
 from .lock_watch import LockWatch
@@ -133,7 +135,7 @@ class ThreadLane:
         self._preparation = preparation
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closed: Future[None] = Future()
-        threading.Thread(target=self._work, name="async-commander-lane", daemon=True).start()
+        start_soon(threading.Thread(target=self._work, name="async-commander-lane", daemon=True))
 
     def post(self, call: Callable[[], None]) -> None:
         """Have `call` called in the lane's thread. It must not raise."""

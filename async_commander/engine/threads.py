@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import time
 from collections import deque
 from concurrent.futures import Executor, Future
 from functools import partial
@@ -34,9 +36,18 @@ class DaemonThreads(Executor):
     Those of concurrent.futures.ThreadPoolExecutor are waited for when the interpreter ends.
     """
 
-    def __init__(self, size: int, *, name: str) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        name: str,
+        idle: float = IDLE_SECONDS,
+        begin: Callable[[threading.Thread], None] | None = None,
+    ) -> None:
         self._size = size
         self._name = name
+        self._idle_seconds = idle
+        self._begin = begin or start_soon
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._changed = threading.Condition()
         self._threads = 0
@@ -56,7 +67,7 @@ class DaemonThreads(Executor):
                 self._changed.notify()
             elif self._threads < self._size:
                 self._threads += 1
-                threading.Thread(target=self._work, name=self._name, daemon=True).start()
+                self._begin(threading.Thread(target=self._work, name=self._name, daemon=True))
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:  # noqa: FBT001 - the signature of the base class
@@ -76,7 +87,7 @@ class DaemonThreads(Executor):
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._changed:
             self._idle += 1
-            self._changed.wait_for(lambda: self._calls, IDLE_SECONDS)
+            self._changed.wait_for(lambda: self._calls, self._idle_seconds)
             self._idle -= 1
             if self._calls:
                 return self._calls.popleft()
@@ -102,3 +113,32 @@ def fit_for_a_future(error: BaseException) -> BaseException:
     fit = RuntimeError("the function raised StopIteration")
     fit.__cause__ = error
     return fit
+
+
+def start_soon(thread: threading.Thread) -> None:
+    """Have a thread begin, and do not wait for that.
+
+    `Thread.start()` waits until the new thread has had a turn, and among many that are at work, an event loop would
+    stand still for as long. Where the machine has no room for another thread, it begins when there is.
+    """
+    _starter.submit(_start, thread)
+
+
+def _start(thread: threading.Thread) -> None:
+    while True:
+        try:
+            thread.start()
+        except RuntimeError:
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _new_starter() -> None:
+    global _starter  # noqa: PLW0603 - a forked process has the parent's, and none of its threads
+    _starter = DaemonThreads(1, name="async-commander-starter", idle=1.0, begin=threading.Thread.start)
+
+
+_starter: DaemonThreads
+_new_starter()
+os.register_at_fork(after_in_child=_new_starter)

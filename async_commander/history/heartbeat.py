@@ -16,6 +16,7 @@ from async_commander.database.connections import close_all, drop, freshen
 from async_commander.database.outage import Hurry
 from async_commander.database.timeouts import Timeouts
 from async_commander.database.transaction import LaneTransaction
+from async_commander.engine.threads import start_soon
 
 from .lease import Ownership, Renewal, orders_of, renew
 from .recorder import Orders
@@ -49,13 +50,13 @@ class Heartbeat:
         self._timeouts = Timeouts.of_writer(lease_seconds=seconds)
         self._owner = owner
         self._hurry = hurry
-        self._ended = threading.Event()
+        self._ended, self._over = threading.Event(), threading.Event()
         self._ticked = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat-run-{ownership.run_id}", daemon=True)
 
     def start(self) -> None:
         """Begin to beat."""
-        self._thread.start()
+        start_soon(self._thread)
 
     def tick(self) -> None:
         """The event loop is alive. To be called at least every eighth of the lease."""
@@ -64,7 +65,7 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop beating and wait for the beat under way. Blocks: call it on a worker thread."""
         self._ended.set()
-        self._thread.join()
+        self._over.wait()
 
     def _run(self) -> None:
         beat_at = time.monotonic() + self._seconds / BEATS_PER_LEASE
@@ -77,7 +78,10 @@ class Heartbeat:
                 if time.monotonic() - self._ticked < self._seconds / 2:
                     self._beat()
         finally:
-            close_all()
+            try:
+                close_all()
+            finally:
+                self._over.set()
 
     def _look(self) -> None:
         """Where the database is away, the next heartbeat says so."""

@@ -120,7 +120,7 @@ class LogCapture(logging.Handler):
         """Listen to all loggers for the block. The run's own ones let records through from INFO, or DEBUG, on.
 
         No record of theirs, of their children or of this package's other loggers shows a secret: each passes a filter
-        or a handler that cleans it first.
+        or a handler that cleans it first. What is said inside of another run is that one's to clean.
         """
         known = logging.getLogger().manager.loggerDict.copy()
         names = {OWN_LOGGER, self._name, *(name for name in known if is_below(name, self._name))}
@@ -129,7 +129,7 @@ class LogCapture(logging.Handler):
         ends = [one for one in known.values() if isinstance(one, logging.Logger) and not one.propagate]
         ends, own = [logging.getLogger(), *ends], [*map(logging.getLogger, names)]
         passed = [logging.getLogger(self._name), logging.getLogger(PACKAGE_LOGGER)]
-        with _own_level.lowered(self._floor):
+        with _own_level.lowered(self._floor), self._cleaner.entered():
             for logger in own:
                 logger.addFilter(cleaning)
             for logger in passed:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connections, transaction
+from django.db.models import Model
 from django.db.transaction import TransactionManagementError
 
 from async_commander.database.outage import is_outage, is_read_only, is_transient
@@ -121,19 +122,20 @@ def _write_logs(ownership: Ownership, lines: Sequence[LogLine], *, written: list
 
 
 def _write_slices(ownership: Ownership, slices: Sequence[Slice]) -> None:
-    for one in slices:
-        RunBucket.objects.using(ownership.alias).update_or_create(
+    rows = [
+        RunBucket(
             run_id=ownership.run_id,
             at=as_stored(one.at),
             stage=one.stage,
-            defaults={
-                "seconds": one.seconds,
-                "count": one.count,
-                "errors": one.errors,
-                "total_ms": one.total_ms,
-                "histogram": one.histogram,
-            },
+            seconds=one.seconds,
+            count=one.count,
+            errors=one.errors,
+            total_ms=one.total_ms,
+            histogram=one.histogram,
         )
+        for one in slices
+    ]
+    _upsert(ownership, rows, ["at", "stage"], ["seconds", "count", "errors", "total_ms", "histogram"])
 
 
 def _write_slowest(ownership: Ownership, items: Sequence[dict[str, Any]]) -> None:
@@ -141,20 +143,29 @@ def _write_slowest(ownership: Ownership, items: Sequence[dict[str, Any]]) -> Non
     rows = RunSlowest.objects.using(ownership.alias)
     known = rows.filter(run_id=ownership.ledger).values_list("items", flat=True).first() or []
     told = [{**item, "label": storable(item["label"])[:NAME_CAP]} for item in items]
-    rows.update_or_create(run_id=ownership.ledger, defaults={"items": slowest_of(known, told)})
+    _upsert(ownership, [RunSlowest(run_id=ownership.ledger, items=slowest_of(known, told))], [], ["items"])
 
 
 def _write_errors(ownership: Ownership, errors: Sequence[ErrorKind], *, earlier: dict[str, int]) -> None:
-    for one in errors:
-        kind = storable(one.kind)[:NAME_CAP]
-        count = earlier.get(kind, 0) + one.count
-        RunErrorKind.objects.using(ownership.alias).update_or_create(
+    """The first example of each kind stays."""
+    rows = [
+        RunErrorKind(
             run_id=ownership.run_id,
-            kind=kind,
-            defaults={"count": count},
-            create_defaults={
-                "count": count,
-                "example": storable(one.example),
-                "item": storable(one.item)[:NAME_CAP],
-            },
+            kind=(kind := storable(one.kind)[:NAME_CAP]),
+            count=earlier.get(kind, 0) + one.count,
+            example=storable(one.example),
+            item=storable(one.item)[:NAME_CAP],
         )
+        for one in errors
+    ]
+    _upsert(ownership, rows, ["kind"], ["count"])
+
+
+def _upsert(ownership: Ownership, rows: Sequence[Model], unique: Sequence[str], update: Sequence[str]) -> None:
+    """In one statement. They are of one run and `unique` in it; of those that are alike the last one counts."""
+    by_key = {tuple(getattr(row, name) for name in unique): row for row in rows}
+    features = connections[ownership.alias].features
+    targets = ["run", *unique] if features.supports_update_conflicts_with_target else None
+    type(rows[0])._default_manager.using(ownership.alias).bulk_create(
+        by_key.values(), batch_size=100, update_conflicts=True, unique_fields=targets, update_fields=update
+    )

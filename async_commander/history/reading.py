@@ -25,7 +25,8 @@ from .shards import COUNTS
 def notice_crashes(alias: str) -> None:
     """Mark runs whose owner is gone as crashed. Where the database may only be read, they stay as they are.
 
-    As long as there are none it takes a query, and one more for each run that is running: no transaction, no lock.
+    As long as there are none it takes a query, and one or two for each hundred that are running: no transaction, no
+    lock.
     """
     if next(orphans(alias), None) is not None:
         with suppress(DatabaseError), transaction.atomic(using=alias):

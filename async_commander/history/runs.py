@@ -18,6 +18,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from async_commander.command.run_identity import Comparison
+from async_commander.database.chunks import chunks
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked, RunTaken
 from async_commander.models import FORMAT_VERSION, Lease, Run
 from async_commander.results import AT_WORK, RunStatus, items_in_words
@@ -418,9 +419,10 @@ def orphans(alias: str) -> Iterator[Run]:
     One whose process still exists on this host is none, even if its lease ran out: it may be waiting for the database.
     Only `--resume` deposes it.
     """
-    for run in Run.objects.using(alias).filter(status__in=AT_WORK).order_by("-id"):
-        if is_orphan(alias, run):
-            yield run
+    at_work = Run.objects.using(alias).filter(status__in=AT_WORK).order_by("-id")
+    for runs in chunks(list(at_work), SWEPT_AT_ONCE):
+        found = orphans_among(alias, runs)
+        yield from (run for run in runs if run.pk in found)
 
 
 def is_orphan(alias: str, run: Run) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -42,6 +45,21 @@ class Cleaner:
                 setattr(record, name, self._cleaned_argument(value))
             elif self._redact.within(text := text_of_value(value)) != text:
                 setattr(record, name, redacted_value(value, self._redact))
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """What is logged in the block is this one's to clean, and that of those around it: no others' beside them."""
+        token = _entered.set((*_entered.get(), self))
+        try:
+            yield
+        finally:
+            _entered.reset(token)
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether what is logged here is others' to clean. On a thread that knows of none it is everybody's."""
+        entered = _entered.get()
+        return bool(entered) and self not in entered
 
     def lines_of(self, record: logging.LogRecord) -> str:
         """The message with the lines that it had before it was cleaned."""
@@ -83,10 +101,10 @@ class Cleaner:
         error = readable(error)
         record.exc_info = (type(error), error, error.__traceback__)
         try:
-            said = logging.Formatter().formatException(record.exc_info)
+            said = "".join(traceback.format_exception(error)).removesuffix("\n")  # as logging.Formatter has it
         except Exception:  # noqa: BLE001 - an error that cannot be shown: no handler could
             said = ""
-        text = self._redact.end(traceback_text(error), TRACEBACK_CAP)
+        text = self._redact.end(traceback_text(error, said), TRACEBACK_CAP)
         hidden = (text_of_value(one.args) for one in chain(error))  # an exception may not show its arguments
         if text == said and all(self._redact.within(arguments) == arguments for arguments in hidden):
             return
@@ -122,6 +140,9 @@ class Cleaner:
         return self._redact(text).replace("\n", "\\n")
 
 
+_entered: ContextVar[tuple[Cleaner, ...]] = ContextVar("async_commander_cleaners", default=())
+
+
 class CleaningFilter(logging.Filter):
     """Cleans a logger's own records; lets every one through."""
 
@@ -131,7 +152,8 @@ class CleaningFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter."""
-        self._cleaner.clean(record)
+        if not self._cleaner.is_beside:
+            self._cleaner.clean(record)
         return True
 
 
@@ -148,6 +170,6 @@ class CleaningHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """See logging.Handler; without its lock: what it asks may log itself."""
-        if record.name not in self._filtered:
+        if record.name not in self._filtered and not self._cleaner.is_beside:
             self._cleaner.clean(record)
         return True

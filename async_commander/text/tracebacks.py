@@ -14,10 +14,13 @@ MOST = 100
 """Errors of a chain or a group whose messages are looked at."""
 
 
-def traceback_text(error: BaseException) -> str:
-    """The traceback of an error. Further lines of a message, which a server may have said, are indented."""
+def traceback_text(error: BaseException, formatted: str = "") -> str:
+    """The traceback of an error. Further lines of a message, which a server may have said, are indented.
+
+    `formatted`: as Python formats it, where that is known.
+    """
     try:
-        text = storable("".join(traceback.format_exception(error)).rstrip())
+        text = storable((formatted or "".join(traceback.format_exception(error))).rstrip())
         said = set[str]()
         for one in chain(error):
             if type(one).__name__ != "RemoteTraceback":  # a traceback that came from another process is no message

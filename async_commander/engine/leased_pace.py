@@ -56,6 +56,9 @@ class _Lease:
 class LeasedPace(Pace):
     """See Pace. Nothing is begun at a host without a lease of it that is still good, by this process's own clock.
 
+    Without bounds there is nothing to share, and no lease. Other bounds are asked for at once, and hold with the leases
+    that come of it.
+
     `wanted` is called when a lease is lacking. Who keeps them takes the `demands()`, and brings what is `granted()`.
     """
 
@@ -64,8 +67,18 @@ class LeasedPace(Pace):
         self._leases: dict[str, _Lease] = {}
         self.wanted: Callable[[], None] = lambda: None
 
+    def change(self, per_key: int | None, per_second: float | None) -> None:
+        """See Pace."""
+        super().change(per_key, per_second)
+        for lease in self._leases.values():
+            lease.asked_at = -math.inf
+        if self._leases:
+            self.wanted()
+
     def wait(self, key: str) -> float:
         """See Pace; `math.inf` also: not before there is a lease."""
+        if not self._bounded:
+            return super().wait(key)
         host, now = self._host(key), anyio.current_time()
         lease = self._leases.setdefault(key, _Lease())
         if now >= lease.until or host.held >= lease.turns or lease.interval == math.inf:
@@ -81,8 +94,7 @@ class LeasedPace(Pace):
     def reserve(self, key: str) -> float:
         """See Pace."""
         wait = super().reserve(key)
-        if not wait:
-            lease = self._leases[key]
+        if not wait and (lease := self._leases.get(key)) is not None:
             lease.begun += 1
             lease.peak = max(lease.peak, self.held(key))
         return wait
@@ -90,6 +102,8 @@ class LeasedPace(Pace):
     def throttled(self, key: str, asked: float | None = None, *, since: float = math.inf) -> None:
         """See Pace; the others are told at once."""
         super().throttled(key, asked, since=since)
+        if not self._bounded:
+            return
         self._leases.setdefault(key, _Lease()).asked_at = -math.inf
         self.wanted()
 
@@ -104,7 +118,8 @@ class LeasedPace(Pace):
             host, seconds = self._host(key), max(BEAT, min(now - lease.asked_at, 10 * BEAT))
             turns = self._per_key if lease.lacks_turns else min(max(host.held, lease.peak) + 1, self._per_key)
             rate = most if lease.lacks_rate else min(2 * lease.begun / seconds, most)
-            idle = not (fresh or host.in_use or lease.begun or lease.lacks_turns or lease.lacks_rate)
+            used = fresh or host.in_use or lease.begun or lease.lacks_turns or lease.lacks_rate
+            idle = not (used and self._bounded)
             paused = max(0.0, host.paused_until - now)
             if idle:
                 del self._leases[key]
@@ -132,4 +147,9 @@ class LeasedPace(Pace):
                 self._announce(key, host)
 
     def _spacing(self, key: str) -> float:
-        return self._leases[key].interval if self._interval else 0.0
+        lease = self._leases.get(key)
+        return lease.interval if lease is not None and self._interval else 0.0
+
+    @property
+    def _bounded(self) -> bool:
+        return self._per_key != math.inf or self._interval > 0

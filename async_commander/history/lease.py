@@ -191,10 +191,11 @@ def renew(ownership: Ownership, seconds: float) -> Renewal:
 
 
 def orders_of(ownership: Ownership) -> Orders | None:
-    """What is asked of a run now: one read by its key. None where there is no such run."""
-    wanted = Run.objects.using(ownership.alias).filter(pk=ownership.run_id)
-    found = wanted.values_list("orders", "cancel_requested_at").first()
-    return None if found is None else Orders.of(*found)
+    """What is asked of a run now, and of the run that it is a shard of: one read by the keys. None: it is not there."""
+    wanted = Run.objects.using(ownership.alias).filter(pk__in=[ownership.run_id, ownership.ledger])
+    found = {pk: Orders.of(*columns) for pk, *columns in wanted.values_list("pk", "orders", "cancel_requested_at")}
+    mine, whole = found.get(ownership.run_id), found.get(ownership.ledger)
+    return mine if mine is None or whole is None or mine is whole else mine.beside(whole)
 
 
 def epoch_of(alias: str, run_id: int) -> int | None:

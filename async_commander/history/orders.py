@@ -136,6 +136,7 @@ def continue_run(run_id: int, *, by: str = "", using: str | None = None) -> bool
     Raises as `pause_run` does.
     """
     with _at_work(run_id, by, using) as desk:
+        _check_whole(desk.run)
         if desk.run.paused is None:
             return False
         desk.order(f"This run was asked to go on{desk.who}.", pause=desk.asked(False).stored())
@@ -322,12 +323,9 @@ def _locked(run_id: int, by: str, alias: str) -> Iterator[Desk | None]:
 
 
 def _check_whole(run: Run) -> None:
-    """AsyncCommanderError for a run that is cut into shards, and for a shard: its processes hear of an end only."""
-    if run.shard is not None or run.children.filter(shard__isnull=False).exists():
-        raise AsyncCommanderError(
-            f"Run {run.pk} is {'cut into shards' if run.shard is None else f'a shard of run {run.parent_id}'}: it is "
-            "neither paused nor given other limits. Cancel it, and resume it with other ones."
-        )
+    """InvalidCommand for a shard, which does as its run is asked to."""
+    if run.shard is not None:
+        raise InvalidCommand(f"Run {run.pk} is shard {run.shard} of run {run.parent_id}: ask this of that one.")
 
 
 def _check_ours(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -244,6 +244,10 @@ class Rows:
     previous: Run | None = None
 
 
+OF_THE_WHOLE = ("timeout", "max_failures")
+"""Bounds of a run that is cut into shards which it keeps itself: no shard has them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Orders:
     """What is asked of a run from outside, as its row says it now."""
@@ -261,6 +265,11 @@ class Orders:
             cancel = Asked(to=True, by="", at=cancel_requested_at)
         limits = {name: asked for name, one in orders.get("limits", {}).items() if (asked := Asked.of(one))}
         return cls(cancel, Asked.of(orders.get("pause")), limits, Asked.of(orders.get("answer")))
+
+    def beside(self, whole: Orders) -> Orders:
+        """Those of a shard: it is paused with its run, and has its limits, but for those that bound the whole of it."""
+        limits = {name: one for name, one in whole.limits.items() if name not in OF_THE_WHOLE}
+        return replace(self, pause=whole.pause, limits=limits)
 
 
 class RunOwner(Protocol):

@@ -193,7 +193,7 @@ class OneRun:
             self._work: Work | ShardedWork = Work(self._session, opened)
         else:
             self._work = ShardedWork(self._session, opened, recorder)
-        self._steering = Steering(self._session, self._work if isinstance(self._work, Work) else None, stops)
+        self._steering = Steering(self._session, self._work, stops)
         self._stopping = Stopping(self._session, self._work, stops, hook_lanes, self._steering)
         self._hooks.observers = Observers.over(
             ObservedRun(plan=plan, context=self._context, recorder=recorder, owner=self._stopping, stops=stops)
@@ -264,7 +264,7 @@ class OneRun:
     async def _paced(self) -> None:
         """Share the pace with the other shards of a run, where this is one."""
         if isinstance(pace := self._session.pace, LeasedPace):
-            await keep_leases(pace, self._context.limits, self._recorder, self._stopping)
+            await keep_leases(pace, self._context, self._recorder, self._stopping)
 
     # -- lifespan( work, cleanup ) -----------------------------------------------------------------------------
 

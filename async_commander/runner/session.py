@@ -94,9 +94,8 @@ class RunSession:
         self.output = Output(request, redact)
         self.values: list[Any] = []
         self.outages = Outages(context.retry.maximum)
-        limits = context.limits
-        shared = context.shard is not None and (limits.per_host or limits.per_second)
-        self.pace = (LeasedPace if shared else Pace)(limits.per_host, limits.per_second, context.retry)
+        kind = Pace if context.shard is None else LeasedPace
+        self.pace = kind(context.limits.per_host, context.limits.per_second, context.retry)
         self.steps: OpenSteps | None = None
         """Of a plain command, while its `handle()` is at work."""
         self.undeleted: Counter[str] | None = Counter() if command.deletes and not request.delete else None

@@ -21,6 +21,7 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from async_commander.command.declaration import declaration_of
+from async_commander.history.recorder import OF_THE_WHOLE
 from async_commander.pool.child import SIGNALS
 from async_commander.pool.payload import dump_call
 
@@ -157,7 +158,7 @@ class ShardProcesses:
             request, resume=False, resume_run=None, retry_failed=None, only_kind=None, again=None, queued=None,
             distribute=None, shards=None, stdout=None, stderr=None, request=None, run_dependencies=False,
             database=session.lanes.alias, trigger="shard", wait=True, detach=False,
-            limits=session.context.limits.replace(timeout=None, max_failures=None),  # the run as a whole has these
+            limits=session.context.limits.replace(**dict.fromkeys(OF_THE_WHOLE)),
         )  # fmt: skip
         declared, own = declaration_of(type(command)), {**command.options, **command.parameters}
         arguments = {name: own[name] for name in (*declared.arguments, *declared.extra)}

@@ -24,6 +24,7 @@ from async_commander.exceptions import AsyncCommanderError
 from async_commander.history import shards
 from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.notes import earlier_errors
+from async_commander.history.recorder import OF_THE_WHOLE
 from async_commander.results import ErrorKind, RunStatus
 
 from .hook_lanes import Kind, calls_of
@@ -108,6 +109,15 @@ class ShardedWork:
         """Have each shard stop in order."""
         self._ask(1)
 
+    def pause(self) -> None:
+        """See Work: each shard finds that in its run's row, with its next look there; so does one that begins later."""
+
+    def go_on(self) -> None:
+        """See `pause()`."""
+
+    def change_limits(self) -> None:
+        """See `pause()`. Those that bound the run as a whole are looked at in the context."""
+
     def cancel(self) -> None:
         """Have each shard end what it has in hand."""
         self._ask(2)
@@ -123,7 +133,7 @@ class ShardedWork:
 
     def _for_workers(self) -> dict[str, Any]:
         """What a worker that finds a shard in a queue has to know beside the options that each row keeps."""
-        request, limits = self._session.request, self._context.limits.replace(timeout=None, max_failures=None)
+        request, limits = self._session.request, self._context.limits.replace(**dict.fromkeys(OF_THE_WHOLE))
         asked = {name: getattr(request, name) for name in ("grace", "verbosity", "lease_seconds", "refresh_cache")}
         return {**asked, "limits": limits.given}
 

@@ -15,8 +15,8 @@ from async_commander.history.database_recorder import DatabaseRecorder
 from async_commander.history.host_shares import LEASED_FOR, Bounds, exchange
 
 if TYPE_CHECKING:
+    from async_commander.engine.context import RunContext
     from async_commander.engine.leased_pace import LeasedPace
-    from async_commander.engine.limits import Limits
     from async_commander.history.recorder import Recorder, RunOwner
 
 logger = logging.getLogger("async_commander.run")
@@ -25,10 +25,10 @@ SOON = 0.02
 """Seconds for which what is lacking is gathered."""
 
 
-async def keep_leases(pace: LeasedPace, limits: Limits, recorder: Recorder, owner: RunOwner) -> None:
+async def keep_leases(pace: LeasedPace, context: RunContext, recorder: Recorder, owner: RunOwner) -> None:
     """A task beside the run, until it is cancelled. Without the database the leases run out, and nothing is begun."""
     assert isinstance(recorder, DatabaseRecorder)  # noqa: S101 - no other one has shards
-    bounds, lacking = Bounds(limits.per_host, limits.per_second), anyio.Event()
+    lacking = anyio.Event()
 
     def wanted() -> None:
         lacking.set()
@@ -41,7 +41,7 @@ async def keep_leases(pace: LeasedPace, limits: Limits, recorder: Recorder, owne
         lacking = anyio.Event()
         if not (demands := pace.demands()):
             continue
-        asked_at = anyio.current_time()
+        asked_at, bounds = anyio.current_time(), Bounds(context.limits.per_host, context.limits.per_second)
         try:
             grants = await recorder.about_shards(partial(exchange, bounds=bounds, demands=demands))
         except RunFenced as error:

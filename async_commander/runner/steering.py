@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from async_commander.results import Asked
 
     from .session import RunSession
+    from .sharded import ShardedWork
     from .signals import StopRequests
     from .work import Work
 
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 class Steering:
     """Does as the orders of one run say, and tells its terminal whose they are. All of it is on the event loop."""
 
-    def __init__(self, session: RunSession, work: Work | None, stops: StopRequests) -> None:
-        """`work`: None of a run whose shards do it, which can only be ended."""
+    def __init__(self, session: RunSession, work: Work | ShardedWork, stops: StopRequests) -> None:
         self._session = session
         self._context = session.context
         self._work = work
@@ -59,22 +60,23 @@ class Steering:
         if orders.cancel is not None and before.cancel is None:
             self._session.reporter.message(f"It ends, as was asked for{orders.cancel.who}.", logging.WARNING)
             self._stops.ask()
-        if self._work is None:
-            return
         if orders.limits != before.limits:
-            self._change_limits(
-                self._work, {name: one for name, one in orders.limits.items() if one != before.limits.get(name)}
-            )
-        if orders.pause is not None and orders.pause != before.pause and not self._context.stopping:
-            (self._pause if orders.pause.to else self._go_on)(self._work, orders.pause)
+            self._change_limits({name: one for name, one in orders.limits.items() if one != before.limits.get(name)})
+        pause = orders.pause
+        if pause is None and before.pause is not None:  # a shard whose run was resumed: a pause is not
+            pause = replace(before.pause, to=False, by="")
+        if pause is not None and pause != before.pause and not self._context.stopping:
+            (self._pause if pause.to else self._go_on)(pause)
         if orders.answer is not None:
             self._session.questions.answered(orders.answer)
 
-    def _pause(self, work: Work, asked: Asked) -> None:
+    def _pause(self, asked: Asked) -> None:
         if self._paused_at is None:
             self._paused_at = awake.time()
-            work.pause()
+            self._work.pause()
             self._ask_anew()
+        if self._context.shard is not None:
+            return  # the run says so for all of them
         reporter = self._session.reporter
         has_items = isinstance(self._session.command, ItemCommand)
         in_hand = f", with {items_in_words(self._context.tally.in_flight)} in hand" if has_items else ""
@@ -82,26 +84,28 @@ class Steering:
         reporter.message(told, logging.WARNING)
         reporter.stage(f"paused{asked.who}")
 
-    def _go_on(self, work: Work, asked: Asked) -> None:
+    def _go_on(self, asked: Asked) -> None:
         if self._paused_at is None:
             return
         stood_still, self._paused_at = awake.time() - self._paused_at, None
         self._stood_still += stood_still
-        work.go_on()
+        self._work.go_on()
         self._ask_anew()
+        if self._context.shard is not None:
+            return
         told = f"It goes on, as was asked for{asked.who}, after a pause of {stood_still:.0f} s."
         self._session.reporter.message(told)
         self._session.reporter.stage("")
 
-    def _change_limits(self, work: Work, changed: Mapping[str, Asked]) -> None:
+    def _change_limits(self, changed: Mapping[str, Asked]) -> None:
         known = {name: one for name, one in changed.items() if name in BOUNDS and not BOUNDS[name].fixed}
         before = self._context.limits
         self._context.limits = before.replace(**{name: one.to for name, one in known.items()})
         self._session.change_limits()
-        work.change_limits()
+        self._work.change_limits()
         self._ask_anew()
         for name, one in known.items():
-            if getattr(before, name) != one.to:
+            if getattr(before, name) != one.to and self._context.shard is None:
                 told = f"{name} is {one.to} from now on (it was {getattr(before, name)}), as was asked for{one.who}."
                 self._session.reporter.message(told)
 

@@ -202,10 +202,9 @@ def test_limits_that_were_left_as_they_are_stay_as_another_person_made_them(root
 
 
 def test_what_is_refused_says_why(root: Client) -> None:
-    shards = made_run()
-    made_run(parent=shards, shard=0)
+    shard = made_run(parent=made_run(), shard=0)
     for action, data in (("pause", {}), ("limits", {"threads": "3", "initial-threads": "20"})):
-        assert "is cut into shards" in root.post(address(shards, action), data, follow=True).content.decode()
+        assert "ask this of that one" in root.post(address(shard, action), data, follow=True).content.decode()
     one_piece = made_run()
     Run.objects.filter(pk=one_piece.pk).update(pausable=False)
     assert "before which it could wait" in root.post(address(one_piece, "pause"), follow=True).content.decode()

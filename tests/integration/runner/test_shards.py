@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 import async_commander as ac
-from async_commander.models import HostShare, Run, RunItem
+from async_commander.exceptions import InvalidCommand
+from async_commander.models import HostShare, Run, RunItem, RunLog
 from tests.testapp.models import Effect, Tag
 
 from . import sharded
@@ -148,6 +154,56 @@ def test_shards_share_the_turns_of_a_host() -> None:
     spans = [(float(began), float(ended)) for began, ended in moments]
     for began, _ in spans:
         assert sum(one <= began < other for one, other in spans) <= 3
+
+
+def test_a_run_in_shards_is_paused_and_given_limits_that_hold_for_all_of_them() -> None:
+    with ThreadPoolExecutor(1) as other:
+        ended = other.submit(in_shards_on_a_thread, sharded.Paced, count=60, pause=0.1, threads=2)
+        run = until(lambda: Run.objects.filter(shard=None, done__gte=4).first())
+        assert ac.pause_run(run.pk, by="ada on web1")
+        until(lambda: stands_still(run))
+        assert Run.objects.get(pk=run.pk).paused.by == "ada on web1"
+        begun_before = Tag.objects.count()
+        ac.change_limits(run.pk, by="bob", per_second=20, threads=5)
+        ac.continue_run(run.pk, by="bob")
+        until(lambda: Tag.objects.count() > begun_before)
+        with pytest.raises(InvalidCommand, match="ask this of that one"):
+            ac.pause_run(run.children.first().pk)
+        result = ended.result(60)
+    assert (result.status, result.counts["done"]) == ("succeeded", 60)
+    check_once(60)
+    starts = sorted(float(tag.name.split()[1]) for tag in Tag.objects.order_by("pk")[begun_before:])
+    for first, last in combinations(range(len(starts)), 2):
+        assert last - first + 1 <= 20 * (starts[last] - starts[first]) + 1 + 2 + 0.5
+    told = set(RunLog.objects.filter(run=run).values_list("message", flat=True))
+    assert told >= {
+        "A pause of this run was asked for by ada on web1.",
+        "Limits of this run were changed by bob: per_second none → 20.0, threads 2 → 5.",
+        "This run was asked to go on by bob.",
+    }
+    check_accounts(Run.objects.get(pk=run.pk))
+
+
+def in_shards_on_a_thread(cls: type[ac.AsyncCommand], **values: Any) -> ac.RunResult:
+    try:
+        return in_shards(cls, **values)
+    finally:
+        connection.close()
+
+
+def until(condition: Callable[[], Any], seconds: float = 40) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def stands_still(run: Run) -> bool:
+    """Whether nothing is done for longer than any item takes; at the end there is nothing left to do, either."""
+    before = Effect.objects.count()
+    time.sleep(0.5)
+    return 0 < Effect.objects.count() == before < 60 and Run.objects.get(pk=run.pk).status == "running"
 
 
 @pytest.mark.parametrize(

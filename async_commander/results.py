@@ -28,6 +28,8 @@ class RunStatus(StrEnum):
 
 AT_WORK = (RunStatus.RUNNING.value, RunStatus.WAITING.value)
 """The states of a run that a process is at work on."""
+NOT_OVER = (RunStatus.QUEUED.value, *AT_WORK)
+"""These, and that of a run that waits for a worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

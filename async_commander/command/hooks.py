@@ -67,10 +67,14 @@ A_TOTAL = Returned(
 )
 A_KEY = Returned("a text that is not empty", lambda value: isinstance(value, str) and value != "")
 A_THROTTLE = Returned("a text, or None for no pacing", lambda value: value is None or isinstance(value, str))
-A_LINE = Returned(
-    "a text, a whole number or a UUID, or None for no order",
-    lambda value: value is None or (isinstance(value, str | int | UUID) and not isinstance(value, bool)),
-)
+
+
+def _is_plain_key(value: object) -> bool:
+    return value is None or (isinstance(value, str | int | UUID) and not isinstance(value, bool))
+
+
+A_LINE = Returned("a text, a whole number or a UUID, or None for no order", _is_plain_key)
+A_BATCH = Returned("a text, a whole number or a UUID, or None, which is a key as well", _is_plain_key)
 LONGEST_HOLD = 3600.0
 """Seconds that `throttle_on()` may say: it is asked again after them."""
 A_WAIT = Returned(

@@ -24,6 +24,7 @@ from async_commander.exceptions import ItemError
 from .base import AsyncCommand
 from .declaration import keeps_history
 from .hooks import (
+    A_BATCH,
     A_KEY,
     A_LINE,
     A_SOURCE,
@@ -160,7 +161,7 @@ class ItemCommand(AsyncCommand, ABC, Generic[Item]):
 class GatheringCommand(ItemCommand[Item], Generic[Item]):
     """What those shapes share that may save many items by one call, to a sink that has a bulk API."""
 
-    @hook(returned=A_LINE)
+    @hook(returned=A_BATCH)
     def batch_key(self, item: Item, /) -> SyncOrAsync[str | int | UUID | None]:  # noqa: ARG002 - for those who write it
         """What one call of `parse_and_save_many()` has in common: a table, an index. None is a key like any other.
 

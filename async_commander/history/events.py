@@ -13,18 +13,17 @@ from async_commander.database.transaction import LaneTransaction
 from async_commander.events import ItemFailed, LeftOut, LogLine, Place, Progress, RunEvent, RunFinished, RunStarted
 from async_commander.exceptions import InvalidCommand
 from async_commander.models import Run, RunLog
-from async_commander.results import AT_WORK, RunStatus
+from async_commander.results import AT_WORK, NOT_OVER, RunStatus
 
-from .reading import result_of
 from .runs import is_orphan, mark_crashed
 from .shards import COUNTS
+from .telling import result_of
 
 if TYPE_CHECKING:
     from . import recorder
 
 LINES_AT_ONCE = 500
 """Of a run's log; of more than that the last ones are told, and how many were left out."""
-NOT_OVER = frozenset({RunStatus.QUEUED.value, *AT_WORK})
 
 
 def events_of(run_id: int, place: Place | None, *, using: str | None = None) -> list[RunEvent]:

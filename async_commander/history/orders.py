@@ -7,7 +7,7 @@ of its looks has happened in the log only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,8 @@ from async_commander.command.declaration import declaration_of
 from async_commander.command.registry import get_command
 from async_commander.engine.limits import BOUNDS, Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
-from async_commander.results import AT_WORK, Asked, RunStatus
+from async_commander.results import AT_WORK, NOT_OVER, Asked, RunStatus
+from async_commander.text.clean import plain
 
 if TYPE_CHECKING:  # else when it is called: these names are there before Django is set up
     from async_commander.models import Run
@@ -34,7 +35,7 @@ class Cancelled(StrEnum):
     ASKED = "asked"
     """Its owner hears of it within a second, or has heard of an earlier request."""
     NOT_BEGUN = "not begun"
-    """It was waiting to begin, and does not."""
+    """It was waiting for a worker, and none begins it."""
     OWNERLESS = "ownerless"
     """Nobody worked on it any more: it is marked as crashed, or as its owner left word of its end."""
     ENDED = "ended"
@@ -76,27 +77,27 @@ def cancel_run(run_id: int, *, by: str = "", user: str = "", using: str | None =
     """
     from async_commander.models import Run
 
-    from .lease import database_now
     from .runs import is_orphan, mark_crashed
     from .shards import ask_to_end
+    from .telling import tell_ended_later
 
-    alias, by = using or router.db_for_write(Run), by or user
+    alias = using or router.db_for_write(Run)
     run = _known(run_id, alias)
     if run.shard is not None:
         raise InvalidCommand(f"Run {run_id} is shard {run.shard} of run {run.parent_id}: ask for the end of that one.")
-    if run.status == RunStatus.QUEUED.value:
-        error = f"Cancelled{f' by {by}' if by else ''} before it began."
-        queued = Run.objects.using(alias).filter(pk=run_id, status=RunStatus.QUEUED.value)
-        status = RunStatus.INTERRUPTED.value
-        ended = queued.update(status=status, finished=database_now(alias), error=error, once_key=None)
-        return Cancelled.NOT_BEGUN if ended else Cancelled.ENDED
-    if run.status not in AT_WORK:
-        return Cancelled.ENDED
-    if is_orphan(alias, run) and mark_crashed(alias, run):
-        return Cancelled.OWNERLESS
-    with _locked(run_id, by, alias) as desk:
+    if run.status in AT_WORK and is_orphan(alias, run) and mark_crashed(alias, run):
+        run.refresh_from_db(using=alias, fields=["status"])
+        if run.status != RunStatus.QUEUED.value:  # else it went back to its queue, and the next worker is not to begin
+            return Cancelled.OWNERLESS
+    with _locked(run_id, by or user, alias, among=NOT_OVER) as desk:
         if desk is None:
             return Cancelled.ENDED
+        if desk.run.status == RunStatus.QUEUED.value:
+            desk.run.status, desk.run.finished, desk.run.once_key = RunStatus.INTERRUPTED.value, desk.at, None
+            desk.run.error = f"Cancelled{desk.who} before it {'went on' if desk.run.heartbeat else 'began'}."
+            desk.run.save(update_fields=["status", "finished", "once_key", "error"])
+            tell_ended_later(alias, run_id)
+            return Cancelled.NOT_BEGUN
         _check_ours(desk.run)
         if desk.run.cancel_requested_at is None:
             desk.run.cancel_requested_at = desk.at
@@ -307,8 +308,8 @@ def _at_work(run_id: int, by: str, using: str | None) -> Iterator[Desk]:
 
 
 @contextmanager
-def _locked(run_id: int, by: str, alias: str) -> Iterator[Desk | None]:
-    """For the block the row of a run at work is locked; None where it is at work no more."""
+def _locked(run_id: int, by: str, alias: str, among: Iterable[str] = AT_WORK) -> Iterator[Desk | None]:
+    """For the block the row of a run in one of these states is locked; None where it is in none of them."""
     from async_commander.database.lanes import must_share
     from async_commander.database.transaction import LaneTransaction
     from async_commander.models import Run
@@ -318,8 +319,8 @@ def _locked(run_id: int, by: str, alias: str) -> Iterator[Desk | None]:
     with LaneTransaction(alias, shared=must_share(alias)):
         runs = Run.objects.using(alias).filter(pk=run_id)
         # It is written before it is read: that locks it everywhere, also on SQLite, which has no lock for a row.
-        locked = runs.filter(status__in=AT_WORK).update(orders=F("orders"))
-        yield Desk(runs.get(), by, database_now(alias)) if locked else None
+        locked = runs.filter(status__in=among).update(orders=F("orders"))
+        yield Desk(runs.get(), plain(by or ""), database_now(alias)) if locked else None
 
 
 def _check_whole(run: Run) -> None:

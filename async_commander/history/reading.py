@@ -14,12 +14,11 @@ from async_commander.command.registry import find_clashes, find_command
 from async_commander.engine.threads import loop_is_running
 from async_commander.exceptions import AsyncCommanderError
 from async_commander.models import Lease, Run, RunItem
-from async_commander.results import AT_WORK, ErrorKind, RunResult, RunStatus
+from async_commander.results import AT_WORK, RunStatus
 
 from .lease import lease_name
 from .recorder import STEP
 from .runs import orphans, orphans_among, sweep
-from .shards import COUNTS
 
 
 def notice_crashes(alias: str) -> None:
@@ -88,26 +87,6 @@ def resumed_among(alias: str, runs: Iterable[Run]) -> set[int]:
     leases = Lease.objects.using(alias).filter(name__in=by_lease, epoch__gt=1).values_list("name", "epoch")
     crashed = {name for name, run in by_lease.items() if run.status == RunStatus.CRASHED.value}
     return {by_lease[name].pk for name, epoch in leases if epoch > 1 + (name in crashed)}
-
-
-def result_of(run: Run) -> RunResult:
-    """How a run that has ended did so, by its row."""
-    status, skipped = RunStatus(run.status), run.status == RunStatus.SKIPPED.value
-    kinds = run.error_kinds.order_by("-count", "kind")
-    return RunResult(
-        run_id=run.pk,
-        command=run.command,
-        status=status,
-        value=run.value,
-        counts={name: getattr(run, name) for name in COUNTS},
-        errors=[ErrorKind(one.kind, one.count, one.example, one.item) for one in kinds],
-        duration=run.duration.total_seconds() if run.duration else 0.0,
-        error="" if skipped else run.error,
-        reason=run.error if skipped else "",
-        complete=run.source_ended or status in (RunStatus.SUCCEEDED, RunStatus.SKIPPED),
-        dry_run=run.dry_run,
-        would=run.would,
-    )
 
 
 def steps_of(run: Run, limit: int) -> list[RunItem]:

@@ -42,7 +42,7 @@ from .notes import mark_gap
 from .ownership import NOBODY, Owner, host_name, this_host
 from .recorder import Ending, Opening
 from .shards import COUNTS, ledger_of, to_carry
-from .telling import tell_crashed_later
+from .telling import tell_ended_later
 from .unstored_ends import UnstoredEnd
 
 T = TypeVar("T")
@@ -296,6 +296,8 @@ def reopen(
     if opening.retry_failed is None and run.status == RunStatus.FAILED.value and run.pruned is None:
         run.source_ended = False  # all of it is dead: who resumes it asks the source for what is new
     mine = Run.objects.using(alias).filter(pk=run.pk)
+    if opening.queued is not None and run.shard is None:
+        mine = mine.filter(status=RunStatus.QUEUED.value)  # else it was cancelled since
     # Limits that were changed from outside apply still, but for those that this sitting was given; a pause does not.
     changed = {name: one for name, one in run.orders.get("limits", {}).items() if name not in opening.given}
     taken = mine.update(
@@ -317,7 +319,7 @@ def reopen(
         changes=0,
     )
     if not taken:
-        raise RunLocked(f"Run {run.pk} was removed just now.")
+        raise RunLocked(f"Run {run.pk} was cancelled or removed just now.")
     left_at_work = (*AT_WORK, RunStatus.CRASHED.value, RunStatus.QUEUED.value)
     return ownership, ended is None and run.status in left_at_work  # who gave it back in order has left no claim
 
@@ -393,6 +395,10 @@ def close(
         **({"sent": None} if goes_back else {}),
         **({} if has_happened else {"once_key": None}),
     )
+    if goes_back:  # unless somebody asked for its end, which nobody has heard of in time
+        cancelled = runs.filter(cancel_requested_at__isnull=False)
+        if cancelled.update(status=RunStatus.INTERRUPTED.value, finished=database_now(ownership.alias)):
+            tell_ended_later(ownership.alias, ownership.run_id)
     return stored_counts(ownership)
 
 
@@ -457,7 +463,8 @@ def sweep(alias: str) -> int:
 def mark_crashed(alias: str, run: Run) -> bool:
     """Close a run without an owner as crashed, or as its owner says it ended; False where it has one, or had an end.
 
-    One that came from a queue goes back to it, for the next worker, as long as that gets it on.
+    One that came from a queue goes back to it, for the next worker, as long as that gets it on, unless its end was
+    asked for.
     """
     try:
         with transaction.atomic(using=alias):
@@ -477,7 +484,7 @@ def mark_crashed(alias: str, run: Run) -> bool:
             fence(ownership)
             Run.objects.using(alias).filter(pk=run.pk, status__in=AT_WORK).update(once_key=None, **_left_alone(run))
             release(ownership)
-            tell_crashed_later(alias, run)
+            tell_ended_later(alias, run.pk)  # unless it waits in its queue again
     except (RunLocked, RunFenced):
         return False
     return True
@@ -486,7 +493,7 @@ def mark_crashed(alias: str, run: Run) -> bool:
 def _left_alone(run: Run) -> dict[str, Any]:
     """The columns of a run whose owner has ended without a word."""
     crashed = {"status": RunStatus.CRASHED.value, "error": "The process that owned this run ended without a word."}
-    if not run.engine:
+    if not run.engine or run.cancel_requested_at is not None:
         return crashed
     so_far = run.settled or run.items.count()  # steps are rows, and counted nowhere
     left = run.asked.get("left", {})

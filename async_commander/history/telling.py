@@ -17,7 +17,7 @@ from async_commander.conf import get_settings
 from async_commander.database.connections import close_all, take_over_thread
 from async_commander.engine.threads import DaemonThreads
 from async_commander.exceptions import AsyncCommanderError
-from async_commander.results import RunResult, RunStatus, items_in_words
+from async_commander.results import NOT_OVER, ErrorKind, RunResult, RunStatus, items_in_words
 from async_commander.signals import run_finished
 
 if TYPE_CHECKING:
@@ -63,43 +63,60 @@ def tell(signal: Signal, sender: Any, **facts: Any) -> None:
         signal.send_robust(sender=sender, **facts)
 
 
-def tell_finished(sender: Any, result: RunResult) -> None:
-    """Tell of a run that is over, and mail ADMINS where it failed and they are to know."""
+def tell_finished(sender: Any, result: RunResult, *, testing: bool = False) -> None:
+    """Tell of a run that is over, and mail ADMINS where it failed and they are to know: not of a trial, `testing`."""
     if result.dry_run:
         return
     tell(run_finished, sender, run_id=result.run_id, command=result.command, result=result)
-    if is_mailed(sender, result):
+    if not testing and is_mailed(sender, result):
         wait_for([Aside().submit(mail, result)], timeout=PATIENCE)
 
 
-def tell_crashed_later(alias: str, run: Run) -> None:
-    """Once what marks this run as crashed is committed."""
-    if run.dry_run:
-        return
-    transaction.on_commit(partial(_tell_crashed, run), using=alias, robust=True)
+def tell_ended_later(alias: str, run_id: int) -> None:
+    """Of a run that was ended by its row, where nobody carried it: once that is committed."""
+    transaction.on_commit(partial(_tell_ended, alias, run_id), using=alias, robust=True)
 
 
-def _tell_crashed(run: Run) -> None:
+def _tell_ended(alias: str, run_id: int) -> None:
+    from async_commander.models import Run
+
+    run = Run.objects.using(alias).filter(pk=run_id).exclude(status__in=NOT_OVER).first()
     mails = get_settings().mail_admins
+    if run is None or run.shard is not None:  # a shard is told of with the whole run
+        return
     sender = None
     if mails or run_finished.receivers:
         try:
             sender = get_command(run.command)
         except AsyncCommanderError:
-            logger.debug("%s, whose run %s crashed, cannot be imported here.", run.command, run.pk)
-    counts = {name: getattr(run, name) for name in ("taken", "done", "skipped", "dead", "retry", "claimed")}
-    result = RunResult(
+            logger.debug("%s, whose run %s was ended, cannot be imported here.", run.command, run.pk)
+    tell_finished(sender, result_of(run), testing=run.testing)
+
+
+def result_of(run: Run) -> RunResult:
+    """How a run that has ended did so, by its row."""
+    from .shards import COUNTS
+
+    status, skipped = RunStatus(run.status), run.status == RunStatus.SKIPPED.value
+    kinds = run.error_kinds.order_by("-count", "kind")
+    return RunResult(
         run_id=run.pk,
         command=run.command,
-        status=RunStatus.CRASHED,
-        counts=counts,
-        error="The process that owned this run ended without a word.",
+        status=status,
+        value=run.value,
+        counts={name: getattr(run, name) for name in COUNTS},
+        errors=[ErrorKind(one.kind, one.count, one.example, one.item) for one in kinds],
+        duration=run.duration.total_seconds() if run.duration else 0.0,
+        error="" if skipped else run.error,
+        reason=run.error if skipped else "",
+        complete=run.source_ended or status in (RunStatus.SUCCEEDED, RunStatus.SKIPPED),
+        dry_run=run.dry_run,
+        would=run.would,
     )
-    tell_finished(sender, result)
 
 
 def is_mailed(sender: Any, result: RunResult) -> bool:
-    """Whether ADMINS are to know: the command says so, or the settings, and it is no trial."""
+    """Whether ADMINS are to know: the command says so, or the settings."""
     wanted = getattr(sender, "mail_admins", None)
     return result.status in MAILED and (get_settings().mail_admins if wanted is None else bool(wanted))
 

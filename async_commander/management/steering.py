@@ -103,7 +103,7 @@ def _cancelled(alias: str, options: dict[str, Any], asked: dict[str, Any]) -> It
         return [to_json({"run": run.pk, "asked": came_to is Cancelled.ASKED, "status": run.status})]
     told = {
         Cancelled.ASKED: f"is asked to end: {_hears(run)}",
-        Cancelled.NOT_BEGUN: "had not begun, and does not",
+        Cancelled.NOT_BEGUN: "waited for a worker, and none begins it any more",
         Cancelled.OWNERLESS: f"had no owner any more: it is {run.status}",
         Cancelled.ENDED: f"had ended before: it is {run.status}",
     }

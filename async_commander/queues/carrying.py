@@ -18,8 +18,9 @@ from async_commander.engine.limits import Limits
 from async_commander.exceptions import AsyncCommanderError, CommandNotFound, InvalidCommand, MissingDependency
 from async_commander.history.lease import LEASE_SECONDS, database_now, owner_of
 from async_commander.history.runs import is_orphan, mark_crashed
+from async_commander.history.telling import tell_ended_later
 from async_commander.models import Run
-from async_commander.results import AT_WORK, RunResult, RunStatus
+from async_commander.results import AT_WORK, NOT_OVER, RunResult, RunStatus
 from async_commander.runner.entry import drive_from_call, drive_on_loop
 from async_commander.runner.plan import stored_arguments
 from async_commander.runner.reporting import Reporter, Silent
@@ -123,7 +124,7 @@ def _loaded(run_id: Any, database: Any) -> Load | None:
         mark_crashed(alias, run)
         run.refresh_from_db(using=alias)
     engine = _engine_of(run)
-    if engine is not None and engine.can_delay() and run.status in (RunStatus.QUEUED.value, *AT_WORK):
+    if engine is not None and engine.can_delay() and run.status in NOT_OVER:
         _watch(run, engine, alias)
     if run.status != RunStatus.QUEUED.value:
         owner = f" by {owner_of(alias, run.pk)}" if run.status in AT_WORK else ""
@@ -229,4 +230,6 @@ def _renew(alias: str) -> None:
 
 def _end(run_id: int, alias: str, status: RunStatus, told: str) -> None:
     waiting = Run.objects.using(alias).filter(pk=run_id, status=RunStatus.QUEUED.value)
-    waiting.update(status=status.value, finished=database_now(alias), error=told, once_key=None)
+    ended = waiting.update(status=status.value, finished=database_now(alias), error=told, once_key=None)
+    if ended and status is RunStatus.FAILED:  # who was skipped was told of by its run
+        tell_ended_later(alias, run_id)

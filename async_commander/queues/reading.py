@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed
 from async_commander.history.exclusive import naps_while_waiting
-from async_commander.history.reading import result_of
+from async_commander.history.telling import result_of
 from async_commander.models import Run
-from async_commander.results import AT_WORK, RunResult, RunStatus
+from async_commander.results import NOT_OVER, RunResult, RunStatus
 from async_commander.runner.entry import told
 
 __all__ = ["ended", "naps_while_waiting", "status_of"]
-
-UNDER_WAY = (RunStatus.QUEUED.value, *AT_WORK)
 
 
 def ended(run_id: int, database: str, *, is_committed: bool) -> RunResult | None:
     """How a run ended; None where it has not. Raises as `RunHandle.result` does."""
     run = _row_of(run_id, database)
-    if run.status not in UNDER_WAY:
+    if run.status not in NOT_OVER:
         result = result_of(run)
         if result.status is RunStatus.CRASHED:
             raise RunFailed(f"{result.command} crashed: {result.error}", result)

@@ -62,11 +62,11 @@ class Questions:
                 return await self._ask_here(text)
             how = self._request.ask or ("wait" if in_a_worker else "fail")
             if how == "fail" or not self._recorder.can_be_answered:
-                word = "--ask wait" if trigger in _ON_A_LINE else 'ask="wait"'
-                raise AsyncCommanderError(
-                    f"“{text}” cannot be asked without a terminal. Give --yes to agree. "
-                    f"{word} has the run wait until somebody answers it."
-                )
+                yes, wait = ("--yes", "--ask wait") if trigger in _ON_A_LINE else ("yes=True", 'ask="wait"')
+                remedy = f"{wait} has the run wait until somebody answers it."
+                if not self._recorder.can_be_answered:
+                    remedy = "The run cannot wait for an answer: nobody sees it, in a transaction or without a record."
+                raise AsyncCommanderError(f"“{text}” cannot be asked without a terminal. Give {yes} to agree. {remedy}")
             async with self._one_at_a_time:
                 return await self._ask_outside(text or "?")
 

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.utils.module_loading import import_string
 
 from async_commander.history import runs, shards
-from async_commander.results import AT_WORK, RunStatus
+from async_commander.results import AT_WORK, NOT_OVER, RunStatus
 
 from .plan import ENGINE_OF
 
@@ -59,7 +59,7 @@ class QueuedShards:
     @property
     def at_work(self) -> bool:
         """Whether a worker has a shard, or will have it."""
-        return any(row.status in (RunStatus.QUEUED.value, *AT_WORK) for row in self._rows)
+        return any(row.status in NOT_OVER for row in self._rows)
 
     def some_ended(self) -> bool:
         """The rows say it."""

@@ -13,7 +13,7 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
 from async_commander.engine.leaving import CancelIgnored, Leavable
 from async_commander.history.telling import PATIENCE, Aside, is_mailed, mail
-from async_commander.results import ItemState
+from async_commander.results import ItemState, RunStatus
 from async_commander.signals import item_failed, run_finished, run_started
 
 from .in_hand import ItemTicket
@@ -61,7 +61,7 @@ class Teller:
         """The run is over; of the items that were given up all is told first."""
         self.run_id = result.run_id
         await self._tell_items()
-        if self._is_shard:
+        if self._is_shard or result.status is RunStatus.QUEUED:  # then it goes on with another worker
             return
         await self._send(run_finished, result=result)
         if self._dry or self._plan.opening.testing or not is_mailed(self._sender, result):

@@ -18,7 +18,6 @@ from django.db import DatabaseError, router
 from async_commander.database.lanes import must_share, open_lanes
 from async_commander.database.outage import is_outage, is_transient
 from async_commander.events import Place, RunFinished
-from async_commander.exceptions import InvalidCommand
 from async_commander.history.events import Look, events_of
 from async_commander.models import Run
 
@@ -71,10 +70,10 @@ class Reader:
     told: bool = False
     mailbox: Mailbox = field(default_factory=Mailbox)
 
-    def tell(self, news: Sequence[RunEvent] | InvalidCommand) -> None:
-        """Hand over what is new. After the end of the run, or where there is none, nothing more will come."""
+    def tell(self, news: Sequence[RunEvent] | Exception) -> None:
+        """Hand over what is new. After the end of the run, or where it cannot be read, nothing more will come."""
         self.told = True
-        if isinstance(news, InvalidCommand):
+        if isinstance(news, Exception):
             self.mailbox.close(news)
             return
         for event in news:
@@ -168,16 +167,17 @@ class Watch:
 
 def _look(
     alias: str, places: Mapping[int, Collection[Place | None]], *, notice_crash: bool
-) -> dict[tuple[int, Place | None], Sequence[RunEvent] | InvalidCommand]:
-    """What is new of these runs after these places."""
-    news: dict[tuple[int, Place | None], Sequence[RunEvent] | InvalidCommand] = {}
+) -> dict[tuple[int, Place | None], Sequence[RunEvent] | Exception]:
+    """What is new of these runs after these places. What is wrong with one of them is for its own readers."""
+    news: dict[tuple[int, Place | None], Sequence[RunEvent] | Exception] = {}
     for run_id, of_run in places.items():
         try:
             look = Look(alias, run_id, notice_crash=notice_crash)
-        except InvalidCommand as error:
-            news |= {(run_id, place): error for place in of_run}
-        else:
             news |= {(run_id, place): look.after(place) for place in of_run}
+        except DatabaseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised where somebody reads
+            news |= {(run_id, place): error for place in of_run}
     return news
 
 

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
     from async_commander.database.unit import Unit
 
-PLACES = ("item", "download", "parse_and_save", "commit", "committed", "step", "handle", "cleanup")
+PLACES = (
+    *("item", "download", "parse_and_save", "parse_and_save_many", "commit", "committed"),
+    *("step", "handle", "cleanup"),
+)
 """Where a run can be ended: an attempt at an item, a call of a hook, a step of `handle()`, and a transaction that has
 rows of the command or outcomes of its items.
 """

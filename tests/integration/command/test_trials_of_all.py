@@ -123,7 +123,7 @@ def test_nobody_is_asked_and_output_is_kept_apart(write: Callable[..., None], mo
     write("agreeing", "test_options = {'yes': True}", "return await self.confirm('Delete all?')")
     told = {line[1]: line for line in tried()}
     assert told["asking"][0] == "failed"
-    assert "“Delete all?” cannot be asked without a terminal. Give --yes to agree." in told["asking"][2]
+    assert "“Delete all?” cannot be asked without a terminal. Give yes=True to agree." in told["asking"][2]
     assert (told["agreeing"][0], told["talking"][0]) == ("ok", "ok")
     assert Run.objects.get(command="talking").output == "hello\n"
 

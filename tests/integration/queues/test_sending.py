@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.utils import timezone
 
 import async_commander as ac
+from async_commander.history import runs
+from async_commander.history.lease import take_over
+from async_commander.history.recorder import Ending
 from async_commander.models import Run, RunLog
 from async_commander.queues import rescue
 from async_commander.queues.carrying import acarry, carry
+from async_commander.runner.signals import StopRequests
 from tests.integration.runner.ledger import assert_ledger_adds_up, end_without_a_word, give_lease
 from tests.testapp.models import Effect
 
@@ -183,6 +191,92 @@ def test_a_cancelled_run_is_not_begun(transactional_db: None) -> None:
     assert handle.result_sync(timeout=0).status is ac.RunStatus.INTERRUPTED
     assert Run.objects.get().error == "Cancelled by ada before it began."
     assert handle.cancel_sync() is False
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """What receivers of `run_finished` hear."""
+    heard: list[str] = []
+
+    def finished(result: ac.RunResult, **_: Any) -> None:
+        heard.append(str(result.status))
+
+    ac.run_finished.connect(finished)
+    yield heard
+    ac.run_finished.disconnect(finished)
+
+
+def test_a_cancel_outlives_the_worker_that_has_not_heard_of_it(transactional_db: None, told: list[str]) -> None:
+    handle = ac.dispatch("effects", label="unheard", count=2)
+    carry(handle.run_id)
+    end_without_a_word(handle.run_id, 1)
+    give_lease(handle.run_id)
+    assert handle.cancel_sync(user="ada\x00") is True
+    give_lease(handle.run_id, process_start=1)
+    rescue.rescue("default")
+    assert rows() == ["crashed"]
+    assert told == ["succeeded", "crashed"]
+    assert RunLog.objects.filter(message="The end of this run was asked for by ada.").exists()
+
+
+def test_a_run_whose_worker_is_gone_is_cancelled_and_not_gone_on_with(transactional_db: None, told: list[str]) -> None:
+    handle = ac.dispatch("effects", label="gone", count=2)
+    carry(handle.run_id)
+    end_without_a_word(handle.run_id, 1)
+    assert handle.cancel_sync() is True
+    assert Run.objects.get().error == "Cancelled before it went on."
+    assert carry(handle.run_id) is None
+    assert rows() == ["interrupted"]
+    assert told == ["succeeded", "interrupted"]
+
+
+def test_a_cancel_holds_while_a_worker_is_about_to_go_on(transactional_db: None, monkeypatch: Any) -> None:
+    handle = ac.dispatch("effects", label="about", count=2)
+    carry(handle.run_id)
+    end_without_a_word(handle.run_id, 1)
+    rescue.rescue("default")
+
+    def cancelled_meanwhile(*_: Any) -> float:
+        handle.cancel_sync()
+        return 0
+
+    monkeypatch.setattr(runs, "seconds_until_free", cancelled_meanwhile)
+    carry(handle.run_id)
+    assert rows() == ["interrupted"]
+
+
+def test_a_cancel_holds_while_a_worker_gives_its_run_back(transactional_db: None, told: list[str]) -> None:
+    handle = ac.dispatch("effects", label="given back", count=2)
+    carry(handle.run_id)
+    Run.objects.update(status="running", cancel_requested_at=timezone.now())
+    back = Ending(status=ac.RunStatus.QUEUED)
+    runs.close(take_over("default", handle.run_id), back, add_output=False, whole=False)
+    assert rows() == ["interrupted"]
+    assert told == ["succeeded", "interrupted"]
+
+
+def test_a_run_that_goes_back_to_its_queue_is_not_told_of_as_ended(transactional_db: None, told: list[str]) -> None:
+    handle = ac.dispatch("effects", label="back", count=2)
+    stops = StopRequests()
+    stops.ask()
+    anyio.run(partial(acarry, handle.run_id, stops=stops))
+    assert (rows(), told) == (["queued"], [])
+    carry(handle.run_id)
+    end_without_a_word(handle.run_id, 1)
+    rescue.rescue("default")
+    assert (rows(), told) == (["queued"], ["succeeded"])
+
+
+def test_a_run_that_no_worker_can_begin_is_told_of(
+    transactional_db: None, told: list[str], settings: Any, mailoutbox: list[Any]
+) -> None:
+    settings.ADMINS = [("Ada", "ada@example.org")]
+    settings.ASYNC_COMMANDER = {**settings.ASYNC_COMMANDER, "MAIL_ADMINS": True}
+    handle = ac.dispatch("answers")
+    Run.objects.update(command="testapp.gone")
+    carry(handle.run_id)
+    assert (rows(), told) == (["failed"], ["failed"])
+    assert f"Run {handle.run_id} of testapp.gone has failed" in mailoutbox[0].subject
 
 
 def test_a_failure_is_raised_where_it_is_waited_for(transactional_db: None) -> None:

@@ -140,6 +140,24 @@ def test_nothing_is_lost_or_twice_when_many_items_are_in_hand(run: Any, kind: ty
     assert effects() == ITEMS
 
 
+def test_a_call_for_many_items_is_a_point(run: Any) -> None:
+    class Together(ac.DownloadIterateCommand[None, str]):
+        batches = ac.Batches(size=2)
+
+        async def download(self) -> None: ...
+
+        def iterate(self, payload: None):
+            return ITEMS
+
+        async def parse_and_save_many(self, items: list[str]) -> None:
+            self.db.add(*[Effect(key=item) for item in items])
+
+    assert run(Together, crash_at="parse_and_save_many:2").status == "crashed"
+    assert Effect.objects.count() < len(ITEMS)
+    assert run(Together, resume=True).status == "succeeded"
+    assert Effect.objects.count() == len(ITEMS)
+
+
 def test_a_crash_calls_nothing_that_a_killed_process_would_not(run: Any) -> None:
     called: list[str] = []
 

@@ -228,7 +228,7 @@ def test_yes_answers(run: Any) -> None:
 
 def test_without_a_terminal_a_question_is_an_error(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert "cannot be asked without a terminal. Give --yes to agree" in failed(run, Asks()).error
+    assert "cannot be asked without a terminal. Give yes=True to agree" in failed(run, Asks()).error
 
 
 def test_progress_of_a_plain_command_is_stored(run: Any) -> None:

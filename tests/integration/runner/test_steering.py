@@ -391,7 +391,7 @@ def test_where_nobody_is_to_be_waited_for_a_question_is_an_error(run: Any, run_o
         (run_on_lanes, {"trigger": "terminal"}),
         (run_on_lanes, {"trigger": "shard"}),
     ):
-        with pytest.raises(ac.RunFailed, match=r"cannot be asked without a terminal\. Give --yes"):
+        with pytest.raises(ac.RunFailed, match=r"cannot be asked without a terminal\. Give (--yes|yes=True) to agree"):
             call(steered(Asks, nobody), **words)
     assert run(steered(Asks, nobody), yes=True).value == [True, True]
 
@@ -400,7 +400,7 @@ def test_where_nobody_is_to_be_waited_for_a_question_is_an_error(run: Any, run_o
 def test_a_run_that_nobody_sees_asks_nobody() -> None:
     async def nobody(self: Any) -> None: ...
 
-    with pytest.raises(ac.RunFailed, match="cannot be asked without a terminal"):
+    with pytest.raises(ac.RunFailed, match=r"Give yes=True to agree\. The run cannot wait for an answer"):
         ac.run(steered(Asks, nobody), ask="wait")
 
 

@@ -154,6 +154,22 @@ async def test_there_is_no_such_run(arun_db: None) -> None:
 
 
 @pytest.mark.asyncio
+async def test_who_asks_for_nonsense_ends_no_other_reader(arun_db: None) -> None:
+    run = await finished_run(status="queued", finished=None)
+    other = await finished_run()
+    await RunLog.objects.acreate(run=other, at=timezone.now(), level=40, message="x", failure={"of": "a newer release"})
+    watch = asyncio.create_task(read(run.pk, events := []))
+    with pytest.raises(ValueError, match="abc"):
+        await read("abc", [])  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        await read(other.pk, [])
+    await Run.objects.filter(pk=run.pk).aupdate(status="succeeded", finished=timezone.now())
+    async with asyncio.timeout(30):
+        await watch
+    assert isinstance(events[-1], ac.RunFinished)
+
+
+@pytest.mark.asyncio
 async def test_a_run_that_is_removed_ends_its_watches(arun_db: None) -> None:
     run = await finished_run(status="running", finished=None)
     await sync_to_async(establish)("default", run.pk)

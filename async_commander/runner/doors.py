@@ -74,7 +74,8 @@ def astream(
     among them, come when they are stored, each second. A slow reader holds up nothing: he is told the newest progress,
     and how many lines were left out.
 
-    With `detach=True` a worker carries the run, which goes on without this reader; the events are those of `awatch`.
+    With `detach=True` a worker carries the run, which goes on without this reader; the events are those of `awatch`,
+    but for RunStarted, which has the run's number and comes at once: the run is in its queue.
 
     Leaving the stream of any other run (`break`, `aclose()`, a cancel) stops it in order; `contextlib.aclosing` waits
     for its end. Raises RunLocked where another process owns the run, CommandNotFound, InvalidCommand and TypeError

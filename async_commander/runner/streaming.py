@@ -47,7 +47,16 @@ async def stream(
                 f"Run {handle.run_id} belongs to a transaction that is still open here: no worker sees it before "
                 "COMMIT. Watch it outside of the transaction."
             )
-        async with aclosing(watch(handle.run_id, after=None, using=handle.database)) as events:
+        opening, place = plan.opening, str(Place(handle.run_id))
+        yield RunStarted(
+            run_id=handle.run_id,
+            id=place,
+            command=opening.command,
+            parameters=opening.parameters,
+            dry_run=opening.dry_run,
+            testing=opening.testing,
+        )
+        async with aclosing(watch(handle.run_id, after=place, using=handle.database)) as events:
             async for told in events:
                 yield told
         return

@@ -13,7 +13,7 @@ from django.db import connection
 import async_commander as ac
 from async_commander.models import Run
 from async_commander.queues import rescue
-from async_commander.queues.carrying import carry
+from async_commander.queues.carrying import acarry, carry
 from tests.integration.runner.ledger import assert_ledger_adds_up
 from tests.queued.effects import assert_once, effects
 from tests.queued.engines import Dying
@@ -79,6 +79,20 @@ async def test_a_detached_call_waits_for_the_worker(arun_db: None) -> None:
         assert (result.status, result.value["what"]) == (ac.RunStatus.SUCCEEDED, "detached")
         with pytest.raises(ac.RunFailed, match="as it was told"):
             await ac.arun("answers", what="error", detach=True)
+
+
+@pytest.mark.asyncio
+async def test_a_detached_stream_has_the_runs_number_before_a_worker_begins(arun_db: None) -> None:
+    async with aclosing(ac.astream("effects", label="early", count=3, detach=True)) as events:
+        first = await anext(events)
+        assert isinstance(first, ac.RunStarted)
+        assert (first.command, first.parameters["label"]) == ("effects", "early")
+        run = await Run.objects.aget()
+        assert (run.pk, run.status) == (first.run_id, "queued")
+        await acarry(run.pk)
+        names = [event.name async for event in events]
+    assert names.count("started") == 0
+    assert names[-1] == "finished"
 
 
 @pytest.mark.asyncio

@@ -154,13 +154,13 @@ class RunCommand(TerminalCommand):
     def _detach(self, command: AsyncCommand, request: RunRequest, options: Mapping[str, Any]) -> None:
         """Leave the run to a worker, and say what it is followed by."""
         from async_commander.queues.engine import engine_of
-        from async_commander.queues.sending import enqueue
+        from async_commander.queues.retrying import leave
         from async_commander.runner.caller import as_served
         from async_commander.runner.plan import make_plan
 
         try:
             engine = engine_of()
-            handle = enqueue(make_plan(command, as_served(request), shared=False), engine)
+            handle = leave(make_plan(command, as_served(request), shared=False), engine)
         except AsyncCommanderError as error:
             raise CommandError(str(error), returncode=refusal_code(error)) from error
         run_id, name = handle.run_id, name_of(type(command))

@@ -28,6 +28,9 @@ def dispatch(command: Runnable, /, *, engine: Chosen = None, **arguments: Any) -
     is told after COMMIT, or within the transaction where the queue is in the same database. Where the queue cannot be
     reached then, the run stays queued, an error is logged, and the next worker that looks sends it again.
 
+    With `retry_failed=ID` the worker tries the dead items of that run again, which waits in the queue for that. Raises
+    NothingToRetry where none is dead, RunLocked where somebody is at work on it.
+
     Raises CommandNotFound, InvalidCommand and TypeError before anything is written: also for a secret that is given and
     that no environment variable brings to the worker, for no row keeps it.
     """
@@ -36,10 +39,10 @@ def dispatch(command: Runnable, /, *, engine: Chosen = None, **arguments: Any) -
     from async_commander.runner.entry import prepared
     from async_commander.runner.plan import make_plan
 
-    from .sending import enqueue
+    from .retrying import leave
 
     made, request = prepared(command, arguments)
-    return enqueue(make_plan(made, as_served(request), shared=False), engine_of(engine))
+    return leave(make_plan(made, as_served(request), shared=False), engine_of(engine))
 
 
 async def adispatch(command: Runnable, /, *, engine: Chosen = None, **arguments: Any) -> RunHandle:

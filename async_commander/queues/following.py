@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from async_commander.exceptions import InvalidCommand
 
 from .engine import engine_of
-from .sending import enqueue
+from .retrying import leave
 
 if TYPE_CHECKING:
     from async_commander.results import RunResult
@@ -36,4 +36,4 @@ def sent(plan: Plan, reporter: Reporter | None) -> RunHandle:
         raise InvalidCommand(
             "A run that is detached is told of, and recorded, by its row: leave reporter and recorder."
         )
-    return enqueue(plan, engine_of())
+    return leave(plan, engine_of())

@@ -37,8 +37,8 @@ _HERE_ONLY = {
 
 def enqueue(plan: Plan, engine: Engine) -> RunHandle:
     """Write the row of a queued run, and have it sent. See `doors.dispatch`."""
-    _check_sendable(plan)
-    alias, asked = plan.alias, _asked(plan.request)
+    check_sendable(plan)
+    alias, asked = plan.alias, asked_of(plan.request)
     handle = RunHandle(0, alias, is_committed=False)
 
     def committed() -> None:
@@ -84,7 +84,8 @@ def send_again(run_id: int, engine: Engine, alias: str) -> bool:
     return True
 
 
-def _asked(request: RunRequest) -> dict[str, Any]:
+def asked_of(request: RunRequest) -> dict[str, Any]:
+    """What a worker is told of a request beside what the run's own columns keep."""
     absent = {field.name: field.default for field in fields(RunRequest)}
     asked = {name: getattr(request, name) for name in ASKED}
     return {
@@ -93,7 +94,7 @@ def _asked(request: RunRequest) -> dict[str, Any]:
     }
 
 
-def _check_sendable(plan: Plan) -> None:
+def check_sendable(plan: Plan) -> None:
     """InvalidCommand for a run that a worker could not carry as it is asked for."""
     cls, request = type(plan.command), plan.request
     try:
@@ -108,7 +109,7 @@ def _check_sendable(plan: Plan) -> None:
         raise InvalidCommand(
             f"{plan.name} is always on, and would hold a worker for ever: run it by `manage.py abots`."
         )
-    going_on = [name for name in ("resume", "resume_run", "retry_failed") if getattr(request, name)]
+    going_on = [name for name in ("resume", "resume_run") if getattr(request, name)]
     if going_on:
         raise InvalidCommand(
             f"{going_on[0]} goes on with a run that was, and a worker is sent new ones: `manage.py aruns requeue ID` "

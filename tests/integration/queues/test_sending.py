@@ -24,7 +24,7 @@ from async_commander.queues import rescue
 from async_commander.queues.carrying import acarry, carry
 from async_commander.runner.signals import StopRequests
 from tests.integration.runner.ledger import assert_ledger_adds_up, end_without_a_word, give_lease
-from tests.testapp.models import Effect
+from tests.testapp.models import Effect, Tag
 
 
 class Sink(ac.Engine):
@@ -451,6 +451,26 @@ def test_detach_says_the_number(transactional_db: None) -> None:
     assert document == {"run": run.pk + 1, "command": "answers", "status": "queued", "engine": "worker"}
     with pytest.raises(CommandError, match=r"password has a secret"):
         arun("answers", "--detach", "--password", "hunter2")
+
+
+@pytest.mark.parametrize("how", ["the terminal", "code"])
+def test_dead_items_are_left_to_a_worker(transactional_db: None, how: str) -> None:
+    run = ac.run("mendable")
+    assert (run.counts["done"], run.counts["dead"]) == (6, 1)
+    Tag.objects.create(name="mended")
+    if how == "the terminal":
+        told = arun("mendable", "--retry-failed", str(run.run_id), "--detach", "--threads", "2")
+        assert f"Run {run.run_id} of mendable is queued (worker)" in told
+        handle = ac.RunHandle(run.run_id)
+    else:
+        handle = ac.dispatch("mendable", retry_failed=run.run_id, threads=2, engine=Sink)
+        assert Sink.sent == [(run.run_id, "default", 0)]
+    assert (handle.run_id, handle.status_sync()) == (run.run_id, ac.RunStatus.QUEUED)
+    carry(run.run_id)
+    carry(run.run_id)
+    assert handle.result_sync().counts["done"] == 7
+    assert Effect.objects.count() == 7
+    assert Run.objects.get().limits["threads"] == 2
 
 
 def test_a_worker_takes_the_oldest_first(transactional_db: None) -> None:

@@ -31,9 +31,16 @@ STOP_SIGNAL = getattr(signal, "SIGUSR2", None)
 """By which a worker that is to end tells its child processes: Celery has no word for that."""
 
 
-@shared_task(
-    name="async_commander.run_command_task", bind=True, acks_late=True, reject_on_worker_lost=True, max_retries=None
-)
+LIKE_A_RUN: dict[str, Any] = {
+    "bind": True,
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+    "max_retries": None,
+}
+"""Options of a task whose message is done with when its run has ended."""
+
+
+@shared_task(name="async_commander.run_command_task", **LIKE_A_RUN)
 def run_command_task(
     self: Any, run: int | str, parameters: dict[str, Any] | None = None, database: str | None = None
 ) -> dict[str, Any]:
@@ -43,16 +50,21 @@ def run_command_task(
     django_commander has it, the run's row is made here: once, however often the message comes. This task fails where
     the run does.
     """
+    return carry_message(self, run, parameters or {}, database)
+
+
+def carry_message(task: Any, run: int | str, parameters: dict[str, Any], database: str | None = None) -> dict[str, Any]:
+    """Carry the run that a message asks for. See `run_command_task`; `task` is the one that got it."""
     from async_commander.queues.carrying import carry, end_as_failed
     from async_commander.runner.entry import told
 
     try:
-        run_id = run if isinstance(run, int) else _made(run, parameters or {}, self.request.id, database)
+        run_id = run if isinstance(run, int) else _made(run, parameters, task.request.id, database)
         if pool := _green_pool():
             end_as_failed(run_id, database or router.db_for_write(Run), AsyncCommanderError(_NO_LOOP.format(pool=pool)))
         result = carry(run_id, database=database)
     except DatabaseError as error:
-        raise self.retry(exc=error, countdown=AGAIN_AFTER) from error
+        raise task.retry(exc=error, countdown=AGAIN_AFTER) from error
     if result is not None and not isinstance(run, int):
         told(result)
     return {"run": run_id, "status": None if result is None else str(result.status)}

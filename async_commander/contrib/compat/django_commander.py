@@ -133,15 +133,19 @@ def __getattr__(name: str) -> Any:
 
 
 def _task() -> Any:
-    """`run_command_task(name, params)` for Celery: it fails where the command does."""
+    """`run_command_task(name, params)` for Celery, by its old name: it fails where the command does.
+
+    The run's row is made once for each message, however often that comes, as by `contrib.celery`, whose task it is.
+    """
     if find_spec("celery") is None:
         raise ImportError("run_command_task is a task of Celery, which is not installed: pip install celery")
-    shared_task: Callable[..., Any] = import_module("celery").shared_task
+    ours = import_module("async_commander.contrib.celery")
 
-    def run_command_task(command_name: str, params: Mapping[str, Any] | None = None) -> str:
-        doors.run(command_name, **(params or {}))
+    def run_command_task(self: Any, command_name: str, params: Mapping[str, Any] | None = None) -> str:
+        ours.carry_message(self, command_name, dict(params or {}))
         return f"Success: {command_name}"
 
-    task = shared_task(name="django_commander.utils.run_command_task")(run_command_task)
+    shared_task: Callable[..., Any] = import_module("celery").shared_task
+    task = shared_task(name="django_commander.utils.run_command_task", **ours.LIKE_A_RUN)(run_command_task)
     globals()["run_command_task"] = task
     return task

@@ -361,9 +361,23 @@ def test_a_task_of_celery_fails_where_the_command_does() -> None:
         with pytest.raises(ImportError, match="pip install celery"):
             django_commander.run_command_task  # noqa: B018
         return
-    assert django_commander.run_command_task("process_category", {"category": 6}) == "Success: process_category"
+    task = django_commander.run_command_task
+    assert task("process_category", {"category": 6}) == "Success: process_category"
     with pytest.raises(ac.CommandNotFound):
-        django_commander.run_command_task("nothing", {})
+        task("nothing", {})
+    assert (task.acks_late, task.reject_on_worker_lost) == (True, True)
+
+
+@pytest.mark.skipif(find_spec("celery") is None, reason="needs Celery")
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_comes_again_runs_nothing_again() -> None:
+    task = django_commander.run_command_task
+    for _ in range(3):
+        told = task.apply(args=("process_category", {"category": 6}), task_id="one message").get()
+        assert told == "Success: process_category"
+    assert Run.objects.filter(command="process_category").count() == 1
+    task.apply(args=("process_category", {"category": 6}), task_id="another message").get()
+    assert Run.objects.filter(command="process_category", status="succeeded").count() == 2
 
 
 @pytest.mark.django_db(transaction=True)

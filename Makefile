@@ -20,6 +20,7 @@ help:
 	@echo "make bench-provenance   recording which run wrote which object, beside two ways by hand"
 	@echo "make bench-watchers   a hundred clients watch one run, by one look for all or a query for each"
 	@echo "make bench-peers   the job as a plain command, as Celery tasks and as a Scrapy spider"
+	@echo "make bench-requests   what a small run in a view costs the event loop that others share"
 	@echo "make bench-prune   a million old rows removed beside a run"
 	@echo "make bench-requests   what a small run in a view costs the loop that other requests share"
 	@echo "make bench-shards   one run on one process and in shards, and what fifty workers ask of the database"
@@ -96,6 +97,10 @@ bench-watchers: $(STAMP)
 bench-peers: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group peers
 	$(BIN)/python -m benchmarks.peers
+
+bench-requests: $(STAMP)
+	$(BIN)/python -m benchmarks.requests --database sqlite
+	$(BIN)/python -m benchmarks.requests --database postgres
 
 bench-prune: $(STAMP)
 	$(BIN)/python -m benchmarks.prune --database sqlite

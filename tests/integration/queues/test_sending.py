@@ -142,6 +142,42 @@ def test_a_run_whose_worker_is_gone_comes_back_to_its_queue(transactional_db: No
     assert Sink.sent == [(handle.run_id, "default", 0)]
 
 
+def test_a_run_that_changes_hands_is_told_of_at_its_end_once(
+    transactional_db: None, settings: Any, mailoutbox: list[Any]
+) -> None:
+    settings.ADMINS = [("Ada", "ada@example.org")]
+    settings.ASYNC_COMMANDER = {**settings.ASYNC_COMMANDER, "MAIL_ADMINS": True}
+    told: list[tuple[str, Any]] = []
+
+    def began(resumed: bool, **_: Any) -> None:
+        told.append(("began", resumed))
+
+    def ended(result: ac.RunResult, **_: Any) -> None:
+        told.append(("ended", result.status))
+
+    ac.run_started.connect(began)
+    ac.run_finished.connect(ended)
+    try:
+        handle = ac.dispatch("effects", label="told", count=5, engine=Sink)
+        carry(handle.run_id)
+        told.clear()
+        end_without_a_word(handle.run_id, 3)
+        rescue.rescue("default")
+        assert told == []
+        for _ in range(3):  # the message comes again and again
+            carry(handle.run_id)
+        assert told == [("began", True), ("ended", ac.RunStatus.SUCCEEDED)]
+        assert mailoutbox == []
+        while rows() != ["crashed"]:
+            end_without_a_word(handle.run_id)
+            rescue.rescue("default")
+        assert told[2:] == [("ended", ac.RunStatus.CRASHED)]
+        assert len(mailoutbox) == 1
+    finally:
+        ac.run_started.disconnect(began)
+        ac.run_finished.disconnect(ended)
+
+
 def test_workers_that_die_for_nothing_come_to_an_end(transactional_db: None) -> None:
     handle = ac.dispatch("effects", label="killer", count=1, engine=Sink)
     carry(handle.run_id)

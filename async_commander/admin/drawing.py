@@ -29,14 +29,8 @@ Rect = tuple[str, float, float, float, float, str]
 """Its class, x, y, width, height and what it says."""
 
 
-def _rects(rects: Iterable[Rect]) -> SafeString:
-    drawn = ((kind, *(f"{number:.2f}" for number in place), told) for kind, *place, told in rects)
-    return format_html_join(
-        "", '<rect class="ac-fill-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>', drawn
-    )
-
-
 def _picture(rects: Iterable[Rect], width: float, height: float, kind: str, told: str) -> SafeString:
+    drawn = ((kind, *(f"{number:.2f}" for number in place), told) for kind, *place, told in rects)
     return format_html(
         '<svg class="{}" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}" focusable="false">{}'
         "</svg>",
@@ -44,7 +38,9 @@ def _picture(rects: Iterable[Rect], width: float, height: float, kind: str, told
         f"{width:g}",
         f"{height:g}",
         told,
-        _rects(rects),
+        format_html_join(
+            "", '<rect class="ac-fill-{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>', drawn
+        ),
     )
 
 

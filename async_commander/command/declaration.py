@@ -148,7 +148,8 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
         if not fits(value):
             raise InvalidCommand(f"{label_of(cls)}: {name} is {value!r:.80}; allowed: {allowed}")
     gathers = "parse_and_save_many" in found.hooks
-    if not gathers and ("batch_key" in found.hooks or any("batches" in vars(base) for base in _own(cls))):
+    has_batches = any("batches" in vars(base) for base in cls.__mro__ if not is_ours(base))
+    if not gathers and ("batch_key" in found.hooks or has_batches):
         what = "batch_key()" if "batch_key" in found.hooks else "batches"
         raise InvalidCommand(f"{label_of(cls)}: {what} has no effect without parse_and_save_many(): write that, too")
     if cls.always_on and cls.run_once:
@@ -157,10 +158,6 @@ def declaration_of(cls: type[Declaring]) -> Declaration:
     _check_test_values(cls, found)
     _declarations[cls] = found
     return found
-
-
-def _own(cls: type) -> list[type]:
-    return [base for base in cls.__mro__ if not is_ours(base)]
 
 
 def keeps_history(cls: type[Declaring]) -> bool:

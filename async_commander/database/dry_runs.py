@@ -95,13 +95,14 @@ def _start(plain: Callable[..., Any], thread: threading.Thread) -> None:
     """A thread of its own: what it does until its end is one stretch."""
     rehearsal = rehearsal_here()
     if rehearsal is not None and not _thread.hands_over:
-        thread.run = partial(_of_thread, rehearsal, thread.run)  # type: ignore[method-assign]
+        run = thread.run
+
+        def rehearsed_run() -> None:
+            with watched(), rehearsal.of_this_thread():  # it may outlive the run
+                run()
+
+        thread.run = rehearsed_run  # type: ignore[method-assign]
     plain(thread)
-
-
-def _of_thread(rehearsal: Rehearsal, run: Callable[[], None]) -> None:
-    with watched(), rehearsal.of_this_thread():  # it may outlive the run
-        run()
 
 
 def _submit(

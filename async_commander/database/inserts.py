@@ -368,20 +368,17 @@ class _Upsert(_Insert):
             )
         for some in chunks(rows, 50):
             with counted_as_upserts():
-                self._write_both(some)
-
-    def _write_both(self, rows: Sequence[Row]) -> None:
-        missing = self._overwrite_existing(rows)
-        while missing:
-            try:
-                with transaction.atomic(using=self.connection.alias):
-                    super().write(missing)
-                break
-            except IntegrityError:
-                rest = self._overwrite_existing(missing)
-                if len(rest) == len(missing):
-                    raise
-                missing = rest  # others were quicker
+                missing = self._overwrite_existing(some)
+                while missing:
+                    try:
+                        with transaction.atomic(using=self.connection.alias):
+                            super().write(missing)
+                        break
+                    except IntegrityError:
+                        rest = self._overwrite_existing(missing)
+                        if len(rest) == len(missing):
+                            raise
+                        missing = rest  # others were quicker
 
     def _overwrite_existing(self, rows: Sequence[Row]) -> list[Row]:
         """Update those that are there; returns the others."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from django.db import DataError, connections
-from django.db.models import DecimalField, ForeignKey, IntegerField, Model
+from django.db.models import DecimalField, ForeignKey, IntegerField
 
 from .layout import layout_of
 
@@ -30,7 +29,11 @@ def with_misfits(error: BaseException, unit: Unit) -> BaseException:
     for request in unit.requests:
         connection = connections[request.alias]
         for obj in request.objects:
-            found += _misfits(connection, obj)
+            for field in layout_of(type(obj)).fields:
+                value = vars(obj).get(field.attname)  # what the object lacks is not loaded for it
+                with suppress(Exception):  # a value of the project's own type that cannot be looked at
+                    if problem := _problem(connection, field, value):
+                        found.append(f"{obj._meta.label}.{field.name}: {problem}")
     if not found:
         return error
     more = f"; and {len(found) - _MOST_TOLD} more" if len(found) > _MOST_TOLD else ""
@@ -40,15 +43,6 @@ def with_misfits(error: BaseException, unit: Unit) -> BaseException:
     )
     told.__cause__ = error
     return told
-
-
-def _misfits(connection: BaseDatabaseWrapper, obj: Model) -> Iterator[str]:
-    """In words, for each value that its column does not hold. What the object lacks is not loaded for it."""
-    for field in layout_of(type(obj)).fields:
-        value = vars(obj).get(field.attname)
-        with suppress(Exception):  # a value of the project's own type that cannot be looked at
-            if problem := _problem(connection, field, value):
-                yield f"{obj._meta.label}.{field.name}: {problem}"
 
 
 def _problem(connection: BaseDatabaseWrapper, field: Field[Any, Any], value: Any) -> str:

@@ -317,20 +317,20 @@ class LaneTransaction:
         return False
 
     def _begin_now(self, connection: BaseDatabaseWrapper, gate: WriteGate) -> None:
+        def waits_on() -> bool:
+            """For another process's lock: not where nobody waits for us, or the run is to end."""
+            return not self.given_up and not (self.hurry is not None and self.hurry.is_over)
+
         mode = "EXCLUSIVE" if "EXCLUSIVE" in (self._begin or "") else "IMMEDIATE"
         with uncharged():  # other lanes hold the gate, and other processes the lock of the file
             gate.enter(self, patience=self.gate_patience)
             try:
                 with connection.wrap_database_errors:
-                    begin(connection, mode, self._waits_on)
+                    begin(connection, mode, waits_on)
             except BaseException:
                 gate.leave()  # nothing was begun: the next statement that may write tries again
                 raise
         self._hold(gate)
-
-    def _waits_on(self) -> bool:
-        """Whether another process's lock is waited for still: not where nobody waits for us, or the run is to end."""
-        return not self.given_up and not (self.hurry is not None and self.hurry.is_over)
 
     def _hold(self, gate: WriteGate) -> None:
         # Under everything else in the stack: left after COMMIT or ROLLBACK, whatever these raise.

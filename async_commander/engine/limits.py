@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, dataclass_transform
 
 from .cpus import available_cpus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -301,7 +302,7 @@ class Limits:
         return f"Limits({', '.join(f'{name}={getattr(self, name)!r}' for name in BOUNDS)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self.given,)
+        return partial(Limits, **self.given), ()
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"limits are frozen: {name} cannot be set; make new ones by .replace({name}=...)")
@@ -369,7 +370,3 @@ class Batches:
     def __post_init__(self) -> None:
         _checked("size", self.size, _whole)
         _checked("seconds", self.seconds, _stretch)
-
-
-def _rebuilt(given: Mapping[str, Any]) -> Limits:
-    return Limits(**given)

@@ -450,20 +450,17 @@ class Pipeline(Generic[TicketT]):
         elif self._waiting.crowded:
             return False
         else:
-            await self._refill()
+            if self._intake.ready:
+                self._workers.wake()
+            tickets = await self._intake.refill()
+            self._accounting.open(tickets)
+            for ticket in tickets:
+                if ticket.known:
+                    self._waiting.came_back(ticket)
+            surplus, self._order.surplus = self._order.surplus, []
+            for ticket in surplus:
+                await self._policy.put_by(ticket)
         return True
-
-    async def _refill(self) -> None:
-        if self._intake.ready:
-            self._workers.wake()
-        tickets = await self._intake.refill()
-        self._accounting.open(tickets)
-        for ticket in tickets:
-            if ticket.known:
-                self._waiting.came_back(ticket)
-        surplus, self._order.surplus = self._order.surplus, []
-        for ticket in surplus:
-            await self._policy.put_by(ticket)
 
     async def _has_turn(self, ticket: TicketT) -> bool:
         """Whether a ticket may begin now. Otherwise it waits, here or in the ledger, or is given up with its host."""

@@ -519,15 +519,16 @@ class DatabaseRecorder:
             work = partial(write_notes, self._ownership, notes, self._earlier)
             late = not inserts_lock_the_run(self._ownership.alias)
             written = await self._writer.call(self._changes.once(work, late=late))
-        if self._touched is not None and self._touched.is_waiting:
-            await self._writer.call(partial(self._keep_touched, self._touched))
+        if (touched := self._touched) is not None and touched.is_waiting:
+
+            def keep() -> None:
+                touched.keep(of_this_block=False)
+                fence(self._ownership)
+
+            await self._writer.call(keep)
         if self._lanes.shared:
             self._beat(await self._writer.call(lambda: renew(self._ownership, self._lease_seconds)))
         return written
-
-    def _keep_touched(self, touched: Recording) -> None:
-        touched.keep(of_this_block=False)
-        fence(self._ownership)
 
 
 def _connect(alias: str) -> None:

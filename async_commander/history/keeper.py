@@ -151,17 +151,17 @@ class Keeper:
         return _awaited(future)
 
     def _patiently(self, work: Callable[[], T]) -> T:
+        def never_passes(error: BaseException) -> bool:
+            """Before there is a run, a database that takes no writes is set up so."""
+            return self._ownership is None and is_read_only(error)
+
         for attempt in range(ATTEMPTS):
             try:
-                return patiently(partial(self._transact, work), self._hurry, unless=self._never_passes)
+                return patiently(partial(self._transact, work), self._hurry, unless=never_passes)
             except IntegrityError:  # another process began the same at this moment: the next look sees its run
                 if attempt + 1 == ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
-
-    def _never_passes(self, error: BaseException) -> bool:
-        """Before there is a run, a database that takes no writes is set up so."""
-        return self._ownership is None and is_read_only(error)
 
     def _transact(self, work: Callable[[], T]) -> T:
         with LaneTransaction(self._alias, shared=self._shared):

@@ -92,7 +92,7 @@ class RunPage:
 
     def _facts(self) -> dict[str, str]:
         """What was asked, and how it went; empty values are not shown."""
-        run = self.run
+        run, speeds = self.run, speed_of(self.run)
         after = f"after {took(run)}"
         if self.resumed:
             after = f"{took(run)} after its first start; it was resumed, the pauses count"
@@ -110,7 +110,7 @@ class RunPage:
             "removed": f"the rows of items that are done, on {moment(run.pruned)}" if run.pruned else "",
             "source": f"settled up to item {count(safe.place)}" if (safe := cursor_of(run)) else "",
             "rate": rate(run.rate) if run.taken and not self.resumed else "",
-            "speed": self._speed(),
+            "speed": f"{sparkline(speeds)}  up to {rate(max(speeds))}" if self.bars and any(speeds) else "",
             "question": plain(run.question),
             "paused": f"{asked_in_words(run.paused)}; aruns resume {run.pk} lets it go on" if run.paused else "",
             "arguments": pairs(run.parameters),
@@ -120,10 +120,6 @@ class RunPage:
             "value": shown(run.value) if run.value is not None else "",
             "error": plain(run.error),
         }
-
-    def _speed(self) -> str:
-        speeds = speed_of(self.run)
-        return f"{sparkline(speeds)}  up to {rate(max(speeds))}" if self.bars and any(speeds) else ""
 
     def _latencies(self) -> Section:
         head = ["stage", "count", "median", "95th", "at most"]

@@ -121,7 +121,13 @@ def check_sendable(plan: Plan) -> None:
     known = declaration_of(cls).arguments
     for name, stored in {**plan.opening.parameters, **plan.opening.options}.items():
         if HIDDEN in str(stored) and not (name in known and _comes_by_environment(plan.command, known[name])):
-            raise InvalidCommand(_secret_in_words(name, known.get(name)))
+            variable = known[name].option.env if name in known else None
+            told = f"{name} has a secret in it, which no queued run keeps, so that its worker would not have it."
+            if variable is None:
+                told += ' Declare it with Option(env="…"), and set that variable where the workers run.'
+            else:
+                told += f" Leave it out, and set the environment variable {variable} here and where the workers run."
+            raise InvalidCommand(told)
 
 
 def _comes_by_environment(command: AsyncCommand, argument: Argument) -> bool:
@@ -131,11 +137,3 @@ def _comes_by_environment(command: AsyncCommand, argument: Argument) -> bool:
     here = argument.from_env()
     ours = argument.default if here is REQUIRED else argument.accept_text(here)
     return bool(getattr(command, argument.name) == ours)
-
-
-def _secret_in_words(name: str, argument: Argument | None) -> str:
-    told = f"{name} has a secret in it, which no queued run keeps, so that its worker would not have it."
-    if argument is None or argument.option.env is None:
-        return f'{told} Declare it with Option(env="…"), and set that variable where the workers run.'
-    variable = argument.option.env
-    return f"{told} Leave it out, and set the environment variable {variable} here and where the workers run."

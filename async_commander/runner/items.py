@@ -472,17 +472,16 @@ class ItemPorts:
             text = text_of(items, self._session.redact)
             self._hand_over(ticket, ItemState.SKIPPED, reason="gone", error=text)
             return None
-        ticket.item = items[0] if len(items) == 1 else self._meant(known.key, items)
+        ticket.item = items[0]
+        if len(items) > 1:  # the one that has this key; any, where their keys are not what they were
+            keyed = ((key_uuid(self._hooks.decide("item_key", item)), item) for item in items)
+            ticket.item = next((item for key, item in keyed if key == known.key), items[0])
         ticket.key = self._hooks.decide("item_key", ticket.item)
         ticket.throttle = self._hooks.decide("throttle_key", ticket.item)
         if ticket.order is None and self._ordered:
             ticket.order = await self.line_of(ticket.item)
         ticket.recall(known)
         return ticket
-
-    def _meant(self, key: UUID, items: Sequence[Any]) -> Any:
-        """The one of several that has this key; any, where their keys are not what they were."""
-        return next((item for item in items if key_uuid(self._hooks.decide("item_key", item)) == key), items[0])
 
     def settled(self, units: Sequence[Unit], error: BaseException | None) -> None:
         """The recorder's answer to the units of a batch, on the event loop."""

@@ -378,7 +378,9 @@ class OneRun:
             await self._notes.write()
         if isinstance(self._stopping.lost, RunLocked):
             return self._result(self._stopping.lost)
-        if ending.status is RunStatus.INTERRUPTED and self._goes_back():
+        # Where its worker was to stop, and not the run itself, it waits in its queue again.
+        is_queued = self._plan.opening.queued is not None and self._stops.count > 0 and not self._stopping.cancelled
+        if ending.status is RunStatus.INTERRUPTED and is_queued:
             ending = replace(ending, status=RunStatus.QUEUED)
             result = replace(
                 result, status=RunStatus.QUEUED, reason="Its worker was asked to stop: another one goes on."
@@ -395,10 +397,6 @@ class OneRun:
             text = f"{result.error} The end of the run could not be recorded: {text_of(error, self._redact)}".strip()
             return replace(result, error=text, status=RunStatus.FAILED, failure=failure or error)
         return result
-
-    def _goes_back(self) -> bool:
-        """Whether an interrupted run waits in its queue again: it was its worker that was to stop, and not the run."""
-        return self._plan.opening.queued is not None and self._stops.count > 0 and not self._stopping.cancelled
 
     def _ending(self, failure: BaseException | None) -> Ending:
         return ending_of(

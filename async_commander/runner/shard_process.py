@@ -17,7 +17,7 @@ from async_commander.pool.payload import load
 from .signals import StopRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
     from async_commander.engine.context import RunContext
@@ -32,7 +32,10 @@ TOLD_EVERY = 0.5
 def main(pickled: bytes, pipe: Connection) -> None:
     """Carry the shard. Its end is told by its row; exit code 1 where there is none that could tell it."""
     stops = StopRequests()
-    _hear_signals(stops)
+    for number in SIGNALS:  # they reach the parent as well, which says what is to be done
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: stops.ask_up_to(1))  # which may be for us
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_hear_parent, args=(stops, pipe), name="the run's own process", daemon=True).start()
 
     import django
@@ -43,23 +46,18 @@ def main(pickled: bytes, pipe: Connection) -> None:
         from .entry import drive_shard
 
         cls, (own, request, row, databases) = load(pickled)
-        _use(databases)
+        connections = django.db.connections
+        for alias, used in databases.items():  # they are called so by now: in a test as nowhere else
+            if str(connections[alias].settings_dict["NAME"]) != used:
+                connections[alias].settings_dict["NAME"] = connections.settings[alias]["NAME"] = used
         out, err = cast("TextIO", _Piped("stdout", pipe)), cast("TextIO", _Piped("stderr", pipe))
         drive_shard(cls(**own), replace(request, stdout=out, stderr=err), row, PipeReporter(pipe), stops)
-        django.db.connections.close_all()
+        connections.close_all()
     except Exception as error:
         with suppress(OSError):
             pipe.send(("refused", f"{type(error).__name__}: {error}"))
         logging.getLogger("async_commander.run").exception("A shard could not be carried")
         sys.exit(1)
-
-
-def _hear_signals(stops: StopRequests) -> None:
-    """Ctrl-C and a closed terminal reach the parent as well, which says what is to be done; SIGTERM may be for us."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: stops.ask_up_to(1))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _hear_parent(stops: StopRequests, pipe: Connection) -> None:
@@ -68,15 +66,6 @@ def _hear_parent(stops: StopRequests, pipe: Connection) -> None:
         while True:
             stops.ask_up_to(pipe.recv())
     stops.ask_up_to(1)
-
-
-def _use(databases: Mapping[str, str]) -> None:
-    """They are called so by now: in a test as nowhere else."""
-    from django.db import connections
-
-    for alias, name in databases.items():
-        if str(connections[alias].settings_dict["NAME"]) != name:
-            connections[alias].settings_dict["NAME"] = connections.settings[alias]["NAME"] = name
 
 
 class _Piped(io.TextIOBase):

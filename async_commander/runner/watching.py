@@ -45,7 +45,10 @@ async def watch(run_id: int, *, after: str | None, using: str | None) -> AsyncGe
         async for news in _alone(reader, alias):
             yield news
         return
-    async with _watch_of(alias).read_by(reader):
+    watches = _watches.setdefault(asyncio.get_running_loop(), {})
+    if alias not in watches or not watches[alias].is_open:
+        watches[alias] = Watch(alias)
+    async with watches[alias].read_by(reader):
         while (event := await reader.mailbox.get()) is not None:
             yield event
 
@@ -182,11 +185,3 @@ def _look(
 
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watch]] = WeakKeyDictionary()
-
-
-def _watch_of(alias: str) -> Watch:
-    """The one of this event loop."""
-    watches = _watches.setdefault(asyncio.get_running_loop(), {})
-    if alias not in watches or not watches[alias].is_open:
-        watches[alias] = Watch(alias)
-    return watches[alias]

@@ -172,7 +172,8 @@ class Place:
                     folder.mkdir()
                     (folder / "__init__.py").touch()
             if path.exists():
-                backup = _free(path)
+                names = (f"{path.name}.bak{number if number > 1 else ''}" for number in range(1, 10_000))
+                backup = next(free for free in map(path.with_name, names) if not os.path.lexists(free))
                 path.rename(backup)
                 told.append(f"Kept the old {_shown(path)} as {backup.name}")
             with path.open("x", encoding="utf-8") as file:
@@ -184,12 +185,6 @@ class Place:
 def _below(path: Path, root: Path) -> list[Path]:
     """The folders between the app's and the file, from the outermost to the innermost."""
     return [folder for folder in reversed(path.parents) if folder != root and folder.is_relative_to(root)]
-
-
-def _free(path: Path) -> Path:
-    """A name for a backup that nothing has: `fetch.py.bak`, `fetch.py.bak2` …"""
-    names = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in range(1, 10_000))
-    return next(name for name in names if not os.path.lexists(name))
 
 
 def _shown(path: Path) -> str:

@@ -44,20 +44,18 @@ class Command(RunCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """See RunCommand; a shell that asks how a line may go on is answered at once, if at all."""
-        if argv[2:3] == [COMPLETE]:
-            with suppress(Exception, SystemExit):
-                self._complete(argv)
-            return
-        super().run_from_argv(argv)
 
-    def _complete(self, argv: list[str]) -> None:
         def parser_of(name: str) -> CommandLineParser:
             self.use(get_command(name))
             return self.own_parser("arun")
 
-        front = self.create_parser(argv[0], argv[1])
-        for found in completed(argv[3:], front, parser_of):
-            self.stdout.write(found)
+        if argv[2:3] == [COMPLETE]:
+            with suppress(Exception, SystemExit):
+                front = self.create_parser(argv[0], argv[1])
+                for found in completed(argv[3:], front, parser_of):
+                    self.stdout.write(found)
+            return
+        super().run_from_argv(argv)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the command that was named; else list them all."""

@@ -323,10 +323,8 @@ def names() -> str:
 
 def public_models() -> list[str]:
     """The models, and what a model of the project may inherit."""
-    own = [
-        name for name, value in vars(models).items() if inspect.isclass(value) and value.__module__ == models.__name__
-    ]
-    return [name for name in own if not name.startswith("_") and issubclass(getattr(models, name), django_models.Model)]
+    rows = [name for name in models.__all__ if inspect.isclass(getattr(models, name))]
+    return [name for name in rows if issubclass(getattr(models, name), django_models.Model)]
 
 
 def docstring(room: Any, name: str, value: Any) -> str:

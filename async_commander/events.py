@@ -40,7 +40,7 @@ def _now() -> datetime:
 class RunEvent:
     """What all events have.
 
-    `id`: who has read this event, and those before it, goes on after this `id`. Events that are told again and again
+    `id`: who has read this event, and those before it, goes on after this `id`. Events that are sent again and again
     (`Progress`) have that of the line before them. `at` is when it happened, or was told.
     """
 

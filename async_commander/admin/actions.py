@@ -102,7 +102,7 @@ def _answer(run: Run, request: HttpRequest) -> str:
     if answer == ("_no" in request.POST):
         raise AsyncCommanderError(gettext("Say yes or no."))
     read = request.POST.get("question", "")
-    # A browser ends the lines of what it sends in its own way. Another question is told as it is.
+    # A browser ends the lines of what it sends in its own way. Another question is shown as it is.
     meant = run.question if read.splitlines() == run.question.splitlines() else read
     answer_run(run.pk, answer, by=name_of_user(request.user), question=meant, using=run._state.db)
     told = gettext("“%(question)s” is answered with %(answer)s.")

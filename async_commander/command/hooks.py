@@ -120,7 +120,7 @@ class HookSpec:
             place, found = place_of(type(command), self.name), _found(value)
             for one in value if isinstance(value, list | tuple) else [value]:
                 if inspect.iscoroutine(one):
-                    one.close()  # this is told; no warning beside it
+                    one.close()  # the error says so; no warning beside it
             raise InvalidCommand(f"{place} returned {found}; allowed: {self.returned.allowed}")
 
 

@@ -231,7 +231,7 @@ class LanePool:
         self.rehearsal = rehearsal
         """Of a dry run: its items, and whatever else is no record of the run, are rolled back."""
         self.warned_of: set[str] = set()
-        """Models of whose rows in other databases the run was told; the same for the pools made of this one."""
+        """Models whose rows in other databases the run has warned of; the same for the pools made of this one."""
         self.files = DatabaseFiles()
         """SQLite's, of the whole run."""
         self.hurry = Hurry()

@@ -46,7 +46,7 @@ async def settle(future: Future[T]) -> T:
             except asyncio.CancelledError as error:  # a native cancel goes through anyio's shields
                 cancelled = error
     if cancelled is not None:
-        waiter.exception()  # it was told by the future already
+        waiter.exception()  # the future has it already
         raise cancelled
     return waiter.result()
 
@@ -199,7 +199,7 @@ class LentLane(Executor):
     def end(self, *, commit: bool, before: Callable[[], Any] | None = None, take: bool = False) -> Future[Any] | None:
         """Commit or roll back after the call that runs now, and give the lane back; never blocks.
 
-        `before` runs on the lane as the last part of the transaction; its result is the future's, which is told when
+        `before` runs on the lane as the last part of the transaction; its result is the future's, which is set when
         the lane is free again. None where no lane was taken, so that there is nothing to wait for; with `take` one is
         taken even so. A second end changes nothing: it returns what the first one did.
         """

@@ -47,7 +47,7 @@ def text_of(sql: Any, connection: Any) -> str:
 def bare(text: str, vendor: str) -> str | None:
     """The code in its places, blanks for comments, and as many quotation marks as there was quoted text.
 
-    None where that cannot be told: a quotation or a comment has no end, or a comment might be executed. Takes time in
+    None where that cannot be known: a quotation or a comment has no end, or a comment might be executed. Takes time in
     proportion to the length.
     """
     pieces, found, at = _PIECES.get(vendor, _PIECES["postgresql"]), [], 0

@@ -15,7 +15,7 @@ LOCK_SECONDS = 30.0
 """For so long an item waits for a lock that somebody else has."""
 LOCK_SHARE = 0.5
 """And for no more than this share of its `item_timeout`: what it does itself has the rest, and whoever only waited is
-told by another error than who worked for too long."""
+which gets another error than who worked for too long."""
 SHORTEST_IDLE = 10.0
 _LONGEST = 2**31 - 1
 """Milliseconds, 24 days: PostgreSQL has no longer time-out."""

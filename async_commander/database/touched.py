@@ -36,7 +36,7 @@ _LONG_ID: Final = 180
 LARGEST_NOTE: Final = 1_000
 """Objects that wait in memory for the end of their transaction: what is more is written before it."""
 _NEVER: Final = frozenset({"async_commander", "contenttypes"})
-"""Apps whose rows tell of others."""
+"""Apps whose rows are about others."""
 
 
 class Touched(NamedTuple):
@@ -108,7 +108,7 @@ class Recording:
         """These rows were written in that database, in the transaction that this thread has open there, if any.
 
         With an object its parents are touched that have tables of their own; where only `fields` were written, those
-        parents that have one of them. Django tells of each row that it deletes.
+        parents that have one of them. Django reports each row that it deletes.
         """
         touched: list[Touched] = []
         for obj in objects:
@@ -181,7 +181,7 @@ class Recording:
                 note.touched.clear()
         elif connection.get_autocommit() or alias != self.alias:
             self._committed(touched)
-        else:  # nobody tells of a COMMIT that the project sends itself: it takes this along
+        else:  # nobody reports a COMMIT that the project sends itself: it takes this along
             self._write_now(touched)
 
     def _write_now(self, touched: Iterable[Touched]) -> None:
@@ -240,7 +240,7 @@ class Unrecorded(Recording):
         """Nobody hears of any model."""
 
     def _note(self, alias: str, touched: Sequence[Touched]) -> None:
-        """What other runs of this process listen for is told here, too."""
+        """What other runs of this process listen for is heard here, too."""
 
     def _committed(self, touched: Iterable[Touched]) -> None:
         """By hand."""
@@ -281,7 +281,7 @@ def _is_written(parent: type[Model], action: ObjectAction, fields: Collection[st
 
 
 def _without_repeats(touched: Iterable[Touched]) -> list[Touched]:
-    """Each once; what the run has created is not told to be updated, too."""
+    """Each once; what the run has created is not recorded as updated, too."""
     once = dict.fromkeys(touched)
     return [
         one

@@ -69,7 +69,7 @@ _COMMENTS = ("/*", "--", "#")
 def ends_a_transaction(text: str, vendor: str = "postgresql") -> bool:
     """Whether one of several statements, of which a driver may send all in one go, ends the transaction.
 
-    One that cannot be told from what is quoted in it is taken to do so.
+    One that cannot be distinguished from what is quoted in it is taken to do so.
     """
     code = bare(text, vendor)
     return code is None or any(

@@ -98,7 +98,7 @@ class Unit:
     in_doubt = False
     """Whether a COMMIT with this unit ended in an error, so that only the database knows."""
     settled = False
-    """Whether its end was told to the owner."""
+    """Whether the owner has heard of its end."""
     written: Sequence[Request] = ()
     """What is committed, here or elsewhere."""
     undo: Sequence[Undo] = ()

@@ -100,7 +100,7 @@ class LeasedPace(Pace):
         return wait
 
     def throttled(self, key: str, asked: float | None = None, *, since: float = math.inf) -> None:
-        """See Pace; the others are told at once."""
+        """See Pace; the others hear of it at once."""
         super().throttled(key, asked, since=since)
         if not self._bounded:
             return

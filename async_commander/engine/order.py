@@ -60,7 +60,7 @@ class _Line(Generic[TicketT]):
 
 
 class Order(Generic[TicketT]):
-    """All lines. Who `enter`s is told whether it may begin; the others come to the door when it is their turn.
+    """All lines. `enter` says whether a ticket may begin; the others come to the door when it is their turn.
 
     `surplus` are those that are to be put by: their outcome is "retry, when called".
     """

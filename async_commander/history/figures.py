@@ -26,7 +26,7 @@ SLOWEST_KEPT = 50
 HISTOGRAM_BINS = 20
 """The last one takes everything from 2**18 ms, four and a half minutes, on."""
 KINDS_KEPT = 200
-"""Kinds of errors told apart in one run; what comes later is counted under one name."""
+"""Kinds of errors counted by name in one run; what comes later is counted under one name."""
 OTHER_KINDS = "(other kinds)"
 STAGES = ("download", "parse", "cpu", "item", "step", "held")
 """In the order of an item's way, whose end is the whole of it; the steps of a plain command; and the times for which

@@ -110,7 +110,7 @@ def _on_linked(
     using: str,
     **_: Any,
 ) -> None:
-    """Both ends of a link were touched. Whoever clears all links of an object is not told which there were."""
+    """Both ends of a link were touched. Where all links of an object go, Django does not say which there were."""
     record = recording.get()
     if record is None or not (action == "post_clear" or (action in ("post_add", "post_remove") and pk_set)):
         return

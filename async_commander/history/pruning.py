@@ -112,7 +112,7 @@ class Pruning:
     def _walk(self, model: type[Model], column: str, chosen: Choice, end: int | None) -> None:
         """Remove what is chosen of the rows of each range, by their run and this column.
 
-        Rows are read, and removed, by their numbers alone: a planner that is told more of what is meant may take an
+        Rows are read, and removed, by their numbers alone: a planner that knows more of what is meant may take an
         index for it, and read all rows of a run for each range.
         """
         rows = self._rows(model).order_by("pk").values_list("pk", "run_id", column)

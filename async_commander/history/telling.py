@@ -1,4 +1,4 @@
-"""Who listens is told of runs, by signals and by mail. Nothing of that fails a run, or holds it for long."""
+"""Reports runs to who listens, by signals and by mail. Nothing of that fails a run, or holds it for long."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def tell(signal: Signal, sender: Any, **facts: Any) -> None:
 
 
 def tell_finished(sender: Any, result: RunResult, *, testing: bool = False) -> None:
-    """Tell of a run that is over, and mail ADMINS where it failed and they are to know: not of a trial, `testing`."""
+    """Report a run that is over, and mail ADMINS where it failed and they are to know: not of a trial, `testing`."""
     if result.dry_run:
         return
     tell(run_finished, sender, run_id=result.run_id, command=result.command, result=result)

@@ -61,7 +61,7 @@ class CommandRun:
         return self._run.row()
 
     def carry_out(self, body: Callable[[], Any]) -> Any:
-        """Run the body. Why it was not run is told in Django's way: a line on stdout, or CommandError."""
+        """Run the body. Why it was not run is said in Django's way: a line on stdout, or CommandError."""
         command, output = self._command, self._plan.output
 
         def work() -> Any:

@@ -64,7 +64,7 @@ def at_terminal() -> str:
 
 
 def steered(alias: str, what: str, options: dict[str, Any]) -> Iterable[str]:
-    """Carry out one of these actions on one run; the lines that tell of it. CommandError where it is refused."""
+    """Carry out one of these actions on one run; the lines that say so. CommandError where it is refused."""
     asked: dict[str, Any] = {"by": at_terminal(), "using": alias}
     carry_out = {"cancel": _cancelled, "limits": _limits, "answer": _answered}.get(what, _paused)
     try:

@@ -38,7 +38,7 @@ _CODES = {
 
 
 class Tail:
-    """Follows one run on `out`. On a terminal its state is kept in the last line, elsewhere it is told now and then."""
+    """Follows one run on `out`. On a terminal its state stays in the last line, elsewhere it comes now and then."""
 
     def __init__(self, alias: str, run_id: int, out: OutputWrapper) -> None:
         self._alias = alias
@@ -47,7 +47,7 @@ class Tail:
         self._moves = out.isatty()
         self._seen: set[int] = set()
         self._told = ("", 0.0)
-        """The state that was told last, and when."""
+        """The state that was shown last, and when."""
 
     def follow(self) -> int:
         """Show what comes until the run has ended. Returns the exit code that says how: 0, 1, or 3 for partial."""

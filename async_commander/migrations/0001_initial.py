@@ -52,7 +52,7 @@ class Migration(migrations.Migration):
                 ('traceback', models.TextField(blank=True, default='')),
                 ('cancel_requested_at', models.DateTimeField(blank=True, null=True)),
                 ('engine', models.CharField(blank=True, default='', help_text='Of a run that came from a queue: which one sends it to a worker', max_length=200)),
-                ('sent', models.DateTimeField(blank=True, help_text='Of a run that came from a queue: when a worker was last told of it', null=True)),
+                ('sent', models.DateTimeField(blank=True, help_text='Of a run that came from a queue: when it was last sent to a worker', null=True)),
                 ('asked', models.JSONField(blank=True, default=dict, help_text='Of a run that came from a queue: what its worker has to know besides')),
                 ('orders', models.JSONField(blank=True, default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder, help_text='What was asked of it from outside, by name: what it is to be, who asked, and when')),
                 ('question', models.TextField(blank=True, default='', help_text='What it waits to be answered')),

@@ -1,4 +1,4 @@
-"""What a run has touched, and what is told of one object: how both are looked up in the rows that say so."""
+"""The objects that a run has touched: how they are found in the rows that say so."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class Run(models.Model):
         help_text="Of a run that came from a queue: which one sends it to a worker",
     )
     sent = models.DateTimeField(
-        null=True, blank=True, help_text="Of a run that came from a queue: when a worker was last told of it"
+        null=True, blank=True, help_text="Of a run that came from a queue: when it was last sent to a worker"
     )
     asked = models.JSONField(
         default=dict, blank=True, help_text="Of a run that came from a queue: what its worker has to know besides"

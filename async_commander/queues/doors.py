@@ -25,8 +25,8 @@ def dispatch(command: Runnable, /, *, engine: Chosen = None, **arguments: Any) -
     name, a dotted path, an Engine; by default ASYNC_COMMANDER['ENGINE'].
 
     The run's row is written on the caller's connection, as *queued*, and is part of the caller's transaction. A worker
-    is told after COMMIT, or within the transaction where the queue is in the same database. Where the queue cannot be
-    reached then, the run stays queued, an error is logged, and the next worker that looks sends it again.
+    hears of it after COMMIT, or within the transaction where the queue is in the same database. Where the queue cannot
+    be reached then, the run stays queued, an error is logged, and the next worker that looks sends it again.
 
     With `retry_failed=ID` the worker tries the dead items of that run again, which waits in the queue for that. Raises
     NothingToRetry where none is dead, RunLocked where somebody is at work on it.

@@ -33,7 +33,5 @@ def follow(plan: Plan, reporter: Reporter | None) -> RunResult:
 def sent(plan: Plan, reporter: Reporter | None) -> RunHandle:
     """Have a worker carry a run that was planned."""
     if reporter is not None or plan.recorder is not None:
-        raise InvalidCommand(
-            "A run that is detached is told of, and recorded, by its row: leave reporter and recorder."
-        )
+        raise InvalidCommand("A run that is detached is shown, and recorded, by its row: leave reporter and recorder.")
     return leave(plan, engine_of())

@@ -1,4 +1,4 @@
-"""Queued runs that no worker was told of: found again, and sent again.
+"""Queued runs that reached no worker: found again, and sent again.
 
 A message is lost where the process dies between COMMIT and sending, where the queue cannot be reached, or where a
 worker dies, or stops, and its run waits again. In all of these the row says `queued` and not `sent`.
@@ -40,7 +40,7 @@ _looked: dict[str, float] = {}
 
 
 def rescue(alias: str) -> int:
-    """Send queued runs again that no worker was told of, the oldest first; returns how many.
+    """Send queued runs again that reached no worker, the oldest first; returns how many.
 
     Runs whose worker is gone come back to their queues by that. Several processes may do so at once: a message too many
     does no harm.

@@ -68,11 +68,11 @@ def enqueue(plan: Plan, engine: Engine) -> RunHandle:
 
 
 def send_again(run_id: int, engine: Engine, alias: str) -> bool:
-    """Tell a worker of a queued run. False where the queue could not be reached: then it is told later."""
+    """Send a queued run to a worker. False where the queue could not be reached: then it is sent later."""
     try:
         engine.send(run_id, database=alias)
     except Exception as error:  # noqa: BLE001 - whatever a queue's client raises
-        logger.error(  # noqa: TRY400 - a broker that is away is told in one line
+        logger.error(  # noqa: TRY400 - a broker that is away is worth one line
             "Run %s is queued, and no worker could be told of it: %s: %s. A worker that looks for such runs finds it; "
             "`manage.py aruns requeue` sends it again.",
             run_id,

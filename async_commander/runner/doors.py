@@ -67,11 +67,11 @@ def astream(
     recorder: Recorder | None = None,
     **arguments: Any,
 ) -> AsyncGenerator[RunEvent]:
-    """Run a command as `arun` does, and tell of it meanwhile: `async for event in ac.astream("scrapers_fetch"):`.
+    """Run a command as `arun` does, and give its events meanwhile: `async for event in ac.astream("scrapers_fetch"):`.
 
     The events are RunStarted, Progress (at most ten a second), ItemFailed, LogLine, LeftOut and, last, RunFinished with
-    the result. That of a failed run is told in the same way: nothing is raised for it. Lines of the log, and failures
-    among them, come when they are stored, each second. A slow reader holds up nothing: he is told the newest progress,
+    the result. That of a failed run comes in the same way: nothing is raised for it. Lines of the log, and failures
+    among them, come when they are stored, each second. A slow reader holds up nothing: it gets the newest progress,
     and how many lines were left out.
 
     With `detach=True` a worker carries the run, which goes on without this reader; the events are those of `awatch`,
@@ -95,7 +95,7 @@ def awatch(run_id: int, *, after: str | None = None, using: str | None = None) -
     log that are new the last ones are told. All readers in one event loop share one connection and, of one run, one
     look. Leaving does nothing to the run. Whether a reader may see it is for the caller to decide.
 
-    Ends early where the server of this process is told to stop. Raises InvalidCommand where there is no such run.
+    Ends early where the server of this process is to stop. Raises InvalidCommand where there is no such run.
     """
     check_setup()
     from .watching import watch

@@ -109,7 +109,7 @@ async def _plan_on_loop(
 
 
 def heard(stops: StopRequests) -> AbstractContextManager[None]:
-    """For the block a server that is told to stop tells this run; an inner one is told by the run around it."""
+    """For the block a server that is to stop asks this run to, too; an inner one is asked by the run around it."""
     return served_runs.heard_by(stops) if open_run.get() is None else nullcontext()
 
 
@@ -187,7 +187,7 @@ def _check_no_loop() -> None:
 
 
 def _check_ports(reporter: object, recorder: object) -> None:
-    """InvalidCommand for what cannot be told of a run, or keep one: each call of it would fail, in the middle."""
+    """InvalidCommand for what cannot report a run, or keep one: each call of it would fail, in the middle."""
     for name, port, given in (("reporter", Reporter, reporter), ("recorder", Recorder, recorder)):
         methods = [method for method, value in vars(port).items() if method[0] != "_" and callable(value)]
         lacking = [f"{method}()" for method in methods if not callable(getattr(given, method, None))]
@@ -255,7 +255,7 @@ def drive_from_shell(
     """Run a command on a new event loop, uvloop where it is installed, until it ends or a signal ends it.
 
     `stops` are the signal handlers where they were installed earlier, which is better. Raises InvalidCommand and the
-    database's errors where there was no run; a failed run is told by the result.
+    database's errors where there was no run; the result says that a run failed.
     """
     stops = stops or install()
     plan = make_plan(command, request, shared=must_share(database_of(request)), tenants=Tenants())

@@ -116,7 +116,7 @@ class ItemPorts:
         item = given.item if type(given) is At else given
         try:
             key = await self.line_of(item) or key_uuid(self._hooks.decide("item_key", item))
-        except Exception:  # noqa: BLE001 - which is told of where the item is admitted
+        except Exception:  # noqa: BLE001 - reported where the item is admitted
             key = key_uuid(f"item {place} of the source")
         return shard.has(key)
 
@@ -173,7 +173,7 @@ class ItemPorts:
                 continue
             if ticket.unfit is None:
                 ours.append(ticket)
-            else:  # it cannot be told from others, or kept: it is dead, and the others go on
+            else:  # it cannot be known from others, or kept: it is dead, and the others go on
                 ticket.attempts = max(ticket.attempts, 1)
                 self.pipeline.handed_over(ticket)
                 self.failed(ticket, ticket.unfit, Verdict("dead", reason=ticket.unfit.reason))
@@ -362,7 +362,7 @@ class ItemPorts:
         )
 
     def failed(self, ticket: ItemTicket, error: BaseException, verdict: Verdict) -> None:
-        """Tell of a failed attempt, whatever was decided about it."""
+        """Report a failed attempt, whatever was decided about it."""
         if verdict.kind not in ("dead", "retry"):
             return
         again = verdict.kind == "retry"

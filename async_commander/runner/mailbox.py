@@ -58,7 +58,7 @@ class Mailbox:
         self._left_out = LeftOut(run_id=up_to.run_id, id=up_to.id, at=up_to.at, count=before + count)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Nothing more will come. `error`: what the reader is told after all that waits."""
+        """Nothing more will come. `error`: what the reader gets after all that waits."""
         self.closed, self._error = True, error
         self._changed.set()
 

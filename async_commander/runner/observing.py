@@ -1,6 +1,6 @@
 """Who follows runs from inside: spans and figures of theirs, and the points at which a test ends one.
 
-A `Reporter` is told what a person may want to know. An `Observer` stands around what is done, in the context in which
+A `Reporter` hears what a person may want to know. An `Observer` stands around what is done, in the context in which
 it is done; where nobody does, that costs an item next to nothing.
 """
 

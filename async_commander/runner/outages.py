@@ -38,7 +38,7 @@ class Waiting(Protocol):
 
 
 class Outages:
-    """Judges errors that tell of an outage, for the items and the sources of one run.
+    """Judges errors that show an outage, for the items and the sources of one run.
 
     The run fails where nothing, not even a sign of life, was committed for `OUTAGE_BUDGET` seconds. One that alone
     meets such errors, for as long, is judged by its error like any other: it may be the reason for them.

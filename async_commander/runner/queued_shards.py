@@ -66,7 +66,7 @@ class QueuedShards:
         return False
 
     def carries(self, row: Run) -> bool:
-        """Whether a worker has this shard, or was told of it."""
+        """Whether a worker has this shard, or it was sent to one."""
         if row.status != RunStatus.QUEUED.value or row.pk not in self._begun:
             return row.status in AT_WORK
         told = row.sent is not None or not self._engine.has_messages
@@ -85,7 +85,7 @@ class QueuedShards:
             await sync_to_async(import_string(SEND))(row.pk, self._engine, self._session.lanes.alias)
 
     def ask(self, count: int) -> None:
-        """The shards' rows are told with the next look: a worker hears of it within seconds, and ends in order."""
+        """The shards' rows say it from the next look on: a worker hears of it within seconds, and ends in order."""
         self._asked = count > 0
 
     async def attend(self, rows: Sequence[Run]) -> None:

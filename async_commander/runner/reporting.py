@@ -40,7 +40,7 @@ class Reporter(Protocol):
 
 
 class Aside:
-    """Tells of a run that goes before another one, by notes of that one's reporter."""
+    """Reports a run that goes before another one, by notes of that one's reporter."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -111,7 +111,7 @@ Tell = Callable[[str, str, int], None]
 
 
 class OneOfMany:
-    """Tells of one run among others in this process, a line at a time, and keeps it in `opened` once it is open."""
+    """Reports one run among others in this process, a line at a time, and keeps it in `opened` once it is open."""
 
     def __init__(self, name: str, tell: Tell, opened: dict[str, RunContext]) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""What a service manager is told of a run, where one has started this process: systemd's sd_notify(3), and no library.
+"""What a service manager hears of a run, where one has started this process: systemd's sd_notify(3), and no library.
 
 READY       the run is open, and its lease is ours
 WATCHDOG    the event loop turned, and the database answered, within the last half of WATCHDOG_USEC
@@ -23,7 +23,7 @@ logger = logging.getLogger("async_commander.run")
 
 MICROSECONDS = 1_000_000
 STATUS_SECONDS = 5.0
-"""So often the counts are told, and more time is asked for, where there is no watchdog that wants it more often."""
+"""So often the counts are sent, and more time is asked for, where there is no watchdog that wants it more often."""
 
 
 class ServiceManager:
@@ -58,7 +58,7 @@ class ServiceManager:
     async def attend(
         self, contexts: Collection[RunContext], stop_asked: anyio.Event, ask: Callable[[], Awaitable[object]]
     ) -> None:
-        """Tell of runs that are open, until cancelled. `ask` puts a question to the database. A task beside them."""
+        """Report the runs that are open, until cancelled. `ask` puts a question to the database. A task beside them."""
         every = STATUS_SECONDS if self._watchdog is None else self._watchdog / 2
         self.tell(READY=1, STATUS=_counts(contexts))
         while not stop_asked.is_set():

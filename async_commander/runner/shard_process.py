@@ -30,7 +30,7 @@ TOLD_EVERY = 0.5
 
 
 def main(pickled: bytes, pipe: Connection) -> None:
-    """Carry the shard. Its end is told by its row; exit code 1 where there is none that could tell it."""
+    """Carry the shard. Its row says how it ended; exit code 1 where there is none that could."""
     stops = StopRequests()
     for number in SIGNALS:  # they reach the parent as well, which says what is to be done
         signal.signal(number, signal.SIG_IGN)

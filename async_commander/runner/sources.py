@@ -154,7 +154,7 @@ async def closed_at_the_end(source: AsyncIterable[Any]) -> AsyncIterator[AsyncIt
 def ranges_of(queryset: QuerySet[Any], count: int) -> list[Range] | None:
     """So many ranges of primary keys, or fewer, with as many rows in each: to be called on a lane.
 
-    None where the rows cannot be told by their keys. Each range is looked for from the one before it on, so that the
+    None where the rows cannot be found by their keys. Each range is looked for from the one before it on, so that the
     keys are read once in all. The first has no lower end and the last no upper one: what comes later is in one, too.
     """
     if not may_be_filtered_by_key(queryset):

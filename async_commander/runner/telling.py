@@ -35,14 +35,14 @@ _OF_AN_ITEM = ("label", "reason", "error_kind", "error", "attempts")
 
 
 class Teller:
-    """Tells of one run who listens. A receiver that does not return is left, and that is logged."""
+    """Reports one run to who listens. A receiver that does not return is left, and that is logged."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._sender = type(plan.command)
         self._dry = plan.opening.dry_run
         self._is_shard = plan.opening.carries is not None
-        """Whether the run as a whole is told of elsewhere."""
+        """Whether the run as a whole is reported elsewhere."""
         self.run_id: int | str | None = None
         self.wants_items = not self._dry and item_failed.has_listeners(self._sender)
         """Whether anybody wants to know of items that are given up."""
@@ -58,7 +58,7 @@ class Teller:
         await self._send(run_started, parameters=opening.parameters, resumed=opened.resumed, testing=opening.testing)
 
     async def finished(self, result: RunResult) -> None:
-        """The run is over; of the items that were given up all is told first."""
+        """The run is over; the items that were given up are all reported first."""
         self.run_id = result.run_id
         await self._tell_items()
         if self._is_shard or result.status is RunStatus.QUEUED:  # then it goes on with another worker
@@ -74,7 +74,7 @@ class Teller:
             logger.error("The mail to ADMINS was not sent within %g s, and is not waited for.", PATIENCE)
 
     def settled(self, units: Sequence[Unit]) -> None:
-        """These are committed: the dead among them are to be told of."""
+        """These are committed: the dead among them are to be reported."""
         if not self.wants_items:
             return
         for unit in units:
@@ -85,7 +85,7 @@ class Teller:
                 self._news.set()
 
     async def tell_items(self) -> None:
-        """A task beside the run: tells of items that were given up, one after another."""
+        """A task beside the run: reports items that were given up, one after another."""
         while self.wants_items:
             await self._news.wait()
             self._news.clear()
@@ -108,7 +108,7 @@ class Teller:
             # Inside the caller's transaction on its thread: nobody else sees what the run has committed there.
             aside = nullcontext() if self._plan.shared else ThreadSensitiveContext(executor=Aside())
             async with aside:
-                with anyio.CancelScope(shield=True):  # the run's end waits for who is being told
+                with anyio.CancelScope(shield=True):  # the run's end waits for who listens
                     await call
         except CancelIgnored:
             logger.error("A receiver of a signal did not return within %g s, and was left.", PATIENCE)  # noqa: TRY400 - the traceback is ours

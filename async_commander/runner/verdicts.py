@@ -40,7 +40,7 @@ _FOREIGN = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
 )
 LEAVES = 3
-"""So many errors of a group are told in its text."""
+"""So many errors of a group are named in its text."""
 
 
 def judge(error: BaseException, should_retry: Callable[[], bool]) -> Verdict:

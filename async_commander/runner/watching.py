@@ -66,7 +66,7 @@ async def _alone(reader: Reader, alias: str) -> AsyncGenerator[RunEvent]:
 
 @dataclass(eq=False)
 class Reader:
-    """Who watches one run, and how far he was told of it."""
+    """Who watches one run, and how far the reader has heard of it."""
 
     run_id: int
     place: Place | None
@@ -104,7 +104,7 @@ class Watch:
 
     @asynccontextmanager
     async def read_by(self, reader: Reader) -> AsyncIterator[None]:
-        """For the block this reader is told what is new of his run."""
+        """For the block this reader hears what is new of the run."""
         self._readers.add(reader)
         self._changed.set()
         try:

@@ -92,5 +92,5 @@ class Supervisor:
 
 
 def reporter_of(name: str, tell: Tell) -> Reporter:
-    """What tells of one bot among others."""
+    """What reports one bot among others."""
     return OneOfMany(name, tell, {})

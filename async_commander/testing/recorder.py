@@ -165,7 +165,7 @@ class InMemoryRecorder(OneByOne):
         """See Recorder: nobody sees it."""
 
     def objects_recorded(self, *, everything: bool) -> AbstractContextManager[object]:
-        """See Recorder: there is no run that rows could tell of."""
+        """See Recorder: there is no run that rows could refer to."""
         del everything
         return recorded(None)
 

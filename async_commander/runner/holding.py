@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from async_commander.command.shapes import is_passing
 from async_commander.downloads.pacing import retry_after
+from async_commander.engine.brake import ASKED_EVERY
 
 from .always_on import AlwaysOn
 from .hook_lanes import Kind, calls_of
@@ -30,7 +31,7 @@ class Holding:
     def __init__(self, session: RunSession) -> None:
         self._session = session
         self._always_on = AlwaysOn(session, "throttle_on") if type(session.command).always_on else None
-        self._failures = 0
+        self._failures = self._attempts = 0
         self._times = 0
         self._seconds = 0.0
         self.absence: Absence | None = None
@@ -44,7 +45,8 @@ class Holding:
                     seconds = await self._session.hooks.call("throttle_on")
         except Exception as error:  # noqa: BLE001 - judged there, and raised where it does not pass
             return await self._after(error)
-        self._failures, self.absence = 0, None
+        self._failures = self._attempts = 0
+        self.absence = None
         if seconds:
             self._times += 1
             if str(self._times).strip("0") == "1":  # the first time, and each tenfold number
@@ -68,10 +70,12 @@ class Holding:
             return 0.0
         self._failures += 1
         verdict = session.outages.verdict(self, error)
-        again = verdict.kind == "retry" if verdict else is_passing(error) and retry.again(self._failures)
+        self._attempts += verdict is None  # an outage costs none
+        again = verdict.kind == "retry" if verdict else is_passing(error) and retry.again(self._attempts)
         if session.context.stopping or not again:
             raise error
-        delay = retry.delay(self._failures, retry_after=retry_after(error))
+        # Not sooner than it is asked again: between the two items would begin.
+        delay = max(retry.delay(self._failures, retry_after=retry_after(error)), ASKED_EVERY)
         told = f"{kind_of(error)}: {text_of(error, session.redact)}"
         session.reporter.message(f"throttle_on() failed ({told}); it is asked again in {delay:.1f} s.", logging.WARNING)
         return delay

@@ -92,6 +92,15 @@ def test_an_outage_is_waited_out_and_begins_nothing(run: Any) -> None:
     assert run(Command()).counts["done"] == 4
 
 
+def test_after_an_error_that_passes_nothing_begins_before_the_hook_is_asked_again(run: Any) -> None:
+    class Command(Held):
+        answers = (ConnectionError("no route"), ZeroDivisionError("asked again"))
+
+    with pytest.raises(ac.RunFailed, match="ZeroDivisionError: asked again") as failed:
+        run(Command())
+    assert failed.value.result.counts["taken"] == 0
+
+
 def test_any_other_error_ends_the_run(run: Any) -> None:
     class Command(Held):
         answers = (ZeroDivisionError("no such thing"),)

@@ -6,13 +6,13 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import date
-from functools import partial
 from typing import Any
 
 import anyio
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 import async_commander as ac
@@ -295,7 +295,12 @@ def test_a_run_that_goes_back_to_its_queue_is_not_told_of_as_ended(transactional
     handle = ac.dispatch("effects", label="back", count=2)
     stops = StopRequests()
     stops.ask()
-    anyio.run(partial(acarry, handle.run_id, stops=stops))
+
+    async def carried() -> None:
+        await acarry(handle.run_id, stops=stops)
+        await sync_to_async(connections.close_all)()  # of a thread that is gone with its loop
+
+    anyio.run(carried)
     assert (rows(), told) == (["queued"], [])
     carry(handle.run_id)
     end_without_a_word(handle.run_id, 1)

@@ -22,7 +22,6 @@ help:
 	@echo "make bench-peers   the job as a plain command, as Celery tasks and as a Scrapy spider"
 	@echo "make bench-requests   what a small run in a view costs the event loop that others share"
 	@echo "make bench-prune   a million old rows removed beside a run"
-	@echo "make bench-requests   what a small run in a view costs the loop that other requests share"
 	@echo "make bench-shards   one run on one process and in shards, and what fifty workers ask of the database"
 	@echo "make faults   the fault tests at their nightly counts"
 	@echo "make bench-admin   what the admin's pages ask of a database with ten million rows in its ledger"
@@ -105,10 +104,6 @@ bench-requests: $(STAMP)
 bench-prune: $(STAMP)
 	$(BIN)/python -m benchmarks.prune --database sqlite
 	$(BIN)/python -m benchmarks.prune --database postgres
-
-bench-requests: $(STAMP)
-	$(BIN)/python -m benchmarks.requests --database sqlite
-	$(BIN)/python -m benchmarks.requests --database postgres
 
 bench-shards: $(STAMP)
 	$(BIN)/python -m benchmarks.shards --database postgres

@@ -28,7 +28,7 @@ class Place:
     @classmethod
     def of(cls, run_id: int | str | None, text: str | None) -> Place | None:
         """The place that an event's `id` says; None where it says none in this run: a client may send anything."""
-        found = _PLACE.fullmatch(text or "")
+        found = _PLACE.fullmatch(text) if isinstance(text, str) else None
         return cls(run_id, int(found["line"])) if found and found["run_id"] == str(run_id) else None
 
 

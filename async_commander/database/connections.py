@@ -7,10 +7,13 @@ import select
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.backends.signals import connection_created
+
+from async_commander.engine.threads import check_loop
 
 from . import sqlite
 from .statements import text_of
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 View = tuple[str, str]
 """Where PostgreSQL looks for tables, and as whom."""
@@ -117,6 +123,12 @@ def take_over_thread(preparation: Prepares | None = None) -> None:
     for alias in connections:
         if not connections.settings[alias]["AUTOCOMMIT"]:
             _set(connections[alias], "AUTOCOMMIT", value=True)
+
+
+async def beside_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call it with the connection that the ORM's own async methods use. AsyncCommanderError where there is no loop."""
+    check_loop()
+    return await sync_to_async(function)(*args, **kwargs)
 
 
 def is_ours() -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 
+from async_commander.exceptions import RunFenced
 from async_commander.results import ItemState, Tally
 
 from .accounting import Accounting
@@ -509,6 +510,8 @@ class Pipeline(Generic[TicketT]):
                         if self._ports.has_ledger and (ticket.attempts or ticket.throttled):
                             await self._policy.postpone(ticket, max(0.0, ticket.next_at - now))
                 await self._release_held()
+            except RunFenced as error:  # whoever took the run over has them
+                self.abort(error)
             except Exception as error:
                 _logger.exception("items could not be given back")
                 self.abort(error)

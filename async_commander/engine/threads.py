@@ -11,6 +11,8 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from async_commander.exceptions import AsyncCommanderError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,6 +30,15 @@ def loop_is_running() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def check_loop() -> None:
+    """Raise AsyncCommanderError where no event loop of asyncio's runs in this thread."""
+    if not loop_is_running():
+        raise AsyncCommanderError(
+            "This needs a running asyncio loop, as Django's own async side does: trio is none. Begin with "
+            "anyio.run(main) and no other backend, or call the synchronous function of it on a worker thread."
+        )
 
 
 class DaemonThreads(Executor):

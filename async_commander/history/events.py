@@ -11,7 +11,6 @@ from django.utils import timezone
 from async_commander.database.lanes import must_share
 from async_commander.database.transaction import LaneTransaction
 from async_commander.events import ItemFailed, LeftOut, LogLine, Place, Progress, RunEvent, RunFinished, RunStarted
-from async_commander.exceptions import InvalidCommand
 from async_commander.models import Run, RunLog
 from async_commander.results import AT_WORK, NOT_OVER, RunStatus
 
@@ -39,9 +38,7 @@ class Look:
 
     def __init__(self, alias: str, run_id: int, *, notice_crash: bool) -> None:
         rows = Run.objects.using(alias).defer("output", "traceback", "options", "limits", "cursor")
-        run = rows.filter(pk=run_id).first()
-        if run is None:
-            raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
+        run = rows.numbered(run_id)
         if notice_crash and run.status in AT_WORK and is_orphan(alias, run):
             with suppress(DatabaseError), LaneTransaction(alias, shared=must_share(alias)):  # it may be read-only
                 mark_crashed(alias, run)

@@ -14,12 +14,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.db import router
 from django.db.models import F
 
 from async_commander.command.declaration import declaration_of
 from async_commander.command.registry import get_command
+from async_commander.database.connections import beside_loop
 from async_commander.engine.limits import BOUNDS, Limits
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand
 from async_commander.results import AT_WORK, NOT_OVER, Asked, RunStatus
@@ -82,7 +82,7 @@ def cancel_run(run_id: int, *, by: str = "", user: str = "", using: str | None =
     from .telling import tell_ended_later
 
     alias = using or router.db_for_write(Run)
-    run = _known(run_id, alias)
+    run = Run.objects.using(alias).numbered(run_id)
     if run.shard is not None:
         raise InvalidCommand(f"Run {run_id} is shard {run.shard} of run {run.parent_id}: ask for the end of that one.")
     if run.status in AT_WORK and is_orphan(alias, run) and mark_crashed(alias, run):
@@ -204,22 +204,22 @@ def answer_run(
 
 async def acancel_run(run_id: int, *, by: str = "", using: str | None = None) -> Cancelled:
     """`cancel_run` on a running event loop."""
-    return await sync_to_async(cancel_run)(run_id, by=by, using=using)
+    return await beside_loop(cancel_run, run_id, by=by, using=using)
 
 
 async def apause_run(run_id: int, *, by: str = "", using: str | None = None) -> bool:
     """`pause_run` on a running event loop."""
-    return await sync_to_async(pause_run)(run_id, by=by, using=using)
+    return await beside_loop(pause_run, run_id, by=by, using=using)
 
 
 async def acontinue_run(run_id: int, *, by: str = "", using: str | None = None) -> bool:
     """`continue_run` on a running event loop."""
-    return await sync_to_async(continue_run)(run_id, by=by, using=using)
+    return await beside_loop(continue_run, run_id, by=by, using=using)
 
 
 async def achange_limits(run_id: int, *, by: str = "", using: str | None = None, **limits: Any) -> dict[str, Any]:
     """`change_limits` on a running event loop."""
-    return await sync_to_async(change_limits)(run_id, by=by, using=using, **limits)
+    return await beside_loop(change_limits, run_id, by=by, using=using, **limits)
 
 
 async def aanswer_run(
@@ -231,7 +231,7 @@ async def aanswer_run(
     using: str | None = None,
 ) -> None:
     """`answer_run` on a running event loop."""
-    await sync_to_async(answer_run)(run_id, answer, by=by, question=question, using=using)
+    await beside_loop(answer_run, run_id, answer, by=by, question=question, using=using)
 
 
 def yes_or_no(answer: bool) -> str:  # noqa: FBT001 - it is what is said
@@ -270,22 +270,13 @@ def acting_bounds(run: Run) -> tuple[str, ...]:
 
 def bound_in_words(value: Any) -> str:
     """The value of a bound; "none" where there is none."""
-    return "none" if value is None else f"{value}"
+    return "none" if value is None else f"{value:.15g}" if isinstance(value, float) else f"{value}"
 
 
 def changed_limits(run: Run) -> dict[str, Asked]:
     """Who changed which of its bounds while it was at work."""
     orders = run.orders.get("limits", {})
     return {name: asked for name, one in orders.items() if (asked := Asked.of(one))}
-
-
-def _known(run_id: int, alias: str) -> Run:
-    from async_commander.models import Run
-
-    run = Run.objects.using(alias).filter(pk=run_id).first()
-    if run is None:
-        raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
-    return run
 
 
 @contextmanager
@@ -296,7 +287,7 @@ def _at_work(run_id: int, by: str, using: str | None) -> Iterator[Desk]:
     from .runs import is_orphan, mark_crashed
 
     alias = using or router.db_for_write(Run)
-    run = _known(run_id, alias)
+    run = Run.objects.using(alias).numbered(run_id)
     if run.status in AT_WORK and is_orphan(alias, run):
         mark_crashed(alias, run)
     with _locked(run_id, by, alias) as desk:

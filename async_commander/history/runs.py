@@ -15,12 +15,12 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from async_commander.command.run_identity import Comparison
 from async_commander.database.chunks import chunks
 from async_commander.exceptions import InvalidCommand, RunFenced, RunLocked, RunTaken
-from async_commander.models import FORMAT_VERSION, Lease, Run
+from async_commander.models import FORMAT_VERSION, Lease, Run, RunQuerySet
 from async_commander.results import AT_WORK, RunStatus, items_in_words
 
 from . import retrying, unstored_ends
@@ -201,9 +201,8 @@ def _begun(run: Run | None, number: int) -> Run | None:
     return None if epoch_of(run._state.db or "", run.pk) is None else run
 
 
-def _named(runs: QuerySet[Run], number: int, opening: Opening) -> Run:
-    if (run := runs.filter(pk=number).first()) is None:
-        raise InvalidCommand(f"There is no run {number}. `manage.py aruns` lists the runs.")
+def _named(runs: RunQuerySet, number: int, opening: Opening) -> Run:
+    run = runs.numbered(number)
     if run.shard is not None:
         raise InvalidCommand(
             f"Run {run.pk} is shard {run.shard} of run {run.parent_id}: name that one, it goes on with all."

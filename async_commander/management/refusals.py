@@ -56,5 +56,5 @@ def refusal_code(error: AsyncCommanderError) -> int:
     """The exit code where no run was begun: 2 for what was asked, 1 where something else (a table) is the cause."""
     if isinstance(error, RunLocked):
         return EXIT_LOCKED
-    by_itself = error.__cause__ is None or error.__cause__ is error
-    return EXIT_USAGE if isinstance(error, InvalidCommand) and by_itself else EXIT_FAILED
+    is_about_values = isinstance(error.__cause__, ValueError | TypeError | AsyncCommanderError | None)
+    return EXIT_USAGE if isinstance(error, InvalidCommand) and is_about_values else EXIT_FAILED

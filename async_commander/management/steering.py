@@ -77,7 +77,7 @@ def steered(alias: str, what: str, options: dict[str, Any]) -> Iterable[str]:
 def _paused(alias: str, options: dict[str, Any], asked: dict[str, Any]) -> Iterable[str]:
     pauses = options["what"] == "pause"
     new = (pause_run if pauses else continue_run)(options["run"], **asked)
-    run = _run(alias, options["run"])
+    run = Run.objects.using(alias).numbered(options["run"])
     if options["json"]:
         paused = None if run.paused is None else {"by": run.paused.by, "since": run.paused.at}
         return [to_json({"run": run.pk, "asked": new, "status": run.status, "paused": paused})]
@@ -98,7 +98,7 @@ def _hint(alias: str, what: str, number: int) -> str:
 
 def _cancelled(alias: str, options: dict[str, Any], asked: dict[str, Any]) -> Iterable[str]:
     came_to = cancel_run(options["run"], **asked)
-    run = _run(alias, options["run"])
+    run = Run.objects.using(alias).numbered(options["run"])
     if options["json"]:
         return [to_json({"run": run.pk, "asked": came_to is Cancelled.ASKED, "status": run.status})]
     told = {
@@ -115,7 +115,7 @@ def _limits(alias: str, options: dict[str, Any], asked: dict[str, Any]) -> Itera
     wanted: dict[str, Any] = {name: None if value == NONE else value for name, value in given.items()}
     if wanted:
         change_limits(options["run"], **(asked | wanted))
-    run = _run(alias, options["run"])
+    run = Run.objects.using(alias).numbered(options["run"])
     changed = changed_limits(run)
     if options["json"]:
         who = {name: one.stored() for name, one in changed.items()}
@@ -134,7 +134,7 @@ def _answered(alias: str, options: dict[str, Any], asked: dict[str, Any]) -> Ite
     answer = options["answer"]
     if answer is not None:
         answer_run(options["run"], answer == "yes", **asked)
-    run = _run(alias, options["run"])
+    run = Run.objects.using(alias).numbered(options["run"])
     if options["json"]:
         return [to_json({"run": run.pk, "status": run.status, "question": run.question, "answer": answer})]
     if answer is not None:
@@ -150,10 +150,3 @@ def _hears(run: Run) -> str:
     if is_silent(run):
         return f"{owner} has given no sign of life for a while, and hears of it when it does"
     return f"{owner} hears of it within {min(LOOK_SECONDS, lease_length(run) / BEATS_PER_LEASE):.0f} s"
-
-
-def _run(alias: str, number: int) -> Run:
-    run = Run.objects.using(alias).filter(pk=number).first()
-    if run is None:
-        raise InvalidCommand(f"There is no run {number}. `manage.py aruns` lists the runs.")
-    return run

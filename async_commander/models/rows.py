@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 import async_commander as ac  # the front door, which loads nothing by itself
 from async_commander.database.touched import ID_LENGTH
+from async_commander.exceptions import InvalidCommand
 from async_commander.results import AT_WORK, Asked, ItemState, ObjectAction, RunStatistics, RunStatus, per_second
 
 from .objects import objects_of
@@ -43,6 +44,14 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Those that are no shards of another one."""
         return self.filter(shard=None)
 
+    def numbered(self, number: int | str) -> Run:
+        """The run of this number, which may be a text of digits. InvalidCommand where there is none, or it is none."""
+        run = self.filter(pk=number).first() if _is_whole(number) else None
+        if run is None:
+            named = number if _is_whole(number) else f"{number!r}: a run has a whole number"
+            raise InvalidCommand(f"There is no run {named}. `manage.py aruns` lists the runs.")
+        return run
+
     def statistics(self) -> RunStatistics:
         """How often these runs have succeeded, and how long they took. Two queries."""
         ended = self.whole().filter(dry_run=False, testing=False).exclude(status__in=NOT_ENDED)
@@ -66,6 +75,11 @@ class RunQuerySet(models.QuerySet["Run"]):
     async def astatistics(self) -> RunStatistics:
         """See `statistics`."""
         return await sync_to_async(self.statistics)()
+
+
+def _is_whole(number: object) -> bool:
+    is_text = isinstance(number, str) and number.isascii() and number.isdigit()
+    return is_text or (isinstance(number, int) and not isinstance(number, bool))
 
 
 def _seconds(duration: timedelta | None) -> float | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from asgiref.sync import sync_to_async
-
+from async_commander.database.connections import beside_loop
 from async_commander.runner.doors import check_setup
 
 from .engine import Engine, engine_of
@@ -47,4 +46,4 @@ def dispatch(command: Runnable, /, *, engine: Chosen = None, **arguments: Any) -
 
 async def adispatch(command: Runnable, /, *, engine: Chosen = None, **arguments: Any) -> RunHandle:
     """The same on a running event loop, with the connection that the ORM's own async methods use."""
-    return await sync_to_async(dispatch)(command, engine=engine, **arguments)
+    return await beside_loop(dispatch, command, engine=engine, **arguments)

@@ -71,18 +71,18 @@ def engine_of(given: str | Engine | type[Engine] | None = None) -> Engine:
     """
     if isinstance(given, Engine):
         return given
-    if isinstance(given, type) and issubclass(given, Engine):
-        return given()
-    name = get_settings().engine if given is None else given
-    told = f"{NAME}['ENGINE'] is {name!r}" if given is None else f"engine={name!r:.80}"
-    try:
-        found = import_string(BUILT_IN.get(name, name))
-    except ImportError as error:
-        short = ", ".join(BUILT_IN)
-        raise InvalidCommand(f"{told}: {error}. Allowed: {short}, or the dotted path of an Engine.") from error
-    except (TypeError, AttributeError):
-        found = None
-    if not (isinstance(found, type) and issubclass(found, Engine)):
+    told = f"{NAME}['ENGINE'] is {get_settings().engine!r}" if given is None else f"engine={given!r:.80}"
+    found: object = given
+    if not isinstance(given, type):
+        name = get_settings().engine if given is None else given
+        try:
+            found = import_string(BUILT_IN.get(name, name))
+        except ImportError as error:
+            short = ", ".join(BUILT_IN)
+            raise InvalidCommand(f"{told}: {error}. Allowed: {short}, or the dotted path of an Engine.") from error
+        except (TypeError, AttributeError):
+            found = None
+    if not (isinstance(found, type) and issubclass(found, Engine)) or found is Engine:
         raise InvalidCommand(f"{told}; allowed: {', '.join(BUILT_IN)}, or the dotted path of a subclass of Engine.")
     engine: Engine = found()
     return engine

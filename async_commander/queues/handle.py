@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
-from asgiref.sync import sync_to_async
+
+from async_commander.database.connections import beside_loop
 
 if TYPE_CHECKING:
     from async_commander.results import RunResult, RunStatus
@@ -37,7 +38,7 @@ class RunHandle:
 
         deadline = None if timeout is None else time.monotonic() + timeout
         for nap in naps_while_waiting():
-            if (result := await sync_to_async(self._ended)()) is not None:
+            if (result := await beside_loop(self._ended)) is not None:
                 return result
             await anyio.sleep(self._nap(nap, deadline))
         raise AssertionError("the naps have no end")
@@ -55,7 +56,7 @@ class RunHandle:
 
     async def status(self) -> RunStatus:
         """Its status now. InvalidCommand where there is no such run, or not any more."""
-        return await sync_to_async(self.status_sync)()
+        return await beside_loop(self.status_sync)
 
     def status_sync(self) -> RunStatus:
         """The same from synchronous code."""
@@ -68,7 +69,7 @@ class RunHandle:
 
         True where it had not ended before. One that is at work hears of it within seconds: `result()` waits for it.
         """
-        return await sync_to_async(self.cancel_sync)(user=user)
+        return await beside_loop(self.cancel_sync, user=user)
 
     def cancel_sync(self, *, user: str = "") -> bool:
         """The same from synchronous code."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed
+from async_commander.exceptions import AsyncCommanderError, RunFailed
 from async_commander.history.exclusive import naps_while_waiting
 from async_commander.history.telling import result_of
 from async_commander.models import Run
@@ -34,7 +34,4 @@ def status_of(run_id: int, database: str) -> RunStatus:
 
 
 def _row_of(run_id: int, database: str) -> Run:
-    run = Run.objects.using(database).defer("output", "traceback").filter(pk=run_id).first()
-    if run is None:
-        raise InvalidCommand(f"There is no run {run_id} in the database {database!r}.")
-    return run
+    return Run.objects.using(database).defer("output", "traceback").numbered(run_id)

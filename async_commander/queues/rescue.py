@@ -69,9 +69,7 @@ def requeue(alias: str, run_id: int) -> Run:
     """
     notice_crashes(alias)
     with transaction.atomic(using=alias):
-        run = Run.objects.using(alias).select_for_update().filter(pk=run_id).first()
-        if run is None:
-            raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
+        run = Run.objects.using(alias).select_for_update().numbered(run_id)
         engine = engine_of(run.engine or None)
         if run.status != RunStatus.QUEUED.value:
             _check_unfinished(run)

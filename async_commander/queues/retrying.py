@@ -69,9 +69,7 @@ def send_failed(
     """
     notice_crashes(database)
     with transaction.atomic(using=database, durable=not must_share(database)):
-        run = Run.objects.using(database).select_for_update().filter(pk=run_id).first()
-        if run is None:
-            raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
+        run = Run.objects.using(database).select_for_update().numbered(run_id)
         if run.dry_run:
             raise InvalidCommand(f"Run {run.pk} is a dry run, which keeps no items.")
         opening = Opening(

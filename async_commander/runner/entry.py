@@ -26,7 +26,7 @@ from async_commander.database.lanes import must_share
 from async_commander.database.preparing import Tenants
 from async_commander.engine.limits import BOUNDS
 from async_commander.engine.stepping import InContext
-from async_commander.engine.threads import loop_is_running
+from async_commander.engine.threads import check_loop, loop_is_running
 from async_commander.engine.undisturbed import ended
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunFailed, RunLocked
 from async_commander.history.recorder import Recorder
@@ -85,11 +85,7 @@ async def planned(
     recorder: Recorder | None = None,
 ) -> Plan:
     """What a call on the running event loop asks for, with all that can be wrong with it found out."""
-    if not loop_is_running():
-        raise AsyncCommanderError(
-            "ac.arun() needs a running asyncio loop, as Django's own async side does: trio is none. Begin with "
-            "anyio.run(main) and no other backend, or call ac.run() on a worker thread."
-        )
+    check_loop()
     _check_ports(reporter, recorder)
     cls, arguments = _class_of(command), by_their_names(arguments)
     if (run_id := _brought_by(command, arguments, recorder)) is not None:

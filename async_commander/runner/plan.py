@@ -197,6 +197,13 @@ def _check_cut(
 def _check_found(cls: type[AsyncCommand], engine: str, remedy: str) -> None:
     """InvalidCommand where there is no such engine, or those that are to carry the command cannot find it."""
     if engine == PROCESSES:
+        from multiprocessing import current_process
+
+        if getattr(current_process(), "_inheriting", False):  # as multiprocessing tells it
+            raise InvalidCommand(
+                "The script that begins this run is read once more by each process that is to carry a shard of it. Put "
+                "what begins it under `if __name__ == '__main__':`."
+            )
         try:
             dump_call(cls, ())
         except UnpicklablePayload as error:
@@ -294,7 +301,7 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
     was_open = connection.connection is not None
     try:
         wanted = ("command", "parameters", "options", "testing", "dry_run")
-        run = Run.objects.using(alias).filter(pk=run_id).only(*wanted).first()
+        run = Run.objects.using(alias).only(*wanted).numbered(run_id)
     except DatabaseError as error:
         if remedy := missing_tables(error, alias):
             raise remedy from error
@@ -302,8 +309,6 @@ def stored_arguments(cls: type[AsyncCommand], run_id: int, alias: str, given: Co
     finally:
         if not was_open:
             connection.close()
-    if run is None:
-        raise InvalidCommand(f"There is no run {run_id}. `manage.py aruns` lists the runs.")
     if run.command != name:
         raise InvalidCommand(f"Run {run_id} is one of {run.command}: it cannot be resumed as {name}, nor begun again.")
     stored = {**run.options, **run.parameters}

@@ -6,11 +6,12 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.db import connections
 from django.http import StreamingHttpResponse
 
+from async_commander.database.connections import beside_loop
 from async_commander.engine.undisturbed import ended
+from async_commander.exceptions import InvalidCommand
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 KEEP_ALIVE = 15.0
 RETRY = 3.0
 AFTER_THE_END = 86_400.0
-"""Seconds after which a browser asks again whose page does not close its EventSource when the run has finished."""
+"""Seconds until a browser asks again that keeps its EventSource open where the run has ended, or there is none."""
 
 
 async def as_sse(
@@ -35,7 +36,7 @@ async def as_sse(
     The request's own connections to databases are given back first: it may last for hours. Closing this closes
     `events`, and waits for its end.
     """
-    await sync_to_async(_give_back_connections)()
+    await beside_loop(_give_back_connections)
     yield _retry(retry)
     iterator = aiter(events)
     pending: asyncio.Future[RunEvent] | None = None
@@ -49,6 +50,9 @@ async def as_sse(
                 event = pending.result()
             except StopAsyncIteration:
                 return
+            except InvalidCommand:  # asked again, it would say the same
+                yield _retry(AFTER_THE_END)
+                raise
             yield _told(event)
             if event.name == "finished":
                 yield _retry(AFTER_THE_END)

@@ -17,6 +17,7 @@ from django.db import DatabaseError, router
 
 from async_commander.database.lanes import must_share, open_lanes
 from async_commander.database.outage import is_outage, is_transient
+from async_commander.engine.threads import check_loop
 from async_commander.events import Place, RunFinished
 from async_commander.history.events import Look, events_of
 from async_commander.models import Run
@@ -39,6 +40,7 @@ PATIENCE = 60.0
 
 async def watch(run_id: int, *, after: str | None, using: str | None) -> AsyncGenerator[RunEvent]:
     """See `doors.awatch`."""
+    check_loop()
     alias = using or router.db_for_write(Run)
     reader = Reader(run_id, Place.of(run_id, after))
     if await sync_to_async(must_share)(alias):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,8 +42,9 @@ class Route:
         """Whether this is a request for it. A pattern has to match from the beginning of the URL."""
         if request.method != self.method:
             return False
-        url = str(request.url)
-        return bool(self.url.match(url)) if isinstance(self.url, re.Pattern) else self.url == url
+        if isinstance(self.url, re.Pattern):
+            return self.url.match(str(request.url)) is not None
+        return self.url == _written_out(request.url)
 
     def next(self) -> _Answer:
         """The answer to the latest request; the last one stays."""
@@ -88,13 +90,22 @@ class Responses(httpx.AsyncBaseTransport):
         given = [name for name, value in {"text": text, "json": json, "content": content}.items() if value is not None]
         if len(given) > 1 or (given and (reply or error)) or (reply and error):
             raise TypeError("an answer has one of text=, json=, content=, error= and reply=")
+        is_error = isinstance(error, BaseException) or (isinstance(error, type) and issubclass(error, BaseException))
+        if error is not None and not is_error:
+            raise TypeError(f"error={error!r}: an exception is needed, as httpx.ConnectError('refused')")
+        if not 200 <= status <= 599:  # httpx would hand over no other one as an answer
+            raise ValueError(f"status={status!r}: that of an answer is needed, from 200 to 599")
+        if not 0 <= delay < math.inf:
+            raise ValueError(f"delay={delay!r}: seconds are needed, 0 or more")
+        if reply is None and error is None:
+            httpx.Response(status, headers=headers, text=text, json=json, content=content)  # what it cannot hold raises
 
         def make(request: httpx.Request) -> httpx.Response:
             if reply is not None:
                 return reply(request)
             return httpx.Response(status, headers=headers, text=text, json=json, content=content)
 
-        whole = url if isinstance(url, re.Pattern) else str(httpx.URL(url))
+        whole = url if isinstance(url, re.Pattern) else _written_out(url)
         route = next((one for one in self.routes if (one.method, one.url) == (method.upper(), whole)), None)
         if route is None:
             route = Route(method.upper(), whole)
@@ -138,6 +149,12 @@ class Responses(httpx.AsyncBaseTransport):
         """UnexpectedRequest where one was made, whatever became of its item."""
         if self.unexpected:
             raise self._unexpected(self.unexpected[0])
+
+
+def _written_out(url: str | httpx.URL) -> str:
+    """One spelling of all those of a URL: its host in small letters, no port that goes without saying, its path."""
+    normal = httpx.URL(str(httpx.URL(url)))  # what it makes of `HTTPS://` shows in the second reading
+    return f"{normal.scheme}://{normal.netloc.decode()}{normal.raw_path.decode()}"
 
 
 @contextmanager

@@ -198,7 +198,7 @@ def test_limits_that_were_left_as_they_are_stay_as_another_person_made_them(root
     assert (run.limits["threads"], run.limits["per_second"], run.limits["timeout"]) == (5, None, 5400.0)
     assert "<strong>threads 5</strong> by ada" in html
     assert "<strong>per_second none</strong> by root" in html
-    assert LogEntry.objects.get().change_message.startswith("Change limits: per_second 2.0 → none, timeout none → 5400")
+    assert LogEntry.objects.get().change_message.startswith("Change limits: per_second 2 → none, timeout none → 5400")
 
 
 def test_what_is_refused_says_why(root: Client) -> None:

@@ -93,6 +93,13 @@ def test_inside_a_transaction_it_is_part_of_it(db: None) -> None:
     assert handle.result_sync(timeout=0).counts["done"] == 3
 
 
+@pytest.mark.parametrize("given", [ac.Engine, "async_commander.queues.engine.Engine", Tag, "nobody", ""])
+def test_what_is_no_queue_is_refused_before_anything_is_written(transactional_db: None, given: Any) -> None:
+    with pytest.raises(ac.InvalidCommand, match=r"the dotted path of (an|a subclass of) Engine"):
+        ac.dispatch("answers", engine=given)
+    assert not Run.objects.exists()
+
+
 @pytest.mark.parametrize("kind", [Sink, Within])
 def test_a_message_comes_with_the_commit_or_not_at_all(transactional_db: None, kind: type[Sink]) -> None:
     with pytest.raises(ZeroDivisionError), transaction.atomic():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -276,9 +276,52 @@ async def test_arun_in_an_asynchronous_view(arun_db: None) -> None:
 # -- run -----------------------------------------------------------------------------------------------------------
 
 
-def test_arun_on_trio_names_the_remedy() -> None:
+async def first_of(events: AsyncIterator[object]) -> None:
+    await anext(events)
+
+
+AWAITED: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+    "arun": lambda: ac.arun(Letters()),
+    "astream": lambda: first_of(ac.astream(Letters())),
+    "awatch": lambda: first_of(ac.awatch(1)),
+    "as_sse": lambda: first_of(ac.as_sse(ac.awatch(1))),
+    "adispatch": lambda: ac.adispatch(Letters),
+    "acancel_run": lambda: ac.acancel_run(1),
+    "apause_run": lambda: ac.apause_run(1),
+    "acontinue_run": lambda: ac.acontinue_run(1),
+    "achange_limits": lambda: ac.achange_limits(1, threads=2),
+    "aanswer_run": lambda: ac.aanswer_run(1, True),
+    "result": lambda: ac.RunHandle(1).result(),
+    "status": lambda: ac.RunHandle(1).status(),
+    "cancel": lambda: ac.RunHandle(1).cancel(),
+}
+
+
+@pytest.mark.parametrize("name", AWAITED)
+def test_trio_is_refused_with_the_remedy(name: str) -> None:
     with pytest.raises(ac.AsyncCommanderError, match=r"trio is none\. Begin with anyio\.run"):
-        anyio.run(ac.arun, Letters(), backend="trio")
+        anyio.run(AWAITED[name], backend="trio")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("number", ["abc", "", "-1", "1.0", "１２", None, True, 1.0, -1, 0, 10**30])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        ac.cancel_run,
+        ac.pause_run,
+        ac.continue_run,
+        ac.run_events,
+        lambda number: ac.change_limits(number, threads=2),
+        lambda number: ac.answer_run(number, True),
+        lambda number: ac.RunHandle(number).status_sync(),
+        lambda number: ac.RunHandle(number).cancel_sync(),
+        lambda number: ac.RunHandle(number).result_sync(timeout=1),
+    ],
+)
+def test_what_is_no_number_of_a_run_is_refused(ask: Callable[[Any], object], number: Any) -> None:
+    with pytest.raises(ac.InvalidCommand, match=r"There is no run .*manage\.py aruns"):
+        ask(number)
 
 
 @pytest.mark.asyncio

@@ -145,3 +145,32 @@ def test_after_the_block_the_network_is_asked_again(responses: Responses) -> Non
     with canned_responses() as inner:
         assert client.make_transport() is inner
     assert client.make_transport() is responses
+
+
+@pytest.mark.parametrize(
+    "url", ["HTTPS://SITE.test:443/up", "https://site.test:443/up", "https://user:word@site.test/up"]
+)
+def test_a_url_may_be_spelled_in_any_way(responses: Responses, url: str) -> None:
+    responses.get(url, text="here")
+    assert read("/up").values == ["here"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"error": "refused"}, r"error='refused': an exception is needed"),
+        ({"error": object}, "an exception is needed"),
+        ({"status": 9999}, "from 200 to 599"),
+        ({"status": 100}, "from 200 to 599"),
+        ({"delay": -1}, "delay=-1: seconds are needed"),
+        ({"delay": float("nan")}, "seconds are needed"),
+        ({"json": object()}, "not JSON serializable"),
+        ({"text": 5}, "encode"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_refused_where_it_is_given(
+    responses: Responses, answer: dict[str, Any], told: str
+) -> None:
+    with pytest.raises((TypeError, ValueError, AttributeError), match=told):
+        responses.get(f"{SITE}/a", **answer)
+    assert not responses.routes

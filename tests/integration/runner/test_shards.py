@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,7 @@ def test_a_run_in_shards_is_paused_and_given_limits_that_hold_for_all_of_them() 
     told = set(RunLog.objects.filter(run=run).values_list("message", flat=True))
     assert told >= {
         "A pause of this run was asked for by ada on web1.",
-        "Limits of this run were changed by bob: per_second none → 20.0, threads 2 → 5.",
+        "Limits of this run were changed by bob: per_second none → 20, threads 2 → 5.",
         "This run was asked to go on by bob.",
     }
     check_accounts(Run.objects.get(pk=run.pk))
@@ -220,6 +221,13 @@ def stands_still(run: Run) -> bool:
 def test_what_cannot_be_cut_is_refused(values: dict[str, Any], told: str) -> None:
     with pytest.raises(ac.InvalidCommand, match=told):
         in_shards(sharded.Hashed, **values)
+    assert not Run.objects.exists()
+
+
+def test_a_script_that_each_process_would_run_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current_process(), "_inheriting", True, raising=False)  # while it reads the parent's script
+    with pytest.raises(ac.InvalidCommand, match="under `if __name__ == '__main__':`"):
+        in_shards(sharded.Hashed)
     assert not Run.objects.exists()
 
 

@@ -159,7 +159,7 @@ async def test_who_asks_for_nonsense_ends_no_other_reader(arun_db: None) -> None
     other = await finished_run()
     await RunLog.objects.acreate(run=other, at=timezone.now(), level=40, message="x", failure={"of": "a newer release"})
     watch = asyncio.create_task(read(run.pk, events := []))
-    with pytest.raises(ValueError, match="abc"):
+    with pytest.raises(ac.InvalidCommand, match="abc"):
         await read("abc", [])  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         await read(other.pk, [])
@@ -321,6 +321,23 @@ async def test_a_response_for_an_event_source(arun_db: None) -> None:
     again = await AsyncClient().get(f"/events/{run.pk}/", headers={"last-event-id": events[1]["id"]})
     *_, log, finished, _ = parsed(await body_of(again))
     assert (json.loads(log["data"])["message"], finished["event"]) == ("line 1", "finished")
+
+
+@pytest.mark.asyncio
+async def test_a_browser_does_not_come_back_at_once_for_a_run_that_is_not_there(arun_db: None) -> None:
+    parts = []
+    with pytest.raises(ac.InvalidCommand, match="There is no run 4711"):
+        async for part in ac.as_sse(ac.awatch(4711)):
+            parts.append(part)
+    assert parsed(b"".join(parts)) == [{"retry": "3000"}, {"retry": "86400000"}]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("after", [None, "", "nonsense", 5, b"1.2"])
+async def test_what_is_no_place_means_from_the_beginning(arun_db: None, after: Any) -> None:
+    run = await finished_run(2)
+    names = [event.name for event in await sync_to_async(ac.run_events)(run.pk, after)]
+    assert names == ["started", "log", "log", "progress", "finished"]
 
 
 @pytest.mark.asyncio

@@ -13,6 +13,7 @@ import pytest
 from tests.faults.behaviour import FOLLOWED
 from tests.faults.commands.in_lines import line_of
 from tests.faults.counts import chance, count
+from tests.faults.test_kills import AT_MOST_IN_A_ROW
 from tests.faults.truth import check_accounts, check_complete, has_ended, snapshot
 from tests.faults.victims import Template, Trial
 from tests.testapp.models import Effect
@@ -48,7 +49,7 @@ def test_a_killed_run_loses_nothing_doubles_nothing_and_keeps_the_order(
         arguments = {"seed": random.randrange(2**32)}
         limits = {"threads": random.choice((1, 4, 20)), "batch_size": 20}
         trial = Trial(template, tmp_path, f"{command}{number}", command, ITEMS, arguments, limits)
-        for seconds in (random.uniform(0.0, 0.4), random.uniform(0.0, 0.4), random.uniform(0.0, 0.4), None):
+        for seconds in (*(random.uniform(0.0, 0.4) for _ in range(AT_MOST_IN_A_ROW)), None):
             victim = trial.start()
             trial.wait_for(victim, "began")
             if seconds is None:

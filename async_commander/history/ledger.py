@@ -375,17 +375,19 @@ class Ledger:
     def state_of(self, key: UUID) -> ItemState | None:
         """What the ledger says of one item; None where it has no row.
 
-        One that another shard has is skipped: it counts as a duplicate, whose claim is taken back.
+        One that another shard has is skipped: it counts as a duplicate, whose claim is taken back. The row may be that
+        of whoever took the run over: also who only reads is fenced, as the number of each change is the owner's.
         """
         row = next(iter(self._find([key])), None)
-        if row is None or not self._is_elsewhere(row):
-            return None if row is None else ItemState(row.state)
-        claim = self._claims().get(pk=self._claim_of[key])
-        claim.keys = [one for one in claim.keys if UUID(one) != key]
-        claim.save(update_fields=["keys"])
-        self._count(claimed=-1, skipped=1)
+        state = None if row is None else ItemState(row.state)
+        if row is not None and self._is_elsewhere(row):
+            claim = self._claims().get(pk=self._claim_of[key])
+            claim.keys = [one for one in claim.keys if UUID(one) != key]
+            claim.save(update_fields=["keys"])
+            self._count(claimed=-1, skipped=1)
+            state = ItemState.SKIPPED
         fence(self.ownership)
-        return ItemState.SKIPPED
+        return state
 
     def kept(self, key: UUID) -> Known | None:
         """A step that is done."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 import async_commander as ac
 from async_commander.exceptions import RunFenced
 from async_commander.history.changes import Changes
-from async_commander.history.lease import Ownership, establish
+from async_commander.history.lease import Ownership, establish, fence, take_over
+from async_commander.history.ledger import Ledger
 from async_commander.history.log_capture import LogCapture
+from async_commander.history.recorder import Candidate
 from async_commander.history.runs import sweep
 from async_commander.models import Run, RunErrorKind, RunItem, RunLog
 from tests.integration.runner.ledger import end_without_a_word, give_lease, row_of
@@ -152,6 +156,28 @@ def test_a_run_that_was_deleted_is_not_written_to(ownership: Ownership) -> None:
     Run.objects.all().delete()
     with pytest.raises(RunFenced, match="was deleted"):
         change()
+
+
+CHANGES: dict[str, Callable[[Ledger], object]] = {
+    "admit": lambda ledger: ledger.admit([Candidate(uuid4(), "a")]),
+    "claim": lambda ledger: ledger.claim([uuid4()]),
+    "claim nothing": lambda ledger: ledger.claim([]),
+    "stored": lambda ledger: ledger.stored(10, source_ended=True),
+    "adopt": lambda ledger: ledger.adopt(uuid4()),
+    "state_of": lambda ledger: ledger.state_of(uuid4()),
+    "release": lambda ledger: ledger.release([uuid4()], []),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_of_a_deposed_owner_leaves_the_numbers_of_the_heir_alone(ownership: Ownership, name: str) -> None:
+    ledger, changes = Ledger(ownership), Changes(ownership)
+    heir = take_over("default", ownership.run_id)
+    with pytest.raises(RunFenced), transaction.atomic():
+        changes.once(lambda: CHANGES[name](ledger))()
+    assert Run.objects.get().changes == 0
+    with transaction.atomic():
+        Changes(heir).once(lambda: fence(heir))()
 
 
 # -- what is missing is said ---------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from async_commander.database.lanes import must_share
 from async_commander.exceptions import AsyncCommanderError, InvalidCommand, RunLocked
 from async_commander.history import retrying
 from async_commander.history.lease import epoch_of, release, take_over
-from async_commander.history.ledger import Ledger
 from async_commander.history.reading import notice_crashes
 from async_commander.history.recorder import Opening
+from async_commander.history.shards import ledger_of
 from async_commander.models import Run
 from async_commander.results import RunStatus
 
@@ -81,7 +81,7 @@ def send_failed(
         engine = engine or engine_of(run.engine or None)
         ownership = take_over(database, run.pk, seen=epoch_of(database, run.pk))
         revived = retrying.revive(ownership, run, opening, only_keys)
-        Ledger(ownership).take_over(crashed=False, longest_wait=opening.longest_wait)
+        ledger_of(ownership, run).take_over(crashed=False, longest_wait=opening.longest_wait)
         release(ownership)
         Run.objects.using(database).filter(pk=run.pk).update(
             status=RunStatus.QUEUED.value,

@@ -521,6 +521,18 @@ def test_dead_items_are_left_to_a_worker(transactional_db: None, how: str) -> No
     assert Run.objects.get().limits["threads"] == 2
 
 
+def test_dead_items_of_all_shards_are_left_to_a_worker(transactional_db: None) -> None:
+    run = ac.run("mendable", shards=2)
+    assert (run.counts["done"], run.counts["dead"]) == (6, 1)
+    Tag.objects.create(name="mended")
+    handle = ac.dispatch("mendable", retry_failed=run.run_id, engine=Sink)
+    row = Run.objects.get(pk=run.run_id)
+    assert (row.status, row.taken, row.done, row.retry, row.dead) == ("queued", 7, 6, 1, 0)
+    carry(run.run_id)
+    assert handle.result_sync().counts["done"] == 7
+    assert Effect.objects.count() == 7
+
+
 def test_a_worker_takes_the_oldest_first(transactional_db: None) -> None:
     handles = [ac.dispatch("effects", label=f"row {number}", count=2) for number in range(3)]
     other = ac.dispatch("answers", engine=Sink)

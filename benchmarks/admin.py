@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from contextlib import redirect_stdout
-from pathlib import Path
 
-from .databases import environment
+from .databases import measured_in_a_process
 
 RUNS = 1_000
 TIMES = 3
@@ -37,10 +34,7 @@ def main() -> None:
     if "BENCHMARK_DATABASE" in os.environ:
         _measure(options.rows)
         return
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        chosen = environment(options.database, Path(folder)) | {"DJANGO_SETTINGS_MODULE": "benchmarks.admin_settings"}
-        line = [sys.executable, "-m", "benchmarks.admin", *sys.argv[1:]]
-        subprocess.run(line, env=os.environ | chosen, check=True)
+    measured_in_a_process("admin", options.database, "benchmarks.admin_settings")
 
 
 def _measure(rows: int) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +26,14 @@ def environment(database: str, folder: Path) -> dict[str, str]:
     if database == "postgres":
         _create_postgres_database_anew()
     return {"BENCHMARK_DATABASE": database, "BENCHMARK_SQLITE": str(folder / "benchmarks.sqlite3")}
+
+
+def measured_in_a_process(module: str, database: str, settings: str = "benchmarks.settings") -> None:
+    """Run the benchmark of this name again, with the arguments of this process, where an empty database is chosen."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        chosen = environment(database, Path(folder)) | {"DJANGO_SETTINGS_MODULE": settings}
+        line = [sys.executable, "-m", f"benchmarks.{module}", *sys.argv[1:]]
+        subprocess.run(line, env=os.environ | chosen, check=True)
 
 
 def postgres_version() -> str:

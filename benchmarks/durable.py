@@ -10,17 +10,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .databases import environment
+from .databases import measured_in_a_process
 from .loops import new_event_loop
 
 THREADS = 200
@@ -42,9 +39,7 @@ def main() -> None:
         with collected_less_often():
             _measure(options.items, options.rounds, options.grown)
         return
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        chosen = environment(options.database, Path(folder)) | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
-        subprocess.run([sys.executable, "-m", "benchmarks.durable", *sys.argv[1:]], env=os.environ | chosen, check=True)
+    measured_in_a_process("durable", options.database)
 
 
 def _prepare() -> None:

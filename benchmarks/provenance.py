@@ -9,19 +9,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from .databases import environment
+from .databases import measured_in_a_process
 from .durable import _analyze, _prepare
 from .loops import new_event_loop
 
@@ -39,11 +35,7 @@ def main() -> None:
         _prepare()
         _measure(options.objects, options.rounds)
         return
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        chosen = environment(options.database, Path(folder)) | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
-        subprocess.run(
-            [sys.executable, "-m", "benchmarks.provenance", *sys.argv[1:]], env=os.environ | chosen, check=True
-        )
+    measured_in_a_process("provenance", options.database)
 
 
 def _measure(objects: int, rounds: int) -> None:

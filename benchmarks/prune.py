@@ -13,14 +13,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import redirect_stdout
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from .databases import environment
+from .databases import measured_in_a_process
 
 RUNS = 10
 THREADS = 20
@@ -44,10 +42,7 @@ def main() -> None:
     elif "BENCHMARK_DATABASE" in os.environ:
         _measure(options.rows, options.alone)
     else:
-        with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-            chosen = environment(options.database, Path(folder)) | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
-            line = [sys.executable, "-m", "benchmarks.prune", *sys.argv[1:]]
-            subprocess.run(line, env=os.environ | chosen, check=True)
+        measured_in_a_process("prune", options.database)
 
 
 def _measure(rows: int, alone: float) -> None:
@@ -95,7 +90,7 @@ def _fill(rows: int) -> None:
 
     ago, each = timezone.now() - timedelta(days=60), rows // RUNS
     table = connection.ops.quote_name(RunItem._meta.db_table)
-    names = "run_id, key, label, state, attempts, crashes, reason, error_kind, error, started, by_follow"
+    names = "run_id, key, label, state, attempts, crashes, reason, error_kind, error, started, by_follow, shard"
     if connection.vendor == "postgresql":
         series = "generate_series(1, {count}) AS n"
         key, no = "gen_random_uuid()", "FALSE"
@@ -109,7 +104,7 @@ def _fill(rows: int) -> None:
         )  # fmt: skip
         for start in range(0, each, AT_ONCE):
             state = "CASE WHEN n %% 100 = 0 THEN 'dead' ELSE 'done' END"
-            values = f"%s, {key}, 'item number ' || n, {state}, 1, 0, '', '', '', %s, {no}"
+            values = f"%s, {key}, 'item number ' || n, {state}, 1, 0, '', '', '', %s, {no}, 0"
             count = min(AT_ONCE, each - start)
             with connection.cursor() as cursor:
                 cursor.execute(

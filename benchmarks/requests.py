@@ -12,17 +12,14 @@ import argparse
 import asyncio
 import logging
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from statistics import median
 
-from .databases import environment
+from .databases import measured_in_a_process
 
 What = Callable[[], Awaitable[None]]
 Figures = tuple[float, float, float]
@@ -41,10 +38,7 @@ def main() -> None:
     if "BENCHMARK_DATABASE" in os.environ:
         _measure(options)
         return
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        chosen = environment(options.database, Path(folder)) | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
-        line = [sys.executable, "-m", "benchmarks.requests", *sys.argv[1:]]
-        subprocess.run(line, env=os.environ | chosen, check=True)
+    measured_in_a_process("requests", options.database)
 
 
 def _measure(options: argparse.Namespace) -> None:

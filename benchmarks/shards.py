@@ -15,17 +15,15 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
-from .databases import environment
+from .databases import measured_in_a_process
 
 ITEMS, PARSED_ITEMS = 20_000, 2_000
 PARSED_OFTEN = 40
@@ -52,10 +50,7 @@ def main() -> None:
     elif "BENCHMARK_DATABASE" in os.environ:
         _measure(options)
     else:
-        with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-            chosen = environment(options.database, Path(folder)) | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
-            line = [sys.executable, "-m", "benchmarks.shards", *sys.argv[1:]]
-            subprocess.run(line, env=os.environ | chosen, check=True)
+        measured_in_a_process("shards", options.database)
 
 
 def _measure(options: argparse.Namespace) -> None:

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -21,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .databases import environment
+from .databases import measured_in_a_process
 
 CLIENTS, SECONDS, LINES_PER_SECOND = 100, 10.0, 40
 BATCHES_PER_SECOND = 4
@@ -39,10 +38,7 @@ def main() -> None:
     if "BENCHMARK_DATABASE" in os.environ:
         _measure(options)
         return
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        chosen = environment(options.database, Path(folder)) | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
-        line = [sys.executable, "-m", "benchmarks.watchers", *sys.argv[1:]]
-        subprocess.run(line, env=os.environ | chosen, check=True)
+    measured_in_a_process("watchers", options.database)
 
 
 def _measure(options: argparse.Namespace) -> None:

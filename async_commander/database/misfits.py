@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from django.db.models import DecimalField, ForeignKey, IntegerField
 from .layout import layout_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Field
 
@@ -43,6 +45,20 @@ def with_misfits(error: BaseException, unit: Unit) -> BaseException:
     )
     told.__cause__ = error
     return told
+
+
+@contextmanager
+def written_now(unit: Unit) -> Iterator[None]:
+    """For the block a unit is written alone. It has its rows again where that fails, and the error names misfits."""
+    try:
+        yield
+    except Exception as error:
+        unit.restore()
+        told = with_misfits(error, unit)
+        if told is error:
+            raise
+        raise told from error
+    unit.forget()
 
 
 def _problem(connection: BaseDatabaseWrapper, field: Field[Any, Any], value: Any) -> str:

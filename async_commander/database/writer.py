@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from .lent_lane import Call, result_of, settle
-from .misfits import with_misfits
+from .misfits import with_misfits, written_now
 from .other_databases import write_other_databases
 from .outage import OUTAGE_BUDGET, OutageTooLong, is_read_only, may_do_in_parts, patiently
 from .sqlite import DatabaseFileGone
@@ -149,15 +149,8 @@ class Writer:
             write_other_databases([unit], self._lanes)
             self._transact(work)
 
-        try:
+        with written_now(unit):
             await self._call(attempt)
-        except Exception as error:
-            unit.restore()
-            told = with_misfits(error, unit)
-            if told is error:
-                raise
-            raise told from error
-        unit.forget()
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on the writer's lane, in a transaction of its own, after all that was put before.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from async_commander.database.lent_lane import settle
-from async_commander.database.misfits import with_misfits
+from async_commander.database.misfits import with_misfits, written_now
 from async_commander.database.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -68,16 +68,9 @@ class OneByOne:
         """See Recorder."""
         write = partial(self._surroundings.run, unit.write, self._lanes)
         ended = self._lanes.lend().end(commit=True, before=write, take=True)
-        try:
+        with written_now(unit):
             if ended is not None:
                 await settle(ended)
-        except Exception as error:
-            unit.restore()
-            told = with_misfits(error, unit)
-            if told is error:
-                raise
-            raise told from error
-        unit.forget()
 
     async def drain(self) -> None:
         """See Recorder."""

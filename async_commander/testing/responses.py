@@ -93,7 +93,7 @@ class Responses(httpx.AsyncBaseTransport):
         is_error = isinstance(error, BaseException) or (isinstance(error, type) and issubclass(error, BaseException))
         if error is not None and not is_error:
             raise TypeError(f"error={error!r}: an exception is needed, as httpx.ConnectError('refused')")
-        if not 200 <= status <= 599:  # httpx would hand over no other one as an answer
+        if not 200 <= status <= 599:
             raise ValueError(f"status={status!r}: that of an answer is needed, from 200 to 599")
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay={delay!r}: seconds are needed, 0 or more")
